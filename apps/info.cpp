@@ -1,0 +1,107 @@
+// `sfumato info`: the machine and the program; or a network as a table.
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "apps/machine.h"
+#include "apps/options.h"
+#include "autograd/var.h"
+#include "diffusion/pipeline.h"
+
+namespace sfumato::apps {
+namespace {
+
+struct Row {
+  std::string layer, output;
+  std::int64_t parameters = 0;
+  double flop = 0;
+};
+
+// Watches one forward pass and writes down the operations that compute: those with parameters, and
+// attention.
+class Watch : public Observer {
+ public:
+  explicit Watch(const nn::Params& params) {
+    for (const nn::Params::Entry& p : params.entries()) names_[p.var.value().raw()] = p.name;
+  }
+
+  void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y) override {
+    Row row{op, y.shape().str()};
+    for (const Var& v : inputs) {
+      if (!v.defined()) continue;
+      const auto it = names_.find(v.value().raw());
+      if (it == names_.end()) continue;
+      if (row.parameters == 0) row.layer = it->second.substr(0, it->second.rfind('.'));
+      row.parameters += v.value().size();
+    }
+    const Var* in = inputs.begin();
+    const auto outputs = static_cast<double>(y.size());
+    // Two operations, a multiplication and an addition, per weight that an output sums over.
+    if (const std::string_view name = op; name == "conv2d" || name == "linear") {
+      row.flop = 2 * outputs * static_cast<double>(in[1].value().size() / in[1].dim(0));
+    } else if (name == "attention") {
+      row.flop = 4 * outputs * static_cast<double>(in[1].dim(1));  // q kᵀ and P v
+    }
+    if (row.parameters > 0 || row.flop > 0) rows.push_back(row);
+  }
+
+  std::vector<Row> rows;
+
+ private:
+  std::map<const void*, std::string> names_;
+};
+
+std::vector<Row> table(const diffusion::Pipeline& model) {
+  const nn::UNetConfig& c = model.unet_config;
+  NoGrad no_grad;
+  Watch watch(*model.params);
+  Tensor labels;
+  if (c.class_embed == nn::ClassEmbed::table) labels = Tensor::zeros({1}, DType::i64);
+  if (c.class_embed == nn::ClassEmbed::timestep) labels = Tensor::zeros({1});
+  if (c.class_embed == nn::ClassEmbed::identity) labels = Tensor::zeros({1, c.temb_dim()});
+  const std::int64_t m = c.size_multiple();
+  // A size that the levels cannot halve is shown rounded up.
+  const Tensor x = Tensor::zeros({1, (c.sample_height + m - 1) / m * m, (c.sample_width + m - 1) / m * m, c.in_channels});
+  (*model.unet)(x, Tensor::zeros({1}, DType::i64), labels);
+  return watch.rows;
+}
+
+}  // namespace
+
+void info(const InfoOptions& o) {
+  if (o.model.empty()) {
+    const io::Json machine = describe_machine();
+    if (o.json) {
+      fmt::print("{}\n", machine.dump(2));
+      return;
+    }
+    fmt::print("sfumato {} ({})\nCPU: {}, {} core(s), {} thread(s) in use\ninstruction set: {} (of:", kVersion,
+               machine["compiler"].get<std::string>(), machine["cpu"].get<std::string>(), machine["cores"].get<int>(),
+               machine["threads"].get<int>(), machine["isa"].get<std::string>());
+    for (const auto& i : machine["isas"]) fmt::print(" {}", i.get<std::string>());
+    fmt::print(")\ndevices: cpu\n");
+    return;
+  }
+  const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  const std::vector<Row> rows = table(model);
+  double flop = 0;
+  for (const Row& r : rows) flop += r.flop;
+  if (o.json) {
+    io::Json j;
+    j["parameters"] = model.params->count();
+    j["flop"] = flop;
+    j["layers"] = io::Json::array();
+    for (const Row& r : rows)
+      j["layers"].push_back({{"layer", r.layer}, {"output", r.output}, {"parameters", r.parameters}, {"flop", r.flop}});
+    fmt::print("{}\n", j.dump(2));
+    return;
+  }
+  fmt::print("{:<44} {:<20} {:>12} {:>12}\n", "layer", "output [N,H,W,C]", "parameters", "MFLOP");
+  for (const Row& r : rows) fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", r.layer, r.output, r.parameters, r.flop * 1e-6);
+  fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", "total, one picture forward", "", model.params->count(), flop * 1e-6);
+  fmt::print("schedule {}, {} timesteps, predicts {}\n", diffusion::diffusers_name(model.scheduler.beta_schedule),
+             model.scheduler.num_train_timesteps, diffusion::diffusers_name(model.scheduler.prediction_type));
+}
+
+}  // namespace sfumato::apps

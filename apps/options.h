@@ -1,0 +1,71 @@
+// What the command line can ask for: one struct a subcommand. main.cpp fills them, a run folder
+// records those of `train`.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "diffusion/scheduler_config.h"
+#include "tensor/io/json.h"
+
+namespace sfumato::apps {
+
+struct TrainOptions {
+  std::string out, resume, init;
+  std::string data = "mnist";    // "mnist": the bundled one
+  std::string model = "small";   // tiny, small, base, or a diffusers config.json
+  std::optional<double> minutes;  // at most one of the three; none: 5 minutes
+  std::optional<std::int64_t> steps, epochs;
+  std::optional<std::int64_t> stop_after;  // of this process; not recorded
+  std::int64_t batch = 32;
+  double lr = 2e-3;
+  double lr_floor = 0.02;     // the cosine ends at this share of lr
+  std::int64_t warmup = 50;   // steps
+  double beta1 = 0.9, beta2 = 0.99;
+  double weight_decay = 0;
+  double clip = 1;            // of the gradient's norm
+  double ema = 0.999;
+  double label_dropout = 0.1;
+  std::optional<double> dropout;  // of the network; none: as the model says
+  diffusion::Prediction prediction = diffusion::Prediction::v;
+  diffusion::BetaSchedule schedule = diffusion::BetaSchedule::cosine;
+  std::int64_t timesteps = 1000;  // T
+  std::uint64_t seed = 0;
+  bool pad = false;
+  double sample_every = 60;      // seconds between sample grids; 0: only at the end
+  double checkpoint_every = 30;  // seconds
+};
+
+io::Json to_json(const TrainOptions& options);
+TrainOptions parse_train_options(const io::JsonObject& json);
+
+struct SampleOptions {
+  std::string model, out;
+  std::optional<std::int64_t> count;
+  std::string labels;  // "", "all", "7", "0,1,2"
+  std::optional<std::int64_t> steps;
+  std::optional<diffusion::Method> sampler;
+  double eta = 0;
+  std::optional<double> guidance;
+  std::optional<std::int64_t> null_label;
+  std::uint64_t seed = 0;
+  std::int64_t batch = 64;
+};
+
+struct PredictOptions {
+  std::string model, in, out;
+  bool grad = false;
+};
+
+struct InfoOptions {
+  std::string model;
+  bool json = false;
+};
+
+// Each runs its subcommand; throws Error for what cannot be done.
+void train(const TrainOptions& options);
+void sample(const SampleOptions& options);
+void predict(const PredictOptions& options);
+void info(const InfoOptions& options);
+
+}  // namespace sfumato::apps

@@ -1,0 +1,58 @@
+// `sfumato predict`: the bare network on tensors in a file, for interchange with other tools. Images
+// cross this border as PyTorch has them, [N,C,H,W].
+#include <fmt/format.h>
+
+#include "apps/options.h"
+#include "autograd/ops.h"
+#include "diffusion/pipeline.h"
+#include "tensor/io/safetensors.h"
+
+namespace sfumato::apps {
+namespace {
+
+Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t channels) {
+  Tensor x = file.tensor(name);
+  expect_dtype(file.path().c_str(), name, x, DType::f32);
+  expect_rank(file.path().c_str(), name, x, 4);
+  if (x.dim(1) != channels)
+    throw Error(file.path().string(), fmt::format("{} has shape {}, expected [N, {}, H, W]", name, x.shape().str(), channels));
+  return permute(x, {0, 2, 3, 1});
+}
+
+}  // namespace
+
+void predict(const PredictOptions& o) {
+  const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  const io::SafeTensors in(o.in);
+  const std::string source = in.path().string();
+  for (const std::string& name : in.names())
+    if (name != "sample" && name != "timestep" && name != "class_labels" && name != "target")
+      throw Error(source, fmt::format("tensor '{}' is not known here; expected sample, timestep, class_labels, target", name));
+  const Tensor x = read_images(in, "sample", model.unet_config.in_channels);
+  const std::int64_t n = x.dim(0);
+  Tensor t = in.tensor("timestep");
+  if (t.size() == 1 && n != 1) t = Tensor::full({n}, t.item(), t.dtype());  // one for all, as in diffusers
+  if (t.size() == 1 && t.shape().rank() == 0) t = t.reshape({1});
+  expect_shape(source.c_str(), "timestep", t, {n});
+  if (t.dtype() != DType::i64 && t.dtype() != DType::f32)
+    throw Error(source, fmt::format("timestep is {}, expected i64 or f32", name(t.dtype())));
+  const Tensor labels = in.contains("class_labels") ? in.tensor("class_labels") : Tensor();
+
+  std::vector<std::pair<std::string, Tensor>> out;
+  if (!o.grad) {
+    NoGrad no_grad;
+    out.emplace_back("sample", permute((*model.unet)(x, t, labels).value(), {0, 3, 1, 2}));
+  } else {
+    const Tensor target = read_images(in, "target", model.unet_config.out_channels);
+    model.params->zero_grad();
+    const Var y = (*model.unet)(x, t, labels);
+    const Var loss = mse(y, target);
+    loss.backward();
+    out.emplace_back("sample", permute(y.value(), {0, 3, 1, 2}));
+    out.emplace_back("loss", loss.value());
+    for (const nn::Params::Entry& p : model.params->entries()) out.emplace_back("grad." + p.name, p.var.grad());
+  }
+  io::write_safetensors(o.out, out);
+}
+
+}  // namespace sfumato::apps

@@ -1,0 +1,62 @@
+#include "apps/progress.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace sfumato::apps {
+namespace {
+
+constexpr double kTerminalEvery = 0.2, kPlainEvery = 10, kWindow = 8;  // seconds
+
+std::string duration(double seconds) {
+  const auto s = static_cast<std::int64_t>(std::max(0.0, seconds) + 0.5);
+  if (s >= 3600) return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+}  // namespace
+
+ProgressLine::ProgressLine() : terminal_(isatty(STDOUT_FILENO) == 1) {}
+
+ProgressLine::~ProgressLine() {
+  if (shown_) std::fputc('\n', stdout);
+}
+
+void ProgressLine::clear() {
+  if (shown_) std::fputs("\r\033[K", stdout);
+  shown_ = false;
+}
+
+void ProgressLine::say(const std::string& message) {
+  clear();
+  fmt::print("{}\n", message);
+  std::fflush(stdout);
+}
+
+void ProgressLine::update(std::int64_t step, std::int64_t total_steps, double loss, double smoothed,
+                          std::int64_t images, double fraction, double seconds) {
+  window_.emplace_back(seconds, images);
+  while (window_.size() > 2 && window_.front().first < seconds - kWindow) window_.pop_front();
+  const double span = seconds - window_.front().first;
+  if (span > 0) rate_ = static_cast<double>(images - window_.front().second) / span;
+  if (seconds - last_print_ < (terminal_ ? kTerminalEvery : kPlainEvery) && fraction < 1) return;
+  last_print_ = seconds;
+
+  const std::string steps = total_steps > 0 ? fmt::format("{}/{}", step, total_steps) : fmt::format("{}", step);
+  const std::string left = fraction > 0 ? duration(seconds * (1 - fraction) / fraction) : "?";
+  const std::string line = fmt::format("step {}  loss {:.4f}  smoothed {:.4f}  {:.0f} images/s  {:.0f} %  {} left",
+                                       steps, loss, smoothed, rate_, 100 * fraction, left);
+  if (terminal_) {
+    std::fputs("\r\033[K", stdout);
+    std::fputs(line.c_str(), stdout);
+    shown_ = true;
+  } else {
+    fmt::print("{}\n", line);
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace sfumato::apps

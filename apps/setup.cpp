@@ -1,0 +1,129 @@
+#include "apps/setup.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "tensor/io/json.h"
+
+namespace sfumato::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The presets. `small` is what the demo trains: chosen by how soon an independent classifier reads
+// its digits as asked (docs/architecture.md, "The default recipe").
+nn::UNetConfig preset(const std::string& name) {
+  nn::UNetConfig c;
+  if (name == "tiny") {
+    c.block_out_channels = {8, 16, 16};
+    c.layers_per_block = 1;
+  } else if (name == "small") {
+    c.block_out_channels = {16, 32, 32};
+  } else {  // base
+    c.block_out_channels = {32, 64, 64};
+    c.down_attention = {false, false, true};
+    c.up_attention = {true, false, false};
+  }
+  if (name != "base") {
+    c.down_attention = c.up_attention = {false, false, false};
+    c.add_attention = false;
+  }
+  c.norm_num_groups = 8;
+  return c;
+}
+
+bool is_preset(const std::string& name) { return name == "tiny" || name == "small" || name == "base"; }
+
+// Fits a network's ends to the data: size, channels, and a class table with a row for "no class".
+void adapt(nn::UNetConfig& c, const io::ImageDataset& data) {
+  c.sample_height = data.images.dim(1);
+  c.sample_width = data.images.dim(2);
+  c.in_channels = c.out_channels = data.images.dim(3);
+  if (data.classes > 0) {
+    c.class_embed = nn::ClassEmbed::table;
+    c.num_class_embeds = data.classes + 1;
+  }
+}
+
+}  // namespace
+
+std::string bundled_mnist() {
+  std::vector<fs::path> places;
+  if (const char* named = std::getenv("SFUMATO_MNIST")) places.emplace_back(named);
+  std::error_code ignored;
+  if (const fs::path exe = fs::read_symlink("/proc/self/exe", ignored); !exe.empty()) {
+    places.push_back(exe.parent_path() / ".." / "data" / "mnist");
+    places.push_back(exe.parent_path() / ".." / "share" / "sfumato" / "mnist");
+  }
+  places.emplace_back(fs::path("data") / "mnist");
+  std::string tried;
+  for (const fs::path& p : places) {
+    if (fs::is_directory(p, ignored)) return fs::canonical(p).string();
+    tried += (tried.empty() ? "" : ", ") + p.string();
+  }
+  throw Error("data", fmt::format("the bundled MNIST is not there (looked for {}): give --data", tried));
+}
+
+io::ImageDataset open_dataset(const std::string& data, io::Split split) {
+  return io::load_dataset(data == "mnist" ? bundled_mnist() : data, split);
+}
+
+diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& data) {
+  if (!o.init.empty()) {
+    diffusion::Pipeline model = diffusion::load_pipeline(o.init);
+    // What the weights predict is theirs to say, where they do.
+    if (!model.scheduler_found) model.scheduler.prediction_type = o.prediction;
+    if (o.dropout && *o.dropout != model.unet_config.dropout)
+      throw Error("train", "--dropout cannot be changed with --init");
+    return model;
+  }
+  nn::UNetConfig config;
+  std::optional<std::int64_t> null_label;
+  if (is_preset(o.model)) {
+    config = preset(o.model);
+    adapt(config, data);
+    if (data.classes > 0) null_label = data.classes;
+  } else {
+    if (std::error_code ignored; !fs::exists(o.model, ignored))
+      throw Error("train", fmt::format("--model: expected tiny, small, base or a config.json, got '{}'", o.model));
+    config = nn::parse_unet_config(io::JsonObject::read(o.model));
+    config.sample_height = data.images.dim(1);
+    config.sample_width = data.images.dim(2);
+    if (config.class_embed == nn::ClassEmbed::table && data.classes > 0 &&
+        config.num_class_embeds > data.classes)
+      null_label = config.num_class_embeds - 1;
+  }
+  if (o.dropout) config.dropout = *o.dropout;
+  diffusion::SchedulerConfig scheduler;
+  scheduler.num_train_timesteps = o.timesteps;
+  scheduler.beta_schedule = o.schedule;
+  scheduler.prediction_type = o.prediction;
+  scheduler.timestep_spacing = diffusion::Spacing::trailing;  // begins where training's noise ends
+  return diffusion::make_pipeline(config, scheduler, null_label, o.seed);
+}
+
+void expect_fit(const diffusion::Pipeline& model, const io::ImageDataset& data) {
+  const nn::UNetConfig& c = model.unet_config;
+  const std::int64_t h = data.images.dim(1), w = data.images.dim(2), channels = data.images.dim(3);
+  const std::int64_t multiple = c.size_multiple();
+  if (h % multiple != 0 || w % multiple != 0)
+    throw Error("data", fmt::format("pictures are {}x{}, this network needs multiples of {}: use --pad, which adds "
+                                    "a black border", h, w, multiple));
+  if (channels != c.in_channels || channels != c.out_channels)
+    throw Error("data", fmt::format("pictures have {} channel(s), the network expects {} and gives {}", channels,
+                                    c.in_channels, c.out_channels));
+  switch (c.class_embed) {
+    case nn::ClassEmbed::none: return;
+    case nn::ClassEmbed::table:
+      if (data.classes == 0) throw Error("data", "has no labels, but the network is class-conditional");
+      if (data.classes > model.classes())
+        throw Error("data", fmt::format("has {} classes, the network's table has room for {}", data.classes,
+                                        model.classes()));
+      return;
+    default: throw Error("train", "class_embed_type timestep and identity cannot be trained here");
+  }
+}
+
+}  // namespace sfumato::apps

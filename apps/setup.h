@@ -1,0 +1,23 @@
+// From options to the things a run is made of: the data, and a model that fits them.
+#pragma once
+#include <string>
+
+#include "apps/options.h"
+#include "diffusion/pipeline.h"
+#include "tensor/io/dataset.h"
+
+namespace sfumato::apps {
+
+// Where the bundled MNIST is, or an Error that says where it was looked for.
+std::string bundled_mnist();
+
+// `data` as --data takes it; "mnist" is the bundled one.
+io::ImageDataset open_dataset(const std::string& data, io::Split split = io::Split::train);
+
+// A new model for the data as the options ask: a preset, a config.json, or (--init) a trained one.
+diffusion::Pipeline new_model(const TrainOptions& options, const io::ImageDataset& data);
+
+// Throws Error unless the model can train on these pictures and labels.
+void expect_fit(const diffusion::Pipeline& model, const io::ImageDataset& data);
+
+}  // namespace sfumato::apps

@@ -1,0 +1,79 @@
+// Activations.
+#include <cmath>
+
+#include "autograd/ops.h"
+#include "autograd/pointwise.h"
+#include "tensor/kernels/kernels.h"
+
+namespace sfumato {
+namespace {
+
+// σ(x) = 1 / (1 + e^-x),  dσ/dx = σ (1 - σ)
+struct Sigmoid {
+  static constexpr const char* name = "sigmoid";
+  template <class T> T fwd(T x) const { return 1 / (1 + std::exp(-x)); }
+  template <class T> T bwd(T, T y, T dy) const { return y * (1 - y) * dy; }
+};
+
+struct Tanh {
+  static constexpr const char* name = "tanh";
+  template <class T> T fwd(T x) const { return std::tanh(x); }
+  template <class T> T bwd(T, T y, T dy) const { return (1 - y * y) * dy; }
+};
+
+struct Relu {
+  static constexpr const char* name = "relu";
+  template <class T> T fwd(T x) const { return x > 0 ? x : T(0); }
+  template <class T> T bwd(T x, T, T dy) const { return x > 0 ? dy : T(0); }
+};
+
+// x Φ(x), Φ the normal distribution function; d/dx = Φ(x) + x φ(x)     [Hendrycks and Gimpel 2016]
+struct Gelu {
+  static constexpr const char* name = "gelu";
+  template <class T> static T cdf(T x) { return T(0.5) * (1 + std::erf(x * T(0.70710678118654752))); }
+  template <class T> T fwd(T x) const { return x * cdf(x); }
+  template <class T> T bwd(T x, T, T dy) const {
+    const T density = std::exp(T(-0.5) * x * x) * T(0.39894228040143268);
+    return (cdf(x) + x * density) * dy;
+  }
+};
+
+}  // namespace
+
+Var sigmoid(const Var& x) { return pointwise(x, Sigmoid{}); }
+Var tanh(const Var& x) { return pointwise(x, Tanh{}); }
+Var relu(const Var& x) { return pointwise(x, Relu{}); }
+Var gelu(const Var& x) { return pointwise(x, Gelu{}); }
+
+// silu(x) = x σ(x),  d/dx = σ (1 + x (1 - σ))                            [Elfwing 2017, eq. 5]
+// Here as a kernel because every residual block runs it over every activation.
+Var silu(const Var& x) {
+  const Tensor xv = x.value();
+  return dispatch_float("silu", xv.dtype(), [&]<class T>() {
+    Tensor y(xv.shape(), xv.dtype());
+    kernels::silu_forward<T>(xv.size(), xv.data<T>(), y.data<T>());
+    return record("silu", y, {x}, [xv](const Tensor& dy) {
+      Tensor dx(xv.shape(), xv.dtype());
+      kernels::silu_backward<T>(xv.size(), xv.data<T>(), dy.data<T>(), dx.data<T>());
+      return Gradients{dx};
+    });
+  });
+}
+
+// y_i = e^x_i / Σ_j e^x_j,  dx = y (dy - Σ_j y_j dy_j)
+Var softmax(const Var& x) {
+  const Tensor& xv = x.value();
+  if (xv.shape().rank() < 1) throw Error("softmax", "expected at least one axis");
+  const std::int64_t cols = xv.dim(-1), rows = cols ? xv.size() / cols : 0;
+  return dispatch_float("softmax", xv.dtype(), [&]<class T>() {
+    Tensor y(xv.shape(), xv.dtype());
+    kernels::softmax_forward<T>(rows, cols, xv.data<T>(), y.data<T>());
+    return record("softmax", y, {x}, [rows, cols, y](const Tensor& dy) {
+      Tensor dx(y.shape(), y.dtype());
+      kernels::softmax_backward<T>(rows, cols, y.data<T>(), dy.data<T>(), dx.data<T>());
+      return Gradients{dx};
+    });
+  });
+}
+
+}  // namespace sfumato

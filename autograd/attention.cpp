@@ -1,0 +1,42 @@
+// Attention. The kernel never holds a [Tq, Tk] array: the backward pass recomputes the
+// probabilities from the row-wise log-sum-exp (Dao 2022, "FlashAttention").
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "autograd/ops.h"
+#include "tensor/kernels/kernels.h"
+
+namespace sfumato {
+
+// P = softmax(q kᵀ/√d), o = P v.  dv = Pᵀ do,  dP = do vᵀ,  dS = P (dP - Σ_j P dP),
+// dq = dS k/√d,  dk = dSᵀ q/√d
+Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads) {
+  expect_rank("attention", "q", q.value(), 3);
+  expect_rank("attention", "k", k.value(), 3);
+  const std::int64_t n = q.dim(0), tq = q.dim(1), c = q.dim(2), tk = k.dim(1);
+  expect_shape("attention", "k", k.value(), {n, tk, c});
+  expect_shape("attention", "v", v.value(), {n, tk, c});
+  expect_dtype("attention", "k", k.value(), q.dtype());
+  expect_dtype("attention", "v", v.value(), q.dtype());
+  if (heads < 1 || c % heads != 0)
+    throw Error("attention", fmt::format("channels {} is not divisible by heads {}", c, heads));
+  if (tk == 0) throw Error("attention", "no keys");
+  const std::int64_t d = c / heads;
+  const kernels::Attention s{n, tq, tk, heads, d, 1 / std::sqrt(static_cast<double>(d))};
+  const Tensor qv = q.value(), kv = k.value(), vv = v.value();
+  return dispatch_float("attention", q.dtype(), [&]<class T>() {
+    Tensor o(qv.shape(), qv.dtype()), lse({n, heads, tq}, qv.dtype());
+    kernels::attention_forward<T>(s, qv.data<T>(), kv.data<T>(), vv.data<T>(), o.data<T>(),
+                                  lse.data<T>());
+    return record("attention", o, {q, k, v}, [=](const Tensor& dout) {
+      Tensor dq(qv.shape(), qv.dtype()), dk(kv.shape(), kv.dtype()), dv(vv.shape(), vv.dtype());
+      kernels::attention_backward<T>(s, qv.data<T>(), kv.data<T>(), vv.data<T>(), o.data<T>(),
+                                     lse.data<T>(), dout.data<T>(), dq.data<T>(), dk.data<T>(),
+                                     dv.data<T>());
+      return Gradients{dq, dk, dv};
+    });
+  });
+}
+
+}  // namespace sfumato

@@ -1,0 +1,95 @@
+// The differentiable operations. Each throws Error, naming itself and the shapes, when its inputs
+// do not fit. Images are [N, H, W, C].
+//
+// To add one made of scalar math, see pointwise.h; made of others, just call them.
+#pragma once
+#include <initializer_list>
+#include <span>
+#include <vector>
+
+#include "autograd/var.h"
+#include "tensor/rng.h"
+
+namespace sfumato {
+
+// ---- arithmetic.cpp: NumPy broadcasting
+Var operator+(const Var& a, const Var& b);
+Var operator-(const Var& a, const Var& b);
+Var operator*(const Var& a, const Var& b);
+Var operator/(const Var& a, const Var& b);
+Var operator*(const Var& x, double factor);
+Var operator+(const Var& x, double summand);
+Var operator-(const Var& x);
+Var square(const Var& x);
+Var exp(const Var& x);
+Var log(const Var& x);
+Var sqrt(const Var& x);
+
+// ---- activation.cpp
+Var silu(const Var& x);
+Var sigmoid(const Var& x);
+Var tanh(const Var& x);
+Var relu(const Var& x);
+Var gelu(const Var& x);  // the exact one, with the error function
+// Softmax over the innermost axis.
+Var softmax(const Var& x);
+
+// ---- reduce.cpp
+Var sum(const Var& x);   // -> []
+Var mean(const Var& x);  // -> []
+// Mean of (a - b)² over all elements -> []. Same shape.
+Var mse(const Var& a, const Var& b);
+// Σ over the axes that `shape` keeps at 1 or drops: the adjoint of broadcasting to x's shape.
+Var sum_to(const Var& x, const Shape& shape);
+// Mean negative log-likelihood of class labels i64 [N] under softmax(logits [N, K]) -> [].
+Var cross_entropy(const Var& logits, const Tensor& labels);
+
+// ---- shape_ops.cpp
+Var reshape(const Var& x, std::initializer_list<std::int64_t> extents);
+Var permute(const Var& x, std::initializer_list<int> order);
+// [..., Ca], [..., Cb] -> [..., Ca + Cb]
+Var concat(const Var& a, const Var& b);
+// Channels [begin, end) of the innermost axis. Copies.
+Var slice_last(const Var& x, std::int64_t begin, std::int64_t end);
+// Rows table[index[i]] -> [n, d] for table [K, d], index i64 [n].
+Var embedding(const Var& table, const Tensor& index);
+
+// ---- linear.cpp
+// [..., k] x [k, n] -> [..., n]
+Var matmul(const Var& a, const Var& b);
+// x Wᵀ + b for x [..., in], W [out, in], b [out] or undefined -> [..., out]
+Var linear(const Var& x, const Var& weight, const Var& bias);
+
+// ---- conv.cpp
+struct Conv2dOptions {
+  std::int64_t stride = 1;
+  std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+  static Conv2dOptions padded(std::int64_t padding, std::int64_t stride = 1) {
+    return {stride, padding, padding, padding, padding};
+  }
+};
+// x [N,H,W,Cin], weight [Cout,Cin,KH,KW] (PyTorch's layout), bias [Cout] or undefined
+// -> [N,OH,OW,Cout]
+Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options);
+// Nearest neighbour: [N,H,W,C] -> [N,2H,2W,C]
+Var upsample_nearest2x(const Var& x);
+// Mean over 2x2 blocks: [N,H,W,C] -> [N,H/2,W/2,C]; an odd last row or column is dropped.
+Var avg_pool2x(const Var& x);
+
+// ---- norm.cpp
+// GroupNorm (Wu and He 2018) of x [N, ..., C] over `groups` groups of channels, then SiLU if asked.
+Var group_norm(const Var& x, const Var& gamma, const Var& beta, std::int64_t groups, double eps,
+               bool with_silu = false);
+// LayerNorm (Ba 2016) over the innermost axis.
+Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps);
+
+// ---- attention.cpp
+// softmax(q kᵀ / √d) v per head (Vaswani 2017, eq. 1): q [N,Tq,C], k and v [N,Tk,C], d = C/heads.
+Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads);
+
+// ---- dropout.cpp
+// Zeroes each element with probability p and scales the rest by 1/(1-p). The mask is a function of
+// `rng`'s address: nothing is stored for the backward pass.
+Var dropout(const Var& x, double p, const Rng& rng);
+
+}  // namespace sfumato

@@ -1,0 +1,105 @@
+// Operations that move numbers without changing them; each one's gradient moves them back.
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+
+#include "autograd/ops.h"
+#include "tensor/arithmetic.h"
+
+namespace sfumato {
+namespace {
+
+// Copies columns between two row-major matrices: to[r, to_col + j] = from[r, from_col + j].
+void copy_columns(const Tensor& from, std::int64_t from_cols, std::int64_t from_col, Tensor& to,
+                  std::int64_t to_cols, std::int64_t to_col, std::int64_t cols) {
+  const std::size_t item = size_of(from.dtype());
+  const auto* src = static_cast<const std::byte*>(from.raw()) + from_col * item;
+  auto* dst = static_cast<std::byte*>(to.raw()) + to_col * item;
+  const std::int64_t rows = from_cols ? from.size() / from_cols : 0;
+  parallel_ranges(rows, 1 + kElementGrain / (cols + 1), [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      std::memcpy(dst + r * to_cols * item, src + r * from_cols * item, cols * item);
+  });
+}
+
+Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
+  Tensor y(x.shape().with(-1, end - begin), x.dtype());
+  copy_columns(x, x.dim(-1), begin, y, end - begin, 0, end - begin);
+  return y;
+}
+
+}  // namespace
+
+Var reshape(const Var& x, std::initializer_list<std::int64_t> extents) {
+  const Shape from = x.shape();
+  return record("reshape", x.value().reshape(extents), {x},
+                [from](const Tensor& dy) { return Gradients{dy.reshape(from)}; });
+}
+
+Var permute(const Var& x, std::initializer_list<int> order) {
+  Tensor y = permute(x.value(), order);  // throws unless it is a permutation
+  std::array<int, Shape::kMaxRank> inverse{};
+  int i = 0;
+  for (int axis : order) inverse[axis] = i++;
+  return record("permute", y, {x}, [inverse, rank = y.shape().rank()](const Tensor& dy) {
+    return Gradients{permute(dy, std::span<const int>(inverse.data(), rank))};
+  });
+}
+
+Var concat(const Var& a, const Var& b) {
+  if (a.shape().rank() < 1 || b.shape().rank() != a.shape().rank() ||
+      !(b.shape().with(-1, a.dim(-1)) == a.shape()))
+    throw Error("concat", fmt::format("shapes {} and {} differ before the innermost axis",
+                                      a.shape().str(), b.shape().str()));
+  expect_dtype("concat", "second input", b.value(), a.dtype());
+  const std::int64_t ca = a.dim(-1), cb = b.dim(-1);
+  Tensor y(a.shape().with(-1, ca + cb), a.dtype());
+  copy_columns(a.value(), ca, 0, y, ca + cb, 0, ca);
+  copy_columns(b.value(), cb, 0, y, ca + cb, ca, cb);
+  return record("concat", y, {a, b}, [ca, cb](const Tensor& dy, const Needs& needs) {
+    Gradients g(2);
+    if (needs[0]) g[0] = columns(dy, 0, ca);
+    if (needs[1]) g[1] = columns(dy, ca, ca + cb);
+    return g;
+  });
+}
+
+Var slice_last(const Var& x, std::int64_t begin, std::int64_t end) {
+  if (x.shape().rank() < 1 || begin < 0 || begin > end || end > x.dim(-1))
+    throw Error("slice_last", fmt::format("[{}, {}) is out of range for {}", begin, end, x.shape().str()));
+  const Shape from = x.shape();
+  return record("slice_last", columns(x.value(), begin, end), {x}, [=](const Tensor& dy) {
+    Tensor dx = Tensor::zeros(from, dy.dtype());
+    copy_columns(dy, end - begin, 0, dx, from[-1], begin, end - begin);
+    return Gradients{dx};
+  });
+}
+
+// y_i = table[index_i];  dtable[k] = Σ_{i: index_i = k} dy_i
+Var embedding(const Var& table, const Tensor& index) {
+  expect_rank("embedding", "table", table.value(), 2);
+  expect_rank("embedding", "index", index, 1);
+  expect_dtype("embedding", "index", index, DType::i64);
+  const std::int64_t rows = table.dim(0), width = table.dim(1), n = index.dim(0);
+  const std::int64_t* idx = index.data<std::int64_t>();
+  for (std::int64_t i = 0; i < n; ++i)
+    if (idx[i] < 0 || idx[i] >= rows)
+      throw Error("embedding", fmt::format("index {} is not in 0..{}", idx[i], rows - 1));
+  return dispatch_float("embedding", table.dtype(), [&]<class T>() {
+    Tensor y({n, width}, table.dtype());
+    for (std::int64_t i = 0; i < n; ++i)
+      std::copy_n(table.value().data<T>() + idx[i] * width, width, y.data<T>() + i * width);
+    return record("embedding", y, {table}, [=](const Tensor& dy) {
+      Tensor dt = Tensor::zeros({rows, width}, dy.dtype());
+      for (std::int64_t i = 0; i < n; ++i) {
+        T* to = dt.data<T>() + index.data<std::int64_t>()[i] * width;
+        const T* from = dy.data<T>() + i * width;
+        for (std::int64_t j = 0; j < width; ++j) to[j] += from[j];
+      }
+      return Gradients{dt};
+    });
+  });
+}
+
+}  // namespace sfumato

@@ -1,0 +1,243 @@
+// Speed of the CPU kernels, for the layers of a U-Net on 28x28 images.
+//
+//   bench_kernels [generic|avx2|avx512] [batch]       (SFUMATO_THREADS=1: CPU time, not wall time)
+//
+// Convolutions and matrix products are given as GFLOP/s and as a share of what the machine's
+// multiply-adds reach at that moment: a probe runs before and after every measurement, so that a
+// machine shared with others still gives honest shares. Medians.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tensor/kernels/isa.h"
+#include "tensor/kernels/kernels.h"
+#include "tensor/parallel.h"
+
+using namespace sfumato;           // NOLINT: a program of one file
+using namespace sfumato::kernels;  // NOLINT
+
+namespace {
+
+// On one thread, the time that this thread ran: then it does not matter what else the machine does.
+double now() {
+  if (thread_count() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 2];
+}
+
+// ---- the probe: independent multiply-adds in registers, nothing else
+
+template <class V>
+[[gnu::always_inline]] inline void probe_loop(int rounds) {
+  using T = float;
+  V sum[12];
+  for (int i = 0; i < 12; ++i) sum[i] = V{} + 0.1f * static_cast<T>(i);
+  V x = V{} + 0.999f, y = V{} + 1e-3f;
+  for (int round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) sum[i] = sum[i] * x + y;
+    asm volatile("" : "+r"(round));
+  }
+  V all{};
+  for (int i = 0; i < 12; ++i) all += sum[i];
+  volatile float sink = all[0];
+  static_cast<void>(sink);
+}
+
+typedef float F4 __attribute__((vector_size(16)));
+void probe_generic(int rounds) { probe_loop<F4>(rounds); }
+#if defined(__x86_64__)
+typedef float F8 __attribute__((vector_size(32)));
+typedef float F16 __attribute__((vector_size(64)));
+[[gnu::target("avx2,fma")]] void probe_avx2(int rounds) { probe_loop<F8>(rounds); }
+[[gnu::target("avx512f,fma")]] void probe_avx512(int rounds) { probe_loop<F16>(rounds); }
+#endif
+
+// GFLOP/s of all threads right now; takes about 3 ms.
+double probe() {
+  constexpr int kRounds = 500000;
+  void (*loop)(int) = probe_generic;
+  double lanes = 4;
+#if defined(__x86_64__)
+  if (isa() == Isa::avx2) loop = probe_avx2, lanes = 8;
+  if (isa() == Isa::avx512) loop = probe_avx512, lanes = 16;
+#endif
+  const int threads = thread_count();
+  const double begin = now();
+  parallel_for(threads, [&](index) { loop(kRounds); });
+  return 12.0 * 2 * lanes * kRounds * threads / (now() - begin) * 1e-9;
+}
+
+struct Speed {
+  double ms, share;  // share of the probe, given the operations of one call
+};
+
+Speed measure(double operations, const std::function<void()>& call) {
+  call();
+  double begin = now();
+  call();
+  const int repeat = std::clamp(static_cast<int>(0.01 / (now() - begin)), 1, 1000);
+  std::vector<double> ms, shares;
+  double before = probe();
+  const double started = now();
+  while (ms.size() < 5 || (now() - started < 0.3 && ms.size() < 60)) {
+    begin = now();
+    for (int i = 0; i < repeat; ++i) call();
+    const double seconds = (now() - begin) / repeat, after = probe();
+    ms.push_back(seconds * 1e3);
+    shares.push_back(operations / seconds * 1e-9 / (0.5 * (before + after)));
+    before = after;
+  }
+  return {median(ms), median(shares)};
+}
+
+std::vector<float> numbers(index count) {
+  std::vector<float> v(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < v.size(); ++i)
+    v[i] = static_cast<float>((i * 2654435761u >> 8) & 0xffff) / 65536 - 0.5f;
+  return v;
+}
+
+void print(const char* what, double operations, const Speed& s) {
+  std::printf("  %-8s %7.3f ms %6.0f GF/s %4.0f%%", what, s.ms, operations / s.ms * 1e-6,
+              100 * s.share);
+}
+
+void bench_conv(index n, index size, index c, index k, index kernel, index stride) {
+  const index pad = kernel / 2, out = (size + 2 * pad - kernel) / stride + 1;
+  const Conv s{n, size, size, c, out, out, k, kernel, kernel, stride, pad, pad};
+  const auto x = numbers(n * size * size * c), w = numbers(k * c * kernel * kernel);
+  const auto bias = numbers(k), dy = numbers(n * out * out * k);
+  std::vector<float> y(dy.size()), dx(x.size()), dw(w.size()), db(bias.size());
+  const double operations = 2.0 * static_cast<double>(n * out * out * k * c * kernel * kernel);
+  std::printf("%3ld x %2ldx%-2ld %3ld->%-3ld %ldx%ld/%ld", n, size, size, c, k, kernel, kernel, stride);
+  print("fwd", operations, measure(operations, [&] {
+          conv_forward(s, x.data(), w.data(), bias.data(), y.data());
+        }));
+  print("data", operations,
+        measure(operations, [&] { conv_backward_data(s, dy.data(), w.data(), dx.data()); }));
+  print("weights", operations, measure(operations, [&] {
+          conv_backward_weights(s, x.data(), dy.data(), dw.data(), db.data());
+        }));
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+void bench_gemm(index m, index n, index k, bool ta, bool tb) {
+  const Gemm g{m, n, k, ta, tb, false, ta ? m : k, tb ? k : n, n};
+  const auto a = numbers(m * k), b = numbers(k * n);
+  std::vector<float> c(static_cast<std::size_t>(m * n));
+  const double operations = 2.0 * static_cast<double>(m * n * k);
+  std::printf("gemm %5ld x %4ld x %5ld %s%s      ", m, n, k, ta ? "T" : "N", tb ? "T" : "N");
+  print("", operations, measure(operations, [&] { gemm(g, a.data(), b.data(), c.data()); }));
+  std::printf("\n");
+}
+
+void bench_norm(index n, index hw, index c, index groups) {
+  const GroupNorm s{n, hw, c, groups, 1e-5, true};
+  const auto x = numbers(n * hw * c), dy = numbers(n * hw * c), gamma = numbers(c), beta = numbers(c);
+  std::vector<float> y(x.size()), dx(x.size()), mean(n * groups), rstd(n * groups), dgamma(c), dbeta(c);
+  const Speed forward = measure(0, [&] {
+    group_norm_forward(s, x.data(), gamma.data(), beta.data(), y.data(), mean.data(), rstd.data());
+  });
+  const Speed backward = measure(0, [&] {
+    group_norm_backward(s, x.data(), gamma.data(), beta.data(), mean.data(), rstd.data(), dy.data(),
+                        dx.data(), dgamma.data(), dbeta.data());
+  });
+  const double bytes = static_cast<double>(x.size()) * sizeof(float);
+  std::printf("group_norm+silu %3ld x %4ld x %3ld  fwd %7.3f ms %5.1f GB/s  bwd %7.3f ms %5.1f GB/s\n",
+              n, hw, c, forward.ms, 2 * bytes / forward.ms * 1e-6, backward.ms,
+              3 * bytes / backward.ms * 1e-6);
+}
+
+void bench_attention(index n, index t, index heads, index d) {
+  const Attention s{n, t, t, heads, d, 0.35};
+  const auto q = numbers(n * t * heads * d), k = q, v = q, dout = q;
+  std::vector<float> out(q.size()), lse(n * heads * t), dq(q.size()), dk(q.size()), dv(q.size());
+  const double pairs = static_cast<double>(n * heads * t * t);
+  const Speed forward = measure(4 * pairs * static_cast<double>(d), [&] {
+    attention_forward(s, q.data(), k.data(), v.data(), out.data(), lse.data());
+  });
+  const Speed backward = measure(10 * pairs * static_cast<double>(d), [&] {
+    attention_backward(s, q.data(), k.data(), v.data(), out.data(), lse.data(), dout.data(),
+                       dq.data(), dk.data(), dv.data());
+  });
+  std::printf("attention %3ld x %3ld, %ld heads of %2ld  fwd %7.3f ms (%2.0f%% of peak, %.2f ns/pair)  "
+              "bwd %7.3f ms (%2.0f%%, %.2f ns/pair)\n",
+              n, t, heads, d, forward.ms, 100 * forward.share, forward.ms * 1e6 / pairs,
+              backward.ms, 100 * backward.share, backward.ms * 1e6 / pairs);
+}
+
+void bench_silu(index n) {
+  const auto x = numbers(n), dy = numbers(n);
+  std::vector<float> y(x.size());
+  const Speed forward = measure(0, [&] { silu_forward(n, x.data(), y.data()); });
+  const Speed backward = measure(0, [&] { silu_backward(n, x.data(), dy.data(), y.data()); });
+  const double bytes = static_cast<double>(n) * sizeof(float);
+  std::printf("silu %ld  fwd %7.3f ms %5.1f GB/s  bwd %7.3f ms %5.1f GB/s\n", n, forward.ms,
+              2 * bytes / forward.ms * 1e-6, backward.ms, 3 * bytes / backward.ms * 1e-6);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<index> batches = {32, 64};
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    bool known = false;
+    for (const Isa each : available_isas()) {
+      if (argument == name(each)) set_isa(each), known = true;
+    }
+    if (!known) batches = {std::atol(argv[i])};
+  }
+  std::printf("%s, %d threads, probe %.0f GFLOP/s\n", name(isa()), thread_count(), probe());
+  for (const index n : batches) {
+    // U-Net [32, 64, 64] and [16, 32, 32].
+    bench_conv(n, 28, 1, 32, 3, 1);
+    bench_conv(n, 28, 32, 32, 3, 1);
+    bench_conv(n, 28, 64, 32, 3, 1);
+    bench_conv(n, 28, 32, 32, 3, 2);
+    bench_conv(n, 14, 32, 64, 3, 1);
+    bench_conv(n, 14, 64, 64, 3, 1);
+    bench_conv(n, 14, 128, 64, 3, 1);
+    bench_conv(n, 14, 64, 64, 3, 2);
+    bench_conv(n, 7, 64, 64, 3, 1);
+    bench_conv(n, 7, 128, 64, 3, 1);
+    bench_conv(n, 28, 32, 1, 3, 1);
+    bench_conv(n, 28, 64, 32, 1, 1);
+    bench_conv(n, 14, 128, 64, 1, 1);
+    bench_conv(n, 28, 16, 16, 3, 1);
+    bench_conv(n, 28, 32, 16, 3, 1);
+    bench_conv(n, 14, 32, 32, 3, 1);
+    bench_conv(n, 7, 32, 32, 3, 1);
+    bench_conv(n, 28, 33, 33, 3, 1);
+    bench_conv(n, 28, 128, 128, 3, 1);
+  }
+  bench_conv(1, 28, 32, 32, 3, 1);
+  bench_conv(1, 7, 64, 64, 3, 1);
+  const index n = batches.back();
+  bench_gemm(n * 196, 192, 64, false, true);
+  bench_gemm(n * 196, 64, 192, false, false);
+  bench_gemm(192, 64, n * 196, true, false);
+  bench_gemm(n, 256, 128, false, true);
+  bench_gemm(1000, 1000, 1000, false, false);
+  bench_gemm(1000, 1000, 1000, true, true);
+  bench_norm(n, 784, 32, 8);
+  bench_norm(n, 784, 64, 32);
+  bench_norm(n, 196, 64, 32);
+  bench_norm(n, 49, 64, 32);
+  bench_attention(n, 196, 8, 8);
+  bench_attention(n, 49, 8, 8);
+  bench_attention(n, 196, 1, 64);
+  bench_attention(n, 196, 2, 32);
+  bench_silu(n * 784 * 32);
+}

@@ -1,0 +1,42 @@
+// Mini-batches of a labelled image set, shuffled anew for each epoch.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace sfumato::diffusion {
+
+struct Batch {
+  Tensor x0;      // f32 [n,H,W,C] in [-1, 1]
+  Tensor labels;  // i64 [n]; undefined without labels
+};
+
+// Batch number k is a function of (seed, k) alone: resuming at step k needs no other memory.
+class Batches {
+ public:
+  // images u8 [N,H,W,C], labels i64 [N] or undefined. With a null label, each label is replaced by
+  // it with probability `label_dropout`, so that one network learns both p(x | label) and p(x), as
+  // classifier-free guidance needs (Ho & Salimans 2021, algorithm 1).
+  Batches(Tensor images, Tensor labels, std::int64_t batch, std::uint64_t seed,
+          std::optional<std::int64_t> null_label = {}, double label_dropout = 0);
+  Batch at(std::int64_t k) const;
+
+ private:
+  const std::vector<std::int64_t>& order(std::int64_t epoch) const;
+
+  Tensor images_, labels_;
+  std::int64_t batch_;
+  std::uint64_t seed_;
+  std::optional<std::int64_t> null_label_;
+  double label_dropout_;
+  mutable std::int64_t epoch_ = -1;           // whose order is at hand
+  mutable std::vector<std::int64_t> order_;
+};
+
+// u8 0..255 -> f32 [-1, 1], and back (rounded, clipped).
+Tensor to_signed(const Tensor& images);
+Tensor to_bytes(const Tensor& x);
+
+}  // namespace sfumato::diffusion

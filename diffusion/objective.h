@@ -1,0 +1,46 @@
+// What the network learns: to see x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε and the time t, and to say what the
+// noise was. Given x_t, knowing ε is knowing x_0, so the answer may come in three forms:
+//     eps:  ε                                DDPM (Ho 2020), eq. 14: L = ‖ε − ε_θ(x_t, t)‖²
+//     x0:   x_0
+//     v:    v = √ᾱ_t ε − √(1−ᾱ_t) x_0        Progressive distillation (Salimans & Ho 2022), app. D
+// As √ᾱ_t = cos φ and √(1−ᾱ_t) = sin φ for some angle, (x_t, v) is (x_0, ε) turned by φ: v stays of
+// size 1 at both ends, where ε says nothing (t → 0) or x_0 everything (t → T).
+//
+// Shapes as in forward.h: x0, eps, xt, output [N, ...], t i64 [N].
+#pragma once
+#include <cstdint>
+#include <string_view>
+
+#include "diffusion/schedule.h"
+#include "tensor/tensor.h"
+
+namespace sfumato::diffusion {
+
+// In scheduler_config.json: "epsilon", "sample", "v_prediction".
+enum class Prediction : std::uint8_t { eps, x0, v };
+
+const char* name(Prediction prediction);  // "eps", "x0", "v"
+const char* diffusers_name(Prediction prediction);
+Prediction parse_prediction(std::string_view name);  // either name
+
+// What a network of this kind should have answered; the loss is the mean of (output − target)².
+Tensor target(Prediction prediction, const Schedule& schedule, const Tensor& x0, const Tensor& eps,
+              const Tensor& t);
+
+// The estimate of x_0 in a network's output. For eps: DDPM, eq. 15,
+//     x̂_0 = (x_t − √(1−ᾱ_t) ε_θ) / √ᾱ_t;    for v:  x̂_0 = √ᾱ_t x_t − √(1−ᾱ_t) v_θ.
+Tensor to_x0(Prediction prediction, const Schedule& schedule, const Tensor& output,
+             const Tensor& xt, const Tensor& t);
+
+// The estimate of ε in a network's output. For x0:
+//     ε̂ = (x_t − √ᾱ_t x̂_0) / √(1−ᾱ_t);      for v:  ε̂ = √(1−ᾱ_t) x_t + √ᾱ_t v_θ.
+Tensor to_eps(Prediction prediction, const Schedule& schedule, const Tensor& output,
+              const Tensor& xt, const Tensor& t);
+
+// Classifier-free guidance (Ho & Salimans 2021), eq. 6: ε = ε_u + w (ε_c − ε_u), away from what the
+// network says without the label and on past what it says with it. w = 1 is no guidance, as in
+// `diffusers` (the paper's own w is one less). The two weights, w and 1 − w, sum to 1; so x0 and v,
+// which for a given x_t are ε times a number plus an offset, may be guided by the same formula.
+Tensor guided(const Tensor& cond, const Tensor& uncond, double w);
+
+}  // namespace sfumato::diffusion

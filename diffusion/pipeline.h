@@ -1,0 +1,53 @@
+// A trained model on disk: a `diffusers` pipeline folder.
+//
+//   DIR/model_index.json                              what the parts are
+//   DIR/unet/config.json                              the network
+//   DIR/unet/diffusion_pytorch_model.safetensors      its weights (of a run: their moving average)
+//   DIR/scheduler/scheduler_config.json               the schedule and what the network predicts
+//
+// A folder that UNet2DModel.save_pretrained wrote (config.json and the weights at its root) is read too.
+// What this library cannot compute is refused by name.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "diffusion/schedule.h"
+#include "diffusion/scheduler_config.h"
+#include "nn/unet.h"
+#include "nn/unet_config.h"
+#include "tensor/io/json.h"
+
+namespace sfumato::diffusion {
+
+// Throws Error naming the file and the key for an unknown key, a wrong type or an unsupported value.
+SchedulerConfig parse_scheduler_config(const io::JsonObject& json);
+io::Json to_json(const SchedulerConfig& config);
+
+struct Pipeline {
+  nn::UNetConfig unet_config;
+  SchedulerConfig scheduler;
+  bool scheduler_found = true;  // false: the folder has none, `scheduler` is DDPM's default
+  // The row of the class table that stands for "no class", when the folder says so.
+  std::optional<std::int64_t> null_label;
+  std::unique_ptr<nn::Params> params;
+  std::unique_ptr<nn::UNet> unet;
+
+  // Labels that mean a class: rows of the table without the null label; 0 when unconditional.
+  std::int64_t classes() const;
+};
+
+// A new network with weights drawn from `seed`, of at most `limit` learned numbers.
+Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& scheduler,
+                       std::optional<std::int64_t> null_label, std::uint64_t seed,
+                       std::int64_t limit = nn::Params::kMaxCount);
+
+Pipeline load_pipeline(const std::filesystem::path& dir);
+
+// The three JSON files; made once, before the weights.
+void save_pipeline_config(const std::filesystem::path& dir, const Pipeline& pipeline);
+// The weights `flat` (laid out as params.flat_values()), replaced atomically.
+void save_pipeline_weights(const std::filesystem::path& dir, const Pipeline& pipeline,
+                           const Tensor& flat);
+
+}  // namespace sfumato::diffusion

@@ -1,0 +1,65 @@
+#include "diffusion/scheduler_config.h"
+
+#include <fmt/format.h>
+
+#include "diffusion/names.h"
+
+namespace sfumato::diffusion {
+namespace {
+
+constexpr EnumName<Method> kMethods[] = {{Method::ddpm, "ddpm", "DDPMScheduler"},
+                                         {Method::ddim, "ddim", "DDIMScheduler"}};
+constexpr EnumName<Variance> kVariances[] = {{Variance::fixed_small, "fixed_small", "fixed_small"},
+                                             {Variance::fixed_large, "fixed_large", "fixed_large"}};
+constexpr EnumName<Spacing> kSpacings[] = {{Spacing::leading, "leading", "leading"},
+                                           {Spacing::trailing, "trailing", "trailing"},
+                                           {Spacing::linspace, "linspace", "linspace"}};
+
+}  // namespace
+
+const char* name(Method method) { return find_name(kMethods, method).name; }
+const char* diffusers_name(Method method) { return find_name(kMethods, method).diffusers; }
+Method parse_method(std::string_view name) { return parse_name("scheduler", kMethods, name); }
+
+const char* diffusers_name(Variance variance) { return find_name(kVariances, variance).diffusers; }
+Variance parse_variance(std::string_view name) {
+  return parse_name("variance_type", kVariances, name);
+}
+
+const char* diffusers_name(Spacing spacing) { return find_name(kSpacings, spacing).diffusers; }
+Spacing parse_spacing(std::string_view name) {
+  return parse_name("timestep_spacing", kSpacings, name);
+}
+
+void validate(const SchedulerConfig& config) {
+  const auto refuse = [](const std::string& what) { throw Error("scheduler_config", what); };
+  if (config.num_train_timesteps < 1)
+    refuse(fmt::format("num_train_timesteps = {} is below 1", config.num_train_timesteps));
+  const auto betas = static_cast<std::int64_t>(config.trained_betas.size());
+  if (betas != 0 && betas != config.num_train_timesteps)
+    refuse(fmt::format("trained_betas has {} values, but num_train_timesteps = {}", betas,
+                       config.num_train_timesteps));
+  if (!(config.clip_sample_range > 0))
+    refuse(fmt::format("clip_sample_range = {} is not positive", config.clip_sample_range));
+  if (config.steps_offset < 0)
+    refuse(fmt::format("steps_offset = {} is negative", config.steps_offset));
+  if (config.thresholding) refuse("thresholding = true is not supported");
+  if (config.rescale_betas_zero_snr) refuse("rescale_betas_zero_snr = true is not supported");
+}
+
+Schedule make_schedule(const SchedulerConfig& config) {
+  validate(config);
+  if (!config.trained_betas.empty()) return Schedule::from_betas(config.trained_betas);
+  const std::int64_t steps = config.num_train_timesteps;
+  switch (config.beta_schedule) {
+    case BetaSchedule::linear:
+      return Schedule::linear(steps, config.beta_start, config.beta_end);
+    case BetaSchedule::scaled_linear:
+      return Schedule::scaled_linear(steps, config.beta_start, config.beta_end);
+    case BetaSchedule::cosine:
+      return Schedule::cosine(steps);
+  }
+  throw Error("scheduler_config", "beta_schedule is no enumerator");
+}
+
+}  // namespace sfumato::diffusion

@@ -1,0 +1,133 @@
+#include "nn/layers.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace sfumato::nn {
+
+Linear::Linear(const Scope& s, std::int64_t in, std::int64_t out)
+    : weight(s.param("weight", {out, in}, uniform_fan_in(in))),
+      bias(s.param("bias", {out}, uniform_fan_in(in))) {}
+
+Conv2d::Conv2d(const Scope& s, std::int64_t in, std::int64_t out, std::int64_t kernel,
+               const Conv2dOptions& options)
+    : weight(s.param("weight", {out, in, kernel, kernel}, uniform_fan_in(in * kernel * kernel))),
+      bias(s.param("bias", {out}, uniform_fan_in(in * kernel * kernel))),
+      options(options) {}
+
+GroupNorm::GroupNorm(const Scope& s, std::int64_t channels, std::int64_t groups, double eps)
+    : weight(s.param("weight", {channels}, ones())),
+      bias(s.param("bias", {channels}, zeros())),
+      groups(groups),
+      eps(eps) {
+  if (groups < 1 || channels % groups != 0)
+    throw Error("group_norm", fmt::format("channels {} is not divisible by groups {}", channels, groups));
+}
+
+LayerNorm::LayerNorm(const Scope& s, std::int64_t channels, double eps)
+    : weight(s.param("weight", {channels}, ones())),
+      bias(s.param("bias", {channels}, zeros())),
+      eps(eps) {}
+
+Embedding::Embedding(const Scope& s, std::int64_t rows, std::int64_t width)
+    : weight(s.param("weight", {rows, width}, normal(1))) {}
+
+Var Dropout::operator()(const Var& x, const Mode& mode) const {
+  if (!mode.training || p == 0) return x;
+  return dropout(x, p, Rng(mode.seed, Purpose::dropout, mode.step << 12 | static_cast<unsigned>(id)));
+}
+
+namespace {
+
+// Heads that do not fill the channels are allowed, as in diffusers: 10 channels with head_dim 4 are
+// two heads, and the projections go 10 -> 8 -> 10.
+std::int64_t heads_of(const AttentionBlock::Options& o) {
+  if (o.head_dim < 1 || o.head_dim > o.channels)
+    throw Error("attention", fmt::format("attention_head_dim {} does not fit into {} channels",
+                                         o.head_dim, o.channels));
+  return o.channels / o.head_dim;
+}
+
+}  // namespace
+
+AttentionBlock::AttentionBlock(const Scope& s, const Options& o)
+    : to_q(s / "to_q", o.channels, heads_of(o) * o.head_dim),
+      to_k(s / "to_k", o.channels, heads_of(o) * o.head_dim),
+      to_v(s / "to_v", o.channels, heads_of(o) * o.head_dim),
+      to_out(s / "to_out" / "0", heads_of(o) * o.head_dim, o.channels),
+      heads(heads_of(o)),
+      output_scale(o.output_scale) {
+  if (o.norm_groups) group_norm.emplace(s / "group_norm", o.channels, *o.norm_groups, o.eps);
+}
+
+Var AttentionBlock::operator()(const Var& x) const {
+  const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
+  const Var pixels = reshape(group_norm ? (*group_norm)(x) : x, {n, h * w, c});  // [N, T, C]
+  const Var mixed = attention(to_q(pixels), to_k(pixels), to_v(pixels), heads);  // [N, T, heads d]
+  const Var y = x + reshape(to_out(mixed), {n, h, w, c});
+  return output_scale == 1 ? y : y * (1 / output_scale);
+}
+
+ResnetBlock::ResnetBlock(const Scope& s, const Options& o)
+    : norm1(s / "norm1", o.in, o.groups, o.eps),
+      conv1(s / "conv1", o.in, o.out, 3, Conv2dOptions::padded(1)),
+      time_emb_proj(s / "time_emb_proj", o.temb, o.scale_shift ? 2 * o.out : o.out),
+      norm2(s / "norm2", o.out, o.groups, o.eps),
+      dropout(s, o.dropout),
+      conv2(s / "conv2", o.out, o.out, 3, Conv2dOptions::padded(1)),
+      scale_shift(o.scale_shift),
+      output_scale(o.output_scale) {
+  if (o.in != o.out) conv_shortcut.emplace(s / "conv_shortcut", o.in, o.out, 1, Conv2dOptions{});
+}
+
+Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode) const {
+  Var h = conv1(norm1.then_silu(x));  // [N,H,W,out]
+  const Var t = time_emb_proj(silu(temb));
+  if (scale_shift) {
+    const std::int64_t n = h.dim(0), c = h.dim(3);
+    const Var scale = reshape(slice_last(t, 0, c), {n, 1, 1, c});
+    const Var shift = reshape(slice_last(t, c, 2 * c), {n, 1, 1, c});
+    h = silu(norm2(h) * (scale + 1.0) + shift);
+  } else {
+    h = norm2.then_silu(h + reshape(t, {h.dim(0), 1, 1, h.dim(3)}));
+  }
+  h = conv2(dropout(h, mode));
+  const Var y = (conv_shortcut ? (*conv_shortcut)(x) : x) + h;
+  return output_scale == 1 ? y : y * (1 / output_scale);
+}
+
+Downsample::Downsample(const Scope& s, std::int64_t channels, std::int64_t padding)
+    : conv(s / "conv", channels, channels, 3,
+           padding == 0 ? Conv2dOptions{.stride = 2, .pad_bottom = 1, .pad_right = 1}
+                        : Conv2dOptions::padded(padding, 2)) {}
+
+Upsample::Upsample(const Scope& s, std::int64_t channels)
+    : conv(s / "conv", channels, channels, 3, Conv2dOptions::padded(1)) {}
+
+Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos,
+                            double freq_shift, DType dtype) {
+  expect_rank("sinusoidal_embedding", "t", t, 1);
+  const std::int64_t n = t.dim(0), half = width / 2;
+  const Tensor time = t.to(DType::f32);
+  Tensor features = Tensor::zeros({n, width});
+  // Rounded to float32 after each operation, as PyTorch does it: at t = 1000 another order of
+  // rounding moves single features by 5e-5, which a trained network notices.
+  const auto spacing = static_cast<float>(static_cast<double>(half) - freq_shift);
+  for (std::int64_t k = 0; k < half; ++k) {
+    const float exponent = static_cast<float>(-std::log(10000.0)) * static_cast<float>(k) / spacing;
+    const auto omega = static_cast<float>(std::exp(static_cast<double>(exponent)));
+    for (std::int64_t i = 0; i < n; ++i) {
+      float* row = features.data<float>() + i * width;
+      const float angle = time.data<float>()[i] * omega;
+      row[flip_sin_to_cos ? half + k : k] = static_cast<float>(std::sin(static_cast<double>(angle)));
+      row[flip_sin_to_cos ? k : half + k] = static_cast<float>(std::cos(static_cast<double>(angle)));
+    }
+  }
+  return features.to(dtype);
+}
+
+TimestepEmbedding::TimestepEmbedding(const Scope& s, std::int64_t in, std::int64_t out)
+    : linear_1(s / "linear_1", in, out), linear_2(s / "linear_2", out, out) {}
+
+}  // namespace sfumato::nn

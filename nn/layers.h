@@ -1,0 +1,135 @@
+// The layers. Each is a plain struct: parameters, sizes, and a call operator that says what it maps.
+// Parameter names are those of PyTorch and diffusers, so that checkpoints go both ways.
+//
+// A layer of your own needs nothing from this folder but params.h: see examples/new_layer.
+#pragma once
+#include <cstdint>
+#include <optional>
+
+#include "autograd/ops.h"
+#include "nn/params.h"
+
+namespace sfumato::nn {
+
+// How a forward pass is run. `training` switches dropout on; its masks depend on (seed, step).
+struct Mode {
+  bool training = false;
+  std::uint64_t seed = 0, step = 0;
+};
+
+// y = x Wᵀ + b: [..., in] -> [..., out]
+struct Linear {
+  Param weight, bias;  // [out, in], [out]
+  Linear(const Scope& s, std::int64_t in, std::int64_t out);
+  Var operator()(const Var& x) const { return linear(x, weight, bias); }
+};
+
+// [N,H,W,in] -> [N,OH,OW,out]
+struct Conv2d {
+  Param weight, bias;  // [out, in, kernel, kernel], [out]
+  Conv2dOptions options;
+  Conv2d(const Scope& s, std::int64_t in, std::int64_t out, std::int64_t kernel,
+         const Conv2dOptions& options);
+  Var operator()(const Var& x) const { return conv2d(x, weight, bias, options); }
+};
+
+// [N,...,C] -> [N,...,C], each group of channels of an image to mean 0 and variance 1, then γ, β;
+// optionally SiLU in the same pass.
+struct GroupNorm {
+  Param weight, bias;  // γ [C], β [C]
+  std::int64_t groups;
+  double eps;
+  GroupNorm(const Scope& s, std::int64_t channels, std::int64_t groups, double eps);
+  Var operator()(const Var& x) const { return group_norm(x, weight, bias, groups, eps); }
+  Var then_silu(const Var& x) const { return group_norm(x, weight, bias, groups, eps, true); }
+};
+
+// [...,C] -> [...,C]
+struct LayerNorm {
+  Param weight, bias;
+  double eps;
+  LayerNorm(const Scope& s, std::int64_t channels, double eps = 1e-5);
+  Var operator()(const Var& x) const { return layer_norm(x, weight, bias, eps); }
+};
+
+// i64 [N] -> [N,width]
+struct Embedding {
+  Param weight;  // [rows, width]
+  Embedding(const Scope& s, std::int64_t rows, std::int64_t width);
+  Var operator()(const Tensor& index) const { return embedding(weight, index); }
+};
+
+// Identity unless training.
+struct Dropout {
+  double p;
+  int id;  // tells the dropout layers of one network apart
+  Dropout(const Scope& s, double p) : p(p), id(s.params().next_dropout_id()) {}
+  Var operator()(const Var& x, const Mode& mode) const;
+};
+
+// Self-attention over the pixels of an image with its own normalisation and a residual around it:
+// [N,H,W,C] -> [N,H,W,C]
+struct AttentionBlock {
+  struct Options {
+    std::int64_t channels, head_dim;
+    std::optional<std::int64_t> norm_groups;  // none: no normalisation
+    double eps = 1e-5, output_scale = 1;
+  };
+  std::optional<GroupNorm> group_norm;
+  Linear to_q, to_k, to_v, to_out;
+  std::int64_t heads;
+  double output_scale;
+  AttentionBlock(const Scope& s, const Options& options);
+  Var operator()(const Var& x) const;
+};
+
+// The residual block of DDPM (Ho 2020, appendix B), conditioned on an embedding of the timestep:
+// x [N,H,W,in], temb [N,T] -> [N,H,W,out]
+struct ResnetBlock {
+  struct Options {
+    std::int64_t in, out, temb, groups;
+    double eps = 1e-5, dropout = 0, output_scale = 1;
+    bool scale_shift = false;  // temb scales and shifts the second norm instead of being added
+  };
+  GroupNorm norm1;
+  Conv2d conv1;
+  Linear time_emb_proj;
+  GroupNorm norm2;
+  Dropout dropout;
+  Conv2d conv2;
+  std::optional<Conv2d> conv_shortcut;  // 1x1, where in != out
+  bool scale_shift;
+  double output_scale;
+  ResnetBlock(const Scope& s, const Options& options);
+  Var operator()(const Var& x, const Var& temb, const Mode& mode) const;
+};
+
+// [N,H,W,C] -> [N,H/2,W/2,C] by a 3x3 convolution of stride 2. padding 0 pads one row and column
+// below and to the right, as TensorFlow did.
+struct Downsample {
+  Conv2d conv;
+  Downsample(const Scope& s, std::int64_t channels, std::int64_t padding);
+  Var operator()(const Var& x) const { return conv(x); }
+};
+
+// [N,H,W,C] -> [N,2H,2W,C]: nearest neighbour, then a 3x3 convolution.
+struct Upsample {
+  Conv2d conv;
+  Upsample(const Scope& s, std::int64_t channels);
+  Var operator()(const Var& x) const { return conv(upsample_nearest2x(x)); }
+};
+
+// Sinusoidal features of t [N] -> [N,width] (Vaswani 2017, section 3.5; DDPM appendix B):
+// sin(t ω_i), cos(t ω_i) with ω_i = 10000^(-i / (width/2 - freq_shift)); the two halves swap with
+// flip_sin_to_cos; a column of zeros closes an odd width. t is f32/f64 or i64; the result is `dtype`.
+Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos,
+                            double freq_shift, DType dtype = DType::f32);
+
+// Two linear layers with SiLU between: [N,in] -> [N,out]
+struct TimestepEmbedding {
+  Linear linear_1, linear_2;
+  TimestepEmbedding(const Scope& s, std::int64_t in, std::int64_t out);
+  Var operator()(const Var& features) const { return linear_2(silu(linear_1(features))); }
+};
+
+}  // namespace sfumato::nn

@@ -1,0 +1,63 @@
+// Training's machinery over the flat parameters: AdamW, gradient clipping, moving average, learning
+// rate. All state is a handful of flat tensors, saved and restored as they are.
+#pragma once
+#include "nn/params.h"
+
+namespace sfumato::nn {
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0;
+};
+
+// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+class AdamW {
+ public:
+  AdamW(Params& params, const AdamWOptions& options);
+  // One update with gradients scaled by `grad_scale` (from clipping).
+  void step(double lr, double grad_scale = 1);
+
+  Tensor m, v;             // first and second moments, [count]
+  std::int64_t steps = 0;  // updates done
+
+ private:
+  Params& params_;
+  AdamWOptions options_;
+};
+
+// ‖g‖ over all gradients together (double).
+double gradient_norm(Params& params);
+// What to multiply the gradients by so that their norm is at most max_norm (PyTorch's clip_grad_norm_).
+double clip_scale(double norm, double max_norm);
+
+// Exponential moving average of the parameters, its decay warmed up: min(decay, (1+k)/(10+k)) at
+// update k, as TensorFlow's ExponentialMovingAverage does.
+class Ema {
+ public:
+  Ema(Params& params, double decay);
+  void update();
+
+  Tensor average;          // [count]
+  std::int64_t updates = 0;
+
+ private:
+  Params& params_;
+  double decay_;
+};
+
+// While alive, the parameters hold `values` (the EMA, say); afterwards their own again.
+class SwapValues {
+ public:
+  SwapValues(Params& params, const Tensor& values);
+  ~SwapValues();
+  SwapValues(const SwapValues&) = delete;
+  SwapValues& operator=(const SwapValues&) = delete;
+
+ private:
+  Tensor live_, saved_;
+};
+
+// Linear warm-up over `warmup` steps, then a half cosine from 1 down to `floor` at progress 1.
+// progress: the share of the budget done, in [0, 1]. Returns the factor of the learning rate.
+double warmup_cosine(std::int64_t step, std::int64_t warmup, double progress, double floor);
+
+}  // namespace sfumato::nn

@@ -1,0 +1,108 @@
+#include "nn/params.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace sfumato::nn {
+
+Init zeros() {
+  return [](Tensor& value, Rng) { value.copy_from(Tensor::zeros(value.shape(), value.dtype())); };
+}
+
+Init ones() {
+  return [](Tensor& value, Rng) { value.copy_from(Tensor::full(value.shape(), 1, value.dtype())); };
+}
+
+namespace {
+
+// value = map(number drawn)
+template <class F>
+void transform(Tensor& value, const Tensor& drawn, F f) {
+  dispatch_float("init", value.dtype(), [&]<class T>() {
+    for (std::int64_t i = 0; i < value.size(); ++i)
+      value.data<T>()[i] = static_cast<T>(f(static_cast<double>(drawn.data<float>()[i])));
+  });
+}
+
+}  // namespace
+
+Init normal(double sigma) {
+  return [sigma](Tensor& value, Rng rng) {
+    transform(value, rng.normal(value.shape()), [=](double z) { return sigma * z; });
+  };
+}
+
+Init uniform_fan_in(std::int64_t fan_in) {
+  const double bound = fan_in > 0 ? 1 / std::sqrt(static_cast<double>(fan_in)) : 0;
+  return [bound](Tensor& value, Rng rng) {
+    transform(value, rng.uniform(value.shape()), [=](double u) { return bound * (2 * u - 1); });
+  };
+}
+
+Param Params::add(const std::string& name, const Shape& shape, const Init& init) {
+  if (values_.defined())
+    throw Error("params", fmt::format("'{}' comes too late: the parameters are laid out already", name));
+  if (shape.size() > limit_ - count_)
+    throw Error("params", fmt::format("'{}' {} is too much: there is room for {} learned numbers", name,
+                                      shape.str(), limit_));
+  if (!index_.emplace(name, entries_.size()).second)
+    throw Error("params", fmt::format("duplicate name '{}'", name));
+  count_ += shape.size();
+  Tensor value(shape, dtype_);
+  init(value, Rng(seed_, Purpose::init, entries_.size()));
+  entries_.push_back({name, Var(value, true)});
+  return Param(&entries_.back().var);
+}
+
+const Params::Entry* Params::find(const std::string& name) const {
+  const auto it = index_.find(name);
+  return it == index_.end() ? nullptr : &entries_[it->second];
+}
+
+void Params::bind(std::size_t i, const Var& var) {
+  Entry& e = entries_.at(i);
+  expect_shape("params", e.name.c_str(), var.value(), e.var.shape());
+  e.var = var;
+}
+
+void Params::flatten() {
+  if (values_.defined()) return;
+  values_ = Tensor({count()}, dtype_);
+  grads_ = Tensor::zeros({count()}, dtype_);
+  std::int64_t at = 0;
+  for (Entry& e : entries_) {
+    const Tensor old = e.var.value();
+    Tensor value = values_.slice(at, at + old.size()).reshape(old.shape());
+    value.copy_from(old);
+    e.var = Var::parameter(value, grads_.slice(at, at + old.size()).reshape(old.shape()));
+    at += old.size();
+  }
+}
+
+const Tensor& Params::flat_values() {
+  flatten();
+  return values_;
+}
+
+const Tensor& Params::flat_grads() {
+  flatten();
+  return grads_;
+}
+
+void Params::zero_grad() {
+  flatten();
+  grads_.copy_from(Tensor::zeros(grads_.shape(), dtype_));
+}
+
+Scope Scope::operator/(const std::string& child) const {
+  Scope s = *this;
+  s.prefix_ += child + ".";
+  return s;
+}
+
+Param Scope::param(const std::string& name, const Shape& shape, const Init& init) const {
+  return params_->add(prefix_ + name, shape, init);
+}
+
+}  // namespace sfumato::nn

@@ -1,0 +1,103 @@
+// Params owns every learned tensor by name; a Scope is a name prefix into it. A layer asks its scope
+// for what it needs, and by that the tensor is created, initialised and registered:
+//
+//   struct LayerScale {                                  // y = γ x      [Touvron 2021, eq. 2]
+//     Param gamma;
+//     LayerScale(const Scope& s, int64_t channels) : gamma(s.param("gamma", {channels}, ones())) {}
+//     Var operator()(const Var& x) const { return x * gamma; }    // [..., C] -> [..., C]
+//   };
+//   Params params(seed);
+//   LayerScale scale(Scope(params) / "scale", 64);       // "scale.gamma"
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "autograd/var.h"
+#include "tensor/rng.h"
+
+namespace sfumato::nn {
+
+// Fills a new parameter. Each parameter draws from a stream of its own.
+using Init = std::function<void(Tensor& value, Rng rng)>;
+Init zeros();
+Init ones();
+Init normal(double sigma);
+// U(-b, b) with b = 1/√fan_in: what PyTorch's Linear and Conv2d start from, weight and bias alike.
+Init uniform_fan_in(std::int64_t fan_in);
+
+// A handle to a learned tensor, used like the Var it stands for. Valid while its Params lives.
+class Param {
+ public:
+  Param() = default;
+  explicit Param(Var* slot) : slot_(slot) {}
+  operator const Var&() const { return *slot_; }
+  const Var& var() const { return *slot_; }
+  const Shape& shape() const { return slot_->shape(); }
+
+ private:
+  Var* slot_ = nullptr;
+};
+
+class Params {
+ public:
+  // `limit`: how many learned numbers there may be; more is an Error, thrown before they are
+  // allocated (a configuration from a file may promise anything).
+  explicit Params(std::uint64_t seed, DType dtype = DType::f32, std::int64_t limit = kMaxCount)
+      : seed_(seed), dtype_(dtype), limit_(limit) {}
+  static constexpr std::int64_t kMaxCount = std::int64_t{1} << 31;
+  Params(const Params&) = delete;
+  Params& operator=(const Params&) = delete;
+
+  // Throws Error when the name is taken, or once flat() has been called.
+  Param add(const std::string& name, const Shape& shape, const Init& init);
+
+  struct Entry {
+    std::string name;
+    Var var;
+  };
+  const std::deque<Entry>& entries() const { return entries_; }  // in order of creation
+  // Null when there is none of that name.
+  const Entry* find(const std::string& name) const;
+  // Puts another Var in the place of parameter i, for checks that differentiate by it.
+  void bind(std::size_t i, const Var& var);
+  std::int64_t count() const { return count_; }  // learned numbers
+  DType dtype() const { return dtype_; }
+
+  // All values, and all gradients, end to end in one tensor each: the optimiser, clipping and EMA
+  // are single passes. The first call lays them out; after it nothing can be added.
+  const Tensor& flat_values();
+  const Tensor& flat_grads();
+  void zero_grad();
+
+  int next_dropout_id() { return dropout_ids_++; }
+
+ private:
+  void flatten();
+
+  std::uint64_t seed_;
+  DType dtype_;
+  std::int64_t limit_, count_ = 0;
+  std::deque<Entry> entries_;  // a deque: Param points into it
+  std::map<std::string, std::size_t> index_;
+  Tensor values_, grads_;
+  int dropout_ids_ = 0;
+};
+
+class Scope {
+ public:
+  Scope(Params& params) : params_(&params) {}
+  Scope operator/(const std::string& child) const;
+  Scope operator/(std::int64_t child) const { return *this / std::to_string(child); }
+  Param param(const std::string& name, const Shape& shape, const Init& init) const;
+  Params& params() const { return *params_; }
+
+ private:
+  Params* params_;
+  std::string prefix_;
+};
+
+}  // namespace sfumato::nn

@@ -1,0 +1,66 @@
+// Small helpers of the per-instruction-set code.
+//
+// Everything in these headers lives in a namespace named after the instruction set, and uses no
+// template or inline function of the standard library. The reason: the linker keeps one copy of a
+// shared inline function, and the copy it keeps could be the one compiled for AVX-512, which a
+// baseline machine would then run.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/kernels/kernels.h"
+#include "tensor/memory.h"
+#include "tensor/parallel.h"
+
+#ifndef SFUMATO_ISA_NAME
+#error "compile kernel_set.cpp with SFUMATO_ISA_NAME set to generic, avx2 or avx512"
+#endif
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+constexpr index smaller(index a, index b) { return a < b ? a : b; }
+constexpr index larger(index a, index b) { return a > b ? a : b; }
+constexpr index clamp_to(index x, index low, index high) { return larger(low, smaller(x, high)); }
+constexpr index div_up(index a, index b) { return (a + b - 1) / b; }
+constexpr index round_up(index a, index b) { return div_up(a, b) * b; }
+
+// Rounds towards minus infinity where / rounds towards zero; b > 0.
+constexpr index div_floor(index a, index b) { return a >= 0 ? a / b : -div_up(-a, b); }
+
+// Part `i` of [0, n) cut into `parts` nearly equal ranges.
+struct Range {
+  index begin, end;
+  index size() const { return end - begin; }
+};
+constexpr Range part_of(index n, index parts, index i) {
+  return {n * i / parts, n * (i + 1) / parts};
+}
+
+// Working memory for the length of a scope, 64-byte aligned, uninitialised.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(index count)
+      : bytes_(static_cast<std::size_t>(count) * sizeof(T)),
+        data_(static_cast<T*>(memory::allocate(bytes_))) {}
+  ~Scratch() { memory::release(data_, bytes_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  T* get() const { return data_; }
+  T& operator[](index i) const { return data_[i]; }
+
+ private:
+  std::size_t bytes_;
+  T* data_;
+};
+
+// Enough tasks that the last one to finish leaves few threads idle, on this machine's two cores or
+// on sixteen. It depends on nothing but this number, so results do not depend on the machine.
+inline constexpr index kTasks = 32;
+
+// What one task keeps in the second-level cache, next to a panel of weights. 512 KiB caches exist
+// (Zen 3), larger ones are common.
+inline constexpr index kCacheBytes = 384 * 1024;
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -1,0 +1,279 @@
+// The gradient of a convolution with respect to its weights,
+//   dw[o, p, u, v] = Σ_{image,i,j} x[image, i*s + u - pad, j*s + v - pad, p] dy[image, i, j, o],
+// for each tap (u, v) the product of a shifted, transposed x [c, pixels] with dy [pixels, k]:
+// outer_block with rows = input channels, columns = output channels, and k = pixels.
+//
+// The pixels are cut into chunks, each with its own sum, added up in order at the end. How many
+// depends on the shape alone: few for large weights, so that memory and the final pass stay small.
+#pragma once
+#include "tensor/kernels/conv.h"
+#include "tensor/kernels/pointwise.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+// Below this many input channels, the c rows of one tap would leave most of the register block
+// empty: the kh*kw*c numbers that each output pixel sees are gathered into one long row instead.
+inline constexpr index kFewChannels = 8;
+
+// How the work is cut. A unit is a band of output rows of one image; a group is what a task holds in
+// its cache at a time: one unit, or several whole images where they are small.
+struct WeightPlan {
+  index taps, depth;     // depth = taps * c rows of the result
+  index columns;         // k rounded up to whole vectors
+  bool gather;           // few channels
+  TileShape shape;
+  index bands, band_rows, images;  // images per group
+  index groups, chunks, panel_groups;
+  index walk_rows;  // output rows whose part of dy, one panel wide, stays in the first-level cache
+};
+
+template <class T>
+WeightPlan plan_weights(const Conv& s) {
+  constexpr index kBytes = sizeof(T);
+  WeightPlan p{};
+  p.taps = s.kh * s.kw;
+  p.depth = p.taps * s.c;
+  p.columns = round_up(s.k, kLanes<T>);
+  p.gather = s.c < kFewChannels;
+  const index pixels = s.oh * s.ow;
+  index row_bytes;  // in the cache, for each output row
+  if (p.gather) {
+    row_bytes = s.ow * round_up(p.depth, kBlock) * kBytes;
+  } else {
+    p.shape = {s.c, s.stride, -s.pad_left, smaller(s.stride, s.kw), s.ow + (s.kw - 1) / s.stride};
+    row_bytes = smaller(s.stride, s.kh) * p.shape.row_step() * kBytes;
+  }
+  const index cached = larger(1, kCacheBytes / row_bytes - (p.gather ? 0 : s.kh / s.stride));
+  p.bands = smaller(s.oh, larger(div_up(s.oh, cached), div_up(kTasks / 2, s.n)));
+  p.band_rows = div_up(s.oh, p.bands);
+  // A walk of this many pixels reads 16 KiB of dy, again and again for every tap and channel. It is
+  // also long against loading and storing the sums, which costs as much as about 4 pixels.
+  const index walk_pixels = 16384 / (2 * kVectorBytes);
+  p.walk_rows = larger(1, walk_pixels / s.ow);
+  p.images = p.bands > 1 ? 1 : clamp_to(smaller(cached / s.oh, walk_pixels / pixels), 1, 8);
+  p.groups = div_up(s.n * p.bands, p.images);
+  const index part_bytes = p.depth * p.columns * kBytes;
+  p.chunks = smaller(clamp_to((4 << 20) / part_bytes, 1, kTasks / 2), p.groups);
+  p.panel_groups = smaller(Panels<T>{s.k}.count(), div_up(kTasks, p.chunks));
+  return p;
+}
+
+// Rows [begin, end) of the output, seen through every tap: to[block][pixel][kBlock], where the
+// number for tap (u, v) and channel p is u, v, p read as one index.
+template <class T>
+void gather_patches(const Conv& s, const T* x, Range rows, index block_step, T* to) {
+  for (index t = 0; t < s.kh * s.kw * s.c; ++t) {
+    const index u = t / (s.kw * s.c), v = t / s.c % s.kw, p = t % s.c;
+    T* at = to + t / kBlock * block_step + t % kBlock;
+    for (index i = rows.begin; i < rows.end; ++i, at += s.ow * kBlock) {
+      const index r = i * s.stride + u - s.pad_top;
+      const bool inside = r >= 0 && r < s.h;
+      // Output columns j whose input column j*stride + v - pad_left exists.
+      const index first = clamp_to(-div_floor(v - s.pad_left, s.stride), 0, s.ow);
+      const index last = clamp_to(div_floor(s.w - 1 + s.pad_left - v, s.stride) + 1, first, s.ow);
+      const index begin = inside ? first : s.ow, end = inside ? last : s.ow;
+      for (index j = 0; j < begin; ++j) at[j * kBlock] = 0;
+      for (index j = begin; j < end; ++j)
+        at[j * kBlock] = x[(r * s.w + j * s.stride + v - s.pad_left) * s.c + p];
+      for (index j = end; j < s.ow; ++j) at[j * kBlock] = 0;
+    }
+  }
+}
+
+// What a task holds in its cache: x as a tile (or gathered), and the part of dy that goes with it.
+template <class T>
+struct WeightGroup {
+  index images;
+  Range rows;             // output rows, in each of the images
+  index tile_row;         // the input row with which the tile begins
+  const T* tile;
+  index tile_image;       // from one image's tile to the next
+  const T* dy;            // [images, rows, ow] pixels, dy_step apart
+  index dy_step;
+};
+
+// Adds one group to panel p of part[depth, columns]; the first one overwrites.
+template <class T>
+void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p, bool first,
+               T* part) {
+  const index vectors = Panels<T>{s.k}.vectors(p), col = p * Panels<T>::kWidth;
+  const auto add = [&](const T* a, const T* b, const Walk& k, index row, index count,
+                       bool fresh) {
+    for_row_blocks(count, vectors, [&](index r, index rows) {
+      T* out = part + (row + r) * plan.columns + col;
+      const T* init = fresh ? nullptr : out;
+      const Output<T> o{out, plan.columns, vectors * kLanes<T>, init, plan.columns};
+      outer_function<T>(rows, vectors)(a + r, b, k, o);
+    });
+  };
+  const index row_pixels = s.ow * g.dy_step, image_pixels = g.rows.size() * row_pixels;
+  if (plan.gather) {
+    const index pixels = g.images * g.rows.size() * s.ow;
+    for (index d = 0; d < plan.depth; d += kBlock) {
+      add(g.tile + d * pixels, g.dy + col, straight(pixels, kBlock, g.dy_step), d,
+          smaller(kBlock, plan.depth - d), first);
+    }
+    return;
+  }
+  const TileShape& shape = plan.shape;
+  const index walks = div_up(g.rows.size(), plan.walk_rows);
+  for (index walk = 0; walk < walks; ++walk) {
+    Range rows = part_of(g.rows.size(), walks, walk);
+    rows = {rows.begin + g.rows.begin, rows.end + g.rows.begin};
+    for (index task = 0; task < s.kh * shape.blocks(); ++task) {
+      const index c = task / s.kh * kBlock, u = task % s.kh;
+      // Output rows whose input row i*stride + shift exists.
+      const index shift = u - s.pad_top;
+      const index begin = clamp_to(-div_floor(shift, s.stride), rows.begin, rows.end);
+      const index end = clamp_to(div_floor(s.h - 1 - shift, s.stride) + 1, begin, rows.end);
+      const Walk k{g.images,    g.tile_image,                  image_pixels,
+                   end - begin, s.stride * shape.row_step(), row_pixels,
+                   s.ow,        kBlock,                        g.dy_step};
+      const index row = begin < end ? begin * s.stride + shift - g.tile_row : 0;
+      const T* a = g.tile + row * shape.row_step() + c / kBlock * shape.block_step();
+      const T* b = g.dy + (begin - g.rows.begin) * row_pixels + col;
+      for (index v = 0; v < s.kw; ++v) {
+        add(a + shape.column(v), b, k, (u * s.kw + v) * s.c + c, smaller(kBlock, s.c - c),
+            first && walk == 0);
+      }
+    }
+  }
+}
+
+// Copies dy so that each pixel is a whole number of vectors; lanes that do not exist are 0.
+template <class T>
+void pad_columns(const T* from, index pixels, index k, index columns, T* to) {
+  for (index i = 0; i < pixels; ++i) {
+    for_vectors<T>(k, [&](index j, auto extent) {
+      store<T>(to + i * columns + j, load(from + i * k + j, extent));
+    });
+  }
+}
+
+// Where dw[o, p, u, v] lies: taps from one to the next (or, mirrored, to the one before).
+struct WeightOrder {
+  index out, in;  // distance between output channels (o), input channels (p)
+  bool mirrored;
+};
+
+// dw = Σ parts[chunk, (tap, p), o], and db = Σ bias_parts[chunk, o] unless null.
+template <class T>
+void add_up_weights(const Conv& s, const WeightPlan& plan, const WeightOrder& order, const T* parts,
+                    const T* bias_parts, T* dw, T* db) {
+  constexpr index kL = kLanes<T>;
+  parallel_ranges(s.c, div_up(s.c, kTasks), [&](index begin, index end) {
+    const Scratch<T> sums(plan.taps * kL);
+    for (index p = begin; p < end; ++p) {
+      for (index o = 0; o < s.k; o += kL) {
+        for (index t = 0; t < plan.taps; ++t) {
+          const T* from = parts + (t * s.c + p) * plan.columns + o;
+          Vec<T> sum{};
+          for (index chunk = 0; chunk < plan.chunks; ++chunk)
+            sum += load(from + chunk * plan.depth * plan.columns);
+          store<T>(&sums[(order.mirrored ? plan.taps - 1 - t : t) * kL], sum);
+        }
+        for (index j = 0; j < smaller(kL, s.k - o); ++j) {
+          T* to = dw + (o + j) * order.out + p * order.in;
+          for (index t = 0; t < plan.taps; ++t) to[t] = sums[t * kL + j];
+        }
+      }
+    }
+  });
+  if (db == nullptr) return;
+  for (index o = 0; o < s.k; ++o) {
+    T sum = 0;
+    for (index chunk = 0; chunk < plan.chunks; ++chunk) sum += bias_parts[chunk * plan.columns + o];
+    db[o] = sum;
+  }
+}
+
+template <class T>
+void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const T* dy, T* dw,
+                     T* db) {
+  const WeightPlan plan = plan_weights<T>(s);
+  const Panels<T> panels{s.k};
+  const bool in_place = s.k % kLanes<T> == 0;
+  const Scratch<T> parts(plan.chunks * plan.depth * plan.columns);
+  const Scratch<T> bias_parts(plan.chunks * plan.columns);
+
+  parallel_for(plan.chunks * plan.panel_groups, [&](index task) {
+    const index chunk = task / plan.panel_groups;
+    const Range group_range = part_of(plan.groups, plan.chunks, chunk);
+    const Range panel_range =
+        part_of(panels.count(), plan.panel_groups, task % plan.panel_groups);
+    const index most_pixels = plan.images * plan.band_rows * s.ow;
+    const index tile_rows = smaller(s.h, (plan.band_rows - 1) * s.stride + s.kh);
+    const index tile_image = tile_rows * plan.shape.row_step();
+    const Scratch<T> tile(plan.gather ? most_pixels * round_up(plan.depth, kBlock)
+                                      : plan.images * tile_image);
+    const Scratch<T> padded(in_place ? 0 : most_pixels * plan.columns);
+
+    for (index unit = group_range.begin; unit < group_range.end; ++unit) {
+      const index image = plan.bands > 1 ? unit / plan.bands : unit * plan.images;
+      const index images = smaller(plan.images, s.n - image);
+      const Range rows = part_of(s.oh, plan.bands, plan.bands > 1 ? unit % plan.bands : 0);
+      const index pixels = rows.size() * s.ow;
+      const T* dy_begin = dy + (image * s.oh + rows.begin) * s.ow * s.k;
+      if (!in_place)
+        pad_columns(dy_begin, images * pixels, s.k, plan.columns, padded.get());
+      const index top = clamp_to(rows.begin * s.stride - s.pad_top, 0, s.h);
+      const index bottom =
+          clamp_to((rows.end - 1) * s.stride - s.pad_top + s.kh, top, s.h);
+      for (index b = 0; b < images; ++b) {
+        const T* from = x + (image + b) * s.h * s.w * s.c;
+        if (plan.gather) {
+          gather_patches(s, from, rows, images * pixels * kBlock, &tile[b * pixels * kBlock]);
+          continue;
+        }
+        for (index r = top; r < bottom; ++r) {
+          fill_tile_row(plan.shape, from + r * s.w * s.c, s.w,
+                        &tile[b * tile_image + (r - top) * plan.shape.row_step()]);
+        }
+      }
+      const WeightGroup<T> group{images, rows, top, tile.get(), tile_image,
+                                 in_place ? dy_begin : padded.get(), plan.columns};
+      const bool first = unit == group_range.begin;
+      for (index p = panel_range.begin; p < panel_range.end; ++p) {
+        add_group(s, plan, group, p, first, &parts[chunk * plan.depth * plan.columns]);
+        if (db == nullptr) continue;
+        for (index j = p * panels.kWidth; j < p * panels.kWidth + panels.width(p); j += kLanes<T>) {
+          T* to = &bias_parts[chunk * plan.columns + j];
+          const Vec<T> sum = sum_terms<Vec<T>>(images * pixels, [&](index i) {
+            return load(group.dy + i * group.dy_step + j);
+          });
+          store<T>(to, first ? sum : load(to) + sum);
+        }
+      }
+    }
+  });
+  add_up_weights(s, plan, order, parts.get(), bias_parts.get(), dw, db);
+}
+
+template <class T>
+void conv_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db) {
+  if (s.k <= 0 || s.c <= 0) return;
+  const index taps = s.kh * s.kw;
+  if (s.n <= 0 || s.oh <= 0 || s.ow <= 0) {
+    zero(dw, s.k * s.c * taps);
+    if (db) zero(db, s.k);
+    return;
+  }
+  if (is_pointwise(s)) {
+    const Gemm g{s.k, s.c, s.n * s.h * s.w, true, false, false, s.k, s.c, s.c};
+    gemm_columns(g, dy, x, dw);
+    if (db) sum_rows(s.n * s.h * s.w, s.k, dy, db);
+    return;
+  }
+  if (s.stride == 1 && s.k < kLanes<T> / 2 && s.k < s.c) {
+    // So few output channels leave most lanes empty. The sum is symmetric: with x and dy in each
+    // other's place, the taps mirrored, the lanes are the input channels.
+    const Conv swapped{s.n, s.oh, s.ow, s.k, s.h, s.w, s.c, s.kh, s.kw, 1,
+                       s.kh - 1 - s.pad_top, s.kw - 1 - s.pad_left};
+    weight_gradient(swapped, {taps, s.c * taps, true}, dy, x, dw, static_cast<T*>(nullptr));
+    if (db) sum_rows(s.n * s.oh * s.ow, s.k, dy, db);
+    return;
+  }
+  weight_gradient(s, {s.c * taps, taps, false}, x, dy, dw, db);
+}
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -1,0 +1,137 @@
+// Matrix products. A row-major A is copied, band by band, into tiles ("an image of one row"), a
+// transposed A is walked as it lies; B is packed once into panels, or read in place where its rows
+// already are whole vectors.
+#pragma once
+#include "tensor/kernels/tile.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+// op(B) [k, n] into panels [panel][k][lanes], zeros in lanes that do not exist.
+template <class T>
+void pack_panels(const T* b, index ldb, bool transposed, index k, index n, T* packed) {
+  constexpr index kSlab = 128;  // rows per task
+  const Panels<T> panels{n};
+  const index slabs = div_up(k, kSlab);
+  parallel_for(panels.count() * slabs, [&](index task) {
+    const index p = task / slabs, begin = task % slabs * kSlab, end = smaller(begin + kSlab, k);
+    const index width = panels.width(p), lanes = panels.lanes(p), col = p * panels.kWidth;
+    T* to = packed + panels.offset(p, k) + begin * width;
+    for (index i = begin; i < end; ++i, to += width) {
+      if (transposed) {
+        for (index j = 0; j < lanes; ++j) to[j] = b[(col + j) * ldb + i];
+        for (index j = lanes; j < width; ++j) to[j] = 0;
+      } else {
+        for_vectors<T>(lanes, [&](index j, auto extent) {
+          store<T>(to + j, load(b + i * ldb + col + j, extent));
+        });
+      }
+    }
+  });
+}
+
+// C = A op(B) + bias (or + C), A row-major. A task makes a band of rows of some column panels; the
+// band's part of A stays in the second-level cache, a panel's part of B streams past it.
+template <class T>
+void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
+  constexpr index kDepth = 1024;  // steps of k at a time: band and panel fit the cache together
+  const Panels<T> panels{g.n};
+  const Scratch<T> packed(panels.size(g.k));
+  pack_panels(b, g.ldb, g.transpose_b, g.k, g.n, packed.get());
+
+  const index depth = smaller(kDepth, larger(g.k, 1));
+  const index cached = kCacheBytes * 2 / 3 / static_cast<index>(sizeof(T)) / depth;
+  const index rows = round_up(larger(1, smaller(cached, div_up(g.m, kTasks))), max_rows(2));
+  const index bands = div_up(g.m, rows);
+  const index groups = smaller(panels.count(), div_up(kTasks, bands));
+  parallel_for(bands * groups, [&](index task) {
+    const index begin = task / groups * rows, height = smaller(rows, g.m - begin);
+    const Range group = part_of(panels.count(), groups, task % groups);
+    const Scratch<T> tile(height * round_up(depth, kBlock));
+    const Scratch<Segment> segments(div_up(depth, kBlock));
+    for (index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepth) {
+      const index steps = smaller(kDepth, g.k - k0);
+      const TileShape shape{steps, 1, 0, 1, height};
+      fill_blocks(tile.get(), shape.block_step(), a + begin * g.lda + k0, g.lda, height, steps);
+      row_segments(shape, 0, 1, segments.get());
+      const Depth k{1, 0, segments.get(), shape.blocks()};
+      for (index p = group.begin; p < group.end; ++p) {
+        const T* panel = packed.get() + panels.offset(p, g.k) + k0 * panels.width(p);
+        for_row_blocks(height, panels.vectors(p), [&](index row, index count) {
+          const index col = p * panels.kWidth;
+          T* out = c + (begin + row) * g.ldc + col;
+          Output<T> o{out, g.ldc, panels.lanes(p), out, g.ldc};
+          if (k0 == 0 && !g.accumulate) {
+            o.init = bias ? bias + col : nullptr;
+            o.init_stride = 0;
+          }
+          tile_function<T>(count, panels.vectors(p))(tile.get() + row * kBlock, k, panel, o);
+        });
+      }
+    }
+  });
+}
+
+// C = Aᵀ op(B) (+ C), A stored [k, m]. This is the shape of weight gradients: m and n are channel
+// counts, k is every pixel of a batch. Where C alone is too small to give enough tasks, k is cut
+// into chunks as well, whose sums are added up in order at the end.
+template <class T>
+void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
+  constexpr index kDepth = 256;
+  const Panels<T> panels{g.n};
+  const bool in_place = !g.transpose_b && g.n % kLanes<T> == 0;
+  const Scratch<T> packed(in_place ? 0 : panels.size(g.k));
+  if (!in_place) pack_panels(b, g.ldb, g.transpose_b, g.k, g.n, packed.get());
+
+  const index rows = 8 * max_rows(2);
+  const index bands = div_up(g.m, rows), groups = div_up(panels.count(), 4);
+  const index memory = larger(1, (8 << 20) / static_cast<index>(sizeof(T)) / (g.m * g.n));
+  const index chunks = larger(1, smaller(smaller(div_up(kTasks, bands * groups), g.k / 512), memory));
+  const Scratch<T> parts(chunks > 1 ? chunks * g.m * g.n : 0);
+  parallel_for(chunks * bands * groups, [&](index task) {
+    const index chunk = task / (bands * groups);
+    const Range k_range = part_of(g.k, chunks, chunk);
+    const Range band = part_of(g.m, bands, task / groups % bands);
+    const Range group = part_of(panels.count(), groups, task % groups);
+    T* to = chunks > 1 ? parts.get() + chunk * g.m * g.n : c;
+    const index to_stride = chunks > 1 ? g.n : g.ldc;
+    const bool add = chunks == 1 && g.accumulate;
+    for (index k0 = k_range.begin; k0 == k_range.begin || k0 < k_range.end; k0 += kDepth) {
+      const index steps = smaller(kDepth, k_range.end - k0);
+      for (index p = group.begin; p < group.end; ++p) {
+        const index col = p * panels.kWidth, width = panels.width(p);
+        const T* pb = in_place ? b + k0 * g.ldb + col
+                               : packed.get() + panels.offset(p, g.k) + k0 * width;
+        const Walk k = straight(steps, g.lda, in_place ? g.ldb : width);
+        for_row_blocks(band.size(), panels.vectors(p), [&](index row, index count) {
+          T* out = to + (band.begin + row) * to_stride + col;
+          const bool fresh = k0 == k_range.begin && !add;
+          const Output<T> o{out, to_stride, panels.lanes(p), fresh ? nullptr : out, to_stride};
+          outer_function<T>(count, panels.vectors(p))(a + k0 * g.lda + band.begin + row, pb, k, o);
+        });
+      }
+    }
+  });
+  if (chunks == 1) return;
+  parallel_ranges(g.m, div_up(g.m, kTasks), [&](index begin, index end) {
+    for (index i = begin; i < end; ++i) {
+      for_vectors<T>(g.n, [&](index j, auto extent) {
+        Vec<T> sum = g.accumulate ? load(c + i * g.ldc + j, extent) : Vec<T>{};
+        for (index chunk = 0; chunk < chunks; ++chunk)
+          sum += load(parts.get() + (chunk * g.m + i) * g.n + j, extent);
+        store<T>(c + i * g.ldc + j, sum, extent);
+      });
+    }
+  });
+}
+
+template <class T>
+void gemm(const Gemm& g, const T* a, const T* b, T* c) {
+  if (g.m <= 0 || g.n <= 0) return;
+  if (g.transpose_a) {
+    gemm_columns(g, a, b, c);
+  } else {
+    gemm_rows(g, a, b, static_cast<const T*>(nullptr), c);
+  }
+}
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME

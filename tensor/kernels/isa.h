@@ -1,0 +1,18 @@
+// The instruction set in use: the best that this machine has, or the one SFUMATO_ISA names.
+#pragma once
+#include <string>
+#include <vector>
+
+namespace sfumato {
+
+enum class Isa { generic, avx2, avx512 };
+
+const char* name(Isa isa);
+// Sets compiled in that this machine can run, slowest first; generic always.
+std::vector<Isa> available_isas();
+// Throws Error when SFUMATO_ISA names a set unknown or not available here.
+Isa isa();
+// For tests and benches. Throws Error when not available. Not to be called while kernels run.
+void set_isa(Isa isa);
+
+}  // namespace sfumato

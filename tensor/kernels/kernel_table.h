@@ -1,0 +1,47 @@
+// What one instruction set provides. kernel_set.cpp is compiled once for each and fills one of
+// these; dispatch.cpp chooses among them.
+//
+// A new kernel: declare it in kernels.h, write it as a template in a header here, add its pointer
+// below and in kernel_set.cpp, and call it through the table in dispatch.cpp.
+#pragma once
+#include "tensor/kernels/kernels.h"
+
+namespace sfumato::kernels {
+
+template <class T>
+struct KernelTable {
+  void (*gemm)(const Gemm&, const T* a, const T* b, T* c);
+  void (*conv_forward)(const Conv&, const T* x, const T* w, const T* bias, T* y);
+  void (*conv_backward_data)(const Conv&, const T* dy, const T* w, T* dx);
+  void (*conv_backward_weights)(const Conv&, const T* x, const T* dy, T* dw, T* db);
+  void (*group_norm_forward)(const GroupNorm&, const T* x, const T* gamma, const T* beta, T* y,
+                             T* mean, T* rstd);
+  void (*group_norm_backward)(const GroupNorm&, const T* x, const T* gamma, const T* beta,
+                              const T* mean, const T* rstd, const T* dy, T* dx, T* dgamma,
+                              T* dbeta);
+  void (*attention_forward)(const Attention&, const T* q, const T* k, const T* v, T* out, T* lse);
+  void (*attention_backward)(const Attention&, const T* q, const T* k, const T* v, const T* out,
+                             const T* lse, const T* dout, T* dq, T* dk, T* dv);
+  void (*silu_forward)(index n, const T* x, T* y);
+  void (*silu_backward)(index n, const T* x, const T* dy, T* dx);
+  void (*softmax_forward)(index rows, index cols, const T* x, T* y);
+  void (*softmax_backward)(index rows, index cols, const T* y, const T* dy, T* dx);
+  void (*sum_rows)(index rows, index cols, const T* x, T* out);
+};
+
+struct KernelSet {
+  KernelTable<float> f32;
+  KernelTable<double> f64;
+};
+
+namespace generic {
+extern const KernelSet kernel_set;
+}
+namespace avx2 {
+extern const KernelSet kernel_set;
+}
+namespace avx512 {
+extern const KernelSet kernel_set;
+}
+
+}  // namespace sfumato::kernels

@@ -1,0 +1,89 @@
+// The numeric kernels of the CPU: what the differentiable operations stand on.
+//
+// Each is written once, as a template on the number type and on the vector width, and compiled once
+// per instruction set (isa.h); these functions call the set in use. T is float or double. All
+// arrays are contiguous and row-major; images are [n, h, w, c]. No argument is checked here: the
+// operations in autograd/ do that. Results are the same bits for any number of threads.
+#pragma once
+#include <cstdint>
+
+namespace sfumato::kernels {
+
+using index = std::int64_t;
+
+// C[m,n] = op(A) op(B) (+ C if accumulate). op(A) is [m,k], op(B) is [k,n]; `transpose_a` says that A
+// is stored [k,m]. lda, ldb, ldc are the distances between stored rows.
+struct Gemm {
+  index m, n, k;
+  bool transpose_a = false, transpose_b = false, accumulate = false;
+  index lda, ldb, ldc;
+};
+template <class T>
+void gemm(const Gemm& g, const T* a, const T* b, T* c);
+
+// 2-d cross-correlation (what the field calls convolution), y[n,oh,ow,k] from x[n,h,w,c]:
+//   y[b,i,j,o] = bias[o] + Σ_{u,v,p} x[b, i*stride + u - pad_top, j*stride + v - pad_left, p] w[o,p,u,v]
+// with zeros outside x. The padding below and to the right is what oh and ow reach.
+struct Conv {
+  index n, h, w, c;        // input
+  index oh, ow, k;         // output
+  index kh, kw, stride, pad_top, pad_left;
+};
+// w is [k, c, kh, kw] (PyTorch's layout) in all three; bias [k] may be null.
+template <class T>
+void conv_forward(const Conv& s, const T* x, const T* w, const T* bias, T* y);
+// dx = the adjoint of the forward pass applied to dy.
+template <class T>
+void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx);
+// dw[k,c,kh,kw] and, unless null, db[k]; both overwritten.
+template <class T>
+void conv_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db);
+
+// Group normalisation (Wu and He 2018), optionally followed by SiLU, over x[n, hw, c]: each of the
+// `groups` groups of c/groups channels of one image gets mean 0 and variance 1, then gamma, beta [c].
+// With hw = 1 and groups = 1 this is layer normalisation of n rows.
+struct GroupNorm {
+  index n, hw, c, groups;
+  double eps;
+  bool silu;
+};
+// mean, rstd: [n, groups], kept for the backward pass.
+template <class T>
+void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y, T* mean,
+                        T* rstd);
+// Overwrites dx [n,hw,c], dgamma [c], dbeta [c].
+template <class T>
+void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, const T* mean,
+                         const T* rstd, const T* dy, T* dx, T* dgamma, T* dbeta);
+
+// Scaled dot-product attention (Vaswani 2017, eq. 1) for each image and head, without a [t, t] array
+// in memory: out = softmax(scale q kᵀ) v. q and out are [n, tq, heads*d], k and v [n, tk, heads*d].
+struct Attention {
+  index n, tq, tk, heads, d;
+  double scale;
+};
+// lse [n, heads, tq] = log Σ exp of each row, kept for the backward pass.
+template <class T>
+void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out, T* lse);
+// Overwrites dq, dk, dv.
+template <class T>
+void attention_backward(const Attention& s, const T* q, const T* k, const T* v, const T* out,
+                        const T* lse, const T* dout, T* dq, T* dk, T* dv);
+
+// y = x sigmoid(x);  dx = dy s (1 + x (1 - s)), s = sigmoid(x).
+template <class T>
+void silu_forward(index n, const T* x, T* y);
+template <class T>
+void silu_backward(index n, const T* x, const T* dy, T* dx);
+
+// Each row of x[rows, cols] becomes exp(x - max) / Σ;  dx = y (dy - Σ y dy).
+template <class T>
+void softmax_forward(index rows, index cols, const T* x, T* y);
+template <class T>
+void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx);
+
+// out[cols] = Σ_rows x[rows, cols].
+template <class T>
+void sum_rows(index rows, index cols, const T* x, T* out);
+
+}  // namespace sfumato::kernels

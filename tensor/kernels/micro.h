@@ -1,0 +1,212 @@
+// The two register-blocked loops in which nearly all arithmetic of the library happens. Both add up
+//   out[m, :] = init[m, :] + Σ_k a(m, k) b[k, :]
+// for M rows and N vectors of columns held in M*N registers. Each step loads N vectors of b and M
+// single numbers of a, broadcast: M + N loads for M*N multiply-adds, which is why the block is as
+// large as the register file allows. They differ in how a is laid out:
+//
+//   tile_block   k runs along memory, a row is kBlock numbers further (images, see tile.h).
+//   outer_block  m runs along memory, k strides (weight gradients, transposed matrices, attention).
+#pragma once
+#include "tensor/kernels/simd.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+// Rows of a block with N vectors. AVX-512's 32 registers: 14x2 sums + 2 of b + 1 of a. 16 registers:
+// 6x2 + 2 + 1. With one vector, a longer column still covers the latency of the multiply-adds.
+template <int N>
+inline constexpr int kMaxRows = kRegisters == 32 ? 14 : (N == 1 ? 12 : 6);
+
+// Channels per block of a tile. The distance between pixels is then a constant, and every address
+// in tile_block is one pointer plus a constant displacement.
+inline constexpr int kBlock = 16;
+
+// Where sums start and where they go. The last of the N vectors may be partly outside the array.
+template <class T>
+struct Output {
+  T* out;             // row m at out + m * stride
+  index stride;
+  index lanes;        // columns that exist, (N-1)*L < lanes <= N*L
+  const T* init;      // null: start at 0
+  index init_stride;  // 0: the same row for all (a bias); `init = out`, its stride: accumulate
+};
+
+template <class T, int M, int N, class Last>
+[[gnu::always_inline]] inline void start(Vec<T> (&sum)[M][N], const Output<T>& o, Last last) {
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) {
+    const T* row = o.init + m * o.init_stride;
+#pragma GCC unroll 2
+    for (int n = 0; n < N - 1; ++n) sum[m][n] = load(row + n * kLanes<T>);
+    sum[m][N - 1] = load(row + (N - 1) * kLanes<T>, last);
+  }
+}
+
+template <class T, int M, int N>
+[[gnu::always_inline]] inline void start(Vec<T> (&sum)[M][N], const Output<T>& o) {
+  if (o.init == nullptr) {
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) sum[m][n] = Vec<T>{};
+    }
+  } else if (o.lanes == N * kLanes<T>) {
+    start(sum, o, Full{});
+  } else {
+    start(sum, o, Some{static_cast<int>(o.lanes - (N - 1) * kLanes<T>)});
+  }
+}
+
+template <class T, int M, int N, class Last>
+[[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], Output<T> o, Last last) {
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) {
+    T* row = o.out + m * o.stride;
+#pragma GCC unroll 2
+    for (int n = 0; n < N - 1; ++n) store<T>(row + n * kLanes<T>, sum[m][n]);
+    store<T>(row + (N - 1) * kLanes<T>, sum[m][N - 1], last);
+  }
+}
+
+template <class T, int M, int N>
+[[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], Output<T> o) {
+  if (o.lanes == N * kLanes<T>) {
+    finish(sum, o, Full{});
+  } else {
+    finish(sum, o, Some{static_cast<int>(o.lanes - (N - 1) * kLanes<T>)});
+  }
+}
+
+// One multiply-add of every sum in the block: b's vectors against a[0], a[Stride], a[2*Stride]...
+template <int Stride, class T, int M, int N>
+[[gnu::always_inline]] inline void multiply_add(Vec<T> (&sum)[M][N], const T* a, const T* b) {
+  Vec<T> columns[N];
+#pragma GCC unroll 2
+  for (int n = 0; n < N; ++n) columns[n] = load(b + n * kLanes<T>);
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) {
+    const Vec<T> row = splat(a[m * Stride]);
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) sum[m][n] += columns[n] * row;
+  }
+}
+
+// A run of k: `steps` consecutive numbers of each row, `offset` from the tile pointer.
+struct Segment {
+  index offset, steps;
+};
+// The whole extent of k: the same segments on `rows` rows of the tile. (For a 3x3 convolution of 64
+// channels: 3 rows, each of 4 channel blocks x 3 taps = 12 segments of 16 steps.)
+struct Depth {
+  index rows, row_stride;
+  const Segment* segments;
+  index count;
+};
+
+// b is a panel: [k, N*L], packed in the order in which k is walked.
+template <class T, int M, int N, int Stride>
+void tile_block(const T* tile, const Depth& k, const T* panel, const Output<T>& o) {
+  Vec<T> sum[M][N];
+  start(sum, o);
+  for (index row = 0; row < k.rows; ++row, tile += k.row_stride) {
+    for (index g = 0; g < k.count; ++g) {
+      const T* a = tile + k.segments[g].offset;
+      // Not unrolled: the block is long enough, and GCC would mix neighbouring steps, run out of
+      // registers and put sums on the stack (a fifth of the speed with 16 registers).
+      for (index s = 0; s < k.segments[g].steps; ++s, panel += N * kLanes<T>)
+        multiply_add<Stride>(sum, a + s, panel);
+    }
+  }
+  finish(sum, o);
+}
+
+// How k walks through a and b: `cols` steps inside `rows` inside `images`, with a stride for each.
+struct Walk {
+  index images, a_image, b_image;
+  index rows, a_row, b_row;
+  index cols, a_col, b_col;
+};
+constexpr Walk straight(index count, index a_step, index b_step) {
+  return {1, 0, 0, 1, 0, 0, count, a_step, b_step};
+}
+
+template <class T, int M, int N>
+void outer_block(const T* a, const T* b, const Walk& k, const Output<T>& o) {
+  Vec<T> sum[M][N];
+  start(sum, o);
+  for (index image = 0; image < k.images; ++image) {
+    for (index row = 0; row < k.rows; ++row) {
+      const T* pa = a + image * k.a_image + row * k.a_row;
+      const T* pb = b + image * k.b_image + row * k.b_row;
+      for (index col = 0; col < k.cols; ++col, pa += k.a_col, pb += k.b_col)
+        multiply_add<1>(sum, pa, pb);
+    }
+  }
+  finish(sum, o);
+}
+
+// ---- the same with the block's size chosen at run time: 1 <= rows <= kMaxRows<vectors>
+
+template <class T>
+using TileFn = void (*)(const T*, const Depth&, const T*, const Output<T>&);
+template <class T>
+using OuterFn = void (*)(const T*, const T*, const Walk&, const Output<T>&);
+
+template <int... M>
+struct Rows {};
+template <int Count, int... M>
+struct RowsUpTo : RowsUpTo<Count - 1, Count, M...> {};
+template <int... M>
+struct RowsUpTo<0, M...> {
+  using type = Rows<M...>;  // 1, 2, ..., Count
+};
+
+template <class T, int N, int Stride, int... M>
+inline TileFn<T> tile_function(index rows, Rows<M...>) {
+  static constexpr TileFn<T> table[] = {tile_block<T, M, N, Stride>...};
+  return table[rows - 1];
+}
+template <class T, int N, int... M>
+inline OuterFn<T> outer_function(index rows, Rows<M...>) {
+  static constexpr OuterFn<T> table[] = {outer_block<T, M, N>...};
+  return table[rows - 1];
+}
+
+template <class T, int Stride = kBlock>
+inline TileFn<T> tile_function(index rows, index vectors) {
+  if (vectors == 2) return tile_function<T, 2, Stride>(rows, typename RowsUpTo<kMaxRows<2>>::type());
+  return tile_function<T, 1, Stride>(rows, typename RowsUpTo<kMaxRows<1>>::type());
+}
+template <class T>
+inline OuterFn<T> outer_function(index rows, index vectors) {
+  if (vectors == 2) return outer_function<T, 2>(rows, typename RowsUpTo<kMaxRows<2>>::type());
+  return outer_function<T, 1>(rows, typename RowsUpTo<kMaxRows<1>>::type());
+}
+
+inline index max_rows(index vectors) { return vectors == 2 ? kMaxRows<2> : kMaxRows<1>; }
+
+// Cuts `count` rows into nearly equal blocks (28 rows in blocks of at most 6 are 6 6 6 5 5: even
+// blocks keep all registers busier than 6 6 6 6 4) and calls f(begin, rows).
+template <class F>
+[[gnu::always_inline]] inline void for_row_blocks(index count, index vectors, F&& f) {
+  const index blocks = div_up(count, max_rows(vectors));
+  for (index i = 0; i < blocks; ++i) {
+    const Range r = part_of(count, blocks, i);
+    f(r.begin, r.size());
+  }
+}
+
+// Columns (output channels) cut into panels of two vectors; the last may have one.
+template <class T>
+struct Panels {
+  static constexpr index kWidth = 2 * kLanes<T>;
+  index columns;
+  index count() const { return div_up(columns, kWidth); }
+  index lanes(index p) const { return smaller(kWidth, columns - p * kWidth); }
+  index vectors(index p) const { return lanes(p) > kLanes<T> ? 2 : 1; }
+  // Numbers in panel p, and before it, when each column has `depth` of them.
+  index width(index p) const { return vectors(p) * kLanes<T>; }
+  index offset(index p, index depth) const { return p * kWidth * depth; }
+  index size(index depth) const { return round_up(columns, kLanes<T>) * depth; }
+};
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME

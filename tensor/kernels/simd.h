@@ -1,0 +1,197 @@
+// Vectors of the widest registers that the instruction set has, by the compilers' vector extension:
+// + - * / and comparisons work lane by lane, so one source serves SSE2, NEON, AVX2 and AVX-512.
+#pragma once
+#include "tensor/kernels/base.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+inline constexpr int kRegisters = 32;
+#elif defined(__AVX2__)
+inline constexpr int kVectorBytes = 32;
+inline constexpr int kRegisters = 16;
+#else
+inline constexpr int kVectorBytes = 16;
+inline constexpr int kRegisters = 16;
+#endif
+
+template <class T>
+inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+// The integers of a vector's bit patterns and comparison results.
+template <class T>
+struct BitsOf;
+template <>
+struct BitsOf<float> {
+  using type = std::int32_t;
+};
+template <>
+struct BitsOf<double> {
+  using type = std::int64_t;
+};
+
+template <class T>
+struct VectorOf {
+  using Bits = typename BitsOf<T>::type;
+  typedef T type __attribute__((vector_size(kVectorBytes)));
+  typedef Bits bits __attribute__((vector_size(kVectorBytes)));
+  // In memory: aligned like one number, and free to overlay an array of them.
+  typedef T loose __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+};
+template <class T>
+using Vec = typename VectorOf<T>::type;
+template <class T>
+using BitVec = typename VectorOf<T>::bits;
+
+template <class T>
+[[gnu::always_inline]] inline Vec<T> load(const T* p) {
+  return *reinterpret_cast<const typename VectorOf<T>::loose*>(p);
+}
+template <class T>
+[[gnu::always_inline]] inline void store(T* p, Vec<T> v) {
+  *reinterpret_cast<typename VectorOf<T>::loose*>(p) = v;
+}
+// x in every lane. (x - 0 is x for every x, -0 and NaN included: it costs a broadcast, no more.)
+template <class T>
+[[gnu::always_inline]] inline Vec<T> splat(T x) {
+  return x - Vec<T>{};
+}
+
+// ---- the first `count` lanes only; memory beyond them is not touched
+//
+// x86 has masked moves, for which the vector extension has no expression.
+#if defined(__AVX512F__)
+[[gnu::always_inline]] inline Vec<float> load_some(const float* p, int count) {
+  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+}
+[[gnu::always_inline]] inline Vec<double> load_some(const double* p, int count) {
+  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p);
+}
+[[gnu::always_inline]] inline void store_some(float* p, Vec<float> v, int count) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+}
+[[gnu::always_inline]] inline void store_some(double* p, Vec<double> v, int count) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)v);
+}
+#elif defined(__AVX2__)
+[[gnu::always_inline]] inline __m256i first_lanes(const float*, int count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+[[gnu::always_inline]] inline __m256i first_lanes(const double*, int count) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+[[gnu::always_inline]] inline Vec<float> load_some(const float* p, int count) {
+  return (Vec<float>)_mm256_maskload_ps(p, first_lanes(p, count));
+}
+[[gnu::always_inline]] inline Vec<double> load_some(const double* p, int count) {
+  return (Vec<double>)_mm256_maskload_pd(p, first_lanes(p, count));
+}
+[[gnu::always_inline]] inline void store_some(float* p, Vec<float> v, int count) {
+  _mm256_maskstore_ps(p, first_lanes(p, count), (__m256)v);
+}
+[[gnu::always_inline]] inline void store_some(double* p, Vec<double> v, int count) {
+  _mm256_maskstore_pd(p, first_lanes(p, count), (__m256d)v);
+}
+#else
+template <class T>
+[[gnu::always_inline]] inline Vec<T> load_some(const T* p, int count) {
+  Vec<T> v{};
+  for (int i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+}
+template <class T>
+[[gnu::always_inline]] inline void store_some(T* p, Vec<T> v, int count) {
+  for (int i = 0; i < count; ++i) p[i] = v[i];
+}
+#endif
+
+// How much of a vector an array has left: all lanes, or the first `count`. Kernels take it as a
+// template parameter, so that the common case carries no test.
+struct Full {};
+struct Some {
+  int count;
+};
+template <class T>
+[[gnu::always_inline]] inline Vec<T> load(const T* p, Full) {
+  return load(p);
+}
+template <class T>
+[[gnu::always_inline]] inline Vec<T> load(const T* p, Some some) {
+  return load_some(p, some.count);
+}
+template <class T>
+[[gnu::always_inline]] inline void store(T* p, Vec<T> v, Full) {
+  store<T>(p, v);
+}
+template <class T>
+[[gnu::always_inline]] inline void store(T* p, Vec<T> v, Some some) {
+  store_some(p, v, some.count);
+}
+
+// v, with `fill` in the lanes that do not exist.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> fill_rest(Vec<T> v, Full, T) {
+  return v;
+}
+template <class T>
+[[gnu::always_inline]] inline Vec<T> fill_rest(Vec<T> v, Some some, T fill) {
+  BitVec<T> lane{};
+  for (int i = 0; i < kLanes<T>; ++i) lane[i] = i;
+  return lane < some.count ? v : splat(fill);
+}
+
+// f(i, Full{}) for each whole vector of [0, n), then f(i, Some{rest}) for what is left.
+template <class T, class F>
+[[gnu::always_inline]] inline void for_vectors(index n, F&& f) {
+  index i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) f(i, Full{});
+  if (i < n) f(i, Some{static_cast<int>(n - i)});
+}
+
+// ---- across lanes, always in the same order
+template <class T>
+inline T lane_sum(Vec<T> v) {
+  T sum = 0;
+  for (int i = 0; i < kLanes<T>; ++i) sum += v[i];
+  return sum;
+}
+template <class T>
+inline T lane_max(Vec<T> v) {
+  T top = v[0];
+  for (int i = 1; i < kLanes<T>; ++i) top = v[i] > top ? v[i] : top;
+  return top;
+}
+template <class T>
+[[gnu::always_inline]] inline Vec<T> max(Vec<T> a, Vec<T> b) {
+  return a > b ? a : b;
+}
+
+// Σ_i term(i) over [0, n), where a term is a Vec or a struct of them. Four running sums hide the
+// latency of addition; restarting them every 64 terms keeps the rounding error of a long f32 sum
+// near that of pairwise summation (it grows with n/64 + 16 additions instead of n).
+template <class Sum, class Term>
+[[gnu::always_inline]] inline Sum sum_terms(index n, Term&& term) {
+  Sum total{};
+  for (index begin = 0; begin < n; begin += 64) {
+    const index end = smaller(begin + 64, n);
+    Sum part[4] = {};
+    index i = begin;
+    for (; i + 4 <= end; i += 4) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) part[j] += term(i + j);
+    }
+    for (; i < end; ++i) part[0] += term(i);
+    part[0] += part[1];
+    part[2] += part[3];
+    part[0] += part[2];
+    total += part[0];
+  }
+  return total;
+}
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME

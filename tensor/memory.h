@@ -1,0 +1,22 @@
+// The caching allocator. Blocks that are given back are kept and handed out again, so that from the
+// second training step on nothing reaches malloc: fresh pages cost more than the arithmetic on them.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace sfumato::memory {
+
+// At least `bytes` (0 counts as 1) aligned to 64 bytes, contents unspecified. Throws Error when the
+// system has no memory left. Thread-safe.
+void* allocate(std::size_t bytes);
+// Returns a block from `allocate`, with the size asked for then. Thread-safe.
+void release(void* block, std::size_t bytes) noexcept;
+
+struct Stats {
+  std::uint64_t system_allocations;  // blocks ever fetched from the system
+  std::size_t bytes_in_use;          // handed out and not yet returned
+  std::size_t bytes_peak;            // largest bytes_in_use seen
+};
+Stats stats();
+
+}  // namespace sfumato::memory

@@ -1,0 +1,169 @@
+#include "tensor/parallel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "tensor/error.h"
+
+namespace sfumato {
+namespace {
+
+int available_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+thread_local bool inside_task = false;
+
+// One parallel_for at a time: the caller publishes a job, wakes the workers, takes tasks itself, and
+// waits until every worker that joined has left.
+class Pool {
+ public:
+  explicit Pool(int threads) : spin_(threads <= available_cores() ? 4000 : 0) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+
+  ~Pool() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (auto& w : workers_) w.join();
+  }
+
+  void run(std::int64_t tasks, detail::TaskFn fn, const void* context) {
+    std::lock_guard one_job(job_mutex_);
+    {
+      std::lock_guard lock(mutex_);
+      fn_ = fn;
+      context_ = context;
+      tasks_ = tasks;
+      error_ = nullptr;
+      next_.store(0, std::memory_order_relaxed);
+      busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    if (sleeping_.load() > 0) wake_.notify_all();
+    take_tasks();
+    for (int i = 0; busy_.load(std::memory_order_acquire) > 0; ++i) {
+      if (i < spin_) {
+        relax();
+      } else {
+        std::unique_lock lock(mutex_);
+        done_.wait(lock, [&] { return busy_.load(std::memory_order_acquire) == 0; });
+      }
+    }
+    if (error_) std::rethrow_exception(error_);
+  }
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+ private:
+  void take_tasks() {
+    inside_task = true;
+    for (;;) {
+      const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
+      if (i >= tasks_) break;
+      try {
+        fn_(context_, i);
+      } catch (...) {
+        std::lock_guard lock(mutex_);
+        if (!error_) error_ = std::current_exception();
+        next_.store(tasks_, std::memory_order_relaxed);
+      }
+    }
+    inside_task = false;
+  }
+
+  void work() {
+    std::uint64_t seen = 0;
+    for (;;) {
+      for (int i = 0; generation_.load(std::memory_order_acquire) == seen && i < spin_; ++i) relax();
+      {
+        std::unique_lock lock(mutex_);
+        sleeping_.fetch_add(1);
+        wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
+        sleeping_.fetch_sub(1);
+        if (stop_) return;
+        seen = generation_.load(std::memory_order_acquire);
+      }
+      take_tasks();
+      if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        std::lock_guard lock(mutex_);
+        done_.notify_one();
+      }
+    }
+  }
+
+  const int spin_;
+  std::vector<std::thread> workers_;
+  std::mutex job_mutex_, mutex_;
+  std::condition_variable wake_, done_;
+  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<std::int64_t> next_{0};
+  std::atomic<int> busy_{0}, sleeping_{0};
+  std::int64_t tasks_ = 0;
+  detail::TaskFn fn_ = nullptr;
+  const void* context_ = nullptr;
+  std::exception_ptr error_;
+  bool stop_ = false;
+};
+
+int default_threads() {
+  if (const char* text = std::getenv("SFUMATO_THREADS")) {
+    char* end = nullptr;
+    const long n = std::strtol(text, &end, 10);
+    if (end == text || *end || n < 1 || n > 1024)
+      throw Error("threads", fmt::format("SFUMATO_THREADS: expected 1..1024, got '{}'", text));
+    return static_cast<int>(n);
+  }
+  return available_cores();
+}
+
+std::unique_ptr<Pool>& pool() {
+  static auto instance = std::make_unique<Pool>(default_threads());
+  return instance;
+}
+
+}  // namespace
+
+int thread_count() { return pool()->threads(); }
+
+void set_thread_count(int n) {
+  if (n < 1 || n > 1024) throw Error("threads", fmt::format("expected 1..1024 threads, got {}", n));
+  if (n != thread_count()) pool() = std::make_unique<Pool>(n);
+}
+
+void detail::run_tasks(std::int64_t tasks, TaskFn fn, const void* context) {
+  if (tasks <= 1 || inside_task) {
+    for (std::int64_t i = 0; i < tasks; ++i) fn(context, i);
+    return;
+  }
+  pool()->run(tasks, fn, context);
+}
+
+}  // namespace sfumato

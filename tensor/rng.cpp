@@ -1,0 +1,155 @@
+#include "tensor/rng.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numeric>
+
+#include "tensor/parallel.h"
+
+namespace sfumato {
+namespace {
+
+constexpr std::int64_t kGrain = 1 << 14;  // numbers a task draws; a multiple of 4
+
+// -2 ln(u) for u = (r >> 8 + 1/2) 2^-24, that is u in (0, 1). The logarithm is that of Cephes
+// (logf): u = m 2^e with m in [1/√2, √2), a polynomial in m - 1, and ln 2 split in two parts.
+float minus_2_log(std::uint32_t r) {
+  const float u = static_cast<float>(static_cast<std::int32_t>(r >> 8)) + 0.5f;
+  std::uint32_t bits = std::bit_cast<std::uint32_t>(u);
+  int e = static_cast<int>(bits >> 23) - 127;
+  const std::uint32_t mantissa = bits & 0x7fffffu;
+  if (mantissa > 0x3504f3u) {  // above √2: take the half
+    ++e;
+    bits = mantissa | 0x3f000000u;
+  } else {
+    bits = mantissa | 0x3f800000u;
+  }
+  const float f = std::bit_cast<float>(bits) - 1.0f;
+  const float z = f * f;
+  float p = 7.0376836292e-2f;
+  for (float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
+                  -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f})
+    p = p * f + c;
+  const float exponent = static_cast<float>(e - 24);
+  float y = (p * f) * z;
+  y = y + exponent * -2.12194440e-4f;
+  y = y + -0.5f * z;
+  return -2.0f * ((f + y) + exponent * 0.693359375f);
+}
+
+// sin and cos of 2π r 2^-32: the nearest quarter turn, then polynomials on [-π/4, π/4] (Cephes).
+void sincos_turn(std::uint32_t r, float& sine, float& cosine) {
+  const std::uint32_t quarter = (r + 0x20000000u) >> 30;
+  const auto rest = static_cast<std::int32_t>(r - (quarter << 30));
+  const float t = static_cast<float>(rest >> 6) * 9.362675845e-8f;  // 2π 2^-26
+  const float z = t * t;
+  float ps = -1.9515295891e-4f;
+  ps = ps * z + 8.3321608736e-3f;
+  ps = ps * z + -1.6666654611e-1f;
+  const float s = t + (ps * z) * t;
+  float pc = 2.443315711809948e-5f;
+  pc = pc * z + -1.388731625493765e-3f;
+  pc = pc * z + 4.166664568298827e-2f;
+  const float c = (1.0f + -0.5f * z) + (pc * z) * z;
+  sine = quarter & 1 ? c : s;
+  cosine = quarter & 1 ? s : c;
+  if (quarter & 2) sine = -sine;
+  if ((quarter + 1) & 2) cosine = -cosine;
+}
+
+}  // namespace
+
+std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> c,
+                                           std::array<std::uint32_t, 2> key) {
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0];
+    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c[2];
+    c = {static_cast<std::uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<std::uint32_t>(p1),
+         static_cast<std::uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<std::uint32_t>(p0)};
+    key[0] += 0x9E3779B9u;
+    key[1] += 0xBB67AE85u;
+  }
+  return c;
+}
+
+Rng::Rng(std::uint64_t seed, Purpose purpose, std::uint64_t index)
+    : seed_(seed), stream_(static_cast<std::uint64_t>(purpose) << 48 | index) {
+  if (index >> 48) throw Error("rng", fmt::format("stream index {} is above 2^48", index));
+}
+
+std::array<std::uint32_t, 4> Rng::block(std::uint64_t counter) const {
+  return philox4x32_10({static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
+                        static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},
+                       {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
+}
+
+Tensor Rng::normal(const Shape& shape, DType dtype) {
+  Tensor t(shape);
+  float* out = t.data<float>();
+  const std::uint64_t first = counter_;
+  parallel_ranges(t.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; i += 4) {
+      const auto r = block(first + static_cast<std::uint64_t>(i / 4));
+      float four[4];
+      for (int half = 0; half < 2; ++half) {  // Box and Muller 1958: √(-2 ln u) (cos θ, sin θ)
+        const float radius = std::sqrt(minus_2_log(r[2 * half]));
+        float s, c;
+        sincos_turn(r[2 * half + 1], s, c);
+        four[2 * half] = radius * c;
+        four[2 * half + 1] = radius * s;
+      }
+      std::copy_n(four, std::min<std::int64_t>(4, end - i), out + i);
+    }
+  });
+  counter_ += static_cast<std::uint64_t>((t.size() + 3) / 4);
+  return t.to(dtype);
+}
+
+Tensor Rng::uniform(const Shape& shape, DType dtype) {
+  Tensor t(shape);
+  float* out = t.data<float>();
+  for (std::int64_t i = 0; i < t.size(); i += 4) {
+    const auto r = block(counter_++);
+    for (std::int64_t j = 0; j < std::min<std::int64_t>(4, t.size() - i); ++j)
+      out[i + j] = static_cast<float>(static_cast<std::int32_t>(r[j] >> 8)) * 0x1p-24f;
+  }
+  return t.to(dtype);
+}
+
+Tensor Rng::randint(const Shape& shape, std::int64_t bound) {
+  if (bound < 1 || bound > std::int64_t{1} << 31)
+    throw Error("randint", fmt::format("expected a bound in 1..2^31, got {}", bound));
+  Tensor t(shape, DType::i64);
+  auto* out = t.data<std::int64_t>();
+  for (std::int64_t i = 0; i < t.size(); i += 4) {
+    const auto r = block(counter_++);
+    for (std::int64_t j = 0; j < std::min<std::int64_t>(4, t.size() - i); ++j)
+      out[i + j] = static_cast<std::int64_t>(r[j] * static_cast<std::uint64_t>(bound) >> 32);
+  }
+  return t;
+}
+
+std::vector<std::int64_t> Rng::permutation(std::int64_t n) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  for (std::int64_t i = n - 1; i > 0; --i) {
+    const auto r = block(counter_++);
+    const auto j = static_cast<std::int64_t>(r[0] * static_cast<std::uint64_t>(i + 1) >> 32);
+    std::swap(order[i], order[j]);
+  }
+  return order;
+}
+
+void Rng::dropout_mask(double p, std::int64_t begin, std::int64_t end, float* out) const {
+  const auto threshold = static_cast<std::uint32_t>(p * 4294967296.0);
+  const float keep = static_cast<float>(1.0 / (1.0 - p));
+  for (std::int64_t i = begin; i < end; ++i) {
+    const auto r = block(counter_ + static_cast<std::uint64_t>(i / 4));
+    out[i - begin] = r[i % 4] < threshold ? 0.0f : keep;
+  }
+}
+
+}  // namespace sfumato

@@ -1,0 +1,54 @@
+// Random numbers addressed by (seed, stream, counter) instead of drawn from hidden state: Philox
+// 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). Any number can be
+// computed alone, so any number of threads gives the same bits, and resuming needs no saved state.
+//
+// Normals come from Box-Muller with polynomials made of add, multiply, square root and
+// integer-to-float only: operations that IEEE 754 rounds the same way on every machine. (The file
+// is compiled without contraction to fused multiply-add.)
+#pragma once
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace sfumato {
+
+// The ten rounds of Philox on a 128-bit counter and a 64-bit key.
+std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter,
+                                           std::array<std::uint32_t, 2> key);
+
+// What a random number is for. Each purpose has streams of its own, so that drawing more of one
+// never shifts another.
+enum class Purpose : std::uint16_t {
+  general, init, shuffle, timestep, noise, label_dropout, dropout, sample_start, sample_step, test
+};
+
+class Rng {
+ public:
+  // The stream for `purpose` at `index` (a training step, a sampling step, ...): 2^64 numbers each.
+  explicit Rng(std::uint64_t seed, Purpose purpose = Purpose::general, std::uint64_t index = 0);
+
+  // ε ~ N(0, 1), independent. f32 or f64 (an f64 tensor holds the f32 numbers).
+  Tensor normal(const Shape& shape, DType dtype = DType::f32);
+  // u ~ U[0, 1), multiples of 2^-24.
+  Tensor uniform(const Shape& shape, DType dtype = DType::f32);
+  // i64 in [0, bound), every value equally likely up to 2^-32 * bound. Throws unless
+  // 1 <= bound <= 2^31.
+  Tensor randint(const Shape& shape, std::int64_t bound);
+  // 0..n-1 in random order (Fisher-Yates).
+  std::vector<std::int64_t> permutation(std::int64_t n);
+
+  // Keep-mask of dropout: element i is 0 with probability p, else 1/(1-p). Does not advance: the
+  // backward pass asks again.
+  void dropout_mask(double p, std::int64_t begin, std::int64_t end, float* out) const;
+
+  std::uint64_t counter() const { return counter_; }
+
+ private:
+  std::array<std::uint32_t, 4> block(std::uint64_t counter) const;
+
+  std::uint64_t seed_, stream_, counter_ = 0;
+};
+
+}  // namespace sfumato

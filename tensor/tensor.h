@@ -1,0 +1,127 @@
+// Tensor: a cheap handle to contiguous, row-major numbers. Copying a Tensor copies the handle, not
+// the numbers. A slice of the outermost axis and a reshape are views; everything else copies.
+#pragma once
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <utility>
+
+#include "tensor/error.h"
+#include "tensor/shape.h"
+
+namespace sfumato {
+
+enum class DType : std::uint8_t { f32, f64, i64, u8 };
+
+const char* name(DType dtype);
+std::size_t size_of(DType dtype);
+
+template <class T>
+constexpr DType dtype_of();
+template <>
+constexpr DType dtype_of<float>() { return DType::f32; }
+template <>
+constexpr DType dtype_of<double>() { return DType::f64; }
+template <>
+constexpr DType dtype_of<std::int64_t>() { return DType::i64; }
+template <>
+constexpr DType dtype_of<std::uint8_t>() { return DType::u8; }
+
+class Tensor {
+ public:
+  // Undefined: no shape, no numbers. Only defined() and assignment may be used on it.
+  Tensor() = default;
+  // Uninitialised numbers.
+  explicit Tensor(const Shape& shape, DType dtype = DType::f32);
+  Tensor(const Tensor& other);
+  Tensor(Tensor&& other) noexcept;
+  Tensor& operator=(Tensor other) noexcept;
+  ~Tensor();
+
+  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32);
+  static Tensor zeros(const Shape& shape, DType dtype = DType::f32) { return full(shape, 0, dtype); }
+  // A copy of `values`; throws Error when their count is not shape.size().
+  template <class T>
+  static Tensor from(const Shape& shape, std::span<const T> values) {
+    Tensor t(shape, dtype_of<T>());
+    t.fill_from(values.data(), values.size());
+    return t;
+  }
+  template <class T>
+  static Tensor from(const Shape& shape, std::initializer_list<T> values) {
+    return from(shape, std::span<const T>(values.begin(), values.size()));
+  }
+
+  bool defined() const { return storage_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  std::int64_t dim(int i) const { return shape_[i]; }
+  std::int64_t size() const { return shape_.size(); }
+  std::size_t bytes() const { return static_cast<std::size_t>(size()) * size_of(dtype_); }
+  DType dtype() const { return dtype_; }
+
+  // True when no other handle shares the storage.
+  bool unique() const;
+
+  // The numbers. Throws Error when T is not the tensor's dtype.
+  template <class T>
+  T* data() {
+    expect(dtype_of<T>());
+    return static_cast<T*>(raw());
+  }
+  template <class T>
+  const T* data() const {
+    expect(dtype_of<T>());
+    return static_cast<const T*>(raw());
+  }
+  template <class T>
+  std::span<T> values() { return {data<T>(), static_cast<std::size_t>(size())}; }
+  template <class T>
+  std::span<const T> values() const { return {data<T>(), static_cast<std::size_t>(size())}; }
+  void* raw() { return begin_; }
+  const void* raw() const { return begin_; }
+
+  // A view with another shape; one extent may be -1 and is worked out. Throws when sizes differ.
+  Tensor reshape(std::initializer_list<std::int64_t> extents) const;
+  Tensor reshape(const Shape& shape) const;
+  // A view of rows [begin, end) of the outermost axis.
+  Tensor slice(std::int64_t begin, std::int64_t end) const;
+  Tensor clone() const;
+  // Converted numbers (the same handle when nothing changes).
+  Tensor to(DType dtype) const;
+  // Copies the numbers of `source` (same shape and dtype) into this tensor's storage.
+  void copy_from(const Tensor& source);
+  // The only element of a tensor of size 1, as double.
+  double item() const;
+
+ private:
+  struct Storage;
+  void expect(DType dtype) const;
+  void fill_from(const void* values, std::size_t count);
+
+  Storage* storage_ = nullptr;
+  void* begin_ = nullptr;
+  Shape shape_;
+  DType dtype_ = DType::f32;
+};
+
+// Calls f.operator()<T>() with the floating-point type of `dtype`; throws Error naming `op` for the
+// other types.
+template <class F>
+decltype(auto) dispatch_float(const char* op, DType dtype, F&& f) {
+  if (dtype == DType::f32) return f.template operator()<float>();
+  if (dtype == DType::f64) return f.template operator()<double>();
+  throw Error(op, std::string("expected f32 or f64, got ") + name(dtype));
+}
+
+// Throws Error naming `op` and the argument `what` unless the tensor has that shape / rank / dtype.
+void expect_shape(const char* op, const char* what, const Tensor& t, const Shape& shape);
+void expect_rank(const char* op, const char* what, const Tensor& t, int rank);
+void expect_dtype(const char* op, const char* what, const Tensor& t, DType dtype);
+
+// A new tensor with the axes in the order `order` (a permutation of 0..rank-1). Copies.
+Tensor permute(const Tensor& x, std::span<const int> order);
+inline Tensor permute(const Tensor& x, std::initializer_list<int> order) {
+  return permute(x, std::span<const int>(order.begin(), order.size()));
+}
+
+}  // namespace sfumato

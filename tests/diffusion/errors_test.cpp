@@ -1,0 +1,190 @@
+// Wrong arguments and what is said about them.
+#include <functional>
+
+#include "diffusion/forward.h"
+#include "diffusion/gaussian.h"
+#include "diffusion/objective.h"
+#include "diffusion/sampler.h"
+#include "tests/diffusion/support.h"
+
+namespace sfumato::diffusion {
+namespace {
+
+using testing::f64;
+using testing::times;
+
+struct Case {
+  std::function<void()> call;
+  std::string message;
+};
+
+void expect_messages(const std::vector<Case>& cases) {
+  for (const Case& c : cases) try {
+      c.call();
+      ADD_FAILURE() << "nothing thrown, expected: " << c.message;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.what(), c.message);
+    }
+}
+
+SchedulerConfig with(const std::function<void(SchedulerConfig&)>& change) {
+  SchedulerConfig config;
+  change(config);
+  return config;
+}
+
+TEST(Errors, Schedule) {
+  const auto betas = [](std::vector<double> b) { return [b] { Schedule::from_betas(b); }; };
+  expect_messages({
+      {[] { Schedule::linear(0); }, "[schedule] expected at least 1 step, got 0"},
+      {[] { Schedule::cosine(-1); }, "[schedule] expected at least 1 step, got -1"},
+      {betas({}), "[schedule] expected at least 1 step, got 0"},
+      {betas({0.1, 0}), "[schedule] beta[1] = 0 is not inside (0, 1) as f32"},
+      {betas({1}), "[schedule] beta[0] = 1 is not inside (0, 1) as f32"},
+      {betas({1e-9}), "[schedule] beta[0] = 1e-09 is not inside (0, 1) as f32"},
+      {betas({NAN}), "[schedule] beta[0] = nan is not inside (0, 1) as f32"},
+      {[] { Schedule::linear(10, -0.1, 0.1); },
+       "[schedule] expected beta_start and beta_end inside (0, 1), got -0.1 and 0.1"},
+      {[] { Schedule::scaled_linear(10, 0.1, 1); },
+       "[schedule] expected beta_start and beta_end inside (0, 1), got 0.1 and 1"},
+      {[] { snr(Schedule::linear(), 1000); }, "[schedule] t = 1000 is outside -1..999"},
+      {[] { Schedule::linear().alpha_bar_at(-2); }, "[schedule] t = -2 is outside -1..999"},
+  });
+}
+
+TEST(Errors, ForwardAndObjective) {
+  const Schedule s = Schedule::linear(10);
+  const Tensor x({2, 3}), wide({2, 4}), t = times(2, 9);
+  constexpr auto kEps = Prediction::eps;
+  expect_messages({
+      {[&] { q_sample(s, x, times(2, 10), x); }, "[q_sample] t[0] = 10 is outside 0..9"},
+      {[&] {
+         q_step(s, x, Tensor::from<std::int64_t>({2}, {0, -1}), x);
+       },
+       "[q_step] t[1] = -1 is outside 0..9"},
+      {[&] { q_sample(s, x, t, Tensor()); }, "[q_sample] eps is undefined"},
+      {[&] { q_sample(s, x, Tensor(), x); }, "[q_sample] t is undefined"},
+      {[&] { q_sample(s, Tensor(Shape{}), t, Tensor(Shape{})); },
+       "[q_sample] x0 has no batch axis"},
+      {[&] { q_sample(s, x, t, wide); }, "[q_sample] eps has shape [2, 4], expected [2, 3]"},
+      {[&] { q_sample(s, x, times(3, 0), x); }, "[q_sample] t has shape [3], expected [2]"},
+      {[&] { q_sample(s, x, Tensor({2}), x); }, "[q_sample] t is f32, expected i64"},
+      {[&] {
+         q_sample(s, x, t, Tensor({2, 3}, DType::f64));
+       },
+       "[q_sample] eps is f64, expected f32"},
+      {[&] { q_sample(s, Tensor({2}, DType::u8), t, Tensor({2}, DType::u8)); },
+       "[q_sample] expected f32 or f64, got u8"},
+      {[&] { posterior(s, x, wide, t); }, "[posterior] xt has shape [2, 4], expected [2, 3]"},
+      // The kinds that only pass their argument on look at the others too.
+      {[&] { target(kEps, s, x, wide, t); }, "[target] eps has shape [2, 4], expected [2, 3]"},
+      {[&] { to_eps(kEps, s, wide, x, t); }, "[to_eps] output has shape [2, 4], expected [2, 3]"},
+      {[&] { to_x0(kEps, s, x, x, times(2, 10)); }, "[to_x0] t[0] = 10 is outside 0..9"},
+      {[&] { guided(x, wide, 2); }, "[guided] uncond has shape [2, 4], expected [2, 3]"},
+  });
+}
+
+TEST(Errors, Names) {
+  expect_messages({
+      {[] { parse_prediction("noise"); },
+       "[prediction_type] \"noise\" is not supported; expected epsilon, sample, v_prediction"},
+      {[] { parse_beta_schedule("sigmoid"); },
+       "[beta_schedule] \"sigmoid\" is not supported; expected linear, scaled_linear, "
+       "squaredcos_cap_v2"},
+      {[] { parse_variance("learned_range"); },
+       "[variance_type] \"learned_range\" is not supported; expected fixed_small, fixed_large"},
+      {[] { parse_spacing(""); },
+       "[timestep_spacing] \"\" is not supported; expected leading, trailing, linspace"},
+      {[] { parse_method("PNDMScheduler"); },
+       "[scheduler] \"PNDMScheduler\" is not supported; expected DDPMScheduler, DDIMScheduler"},
+  });
+}
+
+TEST(Errors, SchedulerConfig) {
+  const auto refused = [](const std::function<void(SchedulerConfig&)>& change) {
+    return [=] { make_schedule(with(change)); };
+  };
+  expect_messages({
+      {refused([](auto& c) { c.num_train_timesteps = 0; }),
+       "[scheduler_config] num_train_timesteps = 0 is below 1"},
+      {refused([](auto& c) {
+         c.trained_betas = {0.1, 0.2};
+       }),
+       "[scheduler_config] trained_betas has 2 values, but num_train_timesteps = 1000"},
+      {refused([](auto& c) { c.clip_sample_range = 0; }),
+       "[scheduler_config] clip_sample_range = 0 is not positive"},
+      {refused([](auto& c) { c.steps_offset = -1; }),
+       "[scheduler_config] steps_offset = -1 is negative"},
+      {refused([](auto& c) { c.thresholding = true; }),
+       "[scheduler_config] thresholding = true is not supported"},
+      {refused([](auto& c) { c.rescale_betas_zero_snr = true; }),
+       "[scheduler_config] rescale_betas_zero_snr = true is not supported"},
+      {refused([](auto& c) { c.beta_end = 1; }),
+       "[schedule] expected beta_start and beta_end inside (0, 1), got 0.0001 and 1"},
+  });
+}
+
+TEST(Errors, Sampler) {
+  const Schedule s = Schedule::linear();
+  const SchedulerConfig c;
+  const Tensor x = Tensor::zeros({2, 3}), wide = Tensor::zeros({2, 4}), none;
+  const auto ddpm = [&](const Tensor& out, std::int64_t t, std::int64_t prev, const Tensor& noise) {
+    return [=, &s] { ddpm_step(s, c, out, t, prev, x, noise); };
+  };
+  const auto ddim = [&](double eta, std::int64_t t, const Tensor& noise) {
+    return [=, &s] { ddim_step(s, c, eta, x, t, t - 10, x, noise); };
+  };
+  const auto chain = [&](SampleOptions options, const Denoiser& denoiser) {
+    return [=, &s] { sample(s, options, denoiser, x); };
+  };
+  const Denoiser zero = [](const Tensor& xt, std::int64_t) {
+    return Tensor::zeros(xt.shape(), xt.dtype());
+  };
+  const std::vector<std::int64_t> ts = timesteps(c, 10);
+  expect_messages({
+      {ddpm(x, 1000, 999, x), "[ddpm_step] t = 1000 is outside 0..999"},
+      {ddpm(x, -1, -2, x), "[ddpm_step] t = -1 is outside 0..999"},
+      {ddpm(x, 5, 5, x), "[ddpm_step] t_prev = 5 is not below t = 5"},
+      {ddpm(wide, 5, 4, x), "[ddpm_step] output has shape [2, 4], expected [2, 3]"},
+      {ddpm(x, 5, 4, none), "[ddpm_step] noise is undefined"},
+      {ddpm(x, 5, 4, wide), "[ddpm_step] noise has shape [2, 4], expected [2, 3]"},
+      {[&] { ddpm_step(s, c, x, 5, 4, none, x); }, "[ddpm_step] xt is undefined"},
+      {ddim(0.5, 50, none), "[ddim_step] noise is undefined"},
+      {ddim(1.1, 50, x), "[ddim_sigma] eta = 1.1 is outside [0, 1]"},
+      {ddim(NAN, 50, x), "[ddim_sigma] eta = nan is outside [0, 1]"},
+      {ddim(0, 1000, x), "[ddim_step] t = 1000 is outside 0..999"},
+      {[&] { timesteps(c, 0); }, "[timesteps] expected 1 to 1000 steps, got 0"},
+      {[&] { timesteps(c, 1001); }, "[timesteps] expected 1 to 1000 steps, got 1001"},
+      {[&] { timesteps(with([](auto& f) { f.steps_offset = 1; }), 1000); },
+       "[timesteps] steps_offset = 1 leads to t = 1000, outside 0..999"},
+      {[&] { previous_timestep(c, ts, 10); }, "[previous_timestep] step 10 is outside 0..9"},
+      {chain({.config = with([](auto& f) { f.num_train_timesteps = 10; }), .steps = 5}, zero),
+       "[sample] the schedule has 1000 steps, but num_train_timesteps = 10"},
+      {chain({.steps = 0}, zero), "[timesteps] expected 1 to 1000 steps, got 0"},
+      {chain({}, [&](const Tensor&, std::int64_t) { return wide; }),
+       "[ddpm_step] output has shape [2, 4], expected [2, 3]"},
+      {chain({}, [](const Tensor& xt, std::int64_t) { return xt.to(DType::f64); }),
+       "[ddpm_step] output is f64, expected f32"},
+  });
+}
+
+TEST(Errors, Gaussian) {
+  const auto call = [](std::vector<Gaussian> mixture, const Tensor& x) {
+    return [=] { expected_eps(mixture, 0.5, x); };
+  };
+  const Tensor x = f64({2, 2}, {0, 0, 0, 0});
+  expect_messages({
+      {call({}, x), "[expected_eps] the weights of the mixture sum to 0"},
+      {call({{.weight = -1, .mean = {0, 0}, .covariance = {1, 1}}}, x),
+       "[expected_eps] weight -1 is negative"},
+      {call({{.mean = {0, 0}, .covariance = {1, 1, 1}}}, x),
+       "[expected_eps] expected 2 or 4 numbers of covariance, got 3"},
+      {call({{.mean = {0, 0}, .covariance = {1, 9, 9, 1}}}, x),
+       "[expected_eps] the covariance is not positive definite"},
+      {call({{.mean = {0}, .covariance = {1}}}, x),
+       "[expected_eps] xt [2, 2] does not have 1 numbers a row"},
+  });
+}
+
+}  // namespace
+}  // namespace sfumato::diffusion

@@ -1,0 +1,69 @@
+// Helpers of the diffusion tests.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "diffusion/schedule.h"
+#include "tensor/tensor.h"
+
+namespace sfumato::diffusion::testing {
+
+// Standard normal quantiles at which a correct program fails once in a million.
+inline constexpr double kTwoSided = 4.8917;
+inline constexpr double kOneSided = 4.7535;
+
+// The chi-square quantile at z, by Wilson and Hilferty (1931); within 1 % for k >= 10.
+inline double chi_square_quantile(double k, double z) {
+  const double c = 2 / (9 * k);
+  return k * std::pow(1 - c + z * std::sqrt(c), 3);
+}
+
+inline double normal_cdf(double x) { return std::erfc(-x / std::sqrt(2.0)) / 2; }
+
+inline Tensor f64(const Shape& shape, const std::vector<double>& values) {
+  return Tensor::from<double>(shape, std::span<const double>(values));
+}
+
+// One timestep for each of n images.
+inline Tensor times(std::int64_t n, std::int64_t t) {
+  return Tensor::full({n}, static_cast<double>(t), DType::i64);
+}
+
+inline double max_difference(const Tensor& a, const Tensor& b) {
+  EXPECT_EQ(a.shape(), b.shape());
+  const Tensor x = a.to(DType::f64), y = b.to(DType::f64);
+  double worst = 0;
+  for (std::int64_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, std::abs(x.data<double>()[i] - y.data<double>()[i]));
+  return worst;
+}
+
+struct Moments {
+  double mean = 0, variance = 0;
+};
+
+inline Moments moments(const Tensor& x) {
+  const Tensor values = x.to(DType::f64);
+  Moments m;
+  const auto n = static_cast<double>(x.size());
+  for (const double v : values.values<double>()) m.mean += v / n;
+  for (const double v : values.values<double>())
+    m.variance += (v - m.mean) * (v - m.mean) / (n - 1);
+  return m;
+}
+
+// Fails unless n samples with the moments `got` can be from N(want.mean, want.variance).
+inline void expect_normal_moments(const Moments& got, const Moments& want, std::int64_t samples) {
+  const auto n = static_cast<double>(samples);
+  EXPECT_NEAR(got.mean, want.mean, kTwoSided * std::sqrt(want.variance / n));
+  const double statistic = (n - 1) * got.variance / want.variance;  // chi-square with n − 1
+  EXPECT_LT(statistic, chi_square_quantile(n - 1, kTwoSided));
+  EXPECT_GT(statistic, chi_square_quantile(n - 1, -kTwoSided));
+}
+
+}  // namespace sfumato::diffusion::testing

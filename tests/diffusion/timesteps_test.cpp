@@ -1,0 +1,98 @@
+// The choice of timesteps. Lists are what diffusers 0.42 gives (its schedulers' set_timesteps).
+#include "diffusion/sampler.h"
+#include "tests/diffusion/support.h"
+
+namespace sfumato::diffusion {
+namespace {
+
+using List = std::vector<std::int64_t>;
+
+SchedulerConfig config(Spacing spacing, std::int64_t T, std::int64_t offset = 0) {
+  SchedulerConfig c;
+  c.timestep_spacing = spacing;
+  c.num_train_timesteps = T;
+  c.steps_offset = offset;
+  return c;
+}
+
+TEST(Timesteps, OfEachSpacing) {
+  struct {
+    Spacing spacing;
+    std::int64_t T, offset, steps;
+    List want;
+  } const cases[] = {
+      {Spacing::leading, 1000, 0, 4, {750, 500, 250, 0}},
+      {Spacing::leading, 1000, 1, 4, {751, 501, 251, 1}},
+      {Spacing::leading, 1000, 0, 7, {852, 710, 568, 426, 284, 142, 0}},
+      {Spacing::leading, 1000, 0, 1, {0}},
+      {Spacing::leading, 3, 0, 3, {2, 1, 0}},
+      {Spacing::trailing, 1000, 0, 4, {999, 749, 499, 249}},
+      {Spacing::trailing, 1000, 1, 4, {999, 749, 499, 249}},
+      {Spacing::trailing, 1000, 0, 7, {999, 856, 713, 570, 428, 285, 142}},
+      {Spacing::trailing, 1000, 0, 1, {999}},
+      {Spacing::trailing, 3, 0, 2, {2, 1}},         // 1.5 rounds to 2
+      {Spacing::trailing, 10, 0, 4, {9, 7, 4, 1}},  // 7.5 rounds to 8, 2.5 to 2
+      {Spacing::linspace, 1000, 0, 4, {999, 666, 333, 0}},
+      {Spacing::linspace, 1000, 0, 7, {999, 832, 666, 500, 333, 166, 0}},  // 499.5 to 500
+      {Spacing::linspace, 1000, 0, 1, {0}},
+      {Spacing::linspace, 1, 0, 1, {0}},
+  };
+  for (const auto& c : cases)
+    EXPECT_EQ(timesteps(config(c.spacing, c.T, c.offset), c.steps), c.want)
+        << diffusers_name(c.spacing) << " " << c.T << " " << c.steps;
+}
+
+TEST(Timesteps, FallInsideTheRangeForEveryNumberOfSteps) {
+  for (const Spacing spacing : {Spacing::leading, Spacing::trailing, Spacing::linspace})
+    for (const std::int64_t T : {1, 2, 50, 1000})
+      for (std::int64_t steps = 1; steps <= T; ++steps) {
+        const List ts = timesteps(config(spacing, T), steps);
+        ASSERT_EQ(static_cast<std::int64_t>(ts.size()), steps);
+        ASSERT_LT(ts.front(), T);
+        ASSERT_GE(ts.back(), 0);
+        for (std::size_t i = 1; i < ts.size(); ++i) ASSERT_LT(ts[i], ts[i - 1]);
+      }
+}
+
+TEST(Timesteps, DdpmGoesToTheNextOneAndDdimByAFixedDistance) {
+  SchedulerConfig c = config(Spacing::trailing, 1000);
+  const List ts = timesteps(c, 7);
+  const auto previous = [&] {
+    List list;
+    for (std::size_t i = 0; i < ts.size(); ++i) list.push_back(previous_timestep(c, ts, i));
+    return list;
+  };
+  c.method = Method::ddpm;
+  EXPECT_EQ(previous(), (List{856, 713, 570, 428, 285, 142, -1}));
+  c.method = Method::ddim;
+  EXPECT_EQ(previous(), (List{857, 714, 571, 428, 286, 143, 0}));
+}
+
+TEST(SchedulerConfig, DefaultsAreThoseOfDiffusers) {
+  const Schedule s = make_schedule({});
+  EXPECT_EQ(s.alpha_bar, Schedule::linear(1000, 1e-4, 0.02).alpha_bar);
+}
+
+TEST(SchedulerConfig, ChoosesTheSchedule) {
+  SchedulerConfig c;
+  c.num_train_timesteps = 3;
+  c.beta_schedule = BetaSchedule::cosine;
+  EXPECT_EQ(make_schedule(c).alpha_bar, Schedule::cosine(3).alpha_bar);
+  c.beta_schedule = BetaSchedule::scaled_linear;
+  EXPECT_EQ(make_schedule(c).alpha_bar, Schedule::scaled_linear(3, 1e-4, 0.02).alpha_bar);
+  c.trained_betas = {0.1, 0.2, 0.3};
+  EXPECT_EQ(make_schedule(c).alpha_bar, Schedule::from_betas(c.trained_betas).alpha_bar);
+}
+
+TEST(SchedulerConfig, NamesGoBothWays) {
+  for (const char* name : {"DDPMScheduler", "DDIMScheduler"})
+    EXPECT_STREQ(diffusers_name(parse_method(name)), name);
+  for (const char* method : {"ddpm", "ddim"}) EXPECT_STREQ(name(parse_method(method)), method);
+  for (const char* name : {"fixed_small", "fixed_large"})
+    EXPECT_STREQ(diffusers_name(parse_variance(name)), name);
+  for (const char* name : {"leading", "trailing", "linspace"})
+    EXPECT_STREQ(diffusers_name(parse_spacing(name)), name);
+}
+
+}  // namespace
+}  // namespace sfumato::diffusion

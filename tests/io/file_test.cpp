@@ -1,0 +1,167 @@
+#include "tensor/io/file.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/io/io_test.h"
+
+namespace sfumato::io {
+namespace {
+
+namespace fs = std::filesystem;
+using FileTest = IoTest;
+
+// Files may grow to `bytes` only; a longer write fails with EFBIG instead of a signal.
+class SizeLimit {
+ public:
+  explicit SizeLimit(rlim_t bytes) : handler_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~SizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  void (*handler_)(int);
+  rlimit before_{};
+};
+
+TEST_F(FileTest, ReadsWhatWasWritten) {
+  for (std::size_t size : {0, 1, 4095, 4096, 4097, 100000}) {
+    const std::string bytes(size, 'x');
+    write_file_atomic(at("f"), bytes);
+    EXPECT_EQ(read_file(at("f"), size), bytes);
+    EXPECT_EQ(read_file(at("f"), size + 5), bytes);
+  }
+  EXPECT_EQ(entries(), 1);
+}
+
+TEST_F(FileTest, ReadErrorsSayWhatIsWrong) {
+  put("big", "12345");
+  expect_error("nothing", "no such file", [&] { read_file(at("nothing"), 9); });
+  expect_error(directory_.string(), "is a directory", [&] { read_file(directory_, 9); });
+  expect_error("big", "at most 4 bytes, the file holds 5", [&] { read_file(at("big"), 4); });
+  expect_error("big/x", "cannot open: Not a directory", [&] { read_file(at("big/x"), 4); });
+  ASSERT_EQ(mkfifo(at("pipe").c_str(), 0600), 0);
+  expect_error("pipe", "a device or a pipe", [&] { read_file(at("pipe"), 9); });
+  expect_error("/dev/zero", "a device or a pipe", [&] { read_file("/dev/zero", 9); });
+}
+
+#ifdef __linux__
+TEST_F(FileTest, ReadsFilesThatReportNoSize) {
+  EXPECT_NE(read_file("/proc/self/status", 1 << 20).find("Pid:"), std::string::npos);
+  expect_error("status", "at most 3 bytes", [] { read_file("/proc/self/status", 3); });
+}
+
+TEST_F(FileTest, FullDiskIsReported) {
+  expect_error("/dev/full", "No space left", [] { write_file_atomic("/dev/full", "x"); });
+  write_file_atomic("/dev/null", "x");  // written to, not replaced by a regular file
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+}
+#endif
+
+TEST_F(FileTest, ReadsAtAnyPosition) {
+  const InputFile file(put("f", "0123456789"));
+  EXPECT_EQ(file.size(), 10u);
+  char bytes[4] = {};
+  file.read_at(6, bytes, 4);
+  EXPECT_EQ(std::string_view(bytes, 4), "6789");
+  expect_error("f]", "cut short", [&] { file.read_at(7, bytes, 4); });
+}
+
+TEST_F(FileTest, FailedWriteLeavesTheOldFile) {
+  put("f", "old");
+  {
+    const SizeLimit limit(1000);
+    expect_error("f]", "File too large",
+                 [&] { write_file_atomic(at("f"), std::string(5000, 'n')); });
+  }
+  EXPECT_EQ(get(at("f")), "old");
+  EXPECT_EQ(entries(), 1);  // no temporary file
+}
+
+TEST_F(FileTest, AbandonedWriteLeavesTheOldFile) {
+  put("f", "old");
+  {
+    AtomicFile file(at("f"));
+    file.write("new");
+    EXPECT_EQ(get(at("f")), "old");
+  }
+  EXPECT_EQ(get(at("f")), "old");
+  EXPECT_EQ(entries(), 1);
+}
+
+TEST_F(FileTest, WriteErrorsSayWhatIsWrong) {
+  expect_error(directory_.string(), "is a directory", [&] { write_file_atomic(directory_, ""); });
+  expect_error("a/f", "there is no directory", [&] { write_file_atomic(at("a/f"), ""); });
+  expect_error("new/", "expected a file name", [&] { write_file_atomic(at("new/"), ""); });
+  expect_error("[]", "expected a file name", [] { write_file_atomic("", ""); });
+  EXPECT_EQ(entries(), 0);
+}
+
+TEST_F(FileTest, LongestNameLinksAndPermissionsAreKept) {
+  const std::string name(255, 'n');
+  write_file_atomic(at(name), "x");
+  EXPECT_EQ(get(at(name)), "x");
+
+  put("real", "old");
+  fs::permissions(at("real"), fs::perms(0640));
+  fs::create_symlink("real", at("link"));
+  write_file_atomic(at("link"), "new");
+  EXPECT_TRUE(fs::is_symlink(at("link")));
+  EXPECT_EQ(get(at("real")), "new");
+  EXPECT_EQ(fs::status(at("real")).permissions(), fs::perms(0640));
+}
+
+TEST_F(FileTest, MakesDirectories) {
+  make_directories(at("a/b/c"));
+  make_directories(at("a/b/c"));
+  make_directories(at("d/e/"));
+  EXPECT_TRUE(fs::is_directory(at("a/b/c")) && fs::is_directory(at("d/e")));
+  put("f", "");
+  expect_error("f]", "cannot create", [&] { make_directories(at("f")); });
+  expect_error("f/g", "cannot create", [&] { make_directories(at("f/g")); });
+}
+
+TEST_F(FileTest, LockIsExclusiveAndLeavesNothing) {
+  {
+    const DirectoryLock lock(directory_);
+    expect_error(directory_.string(), "another sfumato process is using",
+                 [&] { DirectoryLock second(directory_); });
+  }
+  EXPECT_EQ(entries(), 0);
+  const DirectoryLock again(directory_);
+  expect_error("nowhere", "No such file", [&] { DirectoryLock missing(at("nowhere")); });
+}
+
+TEST_F(FileTest, LockOfAnotherProcessNamesItAndDiesWithIt) {
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const DirectoryLock lock(directory_);
+    if (write(ready[1], "x", 1) != 1) _exit(1);
+    for (;;) pause();
+  }
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  expect_error("lock", "(pid " + std::to_string(child) + ")",
+               [&] { DirectoryLock second(directory_); });
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  EXPECT_TRUE(fs::exists(at(".lock")));  // left behind by the killed process; no obstacle
+  { const DirectoryLock lock(directory_); }
+  EXPECT_EQ(entries(), 0);
+  close(ready[0]);
+  close(ready[1]);
+}
+
+}  // namespace
+}  // namespace sfumato::io

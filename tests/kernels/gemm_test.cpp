@@ -1,0 +1,88 @@
+#include "tests/kernels/kernel_test.h"
+
+namespace sfumato::kernels::testing {
+namespace {
+
+template <class T>
+void check(index m, index n, index k, bool ta, bool tb, bool accumulate, index gap) {
+  SCOPED_TRACE("m n k ta tb acc gap: " + std::to_string(m) + " " + std::to_string(n) + " " +
+               std::to_string(k) + " " + std::to_string(ta) + std::to_string(tb) +
+               std::to_string(accumulate) + " " + std::to_string(gap));
+  const index rows_a = ta ? k : m, cols_a = ta ? m : k, rows_b = tb ? n : k, cols_b = tb ? k : n;
+  const Gemm g{m, n, k, ta, tb, accumulate, cols_a + gap, cols_b + gap, n + gap};
+  // The last row ends with its last element, not with its gap.
+  const auto a = numbers<T>((rows_a - 1) * g.lda + cols_a, 1);
+  const auto b = numbers<T>((rows_b - 1) * g.ldb + cols_b, 2);
+  const index c_size = (m - 1) * g.ldc + n;
+  const auto before = numbers<T>(c_size, 3);
+  Guarded<T> c(c_size);
+  std::copy(before.begin(), before.end(), c.data());
+  auto expected = as_double(before);
+  for (index i = 0; i < m; ++i) {
+    for (index j = 0; j < n; ++j) {
+      double sum = accumulate ? static_cast<double>(before[i * g.ldc + j]) : 0;
+      for (index p = 0; p < k; ++p) {
+        sum += static_cast<double>(a[ta ? p * g.lda + i : i * g.lda + p]) *
+               static_cast<double>(b[tb ? j * g.ldb + p : p * g.ldb + j]);
+      }
+      expected[i * g.ldc + j] = sum;
+    }
+  }
+  gemm(g, a.data(), b.data(), c.data());
+  expect_close(c, expected, "C");
+  for (index i = 0; i < c_size; ++i) {
+    if (i % g.ldc < n) continue;
+    ASSERT_EQ(c.data()[i], before[i]) << "written between rows";
+  }
+}
+
+TEST(GemmKernel, MatchesTheDefinition) {
+  for_every_isa([]<class T>() {
+    for (const bool ta : {false, true}) {
+      for (const bool tb : {false, true}) {
+        for (const bool accumulate : {false, true}) {
+          for (const index m : {1, 2, 7, 33}) {
+            for (const index n : {1, 3, 16, 17, 40}) {
+              for (const index k : {1, 5, 16, 31}) check<T>(m, n, k, ta, tb, accumulate, 0);
+            }
+          }
+          check<T>(20, 33, 2100, ta, tb, accumulate, 3);
+          check<T>(5, 16, 5000, ta, tb, accumulate, 0);
+          check<T>(130, 100, 70, ta, tb, accumulate, 1);
+        }
+      }
+    }
+  });
+}
+
+TEST(GemmKernel, EmptySum) {
+  for_every_isa([]<class T>() {
+    for (const bool ta : {false, true}) {
+      Gemm g{3, 5, 0, ta, false, false, 3, 5, 5};
+      Guarded<T> c(15);
+      gemm<T>(g, nullptr, nullptr, c.data());
+      EXPECT_EQ(c.values(), std::vector<T>(15, T{0}));
+      g.accumulate = true;
+      std::fill(c.data(), c.data() + 15, T{2});
+      gemm<T>(g, nullptr, nullptr, c.data());
+      EXPECT_EQ(c.values(), std::vector<T>(15, T{2}));
+    }
+  });
+}
+
+TEST(GemmKernel, SameBitsOnAnyNumberOfThreads) {
+  for_every_isa([]<class T>() {
+    const auto a = numbers<T>(64 * 5000, 1), b = numbers<T>(5000 * 48, 2);
+    for (const bool ta : {false, true}) {
+      expect_same_on_any_threads([&] {
+        Guarded<T> c(64 * 48);
+        const Gemm g{64, 48, 5000, ta, false, false, ta ? 64 : 5000, 48, 48};
+        gemm(g, a.data(), b.data(), c.data());
+        return c.values();
+      });
+    }
+  });
+}
+
+}  // namespace
+}  // namespace sfumato::kernels::testing

@@ -1,0 +1,32 @@
+#include "tensor/error.h"
+#include "tests/kernels/kernel_test.h"
+
+namespace sfumato {
+namespace {
+
+TEST(Isa, GenericIsAlwaysThereAndFirst) {
+  const auto all = available_isas();
+  ASSERT_FALSE(all.empty());
+  EXPECT_EQ(all.front(), Isa::generic);
+}
+
+TEST(Isa, SetAndGet) {
+  const Isa before = isa();
+  for (const Isa each : available_isas()) {
+    set_isa(each);
+    EXPECT_EQ(isa(), each);
+  }
+  set_isa(before);
+}
+
+TEST(Isa, UnavailableThrows) {
+  const auto all = available_isas();
+  for (const Isa each : {Isa::avx2, Isa::avx512}) {
+    if (std::find(all.begin(), all.end(), each) == all.end()) {
+      EXPECT_THROW(set_isa(each), Error);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sfumato

@@ -1,0 +1,163 @@
+#include "tests/kernels/kernel_test.h"
+
+namespace sfumato::kernels::testing {
+namespace {
+
+std::string describe(const GroupNorm& s) {
+  return "n hw c groups silu: " + std::to_string(s.n) + " " + std::to_string(s.hw) + " " +
+         std::to_string(s.c) + " " + std::to_string(s.groups) + " " + std::to_string(s.silu);
+}
+
+// Inputs with a large mean: a one-pass variance would fail.
+template <class T>
+struct Case {
+  explicit Case(const GroupNorm& s, T offset = 3)
+      : x(numbers<T>(s.n * s.hw * s.c, 1)),
+        dy(numbers<T>(s.n * s.hw * s.c, 2)),
+        gamma(numbers<T>(s.c, 3)),
+        beta(numbers<T>(s.c, 4)) {
+    for (T& v : x) v += offset;
+  }
+  std::vector<T> x, dy, gamma, beta;
+};
+
+struct Reference {
+  std::vector<double> y, mean, rstd, dx, dgamma, dbeta;
+};
+
+template <class T>
+Reference reference(const GroupNorm& s, const Case<T>& in) {
+  Reference r;
+  const index size = s.n * s.hw * s.c, per_group = s.c / s.groups;
+  const double count = static_cast<double>(s.hw * per_group);
+  r.y.resize(size), r.dx.resize(size), r.dgamma.resize(s.c), r.dbeta.resize(s.c);
+  for (index b = 0; b < s.n; ++b) {
+    for (index g = 0; g < s.groups; ++g) {
+      const auto each = [&](const auto& f) {
+        for (index i = 0; i < s.hw; ++i)
+          for (index c = g * per_group; c < (g + 1) * per_group; ++c) f((b * s.hw + i) * s.c + c, c);
+      };
+      double mean = 0, variance = 0, sum_a = 0, sum_b = 0;
+      each([&](index i, index) { mean += in.x[i] / count; });
+      each([&](index i, index) { variance += (in.x[i] - mean) * (in.x[i] - mean) / count; });
+      const double rstd = 1 / std::sqrt(variance + s.eps);
+      r.mean.push_back(mean);
+      r.rstd.push_back(rstd);
+      const auto gradient = [&](index i, index c) {  // dz
+        const double z = (in.x[i] - mean) * rstd * in.gamma[c] + in.beta[c];
+        const double sigmoid = 1 / (1 + std::exp(-z));
+        r.y[i] = s.silu ? z * sigmoid : z;
+        return in.dy[i] * (s.silu ? sigmoid * (1 + z * (1 - sigmoid)) : 1);
+      };
+      each([&](index i, index c) {
+        const double dz = gradient(i, c), xhat = (in.x[i] - mean) * rstd;
+        r.dgamma[c] += dz * xhat;
+        r.dbeta[c] += dz;
+        sum_a += in.gamma[c] * dz;
+        sum_b += in.gamma[c] * dz * xhat;
+      });
+      each([&](index i, index c) {
+        const double xhat = (in.x[i] - mean) * rstd;
+        r.dx[i] = rstd * (in.gamma[c] * gradient(i, c) - sum_a / count - xhat * sum_b / count);
+      });
+    }
+  }
+  return r;
+}
+
+template <class T>
+struct Result {
+  explicit Result(const GroupNorm& s)
+      : y(s.n * s.hw * s.c), dx(y.size()), mean(s.n * s.groups), rstd(mean.size()), dgamma(s.c),
+        dbeta(s.c) {}
+  Guarded<T> y, dx, mean, rstd, dgamma, dbeta;
+};
+
+template <class T>
+Result<T> run(const GroupNorm& s, const Case<T>& in) {
+  Result<T> r(s);
+  group_norm_forward(s, in.x.data(), in.gamma.data(), in.beta.data(), r.y.data(), r.mean.data(),
+                     r.rstd.data());
+  group_norm_backward(s, in.x.data(), in.gamma.data(), in.beta.data(), r.mean.data(), r.rstd.data(),
+                      in.dy.data(), r.dx.data(), r.dgamma.data(), r.dbeta.data());
+  return r;
+}
+
+std::vector<GroupNorm> shapes() {
+  std::vector<GroupNorm> all;
+  for (const bool silu : {false, true}) {
+    for (const index hw : {1, 2, 5, 49, 196}) {
+      for (const index c : {1, 2, 3, 5, 16, 17, 31, 32, 33, 48, 64})
+        all.push_back({2, hw, c, 1, 1e-5, silu});
+      for (const index n : {1, 3, 9}) {
+        all.push_back({n, hw, 48, 8, 1e-5, silu});
+        all.push_back({n, hw, 30, 5, 1e-5, silu});
+        all.push_back({n, hw, 128, 32, 1e-5, silu});
+      }
+    }
+    all.push_back({70, 9, 8, 2, 1e-5, silu});     // several images per task
+    all.push_back({3000, 1, 20, 1, 1e-5, silu});  // layer normalisation
+  }
+  return all;
+}
+
+TEST(GroupNormKernel, MatchesTheDefinition) {
+  for_every_isa([]<class T>() {
+    for (const GroupNorm& s : shapes()) {
+      if (s.hw * s.c / s.groups < 2) continue;  // x - mean = 0: nothing to compare
+      SCOPED_TRACE(describe(s));
+      const Case<T> in(s);
+      const Reference expected = reference(s, in);
+      Result<T> got = run(s, in);
+      const double slack = 6;  // mean 3 against deviation 0.6, here and in the plain sums above
+      expect_close(got.y, expected.y, "y", slack);
+      expect_close(got.mean, expected.mean, "mean", slack);
+      expect_close(got.rstd, expected.rstd, "rstd", slack);
+      expect_close(got.dgamma, expected.dgamma, "dgamma", slack);
+      expect_close(got.dbeta, expected.dbeta, "dbeta", slack);
+      // Two numbers become ±1 whatever they are: dx is nothing but rounding errors.
+      if (s.hw * s.c / s.groups > 2) expect_close(got.dx, expected.dx, "dx", slack);
+    }
+  });
+}
+
+TEST(GroupNormKernel, LargeMeanSmallDeviation) {
+  for_every_isa([]<class T>() {
+    const GroupNorm s{2, 784, 32, 8, 1e-5, true};
+    Case<T> in(s, T{1000});
+    const Reference expected = reference(s, in);
+    Result<T> got = run(s, in);
+    // x itself carries a relative error of 1e-7 * 1000; the reference starts from the rounded x.
+    EXPECT_LT(distance(got.y.data(), expected.y), by_type<T>(1e-4, 1e-11));
+    EXPECT_LT(distance(got.rstd.data(), expected.rstd), by_type<T>(1e-5, 1e-12));
+  });
+}
+
+TEST(GroupNormKernel, ConstantImage) {
+  for_every_isa([]<class T>() {
+    const GroupNorm s{2, 49, 16, 4, 1e-5, false};
+    Case<T> in(s);
+    for (T& x : in.x) x = 5;
+    Result<T> got = run(s, in);
+    for (index i = 0; i < got.y.size(); ++i)
+      ASSERT_NEAR(static_cast<double>(got.y.data()[i]), static_cast<double>(in.beta[i % s.c]), 1e-3);
+  });
+}
+
+TEST(GroupNormKernel, SameBitsOnAnyNumberOfThreads) {
+  for_every_isa([]<class T>() {
+    for (const GroupNorm& s : {GroupNorm{1, 196, 96, 8, 1e-5, true},
+                               GroupNorm{70, 49, 33, 3, 1e-5, true}}) {
+      const Case<T> in(s);
+      expect_same_on_any_threads([&] {
+        Result<T> r = run(s, in);
+        std::vector<T> all;
+        append(all, r.y), append(all, r.dx), append(all, r.dgamma), append(all, r.dbeta);
+        return all;
+      });
+    }
+  });
+}
+
+}  // namespace
+}  // namespace sfumato::kernels::testing

@@ -1,0 +1,134 @@
+#include "tensor/tensor.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <vector>
+#include <thread>
+
+#include "tensor/arithmetic.h"
+#include "tensor/memory.h"
+#include "tensor/parallel.h"
+
+namespace sfumato {
+namespace {
+
+TEST(Shape, KnowsItsSizeAndAxes) {
+  const Shape s{2, 3, 4};
+  EXPECT_EQ(s.size(), 24);
+  EXPECT_EQ(s[-1], 4);
+  EXPECT_EQ(s.str(), "[2, 3, 4]");
+  EXPECT_EQ(Shape{}.size(), 1);
+  EXPECT_EQ((Shape{0, 5}).size(), 0);
+}
+
+TEST(Shape, RefusesWhatCannotBe) {
+  EXPECT_THROW((Shape{-1}), Error);
+  EXPECT_THROW((Shape{std::int64_t{1} << 40, std::int64_t{1} << 40}), Error);
+  EXPECT_THROW((Shape{1, 1, 1, 1, 1, 1, 1}), Error);
+  EXPECT_THROW((Shape{2, 3})[2], Error);
+}
+
+TEST(Shape, Broadcasts) {
+  EXPECT_EQ(broadcast("t", {2, 1, 4}, {3, 1}), (Shape{2, 3, 4}));
+  EXPECT_EQ(broadcast("t", {}, {3}), (Shape{3}));
+  EXPECT_EQ(broadcast("t", {0, 3}, {1, 3}), (Shape{0, 3}));
+  EXPECT_THROW(broadcast("t", {2}, {3}), Error);
+}
+
+TEST(Tensor, SliceAndReshapeAreViews) {
+  Tensor x = Tensor::from<float>({2, 3}, {0, 1, 2, 3, 4, 5});
+  Tensor row = x.slice(1, 2).reshape({-1});
+  EXPECT_EQ(row.shape(), (Shape{3}));
+  row.data<float>()[0] = 9;
+  EXPECT_EQ(x.data<float>()[3], 9);
+  EXPECT_FALSE(x.unique());
+  EXPECT_TRUE(x.clone().unique());
+}
+
+TEST(Tensor, RefusesMisuse) {
+  Tensor x({2, 3});
+  EXPECT_THROW(x.data<double>(), Error);
+  EXPECT_THROW(x.slice(1, 3), Error);
+  EXPECT_THROW(x.reshape({4}), Error);
+  EXPECT_THROW(x.item(), Error);
+  EXPECT_THROW(Tensor().data<float>(), Error);
+  EXPECT_THROW(Tensor::from<float>({2}, {1.f}), Error);
+}
+
+TEST(Tensor, EmptyOnesWork) {
+  const Tensor x = Tensor::zeros({0, 3});
+  EXPECT_EQ(x.clone().size(), 0);
+  EXPECT_EQ(add(x, x).size(), 0);
+  EXPECT_EQ(permute(x, {1, 0}).shape(), (Shape{3, 0}));
+}
+
+TEST(Tensor, PermuteMovesAxes) {
+  const Tensor x = Tensor::from<std::int64_t>({2, 3}, {0, 1, 2, 3, 4, 5});
+  const Tensor y = permute(x, {1, 0});
+  EXPECT_EQ(y.data<std::int64_t>()[1], 3);
+  EXPECT_THROW(permute(x, {0, 0}), Error);
+  EXPECT_THROW(permute(x, {0}), Error);
+}
+
+TEST(Arithmetic, ReduceUndoesBroadcast) {
+  const Tensor g = Tensor::full({2, 3, 4, 5}, 1);
+  for (const Shape& s : {Shape{2, 1, 1, 5}, Shape{5}, Shape{3, 1, 1}, Shape{}, Shape{2, 3, 4, 5}, Shape{1, 3, 1, 5}}) {
+    const Tensor r = reduce_to(g, s);
+    EXPECT_EQ(r.shape(), s);
+    for (float v : r.values<float>()) EXPECT_EQ(v, 120.0f / static_cast<float>(s.size()));
+  }
+}
+
+TEST(Memory, BlocksComeBack) {
+  { Tensor warm({1000}); }
+  const auto before = memory::stats();
+  for (int i = 0; i < 100; ++i) Tensor t({1000});
+#if !defined(__SANITIZE_ADDRESS__)
+  EXPECT_EQ(memory::stats().system_allocations, before.system_allocations);
+#endif
+  EXPECT_EQ(memory::stats().bytes_in_use, before.bytes_in_use);
+}
+
+TEST(Parallel, EveryTaskRunsOnceOnAnyNumberOfThreads) {
+  const int threads = thread_count();
+  for (int n : {1, 2, 3, 16}) {
+    set_thread_count(n);
+    for (std::int64_t tasks : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> seen(static_cast<std::size_t>(tasks));
+      parallel_for(tasks, [&](std::int64_t i) { ++seen[static_cast<std::size_t>(i)]; });
+      for (auto& s : seen) EXPECT_EQ(s.load(), 1);
+    }
+  }
+  set_thread_count(threads);
+}
+
+TEST(Parallel, AnExceptionReachesTheCallerAndThePoolLivesOn) {
+  const int threads = thread_count();
+  set_thread_count(3);
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_THROW(parallel_for(100, [](std::int64_t i) { if (i == 42) throw Error("task", "42"); }), Error);
+    std::atomic<int> done{0};
+    parallel_for(100, [&](std::int64_t) { parallel_for(2, [&](std::int64_t) { ++done; }); });  // nested
+    EXPECT_EQ(done.load(), 200);
+  }
+  set_thread_count(threads);
+}
+
+TEST(Parallel, CallersOnSeveralThreadsTakeTurns) {
+  std::atomic<int> done{0};
+  {
+    std::vector<std::jthread> callers;
+    for (int k = 0; k < 4; ++k)
+      callers.emplace_back([&] { for (int i = 0; i < 50; ++i) parallel_for(8, [&](std::int64_t) { ++done; }); });
+  }
+  EXPECT_EQ(done.load(), 4 * 50 * 8);
+}
+
+TEST(Parallel, RefusesAbsurdThreadCounts) {
+  EXPECT_THROW(set_thread_count(0), Error);
+  EXPECT_THROW(set_thread_count(1 << 20), Error);
+}
+
+}  // namespace
+}  // namespace sfumato
