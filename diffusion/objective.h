@@ -6,7 +6,8 @@
 // As √ᾱ_t = cos φ and √(1−ᾱ_t) = sin φ for some angle, (x_t, v) is (x_0, ε) turned by φ: v stays of
 // size 1 at both ends, where ε says nothing (t → 0) or x_0 everything (t → T).
 //
-// Shapes as in forward.h: x0, eps, xt, output [N, ...], t i64 [N].
+// Shapes as in forward.h: x0, eps, xt, output [N, ...], t i64 [N]. Where the answer is an argument
+// (the eps of a network that predicts eps), that handle is returned, not a copy.
 #pragma once
 #include <cstdint>
 #include <string_view>

@@ -80,8 +80,76 @@ void correlate_rows(const Correlation& s, const Pass& pass, Range rows, const T*
   });
 }
 
+// For few output channels, most lanes of correlate() would be empty. Here the lanes are all taps of
+// all outputs: z[pixel, (tap, o)] = Σ_p in[pixel, p] W(tap)[p, o], one product per pixel, after which
+// each output adds up its taps from the neighbouring pixels. Stride 1, one pass.
+template <class T>
+bool few_outputs(const Correlation& s) {
+  const index taps = s.count == 1 && s.stride == 1 ? s.passes[0].taps() : 0;
+  return s.c >= 8 && 2 * div_up(taps * s.k, kLanes<T>) <= taps * div_up(s.k, kLanes<T>);
+}
+
+template <class T>
+void correlate_few(const Correlation& s, const T* in, const T* w, const T* bias, T* out) {
+  const Pass& pass = s.passes[0];
+  const Panels<T> panels{pass.taps() * s.k};
+  const index columns = round_up(panels.columns, kLanes<T>);
+  const Scratch<T> packed(panels.size(s.c));
+  zero(packed.get(), panels.size(s.c));
+  for (index column = 0; column < panels.columns; ++column) {
+    const index tap = column / s.k, p = column / panels.kWidth;
+    const T* from = w + pass.w_begin + tap / pass.taps_c * pass.w_row +
+                    tap % pass.taps_c * pass.w_col + column % s.k * s.w_out;
+    T* to = packed.get() + panels.offset(p, s.c) + column % panels.kWidth;
+    for (index i = 0; i < s.c; ++i) to[i * panels.width(p)] = from[i * s.w_in];
+  }
+
+  const TileShape shape{s.c, 1, 0, 1, s.w};
+  const Scratch<Segment> segments(shape.blocks());
+  row_segments(shape, 0, 1, segments.get());
+  const Depth depth{1, 0, segments.get(), shape.blocks()};
+  const index cached = larger(1, kCacheBytes / (s.w * columns * static_cast<index>(sizeof(T))));
+  const index bands =
+      smaller(pass.rows, larger(div_up(pass.rows, cached), div_up(kTasks, s.n)));
+  parallel_for(s.n * bands, [&](index task) {
+    const index image = task / bands;
+    const Range band = part_of(pass.rows, bands, task % bands);
+    const index row_begin = clamp_to(band.begin + pass.first_row, 0, s.h);
+    const index row_end = clamp_to(band.end - 1 + pass.first_row + pass.taps_r, row_begin, s.h);
+    const Scratch<T> tile(shape.row_step()), z((row_end - row_begin) * s.w * columns);
+    for (index r = row_begin; r < row_end; ++r) {
+      fill_tile_row(shape, in + (image * s.h + r) * s.w * s.c, s.w, tile.get());
+      for (index p = 0; p < panels.count(); ++p) {
+        for_row_blocks(s.w, panels.vectors(p), [&](index j, index count) {
+          T* to = z.get() + ((r - row_begin) * s.w + j) * columns + p * panels.kWidth;
+          tile_function<T>(count, panels.vectors(p))(
+              tile.get() + j * kBlock, depth, packed.get() + panels.offset(p, s.c),
+              Output<T>{to, columns, panels.width(p), nullptr, 0});
+        });
+      }
+    }
+    for (index i = band.begin; i < band.end; ++i) {
+      T* row = out + image * s.out_image + pass.out_begin + i * pass.out_row;
+      for (index j = 0; j < pass.cols; ++j) {
+        for (index o = 0; o < s.k; ++o) row[j * pass.out_col + o] = bias ? bias[o] : T{0};
+      }
+      for (index tap = 0; tap < pass.taps(); ++tap) {
+        const index r = i + pass.first_row + tap / pass.taps_c;
+        const index shift = pass.first_col + tap % pass.taps_c;
+        if (r < 0 || r >= s.h) continue;
+        const T* from = z.get() + (r - row_begin) * s.w * columns + tap * s.k;
+        for (index j = larger(0, -shift); j < smaller(pass.cols, s.w - shift); ++j) {
+          for (index o = 0; o < s.k; ++o)
+            row[j * pass.out_col + o] += from[(j + shift) * columns + o];
+        }
+      }
+    }
+  });
+}
+
 template <class T>
 void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* out) {
+  if (few_outputs<T>(s)) return correlate_few(s, in, w, bias, out);
   // The box of input pixels around output (0, 0) that the taps of any pass read, and the grid of
   // outputs that covers every pass.
   index top = 0, bottom = 0, left = 0, right = 0, rows = 0, cols = 0;

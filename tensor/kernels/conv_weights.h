@@ -80,7 +80,7 @@ void gather_patches(const Conv& s, const T* x, Range rows, index block_step, T* 
   }
 }
 
-// What a task holds in its cache: x as a tile (or gathered), and the part of dy that goes with it.
+// The x that a task holds in its cache, as a tile or gathered.
 template <class T>
 struct WeightGroup {
   index images;
@@ -88,29 +88,48 @@ struct WeightGroup {
   index tile_row;         // the input row with which the tile begins
   const T* tile;
   index tile_image;       // from one image's tile to the next
-  const T* dy;            // [images, rows, ow] pixels, dy_step apart
-  index dy_step;
 };
 
-// Adds one group to panel p of part[depth, columns]; the first one overwrites.
+// dy's panels of a group, each contiguous: read in place, pixels 64 or 128 channels apart would crowd
+// into a few sets of the first-level cache. Lanes that do not exist are 0.
 template <class T>
-void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p, bool first,
-               T* part) {
-  const index vectors = Panels<T>{s.k}.vectors(p), col = p * Panels<T>::kWidth;
-  const auto add = [&](const T* a, const T* b, const Walk& k, index row, index count,
-                       bool fresh) {
+void pack_columns(const T* dy, index pixels, index k, Range panel_range, T* to) {
+  const Panels<T> panels{k};
+  for (index p = panel_range.begin; p < panel_range.end; ++p) {
+    const T* from = dy + p * panels.kWidth;
+    for (index i = 0; i < pixels; ++i, from += k, to += panels.width(p)) {
+      for_vectors<T>(panels.lanes(p),
+                     [&](index j, auto extent) { store<T>(to + j, load(from + j, extent)); });
+    }
+  }
+}
+
+// Row of the result for tap (u, v) and channel p. Channels come in blocks of a tile, and inside one
+// the taps v: at stride 1 the numbers that these rows multiply are then neighbours in the tile, and
+// blocks of rows may run across taps.
+inline index weight_row(const Conv& s, index u, index v, index p) {
+  const index first = p / kBlock * kBlock, width = smaller(kBlock, s.c - first);
+  return (u * s.c + first) * s.kw + v * width + p - first;
+}
+
+// Adds one group to panel p of part[depth, columns]; the first one overwrites. `dy` is the panel.
+template <class T>
+void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p,
+               const T* dy, bool first, T* part) {
+  const index vectors = Panels<T>{s.k}.vectors(p), width = vectors * kLanes<T>;
+  part += p * Panels<T>::kWidth;
+  const auto add = [&](const T* a, const T* b, const Walk& k, index row, index count, bool fresh) {
     for_row_blocks(count, vectors, [&](index r, index rows) {
-      T* out = part + (row + r) * plan.columns + col;
-      const T* init = fresh ? nullptr : out;
-      const Output<T> o{out, plan.columns, vectors * kLanes<T>, init, plan.columns};
+      T* out = part + (row + r) * plan.columns;
+      const Output<T> o{out, plan.columns, width, fresh ? nullptr : out, plan.columns};
       outer_function<T>(rows, vectors)(a + r, b, k, o);
     });
   };
-  const index row_pixels = s.ow * g.dy_step, image_pixels = g.rows.size() * row_pixels;
+  const index row_step = s.ow * width, image_step = g.rows.size() * row_step;
   if (plan.gather) {
     const index pixels = g.images * g.rows.size() * s.ow;
     for (index d = 0; d < plan.depth; d += kBlock) {
-      add(g.tile + d * pixels, g.dy + col, straight(pixels, kBlock, g.dy_step), d,
+      add(g.tile + d * pixels, dy, straight(pixels, kBlock, width), d,
           smaller(kBlock, plan.depth - d), first);
     }
     return;
@@ -118,35 +137,29 @@ void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, i
   const TileShape& shape = plan.shape;
   const index walks = div_up(g.rows.size(), plan.walk_rows);
   for (index walk = 0; walk < walks; ++walk) {
-    Range rows = part_of(g.rows.size(), walks, walk);
-    rows = {rows.begin + g.rows.begin, rows.end + g.rows.begin};
-    for (index task = 0; task < s.kh * shape.blocks(); ++task) {
-      const index c = task / s.kh * kBlock, u = task % s.kh;
+    const Range part_rows = part_of(g.rows.size(), walks, walk);
+    for (index block = 0; block < shape.blocks() * s.kh; ++block) {
+      const index c = block / s.kh * kBlock, u = block % s.kh;
       // Output rows whose input row i*stride + shift exists.
       const index shift = u - s.pad_top;
-      const index begin = clamp_to(-div_floor(shift, s.stride), rows.begin, rows.end);
-      const index end = clamp_to(div_floor(s.h - 1 - shift, s.stride) + 1, begin, rows.end);
-      const Walk k{g.images,    g.tile_image,                  image_pixels,
-                   end - begin, s.stride * shape.row_step(), row_pixels,
-                   s.ow,        kBlock,                        g.dy_step};
+      const index from = g.rows.begin + part_rows.begin, to = g.rows.begin + part_rows.end;
+      const index begin = clamp_to(-div_floor(shift, s.stride), from, to);
+      const index end = clamp_to(div_floor(s.h - 1 - shift, s.stride) + 1, begin, to);
+      const Walk k{g.images,    g.tile_image,                  image_step,
+                   end - begin, s.stride * shape.row_step(), row_step,
+                   s.ow,        kBlock,                        width};
       const index row = begin < end ? begin * s.stride + shift - g.tile_row : 0;
       const T* a = g.tile + row * shape.row_step() + c / kBlock * shape.block_step();
-      const T* b = g.dy + (begin - g.rows.begin) * row_pixels + col;
-      for (index v = 0; v < s.kw; ++v) {
-        add(a + shape.column(v), b, k, (u * s.kw + v) * s.c + c, smaller(kBlock, s.c - c),
-            first && walk == 0);
+      const T* b = dy + (begin - g.rows.begin) * row_step;
+      const bool fresh = first && walk == 0;
+      const index channels = smaller(kBlock, s.c - c);
+      if (s.stride == 1 && channels == kBlock) {
+        add(a, b, k, weight_row(s, u, 0, c), s.kw * kBlock, fresh);
+        continue;
       }
+      for (index v = 0; v < s.kw; ++v)
+        add(a + shape.column(v), b, k, weight_row(s, u, v, c), channels, fresh);
     }
-  }
-}
-
-// Copies dy so that each pixel is a whole number of vectors; lanes that do not exist are 0.
-template <class T>
-void pad_columns(const T* from, index pixels, index k, index columns, T* to) {
-  for (index i = 0; i < pixels; ++i) {
-    for_vectors<T>(k, [&](index j, auto extent) {
-      store<T>(to + i * columns + j, load(from + i * k + j, extent));
-    });
   }
 }
 
@@ -166,7 +179,7 @@ void add_up_weights(const Conv& s, const WeightPlan& plan, const WeightOrder& or
     for (index p = begin; p < end; ++p) {
       for (index o = 0; o < s.k; o += kL) {
         for (index t = 0; t < plan.taps; ++t) {
-          const T* from = parts + (t * s.c + p) * plan.columns + o;
+          const T* from = parts + weight_row(s, t / s.kw, t % s.kw, p) * plan.columns + o;
           Vec<T> sum{};
           for (index chunk = 0; chunk < plan.chunks; ++chunk)
             sum += load(from + chunk * plan.depth * plan.columns);
@@ -192,7 +205,6 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
                      T* db) {
   const WeightPlan plan = plan_weights<T>(s);
   const Panels<T> panels{s.k};
-  const bool in_place = s.k % kLanes<T> == 0;
   const Scratch<T> parts(plan.chunks * plan.depth * plan.columns);
   const Scratch<T> bias_parts(plan.chunks * plan.columns);
 
@@ -206,16 +218,15 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
     const index tile_image = tile_rows * plan.shape.row_step();
     const Scratch<T> tile(plan.gather ? most_pixels * round_up(plan.depth, kBlock)
                                       : plan.images * tile_image);
-    const Scratch<T> padded(in_place ? 0 : most_pixels * plan.columns);
+    const Scratch<T> dy_panels(most_pixels * panel_range.size() * panels.kWidth);
 
     for (index unit = group_range.begin; unit < group_range.end; ++unit) {
       const index image = plan.bands > 1 ? unit / plan.bands : unit * plan.images;
       const index images = smaller(plan.images, s.n - image);
       const Range rows = part_of(s.oh, plan.bands, plan.bands > 1 ? unit % plan.bands : 0);
       const index pixels = rows.size() * s.ow;
-      const T* dy_begin = dy + (image * s.oh + rows.begin) * s.ow * s.k;
-      if (!in_place)
-        pad_columns(dy_begin, images * pixels, s.k, plan.columns, padded.get());
+      pack_columns(dy + (image * s.oh + rows.begin) * s.ow * s.k, images * pixels, s.k, panel_range,
+                   dy_panels.get());
       const index top = clamp_to(rows.begin * s.stride - s.pad_top, 0, s.h);
       const index bottom =
           clamp_to((rows.end - 1) * s.stride - s.pad_top + s.kh, top, s.h);
@@ -230,19 +241,19 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
                         &tile[b * tile_image + (r - top) * plan.shape.row_step()]);
         }
       }
-      const WeightGroup<T> group{images, rows, top, tile.get(), tile_image,
-                                 in_place ? dy_begin : padded.get(), plan.columns};
+      const WeightGroup<T> group{images, rows, top, tile.get(), tile_image};
       const bool first = unit == group_range.begin;
+      const T* panel = dy_panels.get();
       for (index p = panel_range.begin; p < panel_range.end; ++p) {
-        add_group(s, plan, group, p, first, &parts[chunk * plan.depth * plan.columns]);
-        if (db == nullptr) continue;
-        for (index j = p * panels.kWidth; j < p * panels.kWidth + panels.width(p); j += kLanes<T>) {
-          T* to = &bias_parts[chunk * plan.columns + j];
-          const Vec<T> sum = sum_terms<Vec<T>>(images * pixels, [&](index i) {
-            return load(group.dy + i * group.dy_step + j);
-          });
+        const index width = panels.width(p);
+        add_group(s, plan, group, p, panel, first, &parts[chunk * plan.depth * plan.columns]);
+        for (index j = 0; db != nullptr && j < width; j += kLanes<T>) {
+          T* to = &bias_parts[chunk * plan.columns + p * panels.kWidth + j];
+          const Vec<T> sum = sum_terms<Vec<T>>(
+              images * pixels, [&](index i) { return load(panel + i * width + j); });
           store<T>(to, first ? sum : load(to) + sum);
         }
+        panel += images * pixels * width;
       }
     }
   });

@@ -29,43 +29,52 @@ void pack_panels(const T* b, index ldb, bool transposed, index k, index n, T* pa
   });
 }
 
-// C = A op(B) + bias (or + C), A row-major. A task makes a band of rows of some column panels; the
-// band's part of A stays in the second-level cache, a panel's part of B streams past it.
+// C = A op(B) + bias (or + C), A row-major. A task makes a range of rows of some column panels, band
+// by band: a band's part of A is copied into the first-level cache, B's panels stream past it from
+// the second, and while that is computed the next band of A is fetched from memory.
 template <class T>
 void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
-  constexpr index kDepth = 1024;  // steps of k at a time: band and panel fit the cache together
+  constexpr index kDepth = 1024;  // steps of k at a time: the panels of that depth stay in the cache
+  constexpr index kBandBytes = 32 * 1024, kLine = 64 / sizeof(T);
   const Panels<T> panels{g.n};
   const Scratch<T> packed(panels.size(g.k));
   pack_panels(b, g.ldb, g.transpose_b, g.k, g.n, packed.get());
 
   const index depth = smaller(kDepth, larger(g.k, 1));
-  const index cached = kCacheBytes * 2 / 3 / static_cast<index>(sizeof(T)) / depth;
-  const index rows = round_up(larger(1, smaller(cached, div_up(g.m, kTasks))), max_rows(2));
-  const index bands = div_up(g.m, rows);
-  const index groups = smaller(panels.count(), div_up(kTasks, bands));
-  parallel_for(bands * groups, [&](index task) {
-    const index begin = task / groups * rows, height = smaller(rows, g.m - begin);
+  const index band = round_up(kBandBytes / static_cast<index>(sizeof(T)) / depth + 1, max_rows(2));
+  const index ranges = smaller(div_up(g.m, max_rows(2)), 2 * kTasks);
+  const index groups = smaller(panels.count(), div_up(kTasks, ranges));
+  parallel_for(ranges * groups, [&](index task) {
+    const Range rows = part_of(g.m, ranges, task / groups);
     const Range group = part_of(panels.count(), groups, task % groups);
-    const Scratch<T> tile(height * round_up(depth, kBlock));
+    const Scratch<T> tile(smaller(band, rows.size()) * round_up(depth, kBlock));
     const Scratch<Segment> segments(div_up(depth, kBlock));
     for (index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepth) {
       const index steps = smaller(kDepth, g.k - k0);
-      const TileShape shape{steps, 1, 0, 1, height};
-      fill_blocks(tile.get(), shape.block_step(), a + begin * g.lda + k0, g.lda, height, steps);
-      row_segments(shape, 0, 1, segments.get());
-      const Depth k{1, 0, segments.get(), shape.blocks()};
-      for (index p = group.begin; p < group.end; ++p) {
-        const T* panel = packed.get() + panels.offset(p, g.k) + k0 * panels.width(p);
-        for_row_blocks(height, panels.vectors(p), [&](index row, index count) {
-          const index col = p * panels.kWidth;
-          T* out = c + (begin + row) * g.ldc + col;
-          Output<T> o{out, g.ldc, panels.lanes(p), out, g.ldc};
-          if (k0 == 0 && !g.accumulate) {
-            o.init = bias ? bias + col : nullptr;
-            o.init_stride = 0;
-          }
-          tile_function<T>(count, panels.vectors(p))(tile.get() + row * kBlock, k, panel, o);
-        });
+      for (index begin = rows.begin; begin < rows.end; begin += band) {
+        const index height = smaller(band, rows.end - begin);
+        const TileShape shape{steps, 1, 0, 1, height};
+        fill_blocks(tile.get(), shape.block_step(), a + begin * g.lda + k0, g.lda, height, steps);
+        row_segments(shape, 0, 1, segments.get());
+        const Depth k{1, 0, segments.get(), shape.blocks()};
+        for (index p = group.begin; p < group.end; ++p) {
+          const T* panel = packed.get() + panels.offset(p, g.k) + k0 * panels.width(p);
+          for_row_blocks(height, panels.vectors(p), [&](index row, index count) {
+            if (p == group.begin) {
+              for (index i = begin + band + row; i < smaller(begin + band + row + count, g.m); ++i)
+                for (index line = k0; line < k0 + steps; line += kLine)
+                  __builtin_prefetch(a + i * g.lda + line);
+            }
+            const index col = p * panels.kWidth;
+            T* out = c + (begin + row) * g.ldc + col;
+            Output<T> o{out, g.ldc, panels.lanes(p), out, g.ldc};
+            if (k0 == 0 && !g.accumulate) {
+              o.init = bias ? bias + col : nullptr;
+              o.init_stride = 0;
+            }
+            tile_function<T>(count, panels.vectors(p))(tile.get() + row * kBlock, k, panel, o);
+          });
+        }
       }
     }
   });

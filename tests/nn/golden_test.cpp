@@ -1,0 +1,97 @@
+// Parity with diffusers: networks saved by UNet2DModel, their output and every gradient, as
+// tests/golden/make_golden.py computed them in float64.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "autograd/ops.h"
+#include "diffusion/pipeline.h"
+#include <nlohmann/json.hpp>
+
+#include "tensor/io/safetensors.h"
+
+namespace sfumato {
+namespace {
+
+namespace fs = std::filesystem;
+const fs::path kGolden = fs::path(SFUMATO_SOURCE_DIR) / "tests" / "golden";
+constexpr double kTolerance = 2e-5;  // relative to the tensor's norm
+
+std::vector<std::string> cases() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(kGolden))
+    if (fs::exists(entry.path() / "out.safetensors")) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+double norm(const Tensor& x) {
+  double s = 0;
+  for (float v : x.values<float>()) s += static_cast<double>(v) * v;
+  return std::sqrt(s);
+}
+
+double distance(const Tensor& a, const Tensor& b) {
+  double s = 0;
+  for (std::int64_t i = 0; i < a.size(); ++i) {
+    const double d = static_cast<double>(a.data<float>()[i]) - b.data<float>()[i];
+    s += d * d;
+  }
+  return std::sqrt(s);
+}
+
+class Golden : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Golden, OutputAndGradients) {
+  const fs::path dir = kGolden / GetParam();
+  const diffusion::Pipeline model = diffusion::load_pipeline(dir);
+  const io::SafeTensors in(dir / "in.safetensors"), out(dir / "out.safetensors");
+  const Tensor x = permute(in.tensor("sample"), {0, 2, 3, 1});
+  const Tensor target = permute(in.tensor("target"), {0, 2, 3, 1});
+  model.params->zero_grad();
+  const Var y = (*model.unet)(x, in.tensor("timestep"), in.contains("class_labels") ? in.tensor("class_labels") : Tensor());
+  const Var loss = mse(y, target);
+  loss.backward();
+
+  const Tensor expected = out.tensor("sample");
+  EXPECT_LE(distance(permute(y.value(), {0, 3, 1, 2}), expected), kTolerance * norm(expected));
+  EXPECT_NEAR(loss.value().item(), out.tensor("loss").item(), kTolerance * out.tensor("loss").item());
+  std::size_t compared = 0;
+  for (const nn::Params::Entry& p : model.params->entries()) {
+    const Tensor reference = out.tensor("grad." + p.name);
+    ASSERT_EQ(reference.shape(), p.var.shape()) << p.name;
+    double scale = norm(reference);
+    // Two gradients are (nearly) sums that cancel, so rounding is measured against their weight's:
+    // softmax ignores a shift of all keys, and the bias of a single output channel is one number.
+    if (const auto at = p.name.rfind(".bias");
+        at != std::string::npos && (p.name.find(".to_k.") != std::string::npos ||
+                                    p.name.find(".key.") != std::string::npos || reference.size() == 1))
+      scale = std::max(scale, norm(out.tensor("grad." + p.name.substr(0, at) + ".weight")));
+    EXPECT_LE(distance(p.var.grad(), reference), kTolerance * scale) << p.name;
+    ++compared;
+  }
+  EXPECT_EQ(compared + 2, out.names().size()) << "gradients that nothing was compared with";
+}
+
+INSTANTIATE_TEST_SUITE_P(Diffusers, Golden, ::testing::ValuesIn(cases()), [](const auto& info) { return info.param; });
+
+TEST(Golden, CasesAreThere) { EXPECT_GE(cases().size(), 10u); }
+
+// The folder comes back as it went out.
+TEST(Golden, ConfigsSurviveWritingAndReading) {
+  for (const std::string& name : cases()) {
+    const fs::path dir = kGolden / name;
+    const fs::path file = fs::exists(dir / "unet") ? dir / "unet" / "config.json" : dir / "config.json";
+    const nn::UNetConfig config = nn::parse_unet_config(io::JsonObject::read(file));
+    const io::Json once = nn::to_json(config);
+    const io::Json twice = nn::to_json(nn::parse_unet_config(io::JsonObject(once, name)));
+    EXPECT_EQ(once, twice) << name;
+  }
+}
+
+}  // namespace
+}  // namespace sfumato

@@ -1,0 +1,175 @@
+// Every layer through the conformance kit, and the kit through layers that are wrong on purpose.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "nn/conformance.h"
+#include "nn/layers.h"
+#include "nn/unet.h"
+
+namespace sfumato::nn {
+namespace {
+
+// Wraps a resnet with a fixed embedding of the timestep, so that it maps one Var.
+std::function<Var(const Var&)> with_temb(ResnetBlock block, std::int64_t n, std::int64_t temb) {
+  return [block, n, temb](const Var& x) {
+    const Tensor t = Rng(9, Purpose::test).normal({n, temb}, x.dtype());
+    return block(x, t, {.training = true, .seed = 3});
+  };
+}
+
+std::function<Var(const Var&)> unet(const Scope& s, const UNetConfig& config) {
+  auto net = std::make_shared<UNet>(s, config);
+  return [net](const Var& x) {
+    const std::int64_t n = x.dim(0);
+    const Tensor t = Rng(1, Purpose::test).randint({n}, 1000);
+    Tensor labels;
+    if (net->config().class_embed == ClassEmbed::table) labels = Rng(2, Purpose::test).randint({n}, net->config().num_class_embeds);
+    return (*net)(x, t, labels);
+  };
+}
+
+UNetConfig small_unet() {
+  UNetConfig c;
+  c.block_out_channels = {4, 6};
+  c.down_attention = {false, true};
+  c.up_attention = {true, false};
+  c.layers_per_block = 1;
+  c.norm_num_groups = 2;
+  c.attention_head_dim = 3;
+  c.class_embed = ClassEmbed::table;
+  c.num_class_embeds = 5;
+  return c;
+}
+
+const LayerCase kLayers[] = {
+    {"Linear", [](const Scope& s) { return Linear(s, 5, 3); }, {2, 4, 5}, {2, 4, 3}},
+    {"Conv2d_1x1", [](const Scope& s) { return Conv2d(s, 3, 5, 1, {}); }, {2, 3, 4, 3}, {2, 3, 4, 5}},
+    {"Conv2d_3x3", [](const Scope& s) { return Conv2d(s, 3, 5, 3, Conv2dOptions::padded(1)); }, {2, 5, 4, 3}, {2, 5, 4, 5}},
+    {"Conv2d_general", [](const Scope& s) { return Conv2d(s, 2, 3, 5, Conv2dOptions::padded(1, 3)); }, {1, 11, 8, 2}, {1, 3, 2, 3}},
+    {"GroupNorm", [](const Scope& s) { return GroupNorm(s, 6, 3, 1e-5); }, {2, 3, 3, 6}, {2, 3, 3, 6}},
+    {"LayerNorm", [](const Scope& s) { return LayerNorm(s, 7); }, {3, 2, 7}, {3, 2, 7}},
+    {"AttentionBlock", [](const Scope& s) { return AttentionBlock(s, {.channels = 8, .head_dim = 4, .norm_groups = 2}); }, {2, 3, 3, 8}, {2, 3, 3, 8}},
+    {"AttentionBlock_partial_heads",
+     [](const Scope& s) { return AttentionBlock(s, {.channels = 10, .head_dim = 4, .norm_groups = {}, .output_scale = 1.5}); }, {1, 2, 3, 10}, {1, 2, 3, 10}},
+    {"ResnetBlock", [](const Scope& s) { return with_temb(ResnetBlock(s, {.in = 4, .out = 4, .temb = 6, .groups = 2}), 2, 6); }, {2, 3, 3, 4}, {2, 3, 3, 4}},
+    {"ResnetBlock_widening", [](const Scope& s) { return with_temb(ResnetBlock(s, {.in = 4, .out = 6, .temb = 6, .groups = 2, .output_scale = 1.4}), 2, 6); }, {2, 3, 3, 4}, {2, 3, 3, 6}},
+    {"ResnetBlock_scale_shift", [](const Scope& s) { return with_temb(ResnetBlock(s, {.in = 4, .out = 6, .temb = 6, .groups = 2, .scale_shift = true}), 2, 6); }, {2, 3, 3, 4}, {2, 3, 3, 6}},
+    {"ResnetBlock_dropout", [](const Scope& s) { return with_temb(ResnetBlock(s, {.in = 4, .out = 4, .temb = 6, .groups = 2, .dropout = 0.3}), 2, 6); }, {2, 3, 3, 4}, {2, 3, 3, 4}},
+    {"Downsample", [](const Scope& s) { return Downsample(s, 3, 1); }, {2, 6, 4, 3}, {2, 3, 2, 3}},
+    {"Downsample_pad0", [](const Scope& s) { return Downsample(s, 3, 0); }, {2, 6, 4, 3}, {2, 3, 2, 3}},
+    {"Upsample", [](const Scope& s) { return Upsample(s, 3); }, {2, 3, 2, 3}, {2, 6, 4, 3}},
+    {"TimestepEmbedding", [](const Scope& s) { return TimestepEmbedding(s, 6, 8); }, {3, 6}, {3, 8}},
+    {"UNet", [](const Scope& s) { return unet(s, small_unet()); }, {2, 4, 6, 1}, {2, 4, 6, 1}},
+};
+
+class Layer : public ::testing::TestWithParam<LayerCase> {};
+
+TEST_P(Layer, Conforms) { EXPECT_NO_THROW(check_layer(GetParam())); }
+
+INSTANTIATE_TEST_SUITE_P(Nn, Layer, ::testing::ValuesIn(kLayers), [](const auto& info) { return info.param.name; });
+
+// ---- the kit finds what is wrong
+
+std::string complaint(const LayerCase& c) {
+  try {
+    check_layer(c);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+struct Scaled {  // y = γ x
+  Param gamma;
+  explicit Scaled(const Scope& s) : gamma(s.param("gamma", {4}, ones())) {}
+  Var operator()(const Var& x) const { return x * gamma; }
+};
+
+TEST(Conformance, FindsAWrongShape) {
+  EXPECT_NE(complaint({"scaled", [](const Scope& s) { return Scaled(s); }, {2, 4}, {2, 5}}).find("expected [2, 5]"), std::string::npos);
+}
+
+TEST(Conformance, FindsAParameterThatTakesNoPart) {
+  const auto make = [](const Scope& s) {
+    s.param("unused", {3}, ones());
+    return Scaled(s);
+  };
+  EXPECT_NE(complaint({"scaled", make, {2, 4}, {2, 4}}).find("got no gradient"), std::string::npos);
+}
+
+TEST(Conformance, FindsAWrongGradient) {
+  const auto make = [](const Scope& s) {
+    return [layer = Scaled(s)](const Var& x) {
+      const Tensor g = layer.gamma.var().value();
+      Tensor y = (Var(x.value()) * Var(g)).value();
+      return record("half", y, {x, layer.gamma}, [xv = x.value(), g](const Tensor& dy) {
+        return Gradients{(Var(dy) * Var(g)).value(), (sum_to(Var(dy) * Var(xv), {4}) * 0.5).value()};
+      });
+    };
+  };
+  const std::string what = complaint({"half", make, {2, 4}, {2, 4}});
+  EXPECT_NE(what.find("input 1"), std::string::npos) << what;
+  EXPECT_NE(what.find("gamma"), std::string::npos) << what;
+}
+
+TEST(Conformance, FindsStateThatIsNotSaved) {
+  // Draws a number at construction that is no parameter.
+  const auto make = [](const Scope& s) {
+    const double hidden = static_cast<double>(s.param("a", {1}, normal(1)).var().value().to(DType::f64).data<double>()[0]);
+    return [layer = Scaled(s / "b"), hidden, a = s.params().find("a")](const Var& x) { return layer(x) * hidden + sum(a->var); };
+  };
+  EXPECT_NE(complaint({"hidden", make, {2, 4}, {2, 4}}).find("saved and loaded"), std::string::npos);
+}
+
+TEST(Conformance, FindsWhatIsNotDeterministic) {
+  int calls = 0;
+  const auto make = [&](const Scope& s) { return [layer = Scaled(s), &calls](const Var& x) { return layer(x) + 1e-3 * ++calls; }; };
+  EXPECT_NE(complaint({"counter", make, {2, 4}, {2, 4}}).find("not the same bits"), std::string::npos);
+}
+
+// ---- parameters
+
+TEST(Params, NamesAreUniqueAndScoped) {
+  Params params(0);
+  const Scope s = Scope(params) / "a" / 0;
+  s.param("w", {2}, ones());
+  EXPECT_NE(params.find("a.0.w"), nullptr);
+  EXPECT_THROW(s.param("w", {2}, ones()), Error);
+}
+
+TEST(Params, FlatViewsAreTheParametersThemselves) {
+  Params params(0);
+  const Linear layer(params, 2, 3);
+  EXPECT_EQ(params.flat_values().size(), 9);
+  Tensor flat = params.flat_values();
+  flat.data<float>()[6] = 42;  // bias[0]
+  EXPECT_EQ(layer.bias.var().value().data<float>()[0], 42);
+  EXPECT_THROW(Scope(params).param("late", {1}, ones()), Error);
+}
+
+TEST(Params, TheLimitIsKept) {
+  Params params(0, DType::f32, 10);
+  EXPECT_THROW(Linear(params, 3, 4), Error);
+}
+
+// ---- sinusoidal features, against the formula in long double
+
+TEST(SinusoidalEmbedding, FollowsItsFormula) {
+  const Tensor t = Tensor::from<std::int64_t>({3}, {0, 7, 999});
+  for (bool flip : {false, true})
+    for (double shift : {0.0, 1.0}) {
+      const Tensor e = sinusoidal_embedding(t, 9, flip, shift);
+      for (int i = 0; i < 3; ++i)
+        for (int k = 0; k < 4; ++k) {
+          const double angle = static_cast<double>(t.data<std::int64_t>()[i]) * std::pow(10000.0, -k / (4 - shift));
+          EXPECT_NEAR(e.data<float>()[i * 9 + (flip ? 4 + k : k)], std::sin(angle), 1e-4);
+          EXPECT_NEAR(e.data<float>()[i * 9 + (flip ? k : 4 + k)], std::cos(angle), 1e-4);
+          EXPECT_EQ(e.data<float>()[i * 9 + 8], 0);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace sfumato::nn
