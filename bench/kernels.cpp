@@ -5,6 +5,8 @@
 // Convolutions and matrix products are given as GFLOP/s and as a share of what the machine's
 // multiply-adds reach at that moment: a probe runs before and after every measurement, so that a
 // machine shared with others still gives honest shares. Medians.
+#include "tensor/kernels/kernels.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -15,7 +17,6 @@
 #include <vector>
 
 #include "tensor/kernels/isa.h"
-#include "tensor/kernels/kernels.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
 
@@ -102,15 +103,14 @@ Speed measure(double operations, const std::function<void()>& call) {
 }
 
 // Aligned as a Tensor's numbers are; a std::vector starts 16 bytes off, which costs a fifth.
+template <class T>
 struct Aligned {
-  using value_type = float;
-  float* allocate(std::size_t n) {
-    return static_cast<float*>(memory::allocate(n * sizeof(float)));
-  }
-  void deallocate(float* p, std::size_t n) { memory::release(p, n * sizeof(float)); }
+  using value_type = T;
+  T* allocate(std::size_t n) { return static_cast<T*>(memory::allocate(n * sizeof(T))); }
+  void deallocate(T* p, std::size_t n) { memory::release(p, n * sizeof(T)); }
   bool operator==(const Aligned&) const { return true; }
 };
-using Floats = std::vector<float, Aligned>;
+using Floats = std::vector<float, Aligned<float>>;
 
 Floats numbers(index count) {
   Floats v(static_cast<std::size_t>(count));
@@ -131,10 +131,10 @@ void bench_conv(index n, index size, index c, index k, index kernel, index strid
   const auto bias = numbers(k), dy = numbers(n * out * out * k);
   Floats y(dy.size()), dx(x.size()), dw(w.size()), db(bias.size());
   const double operations = 2.0 * static_cast<double>(n * out * out * k * c * kernel * kernel);
-  std::printf("%3ld x %2ldx%-2ld %3ld->%-3ld %ldx%ld/%ld", n, size, size, c, k, kernel, kernel, stride);
-  print("fwd", operations, measure(operations, [&] {
-          conv_forward(s, x.data(), w.data(), bias.data(), y.data());
-        }));
+  std::printf("%3ld x %2ldx%-2ld %3ld->%-3ld %ldx%ld/%ld", n, size, size, c, k, kernel, kernel,
+              stride);
+  print("fwd", operations,
+        measure(operations, [&] { conv_forward(s, x.data(), w.data(), bias.data(), y.data()); }));
   print("data", operations,
         measure(operations, [&] { conv_backward_data(s, dy.data(), w.data(), dx.data()); }));
   print("weights", operations, measure(operations, [&] {
@@ -156,7 +156,8 @@ void bench_gemm(index m, index n, index k, bool ta, bool tb) {
 
 void bench_norm(index n, index hw, index c, index groups) {
   const GroupNorm s{n, hw, c, groups, 1e-5, true};
-  const auto x = numbers(n * hw * c), dy = numbers(n * hw * c), gamma = numbers(c), beta = numbers(c);
+  const auto x = numbers(n * hw * c), dy = numbers(n * hw * c), gamma = numbers(c),
+             beta = numbers(c);
   Floats y(x.size()), dx(x.size()), mean(n * groups), rstd(n * groups), dgamma(c), dbeta(c);
   const Speed forward = measure(0, [&] {
     group_norm_forward(s, x.data(), gamma.data(), beta.data(), y.data(), mean.data(), rstd.data());
@@ -166,9 +167,10 @@ void bench_norm(index n, index hw, index c, index groups) {
                         dx.data(), dgamma.data(), dbeta.data());
   });
   const double bytes = static_cast<double>(x.size()) * sizeof(float);
-  std::printf("group_norm+silu %3ld x %4ld x %3ld  fwd %7.3f ms %5.1f GB/s  bwd %7.3f ms %5.1f GB/s\n",
-              n, hw, c, forward.ms, 2 * bytes / forward.ms * 1e-6, backward.ms,
-              3 * bytes / backward.ms * 1e-6);
+  std::printf(
+      "group_norm+silu %3ld x %4ld x %3ld  fwd %7.3f ms %5.1f GB/s  bwd %7.3f ms %5.1f GB/s\n", n,
+      hw, c, forward.ms, 2 * bytes / forward.ms * 1e-6, backward.ms,
+      3 * bytes / backward.ms * 1e-6);
 }
 
 void bench_attention(index n, index t, index heads, index d) {
@@ -183,10 +185,11 @@ void bench_attention(index n, index t, index heads, index d) {
     attention_backward(s, q.data(), k.data(), v.data(), out.data(), lse.data(), dout.data(),
                        dq.data(), dk.data(), dv.data());
   });
-  std::printf("attention %3ld x %3ld, %ld heads of %2ld  fwd %7.3f ms (%2.0f%% of peak, %.2f ns/pair)  "
-              "bwd %7.3f ms (%2.0f%%, %.2f ns/pair)\n",
-              n, t, heads, d, forward.ms, 100 * forward.share, forward.ms * 1e6 / pairs,
-              backward.ms, 100 * backward.share, backward.ms * 1e6 / pairs);
+  std::printf(
+      "attention %3ld x %3ld, %ld heads of %2ld  fwd %7.3f ms (%2.0f%% of peak, %.2f ns/pair)  "
+      "bwd %7.3f ms (%2.0f%%, %.2f ns/pair)\n",
+      n, t, heads, d, forward.ms, 100 * forward.share, forward.ms * 1e6 / pairs, backward.ms,
+      100 * backward.share, backward.ms * 1e6 / pairs);
 }
 
 void bench_silu(index n) {

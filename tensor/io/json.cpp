@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <set>
 #include <type_traits>
 #include <utility>
 
@@ -68,6 +67,77 @@ T convert(const Json& value, const std::string& source, const std::string& where
   }
 }
 
+// Builds the value while nlohmann's parser walks the text. (Its own parser with a callback could
+// check the same, but takes time quadratic in the number of an object's members.)
+class Builder : public nlohmann::json_sax<Json> {
+ public:
+  explicit Builder(std::string_view source) : source_(source) {}
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(std::int64_t value) override { return add(value); }
+  bool number_unsigned(std::uint64_t value) override { return add(value); }
+  bool number_float(double value, const std::string&) override { return add(value); }
+  bool string(std::string& value) override { return add(std::move(value)); }
+  bool binary(Json::binary_t&) override { return false; }  // not in JSON text
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(std::string& key) override {
+    const auto [member, inserted] = open_.back()->get_ref<Json::object_t&>().emplace(key, nullptr);
+    if (!inserted)
+      throw Error(source_, fmt::format("the key {} stands twice in one object", in_quotes(key)));
+    member_ = &member->second;
+    return true;
+  }
+
+  bool parse_error(std::size_t, const std::string&, const Json::exception& e) override {
+    // "[json.exception.parse_error.101] parse error at line 1, ...": the number tells users
+    // nothing.
+    std::string what = e.what();
+    if (const auto end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
+    if (what.size() > 300) what = what.substr(0, 300) + "...";
+    throw Error(source_, fmt::format("expected JSON: {}", what));
+  }
+
+  Json root;
+
+ private:
+  // Puts a value where the text stands; afterwards last_ is its place.
+  bool add(Json value) {
+    if (open_.empty()) {
+      last_ = &root;
+    } else if (open_.back()->is_array()) {
+      last_ = &open_.back()->emplace_back();
+    } else {
+      last_ = member_;
+    }
+    *last_ = std::move(value);
+    return true;
+  }
+
+  bool open(Json container) {
+    if (open_.size() == kMaxJsonDepth)
+      throw Error(source_, fmt::format("JSON nested deeper than {} levels", kMaxJsonDepth));
+    add(std::move(container));
+    // Stays valid while it is open: its parent grows only after it is closed.
+    open_.push_back(last_);
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  std::string_view source_;
+  std::vector<Json*> open_;  // containers around the place where the text stands
+  Json* member_ = nullptr;   // where the last key's value goes
+  Json* last_ = nullptr;
+};
+
 }  // namespace
 
 std::string in_quotes(std::string_view text) { return one_line(Json(text.substr(0, 200)), 100); }
@@ -76,40 +146,10 @@ Json parse_json(std::string_view text, std::string_view source, std::size_t max_
   if (text.size() > max_bytes)
     throw Error(source,
                 fmt::format("expected at most {} bytes of JSON, got {}", max_bytes, text.size()));
-  std::vector<std::set<std::string>> keys;  // of each open object; an array's stays empty
-  const auto check = [&](int, Json::parse_event_t event, Json& value) {
-    switch (event) {
-      case Json::parse_event_t::object_start:
-      case Json::parse_event_t::array_start:
-        if (keys.size() == kMaxJsonDepth)
-          throw Error(source, fmt::format("JSON nested deeper than {} levels", kMaxJsonDepth));
-        keys.emplace_back();
-        break;
-      case Json::parse_event_t::object_end:
-      case Json::parse_event_t::array_end:
-        keys.pop_back();
-        break;
-      case Json::parse_event_t::key: {
-        const auto& key = value.get_ref<const std::string&>();
-        if (!keys.back().insert(key).second)
-          throw Error(source, fmt::format("the key {} stands twice in one object", in_quotes(key)));
-        break;
-      }
-      case Json::parse_event_t::value:
-        break;
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text, check);
-  } catch (const Json::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, ...": the number tells users
-    // nothing.
-    std::string what = e.what();
-    if (const auto end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
-    if (what.size() > 300) what = what.substr(0, 300) + "...";
-    throw Error(source, fmt::format("expected JSON: {}", what));
-  }
+  Builder builder(source);
+  // Every way to fail throws from within.
+  Json::sax_parse(text, &builder);
+  return std::move(builder.root);
 }
 
 Json read_json(const std::filesystem::path& path) {

@@ -127,11 +127,11 @@ struct HeadGradients {
   const T *q_t, *dout_t;                  // [d, tq], q scaled
   const T *k_t, *v_t;                     // [d, k_step]
   index k_step;
-  const T* k_panels;                      // k as panels [panel][tk][lanes of d]
-  const T* delta;                         // D [tq]
-  T *p, *ds;                              // [kScoreRows, lanes]
-  T *dk_t, *dv_t;                         // [d, lanes]
-  T* dq;                                  // [tq, d rounded up to vectors]
+  const T* k_panels;  // k as panels [panel][tk][lanes of d]
+  const T* delta;     // D [tq]
+  T *p, *ds;          // [kScoreRows, lanes]
+  T *dk_t, *dv_t;     // [d, lanes]
+  T* dq;              // [tq, d rounded up to vectors]
   index dq_step;
 };
 
@@ -209,9 +209,11 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
       delta[i] = 0;
       for (index e = 0; e < s.d; ++e) delta[i] += oh[i * step + e] * doh[i * step + e];
     }
-    const HeadGradients<T> h{qh, kh, vh, oh, doh, lse + task * s.tq, q_t.get(), dout_t.get(),
-                             k_t.get(), v_t.get(), k_step, k_panels.get(), delta.get(), p.get(),
-                             ds.get(), dk_t.get(), dv_t.get(), dq_rows.get(), dq_step};
+    const HeadGradients<T> h{
+        qh,          kh,           vh,        oh,         doh,        lse + task * s.tq,
+        q_t.get(),   dout_t.get(), k_t.get(), v_t.get(),  k_step,     k_panels.get(),
+        delta.get(), p.get(),      ds.get(),  dk_t.get(), dv_t.get(), dq_rows.get(),
+        dq_step};
     for (index j = 0; j < keys.count(); ++j) {
       const index begin = j * kWidth, lanes = keys.lanes(j);
       attend_backward(s, h, begin, lanes, keys.vectors(j));
@@ -223,8 +225,7 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
       }
     }
     for (index i = 0; i < s.tq; ++i) {
-      for (index e = 0; e < s.d; ++e)
-        dq[q_begin + i * step + e] = scale * dq_rows[i * dq_step + e];
+      for (index e = 0; e < s.d; ++e) dq[q_begin + i * step + e] = scale * dq_rows[i * dq_step + e];
     }
   });
 }

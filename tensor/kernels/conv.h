@@ -31,10 +31,10 @@ struct Pass {
 };
 
 struct Correlation {
-  index n, h, w, c;           // images in
-  index k, out_image;         // channels out, numbers per image out
-  index stride;               // input pixels per output pixel
-  index w_out, w_in;          // distance between output, input channels in the weights
+  index n, h, w, c;    // images in
+  index k, out_image;  // channels out, numbers per image out
+  index stride;        // input pixels per output pixel
+  index w_out, w_in;   // distance between output, input channels in the weights
   Pass* passes;
   index count;
 };
@@ -81,12 +81,12 @@ void correlate_rows(const Correlation& s, const Pass& pass, Range rows, const T*
 }
 
 // For few output channels, most lanes of correlate() would be empty. Here the lanes are all taps of
-// all outputs: z[pixel, (tap, o)] = Σ_p in[pixel, p] W(tap)[p, o], one product per pixel, after which
-// each output adds up its taps from the neighbouring pixels. Stride 1, one pass.
+// all outputs: z[pixel, (tap, o)] = Σ_p in[pixel, p] W(tap)[p, o], one product per pixel, after
+// which each output adds up its taps from the neighbouring pixels. Stride 1, one pass.
 template <class T>
 bool few_outputs(const Correlation& s) {
   const index taps = s.count == 1 && s.stride == 1 ? s.passes[0].taps() : 0;
-  return s.c >= 8 && 2 * div_up(taps * s.k, kLanes<T>) <= taps * div_up(s.k, kLanes<T>);
+  return s.c >= 8 && taps > 1 && 2 * div_up(taps * s.k, kLanes<T>) <= taps * div_up(s.k, kLanes<T>);
 }
 
 template <class T>
@@ -109,8 +109,7 @@ void correlate_few(const Correlation& s, const T* in, const T* w, const T* bias,
   row_segments(shape, 0, 1, segments.get());
   const Depth depth{1, 0, segments.get(), shape.blocks()};
   const index cached = larger(1, kCacheBytes / (s.w * columns * static_cast<index>(sizeof(T))));
-  const index bands =
-      smaller(pass.rows, larger(div_up(pass.rows, cached), div_up(kTasks, s.n)));
+  const index bands = smaller(pass.rows, larger(div_up(pass.rows, cached), div_up(kTasks, s.n)));
   parallel_for(s.n * bands, [&](index task) {
     const index image = task / bands;
     const Range band = part_of(pass.rows, bands, task % bands);
@@ -175,7 +174,8 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
     first = false;
   }
   const index reach = larger(right - left, 1);
-  const TileShape shape{s.c, s.stride, left, smaller(s.stride, reach), cols + (reach - 1) / s.stride};
+  const TileShape shape{s.c, s.stride, left, smaller(s.stride, reach),
+                        cols + (reach - 1) / s.stride};
 
   const Scratch<T> packed(panels_size);
   const Scratch<Segment> segments(segments_size);
@@ -189,8 +189,8 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
     row_segments(shape, pass.first_col - left, pass.taps_c, segments.get() + pass.segments_begin);
   }
 
-  // A task makes a band of rows of one image, for some of the panels. Bands keep the tile inside the
-  // cache and, for few images, make enough tasks.
+  // A task makes a band of rows of one image, for some of the panels. Bands keep the tile inside
+  // the cache and, for few images, make enough tasks.
   const index row_bytes = shape.row_step() * static_cast<index>(sizeof(T));
   const index cached = larger(1, (kCacheBytes / row_bytes - (bottom - top)) / s.stride + 1);
   const index bands = smaller(rows, larger(div_up(rows, cached), div_up(kTasks, s.n)));
@@ -211,8 +211,7 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
       const Depth depth{0, shape.row_step(), segments.get() + pass.segments_begin,
                         blocks * pass.taps_c};
       for (index p = group.begin; p < group.end; ++p) {
-        const T* panel =
-            packed.get() + pass.panels_begin + panels.offset(p, pass.taps() * s.c);
+        const T* panel = packed.get() + pass.panels_begin + panels.offset(p, pass.taps() * s.c);
         const index col = p * panels.kWidth;
         const Output<T> o{out + image * s.out_image + pass.out_begin + col, pass.out_col,
                           panels.lanes(p), bias ? bias + col : nullptr, 0};
@@ -237,8 +236,9 @@ void conv_forward(const Conv& s, const T* x, const T* w, const T* bias, T* y) {
     return gemm_rows(g, x, w, bias, y);
   }
   Pass pass{s.oh, s.ow, -s.pad_top, -s.pad_left, s.kh, s.kw, 0, s.kw, 1, 0, s.ow * s.k, s.k, 0, 0};
-  const Correlation forward{s.n,      s.h,      s.w, s.c, s.k, s.oh * s.ow * s.k,
-                            s.stride, s.c * s.kh * s.kw, s.kh * s.kw, &pass, 1};
+  const Correlation forward{
+      s.n,         s.h,   s.w, s.c, s.k, s.oh * s.ow * s.k, s.stride, s.c * s.kh * s.kw,
+      s.kh * s.kw, &pass, 1};
   correlate(forward, x, w, bias, y);
 }
 
@@ -270,15 +270,32 @@ void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx) {
       const Phase r = phase_of(fr, s.stride, s.h, s.kh, s.pad_top);
       const Phase c = phase_of(fc, s.stride, s.w, s.kw, s.pad_left);
       const bool empty = r.taps == 0 || c.taps == 0;  // no tap: dx = 0 there
-      passes[fr * s.stride + fc] = {r.count, c.count, r.first, c.first,
-                                    empty ? 0 : r.taps, empty ? 0 : c.taps,
-                                    r.tap * s.kw + c.tap, -s.stride * s.kw, -s.stride,
-                                    (fr * s.w + fc) * s.c, s.stride * s.w * s.c, s.stride * s.c,
-                                    0, 0};
+      passes[fr * s.stride + fc] = {r.count,
+                                    c.count,
+                                    r.first,
+                                    c.first,
+                                    empty ? 0 : r.taps,
+                                    empty ? 0 : c.taps,
+                                    r.tap * s.kw + c.tap,
+                                    -s.stride * s.kw,
+                                    -s.stride,
+                                    (fr * s.w + fc) * s.c,
+                                    s.stride * s.w * s.c,
+                                    s.stride * s.c,
+                                    0,
+                                    0};
     }
   }
-  const Correlation backward{s.n, s.oh, s.ow, s.k, s.c, s.h * s.w * s.c,
-                             1, s.kh * s.kw, s.c * s.kh * s.kw, passes.get(),
+  const Correlation backward{s.n,
+                             s.oh,
+                             s.ow,
+                             s.k,
+                             s.c,
+                             s.h * s.w * s.c,
+                             1,
+                             s.kh * s.kw,
+                             s.c * s.kh * s.kw,
+                             passes.get(),
                              s.stride * s.stride};
   correlate(backward, dy, w, static_cast<const T*>(nullptr), dx);
 }

@@ -15,12 +15,12 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 // empty: the kh*kw*c numbers that each output pixel sees are gathered into one long row instead.
 inline constexpr index kFewChannels = 8;
 
-// How the work is cut. A unit is a band of output rows of one image; a group is what a task holds in
-// its cache at a time: one unit, or several whole images where they are small.
+// How the work is cut. A unit is a band of output rows of one image; a group is what a task holds
+// in its cache at a time: one unit, or several whole images where they are small.
 struct WeightPlan {
-  index taps, depth;     // depth = taps * c rows of the result
-  index columns;         // k rounded up to whole vectors
-  bool gather;           // few channels
+  index taps, depth;  // depth = taps * c rows of the result
+  index columns;      // k rounded up to whole vectors
+  bool gather;        // few channels
   TileShape shape;
   index bands, band_rows, images;  // images per group
   index groups, chunks, panel_groups;
@@ -84,14 +84,14 @@ void gather_patches(const Conv& s, const T* x, Range rows, index block_step, T* 
 template <class T>
 struct WeightGroup {
   index images;
-  Range rows;             // output rows, in each of the images
-  index tile_row;         // the input row with which the tile begins
+  Range rows;      // output rows, in each of the images
+  index tile_row;  // the input row with which the tile begins
   const T* tile;
-  index tile_image;       // from one image's tile to the next
+  index tile_image;  // from one image's tile to the next
 };
 
-// dy's panels of a group, each contiguous: read in place, pixels 64 or 128 channels apart would crowd
-// into a few sets of the first-level cache. Lanes that do not exist are 0.
+// dy's panels of a group, each contiguous: read in place, pixels 64 or 128 channels apart would
+// crowd into a few sets of the first-level cache. Lanes that do not exist are 0.
 template <class T>
 void pack_columns(const T* dy, index pixels, index k, Range panel_range, T* to) {
   const Panels<T> panels{k};
@@ -114,8 +114,8 @@ inline index weight_row(const Conv& s, index u, index v, index p) {
 
 // Adds one group to panel p of part[depth, columns]; the first one overwrites. `dy` is the panel.
 template <class T>
-void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p,
-               const T* dy, bool first, T* part) {
+void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p, const T* dy,
+               bool first, T* part) {
   const index vectors = Panels<T>{s.k}.vectors(p), width = vectors * kLanes<T>;
   part += p * Panels<T>::kWidth;
   const auto add = [&](const T* a, const T* b, const Walk& k, index row, index count, bool fresh) {
@@ -145,9 +145,8 @@ void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, i
       const index from = g.rows.begin + part_rows.begin, to = g.rows.begin + part_rows.end;
       const index begin = clamp_to(-div_floor(shift, s.stride), from, to);
       const index end = clamp_to(div_floor(s.h - 1 - shift, s.stride) + 1, begin, to);
-      const Walk k{g.images,    g.tile_image,                  image_step,
-                   end - begin, s.stride * shape.row_step(), row_step,
-                   s.ow,        kBlock,                        width};
+      const Walk k{g.images, g.tile_image, image_step, end - begin, s.stride * shape.row_step(),
+                   row_step, s.ow,         kBlock,     width};
       const index row = begin < end ? begin * s.stride + shift - g.tile_row : 0;
       const T* a = g.tile + row * shape.row_step() + c / kBlock * shape.block_step();
       const T* b = dy + (begin - g.rows.begin) * row_step;
@@ -211,8 +210,7 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
   parallel_for(plan.chunks * plan.panel_groups, [&](index task) {
     const index chunk = task / plan.panel_groups;
     const Range group_range = part_of(plan.groups, plan.chunks, chunk);
-    const Range panel_range =
-        part_of(panels.count(), plan.panel_groups, task % plan.panel_groups);
+    const Range panel_range = part_of(panels.count(), plan.panel_groups, task % plan.panel_groups);
     const index most_pixels = plan.images * plan.band_rows * s.ow;
     const index tile_rows = smaller(s.h, (plan.band_rows - 1) * s.stride + s.kh);
     const index tile_image = tile_rows * plan.shape.row_step();
@@ -228,8 +226,7 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       pack_columns(dy + (image * s.oh + rows.begin) * s.ow * s.k, images * pixels, s.k, panel_range,
                    dy_panels.get());
       const index top = clamp_to(rows.begin * s.stride - s.pad_top, 0, s.h);
-      const index bottom =
-          clamp_to((rows.end - 1) * s.stride - s.pad_top + s.kh, top, s.h);
+      const index bottom = clamp_to((rows.end - 1) * s.stride - s.pad_top + s.kh, top, s.h);
       for (index b = 0; b < images; ++b) {
         const T* from = x + (image + b) * s.h * s.w * s.c;
         if (plan.gather) {
@@ -278,8 +275,18 @@ void conv_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db)
   if (s.stride == 1 && s.k < kLanes<T> / 2 && s.k < s.c) {
     // So few output channels leave most lanes empty. The sum is symmetric: with x and dy in each
     // other's place, the taps mirrored, the lanes are the input channels.
-    const Conv swapped{s.n, s.oh, s.ow, s.k, s.h, s.w, s.c, s.kh, s.kw, 1,
-                       s.kh - 1 - s.pad_top, s.kw - 1 - s.pad_left};
+    const Conv swapped{s.n,
+                       s.oh,
+                       s.ow,
+                       s.k,
+                       s.h,
+                       s.w,
+                       s.c,
+                       s.kh,
+                       s.kw,
+                       1,
+                       s.kh - 1 - s.pad_top,
+                       s.kw - 1 - s.pad_left};
     weight_gradient(swapped, {taps, s.c * taps, true}, dy, x, dw, static_cast<T*>(nullptr));
     if (db) sum_rows(s.n * s.oh * s.ow, s.k, dy, db);
     return;

@@ -37,8 +37,7 @@ const kernels::KernelSet& kernel_set_of(Isa isa) {
 }
 
 void expect_available(Isa isa) {
-  if (!available(isa))
-    throw Error("isa", std::string("this machine or build has no ") + name(isa));
+  if (!available(isa)) throw Error("isa", std::string("this machine or build has no ") + name(isa));
 }
 
 struct Choice {
@@ -57,8 +56,8 @@ Choice first_choice() {
   for (const Isa isa : kAll) {
     if (std::string(wanted) == name(isa)) return make_choice(isa);
   }
-  throw Error("isa", std::string("SFUMATO_ISA: expected generic, avx2 or avx512, got '") + wanted +
-                         "'");
+  throw Error("isa",
+              std::string("SFUMATO_ISA: expected generic, avx2 or avx512, got '") + wanted + "'");
 }
 
 Choice& choice() {

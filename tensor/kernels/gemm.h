@@ -6,6 +6,13 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
+// Asks for `count` numbers to be fetched into the cache. The hardware guesses what comes next in a
+// plain scan, but not in blocks.
+template <class T>
+inline void prefetch(const T* p, index count) {
+  for (index i = 0; i < count; i += 64 / static_cast<index>(sizeof(T))) __builtin_prefetch(p + i);
+}
+
 // op(B) [k, n] into panels [panel][k][lanes], zeros in lanes that do not exist.
 template <class T>
 void pack_panels(const T* b, index ldb, bool transposed, index k, index n, T* packed) {
@@ -29,13 +36,14 @@ void pack_panels(const T* b, index ldb, bool transposed, index k, index n, T* pa
   });
 }
 
-// C = A op(B) + bias (or + C), A row-major. A task makes a range of rows of some column panels, band
-// by band: a band's part of A is copied into the first-level cache, B's panels stream past it from
-// the second, and while that is computed the next band of A is fetched from memory.
+// C = A op(B) + bias (or + C), A row-major. A task makes a range of rows of some column panels,
+// band by band: a band's part of A is copied into the first-level cache, B's panels stream past it
+// from the second, and while that is computed the next band of A is fetched from memory.
 template <class T>
 void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
-  constexpr index kDepth = 1024;  // steps of k at a time: the panels of that depth stay in the cache
-  constexpr index kBandBytes = 32 * 1024, kLine = 64 / sizeof(T);
+  constexpr index kDepth =
+      1024;  // steps of k at a time: the panels of that depth stay in the cache
+  constexpr index kBandBytes = 32 * 1024;
   const Panels<T> panels{g.n};
   const Scratch<T> packed(panels.size(g.k));
   pack_panels(b, g.ldb, g.transpose_b, g.k, g.n, packed.get());
@@ -61,9 +69,9 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
           const T* panel = packed.get() + panels.offset(p, g.k) + k0 * panels.width(p);
           for_row_blocks(height, panels.vectors(p), [&](index row, index count) {
             if (p == group.begin) {
-              for (index i = begin + band + row; i < smaller(begin + band + row + count, g.m); ++i)
-                for (index line = k0; line < k0 + steps; line += kLine)
-                  __builtin_prefetch(a + i * g.lda + line);
+              const index next = begin + band + row;
+              for (index i = next; i < smaller(next + count, rows.end); ++i)
+                prefetch(a + i * g.lda + k0, steps);
             }
             const index col = p * panels.kWidth;
             T* out = c + (begin + row) * g.ldc + col;
@@ -85,16 +93,18 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
 // into chunks as well, whose sums are added up in order at the end.
 template <class T>
 void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
-  constexpr index kDepth = 256;
+  // Few steps of k at a time: rows are often 64 or 128 numbers apart, which crowds them into a few
+  // sets of the first-level cache.
+  constexpr index kDepth = 128;
   const Panels<T> panels{g.n};
   const bool in_place = !g.transpose_b && g.n % kLanes<T> == 0;
   const Scratch<T> packed(in_place ? 0 : panels.size(g.k));
   if (!in_place) pack_panels(b, g.ldb, g.transpose_b, g.k, g.n, packed.get());
 
-  const index rows = 8 * max_rows(2);
-  const index bands = div_up(g.m, rows), groups = div_up(panels.count(), 4);
+  const index bands = div_up(g.m, 8 * max_rows(2)), groups = div_up(panels.count(), 4);
   const index memory = larger(1, (8 << 20) / static_cast<index>(sizeof(T)) / (g.m * g.n));
-  const index chunks = larger(1, smaller(smaller(div_up(kTasks, bands * groups), g.k / 512), memory));
+  const index chunks =
+      larger(1, smaller(smaller(div_up(kTasks, bands * groups), g.k / 512), memory));
   const Scratch<T> parts(chunks > 1 ? chunks * g.m * g.n : 0);
   parallel_for(chunks * bands * groups, [&](index task) {
     const index chunk = task / (bands * groups);
@@ -108,8 +118,8 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
       const index steps = smaller(kDepth, k_range.end - k0);
       for (index p = group.begin; p < group.end; ++p) {
         const index col = p * panels.kWidth, width = panels.width(p);
-        const T* pb = in_place ? b + k0 * g.ldb + col
-                               : packed.get() + panels.offset(p, g.k) + k0 * width;
+        const T* pb =
+            in_place ? b + k0 * g.ldb + col : packed.get() + panels.offset(p, g.k) + k0 * width;
         const Walk k = straight(steps, g.lda, in_place ? g.ldb : width);
         for_row_blocks(band.size(), panels.vectors(p), [&](index row, index count) {
           T* out = to + (band.begin + row) * to_stride + col;

@@ -11,8 +11,8 @@ namespace sfumato::kernels {
 
 using index = std::int64_t;
 
-// C[m,n] = op(A) op(B) (+ C if accumulate). op(A) is [m,k], op(B) is [k,n]; `transpose_a` says that A
-// is stored [k,m]. lda, ldb, ldc are the distances between stored rows.
+// C[m,n] = op(A) op(B) (+ C if accumulate). op(A) is [m,k], op(B) is [k,n]; `transpose_a` says that
+// A is stored [k,m]. lda, ldb, ldc are the distances between stored rows.
 struct Gemm {
   index m, n, k;
   bool transpose_a = false, transpose_b = false, accumulate = false;
@@ -22,11 +22,12 @@ template <class T>
 void gemm(const Gemm& g, const T* a, const T* b, T* c);
 
 // 2-d cross-correlation (what the field calls convolution), y[n,oh,ow,k] from x[n,h,w,c]:
-//   y[b,i,j,o] = bias[o] + Σ_{u,v,p} x[b, i*stride + u - pad_top, j*stride + v - pad_left, p] w[o,p,u,v]
+//   y[b,i,j,o] = bias[o] + Σ_{u,v,p} x[b, i*stride + u - pad_top, j*stride + v - pad_left, p]
+//   w[o,p,u,v]
 // with zeros outside x. The padding below and to the right is what oh and ow reach.
 struct Conv {
-  index n, h, w, c;        // input
-  index oh, ow, k;         // output
+  index n, h, w, c;  // input
+  index oh, ow, k;   // output
   index kh, kw, stride, pad_top, pad_left;
 };
 // w is [k, c, kh, kw] (PyTorch's layout) in all three; bias [k] may be null.
@@ -40,8 +41,8 @@ template <class T>
 void conv_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db);
 
 // Group normalisation (Wu and He 2018), optionally followed by SiLU, over x[n, hw, c]: each of the
-// `groups` groups of c/groups channels of one image gets mean 0 and variance 1, then gamma, beta [c].
-// With hw = 1 and groups = 1 this is layer normalisation of n rows.
+// `groups` groups of c/groups channels of one image gets mean 0 and variance 1, then gamma, beta
+// [c]. With hw = 1 and groups = 1 this is layer normalisation of n rows.
 struct GroupNorm {
   index n, hw, c, groups;
   double eps;
@@ -49,15 +50,16 @@ struct GroupNorm {
 };
 // mean, rstd: [n, groups], kept for the backward pass.
 template <class T>
-void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y, T* mean,
-                        T* rstd);
+void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
+                        T* mean, T* rstd);
 // Overwrites dx [n,hw,c], dgamma [c], dbeta [c].
 template <class T>
-void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, const T* mean,
-                         const T* rstd, const T* dy, T* dx, T* dgamma, T* dbeta);
+void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
+                         const T* mean, const T* rstd, const T* dy, T* dx, T* dgamma, T* dbeta);
 
-// Scaled dot-product attention (Vaswani 2017, eq. 1) for each image and head, without a [t, t] array
-// in memory: out = softmax(scale q kᵀ) v. q and out are [n, tq, heads*d], k and v [n, tk, heads*d].
+// Scaled dot-product attention (Vaswani 2017, eq. 1) for each image and head, without a [t, t]
+// array in memory: out = softmax(scale q kᵀ) v. q and out are [n, tq, heads*d], k and v [n, tk,
+// heads*d].
 struct Attention {
   index n, tq, tk, heads, d;
   double scale;

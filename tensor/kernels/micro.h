@@ -11,8 +11,9 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// Rows of a block with N vectors. AVX-512's 32 registers: 14x2 sums + 2 of b + 1 of a. 16 registers:
-// 6x2 + 2 + 1. With one vector, a longer column still covers the latency of the multiply-adds.
+// Rows of a block with N vectors. AVX-512's 32 registers: 14x2 sums + 2 of b + 1 of a. 16
+// registers: 6x2 + 2 + 1. With one vector, a longer column still covers the latency of the
+// multiply-adds.
 template <int N>
 inline constexpr int kMaxRows = kRegisters == 32 ? 14 : (N == 1 ? 12 : 6);
 
@@ -23,7 +24,7 @@ inline constexpr int kBlock = 16;
 // Where sums start and where they go. The last of the N vectors may be partly outside the array.
 template <class T>
 struct Output {
-  T* out;             // row m at out + m * stride
+  T* out;  // row m at out + m * stride
   index stride;
   index lanes;        // columns that exist, (N-1)*L < lanes <= N*L
   const T* init;      // null: start at 0
@@ -173,7 +174,8 @@ inline OuterFn<T> outer_function(index rows, Rows<M...>) {
 
 template <class T, int Stride = kBlock>
 inline TileFn<T> tile_function(index rows, index vectors) {
-  if (vectors == 2) return tile_function<T, 2, Stride>(rows, typename RowsUpTo<kMaxRows<2>>::type());
+  if (vectors == 2)
+    return tile_function<T, 2, Stride>(rows, typename RowsUpTo<kMaxRows<2>>::type());
   return tile_function<T, 1, Stride>(rows, typename RowsUpTo<kMaxRows<1>>::type());
 }
 template <class T>

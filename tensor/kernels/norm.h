@@ -75,7 +75,8 @@ void group_statistics(const GroupNorm& s, Range channels, const T* x, T* of_chan
     });
   };
   sums_over_pixels([](Vec<T> v, Vec<T>) { return v; });
-  for (index g = groups.begin; g < groups.end; ++g) mean[g] = static_cast<T>(average(g, of_channel));
+  for (index g = groups.begin; g < groups.end; ++g)
+    mean[g] = static_cast<T>(average(g, of_channel));
   spread(mean, channels, per_group, of_channel);
   sums_over_pixels([](Vec<T> v, Vec<T> center) { return (v - center) * (v - center); });
   for (index g = groups.begin; g < groups.end; ++g)

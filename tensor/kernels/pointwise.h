@@ -26,7 +26,8 @@ void silu_backward(index n, const T* x, const T* dy, T* dx) {
   });
 }
 
-// Σ of term(i, extent) over the vectors of [0, n), then over lanes. Lanes that do not exist must be 0.
+// Σ of term(i, extent) over the vectors of [0, n), then over lanes. Lanes that do not exist must be
+// 0.
 template <class T, class Term>
 [[gnu::always_inline]] inline T sum_vectors(index n, Term&& term) {
   constexpr index kL = kLanes<T>;

@@ -4,9 +4,9 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// e^x = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2, where a polynomial of degree 7 is good
-// to about 2 units in the last place (coefficients: Cephes, expf). ln 2 is subtracted in two parts
-// so that r keeps all its bits.
+// e^x = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2, where a polynomial of degree 7 is
+// good to about 2 units in the last place (coefficients: Cephes, expf). ln 2 is subtracted in two
+// parts so that r keeps all its bits.
 //   x <= -87.7 (-inf included): 0.   x >= 88.4: +inf.   NaN: NaN (the clamps let it through), so
 //   that a NaN in the network reaches the loss and is noticed.
 [[gnu::always_inline]] inline Vec<float> exp(Vec<float> x) {

@@ -36,7 +36,8 @@ template <class T>
 inline void fill_blocks(T* to, index block_step, const T* from, index pixel_step, index pixels,
                         index channels) {
   const auto fill = [&](T* block, const T* source, auto extent) {
-    for (index i = 0; i < pixels; ++i) copy_block(block + i * kBlock, source + i * pixel_step, extent);
+    for (index i = 0; i < pixels; ++i)
+      copy_block(block + i * kBlock, source + i * pixel_step, extent);
   };
   index c = 0;
   for (; c + kBlock <= channels; c += kBlock, to += block_step) fill(to, from + c, Full{});
@@ -85,8 +86,7 @@ inline void fill_tile_row(const TileShape& t, const T* x, index w, T* to) {
 inline void row_segments(const TileShape& t, index e, index taps, Segment* segments) {
   for (index b = 0; b < t.blocks(); ++b) {
     const index steps = smaller(kBlock, t.channels - b * kBlock);
-    for (index v = 0; v < taps; ++v)
-      *segments++ = {b * t.block_step() + t.column(e + v), steps};
+    for (index v = 0; v < taps; ++v) *segments++ = {b * t.block_step() + t.column(e + v), steps};
   }
 }
 

@@ -66,8 +66,11 @@ Reference reference(const Attention& s, const Case<T>& in) {
 template <class T>
 struct Result {
   explicit Result(const Attention& s)
-      : out(s.n * s.tq * s.heads * s.d), lse(s.n * s.heads * s.tq), dq(out.size()),
-        dk(s.n * s.tk * s.heads * s.d), dv(dk.size()) {}
+      : out(s.n * s.tq * s.heads * s.d),
+        lse(s.n * s.heads * s.tq),
+        dq(out.size()),
+        dk(s.n * s.tk * s.heads * s.d),
+        dv(dk.size()) {}
   Guarded<T> out, lse, dq, dk, dv;
 };
 

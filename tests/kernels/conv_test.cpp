@@ -9,8 +9,18 @@ struct Padding {
 
 Conv make_conv(index n, index h, index w, index c, index k, index kh, index kw, index stride,
                Padding p) {
-  return {n, h, w, c, (h + p.top + p.bottom - kh) / stride + 1,
-          (w + p.left + p.right - kw) / stride + 1, k, kh, kw, stride, p.top, p.left};
+  return {n,
+          h,
+          w,
+          c,
+          (h + p.top + p.bottom - kh) / stride + 1,
+          (w + p.left + p.right - kw) / stride + 1,
+          k,
+          kh,
+          kw,
+          stride,
+          p.top,
+          p.left};
 }
 Conv square(index n, index size, index c, index k, index kernel, index stride) {
   const index p = kernel / 2;
@@ -19,8 +29,8 @@ Conv square(index n, index size, index c, index k, index kernel, index stride) {
 
 std::string describe(const Conv& s) {
   std::string text;
-  for (const index i : {s.n, s.h, s.w, s.c, s.oh, s.ow, s.k, s.kh, s.kw, s.stride, s.pad_top,
-                        s.pad_left})
+  for (const index i :
+       {s.n, s.h, s.w, s.c, s.oh, s.ow, s.k, s.kh, s.kw, s.stride, s.pad_top, s.pad_left})
     text += std::to_string(i) + " ";
   return "n h w c | oh ow k | kh kw stride top left: " + text;
 }

@@ -74,7 +74,8 @@ void expect_close(Guarded<T>& got, const std::vector<double>& expected, const ch
                   double slack = 1) {
   ASSERT_EQ(got.size(), static_cast<index>(expected.size()));
   const double d = distance(got.data(), expected);
-  EXPECT_TRUE((d < slack * by_type<T>(2e-6, 1e-14))) << what << ": relative distance " << d;  // false for NaN as well
+  EXPECT_TRUE((d < slack * by_type<T>(2e-6, 1e-14)))
+      << what << ": relative distance " << d;  // false for NaN as well
   got.expect_guards_whole();
 }
 

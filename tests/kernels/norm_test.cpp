@@ -35,7 +35,8 @@ Reference reference(const GroupNorm& s, const Case<T>& in) {
     for (index g = 0; g < s.groups; ++g) {
       const auto each = [&](const auto& f) {
         for (index i = 0; i < s.hw; ++i)
-          for (index c = g * per_group; c < (g + 1) * per_group; ++c) f((b * s.hw + i) * s.c + c, c);
+          for (index c = g * per_group; c < (g + 1) * per_group; ++c)
+            f((b * s.hw + i) * s.c + c, c);
       };
       double mean = 0, variance = 0, sum_a = 0, sum_b = 0;
       each([&](index i, index) { mean += in.x[i] / count; });
@@ -68,7 +69,11 @@ Reference reference(const GroupNorm& s, const Case<T>& in) {
 template <class T>
 struct Result {
   explicit Result(const GroupNorm& s)
-      : y(s.n * s.hw * s.c), dx(y.size()), mean(s.n * s.groups), rstd(mean.size()), dgamma(s.c),
+      : y(s.n * s.hw * s.c),
+        dx(y.size()),
+        mean(s.n * s.groups),
+        rstd(mean.size()),
+        dgamma(s.c),
         dbeta(s.c) {}
   Guarded<T> y, dx, mean, rstd, dgamma, dbeta;
 };
@@ -140,14 +145,15 @@ TEST(GroupNormKernel, ConstantImage) {
     for (T& x : in.x) x = 5;
     Result<T> got = run(s, in);
     for (index i = 0; i < got.y.size(); ++i)
-      ASSERT_NEAR(static_cast<double>(got.y.data()[i]), static_cast<double>(in.beta[i % s.c]), 1e-3);
+      ASSERT_NEAR(static_cast<double>(got.y.data()[i]), static_cast<double>(in.beta[i % s.c]),
+                  1e-3);
   });
 }
 
 TEST(GroupNormKernel, SameBitsOnAnyNumberOfThreads) {
   for_every_isa([]<class T>() {
-    for (const GroupNorm& s : {GroupNorm{1, 196, 96, 8, 1e-5, true},
-                               GroupNorm{70, 49, 33, 3, 1e-5, true}}) {
+    for (const GroupNorm& s :
+         {GroupNorm{1, 196, 96, 8, 1e-5, true}, GroupNorm{70, 49, 33, 3, 1e-5, true}}) {
       const Case<T> in(s);
       expect_same_on_any_threads([&] {
         Result<T> r = run(s, in);
