@@ -31,9 +31,9 @@ io::Json to_json(const TrainOptions& o) {
   j["ema"] = o.ema;
   j["label_dropout"] = o.label_dropout;
   j["dropout"] = or_null(o.dropout);
-  j["prediction"] = diffusion::name(o.prediction);
-  j["schedule"] = diffusion::diffusers_name(o.schedule);
-  j["timesteps"] = o.timesteps;
+  j["prediction"] = o.prediction ? io::Json(diffusion::name(*o.prediction)) : io::Json(nullptr);
+  j["schedule"] = o.schedule ? io::Json(diffusion::diffusers_name(*o.schedule)) : io::Json(nullptr);
+  j["timesteps"] = or_null(o.timesteps);
   j["seed"] = static_cast<std::int64_t>(o.seed);
   j["pad"] = o.pad;
   j["sample_every"] = o.sample_every;
@@ -60,9 +60,9 @@ TrainOptions parse_train_options(const io::JsonObject& j) {
   o.ema = j.get_number("ema");
   o.label_dropout = j.get_number("label_dropout");
   if (j.contains("dropout")) o.dropout = j.get_number("dropout");
-  o.prediction = diffusion::parse_prediction(j.get_string("prediction"));
-  o.schedule = diffusion::parse_beta_schedule(j.get_string("schedule"));
-  o.timesteps = j.get_int("timesteps");
+  if (j.contains("prediction")) o.prediction = diffusion::parse_prediction(j.get_string("prediction"));
+  if (j.contains("schedule")) o.schedule = diffusion::parse_beta_schedule(j.get_string("schedule"));
+  if (j.contains("timesteps")) o.timesteps = j.get_int("timesteps");
   o.seed = static_cast<std::uint64_t>(j.get_int("seed"));
   o.pad = j.get_bool("pad");
   o.sample_every = j.get_number("sample_every");

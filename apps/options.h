@@ -27,9 +27,10 @@ struct TrainOptions {
   double ema = 0.999;
   double label_dropout = 0.1;
   std::optional<double> dropout;  // of the network; none: as the model says
-  diffusion::Prediction prediction = diffusion::Prediction::v;
-  diffusion::BetaSchedule schedule = diffusion::BetaSchedule::cosine;
-  std::int64_t timesteps = 1000;  // T
+  // None: v, cosine and 1000, or what the folder of --init says.
+  std::optional<diffusion::Prediction> prediction;
+  std::optional<diffusion::BetaSchedule> schedule;
+  std::optional<std::int64_t> timesteps;  // T
   std::uint64_t seed = 0;
   bool pad = false;
   double sample_every = 60;      // seconds between sample grids; 0: only at the end

@@ -17,23 +17,27 @@ std::string duration(double seconds) {
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
+// Training goes on when nobody can read this: a closed terminal, a full disk.
+void show(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) std::clearerr(stdout);
+}
+
 }  // namespace
 
 ProgressLine::ProgressLine() : terminal_(isatty(STDOUT_FILENO) == 1) {}
 
 ProgressLine::~ProgressLine() {
-  if (shown_) std::fputc('\n', stdout);
+  if (shown_) show("\n");
 }
 
 void ProgressLine::clear() {
-  if (shown_) std::fputs("\r\033[K", stdout);
+  if (shown_) show("\r\033[K");
   shown_ = false;
 }
 
 void ProgressLine::say(const std::string& message) {
   clear();
-  fmt::print("{}\n", message);
-  std::fflush(stdout);
+  show(message + "\n");
 }
 
 void ProgressLine::update(std::int64_t step, std::int64_t total_steps, double loss, double smoothed,
@@ -49,14 +53,8 @@ void ProgressLine::update(std::int64_t step, std::int64_t total_steps, double lo
   const std::string left = fraction > 0 ? duration(seconds * (1 - fraction) / fraction) : "?";
   const std::string line = fmt::format("step {}  loss {:.4f}  smoothed {:.4f}  {:.0f} images/s  {:.0f} %  {} left",
                                        steps, loss, smoothed, rate_, 100 * fraction, left);
-  if (terminal_) {
-    std::fputs("\r\033[K", stdout);
-    std::fputs(line.c_str(), stdout);
-    shown_ = true;
-  } else {
-    fmt::print("{}\n", line);
-  }
-  std::fflush(stdout);
+  show(terminal_ ? "\r\033[K" + line : line + "\n");
+  shown_ = terminal_;
 }
 
 }  // namespace sfumato::apps

@@ -33,7 +33,10 @@ Tensor count(std::int64_t v) { return Tensor::full({1}, static_cast<double>(v), 
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& dir) : dir_(dir), lock_(std::make_unique<io::DirectoryLock>(made(dir))) {}
+RunFolder::RunFolder(const fs::path& dir) : dir_(dir), lock_(std::make_unique<io::DirectoryLock>(made(dir))) {
+  for (const char* part : {".", "unet", "scheduler", "sfumato", "samples"})
+    io::remove_stale_temporaries(dir / part);
+}
 
 RunFolder RunFolder::create(const fs::path& dir, const TrainOptions& options) {
   RunFolder run(dir);
@@ -98,6 +101,7 @@ void RunFolder::load_state(TrainState& state, diffusion::Pipeline& model, nn::Ad
 
 void RunFolder::save(const TrainState& state, const diffusion::Pipeline& model, const nn::AdamW& adam,
                      const nn::Ema& ema) const {
+  diffusion::save_pipeline_weights(dir_, model, ema.average);
   io::write_safetensors(state_path(dir_), {{"weights", model.params->flat_values()},
                                            {"ema", ema.average},
                                            {"adam_m", adam.m},
@@ -107,7 +111,6 @@ void RunFolder::save(const TrainState& state, const diffusion::Pipeline& model, 
                                            {"ema_updates", count(ema.updates)},
                                            {"seconds", scalar(state.seconds)},
                                            {"smoothed", scalar(state.smoothed)}});
-  diffusion::save_pipeline_weights(dir_, model, ema.average);
 }
 
 void RunFolder::open_metrics(std::int64_t step) {

@@ -47,7 +47,8 @@ class RunFolder {
 
   bool has_state() const;
   void load_state(TrainState& state, diffusion::Pipeline& model, nn::AdamW& adam, nn::Ema& ema) const;
-  // The resuming state, then the model's weights (the EMA). Killed in between, both are whole.
+  // The model's weights (the EMA), then the resuming state: killed in between, both are whole, and
+  // beside a state there is always a model.
   void save(const TrainState& state, const diffusion::Pipeline& model, const nn::AdamW& adam,
             const nn::Ema& ema) const;
 

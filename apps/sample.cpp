@@ -18,14 +18,16 @@ namespace {
 namespace fs = std::filesystem;
 
 // "all", "7" or "0,1,2" -> labels; empty for an unconditional model.
-std::vector<std::int64_t> parse_labels(const std::string& text, std::int64_t classes) {
+std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion::Pipeline& model) {
   std::vector<std::int64_t> labels;
-  if (classes == 0) {
+  if (model.classes() == 0) {
     if (!text.empty()) throw Error("sample", "--labels: the model is unconditional");
     return labels;
   }
+  const std::int64_t rows = model.unet_config.num_class_embeds;
   if (text.empty() || text == "all") {
-    for (std::int64_t k = 0; k < classes; ++k) labels.push_back(k);
+    for (std::int64_t k = 0; k < rows; ++k)
+      if (k != model.null_label) labels.push_back(k);
     return labels;
   }
   for (std::size_t at = 0; at <= text.size();) {
@@ -35,8 +37,10 @@ std::vector<std::int64_t> parse_labels(const std::string& text, std::int64_t cla
     const auto parsed = std::from_chars(begin, end, label);
     if (parsed.ec != std::errc{} || parsed.ptr != end)
       throw Error("sample", fmt::format("--labels: expected numbers separated by commas, or all, got '{}'", text));
-    if (label < 0 || label >= classes)
-      throw Error("sample", fmt::format("--labels: {} is not in 0..{}", label, classes - 1));
+    if (label == model.null_label)
+      throw Error("sample", fmt::format("--labels: {} stands for 'no class' in this model", label));
+    if (label < 0 || label >= rows)
+      throw Error("sample", fmt::format("--labels: {} is not in 0..{}", label, rows - (model.null_label == rows - 1 ? 2 : 1)));
     labels.push_back(label);
     at = comma + 1;
   }
@@ -87,9 +91,6 @@ void sample(const SampleOptions& o) {
   const Kind kind = kind_of(o.out);
   if (kind == Kind::series) numbered(o.out, 0);  // throws for a bad pattern, before any work
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
-  if (!model.scheduler_found)
-    fmt::print(stderr, "note: {} has no scheduler_config.json; assuming DDPM's: linear schedule, 1000 steps, "
-                       "epsilon prediction\n", o.model);
   if (o.null_label) {
     if (*o.null_label >= model.unet_config.num_class_embeds)
       throw Error("sample", fmt::format("--null-label {}: the model's class table has {} rows", *o.null_label,
@@ -97,7 +98,7 @@ void sample(const SampleOptions& o) {
     model.null_label = o.null_label;
   }
 
-  const std::vector<std::int64_t> labels = parse_labels(o.labels, model.classes());
+  const std::vector<std::int64_t> labels = parse_labels(o.labels, model);
   const auto distinct = static_cast<std::int64_t>(labels.size());
   const bool in_columns = distinct > 0 && distinct <= 20;  // a column a label
   const std::int64_t count = o.count.value_or(distinct == 0 ? 64 : in_columns ? 8 * distinct : distinct);
@@ -119,6 +120,12 @@ void sample(const SampleOptions& o) {
   std::vector<Tensor> frames;
   if (kind == Kind::gif || kind == Kind::series)
     g.on_step = [&](std::int64_t, const Tensor& pictures) { frames.push_back(make_grid(pictures, grid)); };
+  // What cannot be written is said before the work, not after it.
+  if (const fs::path parent = fs::path(o.out).parent_path(); kind == Kind::folder) {
+    io::make_directories(o.out);
+  } else if (std::error_code ignored; !parent.empty() && !fs::is_directory(parent, ignored)) {
+    throw Error(o.out, fmt::format("cannot write: there is no directory {}", parent.string()));
+  }
   const Tensor pictures = generate(model, g);
   const std::int64_t n = pictures.dim(0), h = pictures.dim(1), w = pictures.dim(2), c = pictures.dim(3);
   switch (kind) {
@@ -134,7 +141,6 @@ void sample(const SampleOptions& o) {
       break;
     case Kind::npy: io::write_npy(o.out, c == 1 ? pictures.reshape({n, h, w}) : pictures); break;
     case Kind::folder:
-      io::make_directories(o.out);
       for (std::int64_t i = 0; i < n; ++i) {
         const std::string name = distinct ? fmt::format("{:05}_{}.png", i, g.labels[i]) : fmt::format("{:05}.png", i);
         io::write_png(fs::path(o.out) / name, pictures.slice(i, i + 1).reshape({h, w, c}));
@@ -144,6 +150,9 @@ void sample(const SampleOptions& o) {
   fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", n, diffusion::name(g.method), g.steps,
              g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
              g.guidance != 1 ? fmt::format(", guidance {}; --guidance 1 for none", g.guidance) : "", o.out);
+  if (!model.scheduler_found)
+    fmt::print(stderr, "note: {} has no scheduler_config.json; assumed DDPM's: linear schedule, 1000 steps, "
+                       "epsilon prediction\n", o.model);
 }
 
 }  // namespace sfumato::apps

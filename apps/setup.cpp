@@ -34,12 +34,8 @@ nn::UNetConfig preset(const std::string& name) {
   return c;
 }
 
-bool is_preset(const std::string& name) { return name == "tiny" || name == "small" || name == "base"; }
-
-// Fits a network's ends to the data: size, channels, and a class table with a row for "no class".
+// Fits a network's ends to the data: channels, and a class table with a row for "no class".
 void adapt(nn::UNetConfig& c, const io::ImageDataset& data) {
-  c.sample_height = data.images.dim(1);
-  c.sample_width = data.images.dim(2);
   c.in_channels = c.out_channels = data.images.dim(3);
   if (data.classes > 0) {
     c.class_embed = nn::ClassEmbed::table;
@@ -47,7 +43,22 @@ void adapt(nn::UNetConfig& c, const io::ImageDataset& data) {
   }
 }
 
+// The scheduler of --init: what the folder says, options it leaves open, and none that contradict it.
+void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
+  auto take = [&](const char* option, const auto& asked, auto& has, auto name) {
+    if (asked && model.scheduler_found && *asked != has)
+      throw Error("train", fmt::format("{} {}: the scheduler in {} says {}", option, name(*asked), o.init, name(has)));
+    if (asked) has = *asked;
+  };
+  diffusion::SchedulerConfig& s = model.scheduler;
+  take("--prediction", o.prediction, s.prediction_type, [](auto p) { return diffusion::name(p); });
+  take("--schedule", o.schedule, s.beta_schedule, [](auto b) { return diffusion::diffusers_name(b); });
+  take("--timesteps", o.timesteps, s.num_train_timesteps, [](auto t) { return t; });
+}
+
 }  // namespace
+
+bool is_preset(const std::string& name) { return name == "tiny" || name == "small" || name == "base"; }
 
 std::string bundled_mnist() {
   std::vector<fs::path> places;
@@ -73,8 +84,7 @@ io::ImageDataset open_dataset(const std::string& data, io::Split split) {
 diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& data) {
   if (!o.init.empty()) {
     diffusion::Pipeline model = diffusion::load_pipeline(o.init);
-    // What the weights predict is theirs to say, where they do.
-    if (!model.scheduler_found) model.scheduler.prediction_type = o.prediction;
+    adopt(model, o);
     if (o.dropout && *o.dropout != model.unet_config.dropout)
       throw Error("train", "--dropout cannot be changed with --init");
     return model;
@@ -89,25 +99,26 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
     if (std::error_code ignored; !fs::exists(o.model, ignored))
       throw Error("train", fmt::format("--model: expected tiny, small, base or a config.json, got '{}'", o.model));
     config = nn::parse_unet_config(io::JsonObject::read(o.model));
-    config.sample_height = data.images.dim(1);
-    config.sample_width = data.images.dim(2);
     if (config.class_embed == nn::ClassEmbed::table && data.classes > 0 &&
         config.num_class_embeds > data.classes)
       null_label = config.num_class_embeds - 1;
   }
   if (o.dropout) config.dropout = *o.dropout;
   diffusion::SchedulerConfig scheduler;
-  scheduler.num_train_timesteps = o.timesteps;
-  scheduler.beta_schedule = o.schedule;
-  scheduler.prediction_type = o.prediction;
+  scheduler.num_train_timesteps = o.timesteps.value_or(1000);
+  scheduler.beta_schedule = o.schedule.value_or(diffusion::BetaSchedule::cosine);
+  scheduler.prediction_type = o.prediction.value_or(diffusion::Prediction::v);
   scheduler.timestep_spacing = diffusion::Spacing::trailing;  // begins where training's noise ends
   return diffusion::make_pipeline(config, scheduler, null_label, o.seed);
 }
 
-void expect_fit(const diffusion::Pipeline& model, const io::ImageDataset& data) {
-  const nn::UNetConfig& c = model.unet_config;
-  const std::int64_t h = data.images.dim(1), w = data.images.dim(2), channels = data.images.dim(3);
+void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad) {
+  nn::UNetConfig& c = model.unet_config;
   const std::int64_t multiple = c.size_multiple();
+  if (pad) io::pad_to_multiple(data, multiple);
+  const std::int64_t h = data.images.dim(1), w = data.images.dim(2), channels = data.images.dim(3);
+  c.sample_height = h;
+  c.sample_width = w;
   if (h % multiple != 0 || w % multiple != 0)
     throw Error("data", fmt::format("pictures are {}x{}, this network needs multiples of {}: use --pad, which adds "
                                     "a black border", h, w, multiple));

@@ -14,10 +14,14 @@ std::string bundled_mnist();
 // `data` as --data takes it; "mnist" is the bundled one.
 io::ImageDataset open_dataset(const std::string& data, io::Split split = io::Split::train);
 
+// tiny, small, base: what --model takes besides a file.
+bool is_preset(const std::string& name);
+
 // A new model for the data as the options ask: a preset, a config.json, or (--init) a trained one.
 diffusion::Pipeline new_model(const TrainOptions& options, const io::ImageDataset& data);
 
-// Throws Error unless the model can train on these pictures and labels.
-void expect_fit(const diffusion::Pipeline& model, const io::ImageDataset& data);
+// Makes the data fit the model: a black border with --pad, and the model then draws pictures of that
+// size. Throws Error unless the model can train on these pictures and labels.
+void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad);
 
 }  // namespace sfumato::apps

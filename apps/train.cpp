@@ -82,21 +82,18 @@ Run start(const TrainOptions& asked) {
     TrainOptions options = folder.options();
     options.stop_after = asked.stop_after;
     io::ImageDataset data = open_dataset(options.data);
-    if (options.pad) io::pad_to_multiple(data, 16);
-    // Without a model yet (killed in its first moments), the run begins anew from its record.
-    std::error_code ignored;
-    const bool fresh = !folder.has_state() || !std::filesystem::exists(folder.dir() / "model_index.json", ignored);
-    diffusion::Pipeline model = fresh ? new_model(options, data) : diffusion::load_pipeline(folder.dir());
-    expect_fit(model, data);
+    // Killed in its first moments, the run begins anew from its record.
+    diffusion::Pipeline model = folder.has_state() ? diffusion::load_pipeline(folder.dir()) : new_model(options, data);
+    fit(model, data, options.pad);
     return {options, std::move(folder), std::move(data), std::move(model)};
   }
   TrainOptions options = asked;
   if (options.data != "mnist") options.data = std::filesystem::absolute(options.data).string();
+  if (!is_preset(options.model)) options.model = std::filesystem::absolute(options.model).string();
   if (!options.init.empty()) options.init = std::filesystem::absolute(options.init).string();
   io::ImageDataset data = open_dataset(options.data);
-  if (options.pad) io::pad_to_multiple(data, 16);
   diffusion::Pipeline model = new_model(options, data);
-  expect_fit(model, data);
+  fit(model, data, options.pad);
   RunFolder folder = RunFolder::create(options.out, options);
   return {options, std::move(folder), std::move(data), std::move(model)};
 }

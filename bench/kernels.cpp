@@ -1,6 +1,8 @@
 // Speed of the CPU kernels, for the layers of a U-Net on 28x28 images.
 //
-//   bench_kernels [generic|avx2|avx512] [batch]       (SFUMATO_THREADS=1: CPU time, not wall time)
+//   build/bench/kernels [generic|avx2|avx512] [batch]
+//
+// SFUMATO_THREADS=1 gives CPU time instead of wall time.
 //
 // Convolutions and matrix products are given as GFLOP/s and as a share of what the machine's
 // multiply-adds reach at that moment: a probe runs before and after every measurement, so that a

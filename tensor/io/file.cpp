@@ -17,6 +17,8 @@
 namespace sfumato::io {
 namespace {
 
+constexpr std::string_view kTemporaryPrefix = ".sfumato-tmp-";
+
 namespace fs = std::filesystem;
 
 // One system call moves at most this much: macOS refuses counts of 2 GiB, Linux cuts them.
@@ -139,6 +141,7 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path), target_(path) {
     throw Error(path.string(), "cannot write: expected a file name, this is a directory");
   if (fs::exists(status) && !fs::is_regular_file(status)) {
     // Renaming over a device would replace it: as root, that breaks /dev/null for everybody.
+    device_ = true;
     fd_ = FileDescriptor(open_retrying(path, O_WRONLY));
     if (fd_.get() < 0) fail("cannot write", errno);
     return;
@@ -152,7 +155,7 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path), target_(path) {
   if (directory.empty()) directory = ".";
   // The name does not contain the target's, which may be as long as the file system allows.
   do {
-    temporary_ = directory / fmt::format(".sfumato-tmp-{}-{}", ::getpid(), counter++);
+    temporary_ = directory / fmt::format("{}{}-{}", kTemporaryPrefix, ::getpid(), counter++);
     fd_ = FileDescriptor(open_retrying(temporary_, O_WRONLY | O_CREAT | O_EXCL, 0666));
   } while (fd_.get() < 0 && errno == EEXIST);
   if (fd_.get() < 0) {
@@ -190,13 +193,23 @@ void AtomicFile::write(const void* bytes, std::size_t count) {
 }
 
 void AtomicFile::commit() {
-  const bool device = temporary_.empty();
-  if (!device && ::fsync(fd_.get()) != 0) fail("cannot write", errno);
+  if (!device_ && ::fsync(fd_.get()) != 0) fail("cannot write", errno);
   if (::close(fd_.release()) != 0) fail("cannot write", errno);
-  if (device) return;
+  if (device_) return;
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot replace the file", errno);
   temporary_.clear();
   sync_directory(target_.has_parent_path() ? target_.parent_path() : fs::path("."));
+}
+
+void remove_stale_temporaries(const fs::path& directory) {
+  std::error_code error;
+  fs::directory_iterator entry(directory, error);
+  while (!error && entry != fs::directory_iterator()) {
+    const fs::path path = entry->path();
+    entry.increment(error);
+    std::error_code ignored;
+    if (path.filename().string().starts_with(kTemporaryPrefix)) fs::remove(path, ignored);
+  }
 }
 
 DirectoryLock::DirectoryLock(const fs::path& directory)

@@ -77,8 +77,13 @@ class AtomicFile {
   std::filesystem::path path_;       // as the caller named it, for messages
   std::filesystem::path target_;     // with symbolic links resolved
   std::filesystem::path temporary_;  // empty once renamed or removed, and for a device
+  bool device_ = false;
   FileDescriptor fd_;
 };
+
+// Removes what AtomicFile left in `directory` when its process was killed. Only for a directory
+// that no other process writes to at the time: hold its lock.
+void remove_stale_temporaries(const std::filesystem::path& directory);
 
 // Keeps other sfumato processes out of a directory for this object's lifetime: flock on
 // DIR/.lock, which the system releases when the process dies, however it dies; the file is removed

@@ -4,7 +4,7 @@
 #include <gif_lib.h>
 #include <png.h>
 #include <setjmp.h>
-#include <stb/stb_image_write.h>
+#include <stb_image_write.h>
 #include <stdio.h>
 // jpeglib.h needs stdio.h before it.
 #include <jpeglib.h>

@@ -12,17 +12,15 @@
 namespace sfumato::io {
 namespace {
 
-std::string one_line(const Json& value, std::size_t limit) {
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > limit) text = text.substr(0, limit) + "...";
-  return text;
-}
+constexpr auto kReplaceBadUtf8 = Json::error_handler_t::replace;
 
-// The type of a value and the value: `the string "big"`.
+// The type of a value and, where it is short, the value: `the string "big"`.
 std::string describe(const Json& value) {
   if (value.is_null()) return "null";
   if (value.is_object()) return "an object";
-  return fmt::format("the {} {}", value.type_name(), one_line(value, 60));
+  if (value.is_array()) return fmt::format("an array of {}", value.size());
+  if (value.is_string()) return "the string " + in_quotes(value.get_ref<const std::string&>());
+  return fmt::format("the {} {}", value.type_name(), value.dump());
 }
 
 template <class T>
@@ -140,7 +138,11 @@ class Builder : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-std::string in_quotes(std::string_view text) { return one_line(Json(text.substr(0, 200)), 100); }
+std::string in_quotes(std::string_view text) {
+  constexpr std::size_t kLimit = 100;
+  std::string quoted = Json(text.substr(0, kLimit)).dump(-1, ' ', true, kReplaceBadUtf8);
+  return quoted.size() > kLimit ? quoted.substr(0, kLimit) + "..." : quoted;
+}
 
 Json parse_json(std::string_view text, std::string_view source, std::size_t max_bytes) {
   if (text.size() > max_bytes)

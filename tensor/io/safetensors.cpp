@@ -190,11 +190,12 @@ SafeTensors::SafeTensors(const std::filesystem::path& path) : file_(path) {
   file_.read_at(8, text.data(), text.size());
   if (!text.starts_with('{'))
     throw Error(where, "expected a safetensors header, which begins with {");
-  const JsonObject header(parse_json(text, where, kMaxHeader), where);
-  for (const auto& [name, value] : header.json().items()) {
-    const JsonObject object(value, fmt::format("{}: {}", where, in_quotes(name)));
+  Json header = parse_json(text, where, kMaxHeader);
+  for (auto& [name, value] : header.get_ref<Json::object_t&>()) {
+    const JsonObject object(std::move(value), fmt::format("{}: {}", where, in_quotes(name)));
     if (name == kMetadata) {
-      for (const auto& [key, ignored] : value.items()) metadata_[key] = object.get_string(key);
+      for (const auto& item : object.json().items())
+        metadata_[item.key()] = object.get_string(item.key());
     } else {
       entries_.push_back(read_entry(name, object));
     }

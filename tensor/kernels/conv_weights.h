@@ -112,16 +112,16 @@ inline index weight_row(const Conv& s, index u, index v, index p) {
   return (u * s.c + first) * s.kw + v * width + p - first;
 }
 
-// Adds one group to panel p of part[depth, columns]; the first one overwrites. `dy` is the panel.
+// Adds one group to one panel of a part, [depth, lanes]; the first one overwrites. `dy` is the
+// panel. (Panels of a part lie apart: side by side, two cores' prefetchers would fight over them.)
 template <class T>
 void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p, const T* dy,
                bool first, T* part) {
   const index vectors = Panels<T>{s.k}.vectors(p), width = vectors * kLanes<T>;
-  part += p * Panels<T>::kWidth;
   const auto add = [&](const T* a, const T* b, const Walk& k, index row, index count, bool fresh) {
     for_row_blocks(count, vectors, [&](index r, index rows) {
-      T* out = part + (row + r) * plan.columns;
-      const Output<T> o{out, plan.columns, width, fresh ? nullptr : out, plan.columns};
+      T* out = part + (row + r) * width;
+      const Output<T> o{out, width, width, fresh ? nullptr : out, width};
       outer_function<T>(rows, vectors)(a + r, b, k, o);
     });
   };
@@ -168,17 +168,20 @@ struct WeightOrder {
   bool mirrored;
 };
 
-// dw = Σ parts[chunk, (tap, p), o], and db = Σ bias_parts[chunk, o] unless null.
+// dw = Σ parts[chunk, panel, (tap, p), lane], and db = Σ bias_parts[chunk, o] unless null.
 template <class T>
 void add_up_weights(const Conv& s, const WeightPlan& plan, const WeightOrder& order, const T* parts,
                     const T* bias_parts, T* dw, T* db) {
   constexpr index kL = kLanes<T>;
+  const Panels<T> panels{s.k};
   parallel_ranges(s.c, div_up(s.c, kTasks), [&](index begin, index end) {
     const Scratch<T> sums(plan.taps * kL);
     for (index p = begin; p < end; ++p) {
       for (index o = 0; o < s.k; o += kL) {
+        const index panel = o / panels.kWidth;
         for (index t = 0; t < plan.taps; ++t) {
-          const T* from = parts + weight_row(s, t / s.kw, t % s.kw, p) * plan.columns + o;
+          const T* from = parts + panels.offset(panel, plan.depth) + o % panels.kWidth +
+                          weight_row(s, t / s.kw, t % s.kw, p) * panels.width(panel);
           Vec<T> sum{};
           for (index chunk = 0; chunk < plan.chunks; ++chunk)
             sum += load(from + chunk * plan.depth * plan.columns);
@@ -243,7 +246,8 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       const T* panel = dy_panels.get();
       for (index p = panel_range.begin; p < panel_range.end; ++p) {
         const index width = panels.width(p);
-        add_group(s, plan, group, p, panel, first, &parts[chunk * plan.depth * plan.columns]);
+        T* part = &parts[chunk * plan.depth * plan.columns + panels.offset(p, plan.depth)];
+        add_group(s, plan, group, p, panel, first, part);
         for (index j = 0; db != nullptr && j < width; j += kLanes<T>) {
           T* to = &bias_parts[chunk * plan.columns + p * panels.kWidth + j];
           const Vec<T> sum = sum_terms<Vec<T>>(

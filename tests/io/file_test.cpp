@@ -79,6 +79,9 @@ TEST_F(FileTest, FailedWriteLeavesTheOldFile) {
   put("f", "old");
   {
     const SizeLimit limit(1000);
+    AtomicFile file(at("f"));
+    expect_error("f]", "File too large", [&] { file.write(std::string(5000, 'n')); });
+    expect_error("f]", "cannot", [&] { file.commit(); });  // a failed write cannot be committed
     expect_error("f]", "File too large",
                  [&] { write_file_atomic(at("f"), std::string(5000, 'n')); });
   }
@@ -161,6 +164,15 @@ TEST_F(FileTest, LockOfAnotherProcessNamesItAndDiesWithIt) {
   EXPECT_EQ(entries(), 0);
   close(ready[0]);
   close(ready[1]);
+}
+
+TEST_F(FileTest, StaleTemporariesAreRemovedAndNothingElse) {
+  write_file_atomic(at("kept"), "x");
+  write_file_atomic(at(".sfumato-tmp-1-0"), "left by a killed process");
+  remove_stale_temporaries(directory_);
+  EXPECT_EQ(entries(), 1);
+  EXPECT_EQ(read_file(at("kept"), 10), "x");
+  remove_stale_temporaries(at("no such folder"));
 }
 
 }  // namespace

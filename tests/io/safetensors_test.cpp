@@ -31,7 +31,8 @@ const std::string kReference = file_of(
     "\"\xc3\xa9\\\"\\n\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[36,36]},\"a\":{"
     "\"dtype\":"
     "\"U8\",\"shape\":[3],\"data_offsets\":[36,39]}}  ",
-    "\xfb\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\xe0?\0\0\xc0?\0\0\0\xc0\0\0\0\0\0\0@@\0\0\xe0@\1\2\3"s);
+    "\xfb\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\xe0?"
+    "\0\0\xc0?\0\0\0\xc0\0\0\0\0\0\0@@\0\0\xe0@\1\2\3"s);
 
 std::vector<std::pair<std::string, Tensor>> reference_tensors() {
   return {{"b", Tensor::from<float>({2, 2}, {1.5f, -2, 0, 3})},
