@@ -15,6 +15,10 @@ void check(const diffusion::Pipeline& model, const GenerateOptions& o) {
   if (model.unet_config.in_channels != model.unet_config.out_channels)
     throw Error("sample", fmt::format("the network maps {} channels to {}: not a denoiser",
                                       model.unet_config.in_channels, model.unet_config.out_channels));
+  constexpr std::int64_t kMostPixels = 1 << 22;
+  if (const auto& c = model.unet_config; c.sample_height * c.sample_width > kMostPixels)
+    throw Error("sample", fmt::format("sample_size {}x{}: pictures of at most {} pixels can be drawn",
+                                      c.sample_height, c.sample_width, kMostPixels));
   const std::int64_t channels = model.unet_config.out_channels;
   if (channels != 1 && channels != 3)
     throw Error("sample", fmt::format("pictures of 1 or 3 channels can be written, the network has {}", channels));

@@ -137,7 +137,7 @@ void add_info(CLI::App& app, InfoOptions& o) {
 
 int run(int argc, char** argv) {
   CLI::App app{"sfumato: diffusion models from scratch, in C++", "sfumato"};
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // asked for below: an unknown word is then named
   app.set_version_flag("--version", std::string("sfumato ") + kVersion);
   std::optional<int> threads;
   TrainOptions train_options;
@@ -163,6 +163,7 @@ int run(int argc, char** argv) {
   }
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) throw CLI::RequiredError("train, sample, predict or info");
     if (train_app->parsed() && train_options.out.empty() == train_options.resume.empty())
       throw CLI::RequiredError("--out DIR or --resume DIR");
   } catch (const CLI::ParseError& e) {

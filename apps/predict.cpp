@@ -38,14 +38,25 @@ void predict(const PredictOptions& o) {
     throw Error(source, fmt::format("timestep is {}, expected i64 or f32", name(t.dtype())));
   const Tensor labels = in.contains("class_labels") ? in.tensor("class_labels") : Tensor();
 
+  const auto network = [&] {
+    try {
+      return (*model.unet)(x, t, labels);
+    } catch (const Error& e) {  // sizes or labels that it cannot take
+      throw Error(source, e.what());
+    }
+  };
+
   std::vector<std::pair<std::string, Tensor>> out;
   if (!o.grad) {
     NoGrad no_grad;
-    out.emplace_back("sample", permute((*model.unet)(x, t, labels).value(), {0, 3, 1, 2}));
+    out.emplace_back("sample", permute(network().value(), {0, 3, 1, 2}));
   } else {
     const Tensor target = read_images(in, "target", model.unet_config.out_channels);
     model.params->zero_grad();
-    const Var y = (*model.unet)(x, t, labels);
+    const Var y = network();
+    if (target.shape() != y.shape())
+      throw Error(source, fmt::format("target is for {} pictures of {}x{}, sample holds {} of {}x{}", target.dim(0),
+                                      target.dim(1), target.dim(2), n, x.dim(1), x.dim(2)));
     const Var loss = mse(y, target);
     loss.backward();
     out.emplace_back("sample", permute(y.value(), {0, 3, 1, 2}));

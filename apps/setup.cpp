@@ -109,6 +109,9 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
   scheduler.beta_schedule = o.schedule.value_or(diffusion::BetaSchedule::cosine);
   scheduler.prediction_type = o.prediction.value_or(diffusion::Prediction::v);
   scheduler.timestep_spacing = diffusion::Spacing::trailing;  // begins where training's noise ends
+  // Clipping x̂_0 tames ε-prediction, which divides by √ᾱ near 0. For v and x0 it does harm: DDIM then
+  // mixes a clipped x̂_0 with an ε̂ that is not (guidance 2: 74 % of digits read as asked instead of 99 %).
+  scheduler.clip_sample = scheduler.prediction_type == diffusion::Prediction::eps;
   return diffusion::make_pipeline(config, scheduler, null_label, o.seed);
 }
 

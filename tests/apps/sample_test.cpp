@@ -1,0 +1,204 @@
+// `sfumato sample`: every kind of file, every kind of model.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "tensor/io/image.h"
+#include "tensor/io/npy.h"
+#include "tensor/rng.h"
+#include "tests/apps/support.h"
+
+namespace sfumato::apps {
+namespace {
+
+struct Gif {
+  int width, height, frames;
+};
+
+// Walks through the blocks of a GIF; frames is -1 when they do not end where they should.
+Gif read_gif(const std::string& bytes) {
+  const auto byte = [&](std::size_t i) {
+    return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0;
+  };
+  const auto colours = [&](std::size_t flags) {
+    return byte(flags) & 0x80 ? std::size_t{6} << (byte(flags) & 7) : 0;
+  };
+  Gif gif{byte(6) | byte(7) << 8, byte(8) | byte(9) << 8, 0};
+  std::size_t at = 13 + colours(10);
+  while (at < bytes.size() && byte(at) != 0x3B) {
+    if (byte(at) == 0x2C) {
+      ++gif.frames;
+      at += 10 + colours(at + 9) + 1;
+    } else if (byte(at) == 0x21) {
+      at += 2;
+    } else {
+      return {0, 0, -1};
+    }
+    while (at < bytes.size() && byte(at) != 0) at += byte(at) + 1;
+    ++at;
+  }
+  if (at + 1 != bytes.size()) gif.frames = -1;
+  return gif;
+}
+
+class Sample : public AppTest {
+ protected:
+  std::vector<std::string> names(std::string_view folder) const {
+    std::vector<std::string> all;
+    for (const auto& entry : fs::directory_iterator(at(folder)))
+      all.push_back(entry.path().filename().string());
+    std::sort(all.begin(), all.end());
+    return all;
+  }
+  // Pictures of noise, as a folder of PNG files.
+  void put_pictures(const std::string& folder, int count, std::int64_t channels) const {
+    fs::create_directories(at(folder));
+    for (int i = 0; i < count; ++i) {
+      Tensor picture({8, 12, channels}, DType::u8);
+      const Tensor noise = Rng(i, Purpose::noise).uniform(picture.shape());
+      for (std::int64_t j = 0; j < picture.size(); ++j)
+        picture.data<std::uint8_t>()[j] = static_cast<std::uint8_t>(255 * noise.data<float>()[j]);
+      io::write_png(at(fmt::format("{}/{}.png", folder, i)), picture);
+    }
+  }
+};
+
+const std::string kRun = "sample --model run --steps 3 ";
+
+TEST_F(Sample, Files) {
+  put_run();
+  // A column a label: enlarged by 5, gaps of 2, a header of 42.
+  const Outcome grid = done(kRun + "--out grid.png --count 6");
+  EXPECT_EQ(grid.out,
+            "6 pictures (ddim, 3 steps, guidance 2; --guidance 1 for none) in grid.png\n");
+  EXPECT_EQ(io::read_image(at("grid.png")).shape(), (Shape{3 * 62 + 2 + 42, 2 * 62 + 2, 1}));
+  done(kRun + "--out sevens.png --labels 1 --count 9");  // one label: rows of 8, no header
+  EXPECT_EQ(io::read_image(at("sevens.png")).shape(), (Shape{2 * 62 + 2, 8 * 62 + 2, 1}));
+  done(kRun + "--out default.png");  // 8 of each
+  EXPECT_EQ(io::read_image(at("default.png")).shape(), (Shape{8 * 62 + 2 + 42, 2 * 62 + 2, 1}));
+
+  done(kRun + "--out film.gif --count 2");
+  EXPECT_TRUE(get("film.gif").starts_with("GIF89a"));
+  const Gif gif = read_gif(get("film.gif"));
+  EXPECT_EQ(gif.frames, 4);  // what it thought after each step, and the result
+  EXPECT_EQ(gif.width, 2 * 62 + 2);
+  EXPECT_EQ(gif.height, 62 + 2 + 42);
+
+  fs::create_directories(at("film"));
+  done(kRun + "--out film/step_%03d.png --count 2");
+  EXPECT_EQ(names("film"), (std::vector<std::string>{"step_000.png", "step_001.png", "step_002.png",
+                                                     "step_003.png"}));
+  EXPECT_EQ(io::read_image(at("film/step_003.png")).shape(), (Shape{62 + 2 + 42, 2 * 62 + 2, 1}));
+  done(kRun + "--out film/%d.png --count 2");
+  EXPECT_TRUE(fs::exists(at("film/0.png")));
+
+  done(kRun + "--out raw.npy --count 5");
+  const Tensor raw = io::read_npy(at("raw.npy"));
+  EXPECT_EQ(raw.shape(), (Shape{5, 12, 12}));
+  EXPECT_EQ(raw.dtype(), DType::u8);
+
+  done(kRun + "--out single --labels 1,0 --count 5");
+  EXPECT_EQ(names("single"), (std::vector<std::string>{"00000_1.png", "00001_0.png", "00002_1.png",
+                                                       "00003_0.png", "00004_1.png"}));
+  EXPECT_EQ(io::read_image(at("single/00004_1.png")).shape(), (Shape{12, 12, 1}));
+  done(kRun + "--out all --labels all --count 20");
+  EXPECT_EQ(names("all").size(), 20u);
+  EXPECT_EQ(names("all").back(), "00019_1.png");
+  EXPECT_EQ(temporaries(), std::vector<std::string>());
+}
+
+// Pictures are the same whatever the file: single ones are those of the array.
+TEST_F(Sample, SinglePicturesAreThoseOfTheArray) {
+  put_run();
+  done(kRun + "--out raw.npy --count 3");
+  done(kRun + "--out single --count 3");
+  const Tensor raw = io::read_npy(at("raw.npy"));
+  const char* files[] = {"single/00000_0.png", "single/00001_1.png", "single/00002_0.png"};
+  for (std::int64_t i = 0; i < 3; ++i) {
+    const Tensor picture = io::read_image(at(files[i]));
+    EXPECT_EQ(std::memcmp(picture.raw(), raw.slice(i, i + 1).raw(), picture.bytes()), 0) << i;
+  }
+}
+
+TEST_F(Sample, TheSeedDecides) {
+  put_run();
+  for (const char* sampler : {"", " --sampler ddpm", " --eta 1", " --guidance 1"}) {
+    auto draw = [&](const std::string& more) {
+      done(kRun + "--out x.npy --count 6" + sampler + more);
+      return get("x.npy");
+    };
+    const std::string one = draw(" --seed 4 --threads 1");
+    EXPECT_EQ(draw(" --seed 4 --threads 1"), one) << sampler;
+    EXPECT_EQ(draw(" --seed 4 --threads 2"), one) << sampler;
+    EXPECT_EQ(draw(" --seed 4 --threads 3"), one) << sampler;
+    EXPECT_NE(draw(" --seed 5 --threads 1"), one) << sampler;
+  }
+  // Without noise in the steps, neither does it matter how many are drawn at a time.
+  done(kRun + "--out x.npy --count 6 --batch 4");
+  done(kRun + "--out y.npy --count 6");
+  EXPECT_EQ(get("x.npy"), get("y.npy"));
+  // The default of ddpm is all of the 1000 steps; of ddim, 20.
+  const Outcome ddpm = done("sample --model run --sampler ddpm --count 1 --out z.npy");
+  EXPECT_NE(ddpm.out.find("(ddpm, 1000 steps"), std::string::npos) << ddpm.out;
+  const Outcome ddim = done("sample --model run --count 1 --out z.npy");
+  EXPECT_NE(ddim.out.find("(ddim, 20 steps"), std::string::npos) << ddim.out;
+}
+
+TEST_F(Sample, ColourFromAFolderOfClasses) {
+  put_pictures("data/cat", 6, 3);
+  put_pictures("data/dog", 5, 3);
+  const Outcome o = done("train --out run --data data --model tiny --batch 8 --steps 2");
+  EXPECT_NE(o.out.find("11 pictures 8x12x3 in 2 classes"), std::string::npos) << o.out;
+  EXPECT_EQ(io::read_image(at("run/samples/final.png")).dim(2), 3);
+  done(kRun + "--out raw.npy --count 3");
+  EXPECT_EQ(io::read_npy(at("raw.npy")).shape(), (Shape{3, 8, 12, 3}));
+  done(kRun + "--out x.png --count 2");
+  EXPECT_EQ(io::read_image(at("x.png")).shape(), (Shape{5 * 8 + 4 + 42, 2 * (5 * 12 + 2) + 2, 3}));
+  done(kRun + "--out x.gif --count 2");
+  EXPECT_EQ(read_gif(get("x.gif")).frames, 4);
+}
+
+TEST_F(Sample, UnconditionalFromAFolderOrAnArray) {
+  put_pictures("data", 6, 1);
+  done("train --out run --data data --model tiny --batch 8 --steps 2");
+  const Outcome o = done(kRun + "--out single --count 3");
+  EXPECT_EQ(o.out, "3 pictures (ddim, 3 steps) in single\n");
+  EXPECT_EQ(names("single"), (std::vector<std::string>{"00000.png", "00001.png", "00002.png"}));
+  done(kRun + "--out x.png");  // 64 of them
+  EXPECT_EQ(io::read_image(at("x.png")).shape(), (Shape{8 * 42 + 2, 8 * 62 + 2, 1}));
+
+  io::write_npy(at("a.npy"), Tensor::full({9, 8, 8}, 100, DType::u8));
+  const Outcome a = done("train --out a --data a.npy --model tiny --batch 8 --steps 2");
+  EXPECT_NE(a.out.find("9 pictures 8x8x1, "), std::string::npos) << a.out;
+  done("sample --model a --steps 1 --count 2 --out a_out.npy");
+  EXPECT_EQ(io::read_npy(at("a_out.npy")).shape(), (Shape{2, 8, 8}));
+  // With labels beside it.
+  io::write_npy(at("b.npy"), Tensor::full({4, 8, 8, 3}, 100, DType::u8));
+  io::write_npy(at("b_labels.npy"), Tensor::full({4}, 2, DType::i64));
+  const Outcome b = done("train --out b --data b.npy --model tiny --batch 8 --steps 2");
+  EXPECT_NE(b.out.find("4 pictures 8x8x3 in 3 classes"), std::string::npos) << b.out;
+}
+
+TEST_F(Sample, FoldersFromDiffusers) {
+  const std::string golden = SFUMATO_SOURCE_DIR "/tests/golden/";
+  // Without a scheduler it says what it assumed, and goes on.
+  const Outcome o = run("sample --model " + golden + "grey28 --count 2 --steps 2 --out x.npy");
+  EXPECT_EQ(o.code, 0);
+  EXPECT_NE(o.err.find("no scheduler_config.json"), std::string::npos) << o.err;
+  EXPECT_EQ(io::read_npy(at("x.npy")).shape(), (Shape{2, 28, 28}));
+  // Files at the root, old key names.
+  EXPECT_EQ(run("sample --model " + golden + "legacy --count 1 --steps 1 --out y").code, 0);
+  // A null label that is not the last one: classes are the others.
+  EXPECT_EQ(
+      run("sample --model " + golden + "class_labels --null-label 1 --count 5 --steps 1 --out z")
+          .code,
+      0);
+  EXPECT_EQ(names("z"), (std::vector<std::string>{"00000_0.png", "00001_2.png", "00002_3.png",
+                                                  "00003_4.png", "00004_0.png"}));
+}
+
+}  // namespace
+}  // namespace sfumato::apps
