@@ -41,7 +41,8 @@ void write_loss_curve(const std::filesystem::path& path, const std::string& titl
   const Axes axes{points.back().step, std::log10(low) - 0.02, std::log10(high) + 0.02};
 
   std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" "
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" "
+      "font-family=\"sans-serif\" "
       "font-size=\"12\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n"
       "<text x=\"{2}\" y=\"24\" font-size=\"15\">{3}</text>\n",
       kWidth, kHeight, kLeft, title);
@@ -50,21 +51,24 @@ void write_loss_curve(const std::filesystem::path& path, const std::string& titl
     for (int m : {1, 2, 5}) {
       const double value = m * std::pow(10, decade), log = std::log10(value);
       if (log < axes.log_low || log > axes.log_high) continue;
-      fmt::format_to(out,
-                     "<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" stroke=\"#e4e4e4\"/>"
-                     "<text x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\">{5:g}</text>\n",
-                     kLeft, kWidth - kRight, axes.y(value), kLeft - 8, axes.y(value) + 4, value);
+      fmt::format_to(
+          out,
+          "<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" stroke=\"#e4e4e4\"/>"
+          "<text x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\">{5:g}</text>\n",
+          kLeft, kWidth - kRight, axes.y(value), kLeft - 8, axes.y(value) + 4, value);
     }
   for (int i = 0; i <= 4; ++i) {
     const double step = axes.last_step * i / 4;
-    fmt::format_to(out, "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n", axes.x(step),
-                   kHeight - kBottom + 18, step);
+    fmt::format_to(out, "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n",
+                   axes.x(step), kHeight - kBottom + 18, step);
   }
-  fmt::format_to(out, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">training step</text>\n", kWidth / 2,
-                 kHeight - 8);
+  fmt::format_to(out, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">training step</text>\n",
+                 kWidth / 2, kHeight - 8);
   auto line = [&](auto value, const char* colour, double width) {
-    fmt::format_to(out, "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" points=\"", colour, width);
-    for (const CurvePoint& p : points) fmt::format_to(out, "{:.1f},{:.1f} ", axes.x(p.step), axes.y(value(p)));
+    fmt::format_to(out, "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" points=\"",
+                   colour, width);
+    for (const CurvePoint& p : points)
+      fmt::format_to(out, "{:.1f},{:.1f} ", axes.x(p.step), axes.y(value(p)));
     svg += "\"/>\n";
   };
   line([](const CurvePoint& p) { return p.loss; }, "#b9cbe4", 1);

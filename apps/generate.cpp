@@ -13,28 +13,35 @@ namespace {
 void check(const diffusion::Pipeline& model, const GenerateOptions& o) {
   if (o.labels.empty()) throw Error("sample", "expected at least one picture");
   if (model.unet_config.in_channels != model.unet_config.out_channels)
-    throw Error("sample", fmt::format("the network maps {} channels to {}: not a denoiser",
-                                      model.unet_config.in_channels, model.unet_config.out_channels));
+    throw Error("sample",
+                fmt::format("the network maps {} channels to {}: not a denoiser",
+                            model.unet_config.in_channels, model.unet_config.out_channels));
   constexpr std::int64_t kMostPixels = 1 << 22;
   if (const auto& c = model.unet_config; c.sample_height * c.sample_width > kMostPixels)
-    throw Error("sample", fmt::format("sample_size {}x{}: pictures of at most {} pixels can be drawn",
-                                      c.sample_height, c.sample_width, kMostPixels));
+    throw Error("sample",
+                fmt::format("sample_size {}x{}: pictures of at most {} pixels can be drawn",
+                            c.sample_height, c.sample_width, kMostPixels));
   const std::int64_t channels = model.unet_config.out_channels;
   if (channels != 1 && channels != 3)
-    throw Error("sample", fmt::format("pictures of 1 or 3 channels can be written, the network has {}", channels));
+    throw Error(
+        "sample",
+        fmt::format("pictures of 1 or 3 channels can be written, the network has {}", channels));
   if (model.unet_config.class_embed == nn::ClassEmbed::none) {
     if (o.guidance != 1) throw Error("sample", "guidance needs a class-conditional model");
     return;
   }
   if (model.unet_config.class_embed != nn::ClassEmbed::table)
-    throw Error("sample", "class_embed_type timestep and identity cannot be sampled here; see `predict`");
+    throw Error("sample",
+                "class_embed_type timestep and identity cannot be sampled here; see `predict`");
   for (std::int64_t label : o.labels)
     if (label < 0 || label >= model.unet_config.num_class_embeds)
       throw Error("sample", fmt::format("label {}: the model knows 0..{}", label,
                                         std::max<std::int64_t>(0, model.classes() - 1)));
   if (o.guidance != 1 && !model.null_label)
-    throw Error("sample", "guidance needs to know which label means 'no class', and this folder does not say: "
-                          "give --null-label");
+    throw Error(
+        "sample",
+        "guidance needs to know which label means 'no class', and this folder does not say: "
+        "give --null-label");
 }
 
 }  // namespace
@@ -62,7 +69,8 @@ Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& o) {
     Tensor labels, null_labels;
     if (c.class_embed == nn::ClassEmbed::table) {
       labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n));
-      if (o.guidance != 1) null_labels = Tensor::full({n}, static_cast<double>(*model.null_label), DType::i64);
+      if (o.guidance != 1)
+        null_labels = Tensor::full({n}, static_cast<double>(*model.null_label), DType::i64);
     }
     const diffusion::Denoiser denoiser = [&](const Tensor& xt, std::int64_t t) {
       const Tensor time = Tensor::full({n}, static_cast<double>(t), DType::i64);
@@ -75,11 +83,13 @@ Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& o) {
       chain.on_step = [&](const diffusion::Progress& p) {
         thoughts[p.step].slice(begin, end).copy_from(diffusion::to_bytes(p.x0));
       };
-    chain.seed = o.seed + static_cast<std::uint64_t>(begin);  // each batch its own noise in the steps
+    chain.seed =
+        o.seed + static_cast<std::uint64_t>(begin);  // each batch its own noise in the steps
     const Tensor x0 = diffusion::sample(schedule, chain, denoiser, x_T.slice(begin, end));
     pictures.slice(begin, end).copy_from(diffusion::to_bytes(x0));
   }
-  for (std::size_t i = 0; i < thoughts.size(); ++i) o.on_step(static_cast<std::int64_t>(i), thoughts[i]);
+  for (std::size_t i = 0; i < thoughts.size(); ++i)
+    o.on_step(static_cast<std::int64_t>(i), thoughts[i]);
   return pictures;
 }
 

@@ -9,13 +9,14 @@
 namespace sfumato::apps {
 
 struct GenerateOptions {
-  std::vector<std::int64_t> labels;  // one a picture; for an unconditional model, only their number counts
+  std::vector<std::int64_t>
+      labels;  // one a picture; for an unconditional model, only their number counts
   std::int64_t steps = 20;
   diffusion::Method method = diffusion::Method::ddim;
   double eta = 0;
-  double guidance = 1;               // above or below 1: needs the model's null label
+  double guidance = 1;  // above or below 1: needs the model's null label
   std::uint64_t seed = 0;
-  std::int64_t batch = 64;           // pictures at a time
+  std::int64_t batch = 64;  // pictures at a time
   // What the network thinks the picture is after each step, u8 [N,H,W,C]; may be empty.
   std::function<void(std::int64_t step, const Tensor& pictures)> on_step;
 };

@@ -38,11 +38,13 @@ class Canvas {
   }
 
   // Centred in [x, x + width), cut off where it does not fit.
-  void text(std::int64_t y, std::int64_t x, std::int64_t width, std::int64_t size, std::string_view s) {
+  void text(std::int64_t y, std::int64_t x, std::int64_t width, std::int64_t size,
+            std::string_view s) {
     constexpr std::uint8_t kWhite[3] = {235, 235, 235};
     const std::int64_t advance = 4 * size;
     s = s.substr(0, static_cast<std::size_t>(std::max<std::int64_t>(1, width / advance)));
-    x += std::max<std::int64_t>(0, (width - static_cast<std::int64_t>(s.size()) * advance + size) / 2);
+    x += std::max<std::int64_t>(0,
+                                (width - static_cast<std::int64_t>(s.size()) * advance + size) / 2);
     for (char c : s) {
       const char upper = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
       for (const Glyph& g : kFont)
@@ -73,12 +75,14 @@ Tensor make_grid(const Tensor& images, const GridOptions& options) {
   const std::int64_t letter = zoom + 1, header = options.headers.empty() ? 0 : 7 * letter;
   Canvas canvas(rows * cell_h + gap + header, columns * cell_w + gap, c);
   for (std::size_t j = 0; j < options.headers.size() && static_cast<std::int64_t>(j) < columns; ++j)
-    canvas.text(letter, gap + static_cast<std::int64_t>(j) * cell_w, w * zoom, letter, options.headers[j]);
+    canvas.text(letter, gap + static_cast<std::int64_t>(j) * cell_w, w * zoom, letter,
+                options.headers[j]);
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int64_t y = 0; y < h; ++y)
       for (std::int64_t x = 0; x < w; ++x)
-        canvas.block(header + gap + i / columns * cell_h + y * zoom, gap + i % columns * cell_w + x * zoom,
-                     zoom, images.data<std::uint8_t>() + ((i * h + y) * w + x) * c);
+        canvas.block(header + gap + i / columns * cell_h + y * zoom,
+                     gap + i % columns * cell_w + x * zoom, zoom,
+                     images.data<std::uint8_t>() + ((i * h + y) * w + x) * c);
   return canvas.image();
 }
 

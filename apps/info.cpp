@@ -62,7 +62,8 @@ std::vector<Row> table(const diffusion::Pipeline& model) {
   if (c.class_embed == nn::ClassEmbed::identity) labels = Tensor::zeros({1, c.temb_dim()});
   const std::int64_t m = c.size_multiple();
   // A size that the levels cannot halve is shown rounded up.
-  const Tensor x = Tensor::zeros({1, (c.sample_height + m - 1) / m * m, (c.sample_width + m - 1) / m * m, c.in_channels});
+  const Tensor x = Tensor::zeros(
+      {1, (c.sample_height + m - 1) / m * m, (c.sample_width + m - 1) / m * m, c.in_channels});
   (*model.unet)(x, Tensor::zeros({1}, DType::i64), labels);
   return watch.rows;
 }
@@ -76,9 +77,11 @@ void info(const InfoOptions& o) {
       fmt::print("{}\n", machine.dump(2));
       return;
     }
-    fmt::print("sfumato {} ({})\nCPU: {}, {} core(s), {} thread(s) in use\ninstruction set: {} (of:", kVersion,
-               machine["compiler"].get<std::string>(), machine["cpu"].get<std::string>(), machine["cores"].get<int>(),
-               machine["threads"].get<int>(), machine["isa"].get<std::string>());
+    fmt::print(
+        "sfumato {} ({})\nCPU: {}, {} core(s), {} thread(s) in use\ninstruction set: {} (of:",
+        kVersion, machine["compiler"].get<std::string>(), machine["cpu"].get<std::string>(),
+        machine["cores"].get<int>(), machine["threads"].get<int>(),
+        machine["isa"].get<std::string>());
     for (const auto& i : machine["isas"]) fmt::print(" {}", i.get<std::string>());
     fmt::print(")\ndevices: cpu\n");
     return;
@@ -93,15 +96,22 @@ void info(const InfoOptions& o) {
     j["flop"] = flop;
     j["layers"] = io::Json::array();
     for (const Row& r : rows)
-      j["layers"].push_back({{"layer", r.layer}, {"output", r.output}, {"parameters", r.parameters}, {"flop", r.flop}});
+      j["layers"].push_back({{"layer", r.layer},
+                             {"output", r.output},
+                             {"parameters", r.parameters},
+                             {"flop", r.flop}});
     fmt::print("{}\n", j.dump(2));
     return;
   }
   fmt::print("{:<44} {:<20} {:>12} {:>12}\n", "layer", "output [N,H,W,C]", "parameters", "MFLOP");
-  for (const Row& r : rows) fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", r.layer, r.output, r.parameters, r.flop * 1e-6);
-  fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", "total, one picture forward", "", model.params->count(), flop * 1e-6);
-  fmt::print("schedule {}, {} timesteps, predicts {}\n", diffusion::diffusers_name(model.scheduler.beta_schedule),
-             model.scheduler.num_train_timesteps, diffusion::diffusers_name(model.scheduler.prediction_type));
+  for (const Row& r : rows)
+    fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", r.layer, r.output, r.parameters, r.flop * 1e-6);
+  fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", "total, one picture forward", "",
+             model.params->count(), flop * 1e-6);
+  fmt::print("schedule {}, {} timesteps, predicts {}\n",
+             diffusion::diffusers_name(model.scheduler.beta_schedule),
+             model.scheduler.num_train_timesteps,
+             diffusion::diffusers_name(model.scheduler.prediction_type));
 }
 
 }  // namespace sfumato::apps

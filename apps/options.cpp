@@ -1,5 +1,7 @@
 #include "apps/options.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 namespace sfumato::apps {
@@ -8,6 +10,14 @@ namespace {
 template <class T>
 io::Json or_null(const std::optional<T>& value) {
   return value ? io::Json(*value) : io::Json(nullptr);
+}
+
+std::int64_t get_int(const io::JsonObject& j, const char* key, std::int64_t low,
+                     std::int64_t high) {
+  const std::int64_t value = j.get_int(key);
+  if (value < low || value > high)
+    throw Error(j.source(), fmt::format("{}: expected {}..{}, got {}", key, low, high, value));
+  return value;
 }
 
 }  // namespace
@@ -49,7 +59,7 @@ TrainOptions parse_train_options(const io::JsonObject& j) {
   if (j.contains("minutes")) o.minutes = j.get_number("minutes");
   if (j.contains("steps")) o.steps = j.get_int("steps");
   if (j.contains("epochs")) o.epochs = j.get_int("epochs");
-  o.batch = j.get_int("batch");
+  o.batch = get_int(j, "batch", 1, kMaxBatch);
   o.lr = j.get_number("lr");
   o.lr_floor = j.get_number("lr_floor");
   o.warmup = j.get_int("warmup");
@@ -60,9 +70,10 @@ TrainOptions parse_train_options(const io::JsonObject& j) {
   o.ema = j.get_number("ema");
   o.label_dropout = j.get_number("label_dropout");
   if (j.contains("dropout")) o.dropout = j.get_number("dropout");
-  if (j.contains("prediction")) o.prediction = diffusion::parse_prediction(j.get_string("prediction"));
+  if (j.contains("prediction"))
+    o.prediction = diffusion::parse_prediction(j.get_string("prediction"));
   if (j.contains("schedule")) o.schedule = diffusion::parse_beta_schedule(j.get_string("schedule"));
-  if (j.contains("timesteps")) o.timesteps = j.get_int("timesteps");
+  if (j.contains("timesteps")) o.timesteps = get_int(j, "timesteps", 2, kMaxTimesteps);
   o.seed = static_cast<std::uint64_t>(j.get_int("seed"));
   o.pad = j.get_bool("pad");
   o.sample_every = j.get_number("sample_every");

@@ -10,20 +10,23 @@
 
 namespace sfumato::apps {
 
+// What asks for memory is limited, on the command line and in a record alike.
+inline constexpr std::int64_t kMaxBatch = 65536, kMaxTimesteps = 100000;
+
 struct TrainOptions {
   std::string out, resume, init;
-  std::string data = "mnist";    // "mnist": the bundled one
-  std::string model = "small";   // tiny, small, base, or a diffusers config.json
+  std::string data = "mnist";     // "mnist": the bundled one
+  std::string model = "small";    // tiny, small, base, or a diffusers config.json
   std::optional<double> minutes;  // at most one of the three; none: 5 minutes
   std::optional<std::int64_t> steps, epochs;
   std::optional<std::int64_t> stop_after;  // of this process; not recorded
   std::int64_t batch = 32;
   double lr = 2e-3;
-  double lr_floor = 0.02;     // the cosine ends at this share of lr
-  std::int64_t warmup = 50;   // steps
+  double lr_floor = 0.02;    // the cosine ends at this share of lr
+  std::int64_t warmup = 50;  // steps
   double beta1 = 0.9, beta2 = 0.99;
   double weight_decay = 0;
-  double clip = 1;            // of the gradient's norm
+  double clip = 1;  // of the gradient's norm
   double ema = 0.999;
   double label_dropout = 0.1;
   std::optional<double> dropout;  // of the network; none: as the model says

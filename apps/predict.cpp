@@ -1,5 +1,5 @@
-// `sfumato predict`: the bare network on tensors in a file, for interchange with other tools. Images
-// cross this border as PyTorch has them, [N,C,H,W].
+// `sfumato predict`: the bare network on tensors in a file, for interchange with other tools.
+// Images cross this border as PyTorch has them, [N,C,H,W].
 #include <fmt/format.h>
 
 #include "apps/options.h"
@@ -15,7 +15,8 @@ Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t c
   expect_dtype(file.path().c_str(), name, x, DType::f32);
   expect_rank(file.path().c_str(), name, x, 4);
   if (x.dim(1) != channels)
-    throw Error(file.path().string(), fmt::format("{} has shape {}, expected [N, {}, H, W]", name, x.shape().str(), channels));
+    throw Error(file.path().string(), fmt::format("{} has shape {}, expected [N, {}, H, W]", name,
+                                                  x.shape().str(), channels));
   return permute(x, {0, 2, 3, 1});
 }
 
@@ -27,11 +28,16 @@ void predict(const PredictOptions& o) {
   const std::string source = in.path().string();
   for (const std::string& name : in.names())
     if (name != "sample" && name != "timestep" && name != "class_labels" && name != "target")
-      throw Error(source, fmt::format("tensor '{}' is not known here; expected sample, timestep, class_labels, target", name));
+      throw Error(
+          source,
+          fmt::format(
+              "tensor '{}' is not known here; expected sample, timestep, class_labels, target",
+              name));
   const Tensor x = read_images(in, "sample", model.unet_config.in_channels);
   const std::int64_t n = x.dim(0);
   Tensor t = in.tensor("timestep");
-  if (t.size() == 1 && n != 1) t = Tensor::full({n}, t.item(), t.dtype());  // one for all, as in diffusers
+  if (t.size() == 1 && n != 1)
+    t = Tensor::full({n}, t.item(), t.dtype());  // one for all, as in diffusers
   if (t.size() == 1 && t.shape().rank() == 0) t = t.reshape({1});
   expect_shape(source.c_str(), "timestep", t, {n});
   if (t.dtype() != DType::i64 && t.dtype() != DType::f32)
@@ -55,13 +61,15 @@ void predict(const PredictOptions& o) {
     model.params->zero_grad();
     const Var y = network();
     if (target.shape() != y.shape())
-      throw Error(source, fmt::format("target is for {} pictures of {}x{}, sample holds {} of {}x{}", target.dim(0),
-                                      target.dim(1), target.dim(2), n, x.dim(1), x.dim(2)));
+      throw Error(source,
+                  fmt::format("target is for {} pictures of {}x{}, sample holds {} of {}x{}",
+                              target.dim(0), target.dim(1), target.dim(2), n, x.dim(1), x.dim(2)));
     const Var loss = mse(y, target);
     loss.backward();
     out.emplace_back("sample", permute(y.value(), {0, 3, 1, 2}));
     out.emplace_back("loss", loss.value());
-    for (const nn::Params::Entry& p : model.params->entries()) out.emplace_back("grad." + p.name, p.var.grad());
+    for (const nn::Params::Entry& p : model.params->entries())
+      out.emplace_back("grad." + p.name, p.var.grad());
   }
   io::write_safetensors(o.out, out);
 }

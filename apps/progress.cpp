@@ -49,10 +49,12 @@ void ProgressLine::update(std::int64_t step, std::int64_t total_steps, double lo
   if (seconds - last_print_ < (terminal_ ? kTerminalEvery : kPlainEvery) && fraction < 1) return;
   last_print_ = seconds;
 
-  const std::string steps = total_steps > 0 ? fmt::format("{}/{}", step, total_steps) : fmt::format("{}", step);
+  const std::string steps =
+      total_steps > 0 ? fmt::format("{}/{}", step, total_steps) : fmt::format("{}", step);
   const std::string left = fraction > 0 ? duration(seconds * (1 - fraction) / fraction) : "?";
-  const std::string line = fmt::format("step {}  loss {:.4f}  smoothed {:.4f}  {:.0f} images/s  {:.0f} %  {} left",
-                                       steps, loss, smoothed, rate_, 100 * fraction, left);
+  const std::string line =
+      fmt::format("step {}  loss {:.4f}  smoothed {:.4f}  {:.0f} images/s  {:.0f} %  {} left",
+                  steps, loss, smoothed, rate_, 100 * fraction, left);
   show(terminal_ ? "\r\033[K" + line : line + "\n");
   shown_ = terminal_;
 }

@@ -1,5 +1,5 @@
-// What a training run shows while it goes: one line that renews itself on a terminal, plain lines at
-// intervals elsewhere.
+// What a training run shows while it goes: one line that renews itself on a terminal, plain lines
+// at intervals elsewhere.
 #pragma once
 #include <chrono>
 #include <cstdint>

@@ -33,7 +33,8 @@ Tensor count(std::int64_t v) { return Tensor::full({1}, static_cast<double>(v), 
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& dir) : dir_(dir), lock_(std::make_unique<io::DirectoryLock>(made(dir))) {
+RunFolder::RunFolder(const fs::path& dir)
+    : dir_(dir), lock_(std::make_unique<io::DirectoryLock>(made(dir))) {
   for (const char* part : {".", "unet", "scheduler", "sfumato", "samples"})
     io::remove_stale_temporaries(dir / part);
 }
@@ -41,8 +42,10 @@ RunFolder::RunFolder(const fs::path& dir) : dir_(dir), lock_(std::make_unique<io
 RunFolder RunFolder::create(const fs::path& dir, const TrainOptions& options) {
   RunFolder run(dir);
   if (is_there(record_path(dir)))
-    throw Error(dir.string(), fmt::format("holds a training run already: go on with it by `sfumato train "
-                                          "--resume {}`, or choose another --out", dir.string()));
+    throw Error(dir.string(),
+                fmt::format("holds a training run already: go on with it by `sfumato train "
+                            "--resume {}`, or choose another --out",
+                            dir.string()));
   if (is_there(dir / "model_index.json") || is_there(dir / "unet"))
     throw Error(dir.string(), "holds a model already: choose another --out");
   io::make_directories(dir / "sfumato");
@@ -85,7 +88,9 @@ void RunFolder::load_state(TrainState& state, diffusion::Pipeline& model, nn::Ad
   const Tensor average = read("ema", values.shape(), DType::f32);
   const Tensor m = read("adam_m", values.shape(), DType::f32);
   const Tensor v = read("adam_v", values.shape(), DType::f32);
-  auto number = [&](const char* name) { return static_cast<std::int64_t>(read(name, {1}, DType::i64).item()); };
+  auto number = [&](const char* name) {
+    return static_cast<std::int64_t>(read(name, {1}, DType::i64).item());
+  };
   state.step = number("step");
   adam.steps = number("adam_steps");
   ema.updates = number("ema_updates");
@@ -99,8 +104,8 @@ void RunFolder::load_state(TrainState& state, diffusion::Pipeline& model, nn::Ad
   adam.v.copy_from(v);
 }
 
-void RunFolder::save(const TrainState& state, const diffusion::Pipeline& model, const nn::AdamW& adam,
-                     const nn::Ema& ema) const {
+void RunFolder::save(const TrainState& state, const diffusion::Pipeline& model,
+                     const nn::AdamW& adam, const nn::Ema& ema) const {
   diffusion::save_pipeline_weights(dir_, model, ema.average);
   io::write_safetensors(state_path(dir_), {{"weights", model.params->flat_values()},
                                            {"ema", ema.average},
@@ -126,7 +131,8 @@ void RunFolder::open_metrics(std::int64_t step) {
       try {
         const io::JsonObject entry(io::parse_json(line, "metrics.jsonl"), "metrics.jsonl");
         if (entry.get_int("step") > step) break;
-        curve_.push_back({entry.get_number("step"), entry.get_number("loss"), entry.get_number("smoothed")});
+        curve_.push_back(
+            {entry.get_number("step"), entry.get_number("loss"), entry.get_number("smoothed")});
       } catch (const Error&) {
         break;  // whatever follows a damaged line is not ours to interpret
       }
@@ -135,7 +141,9 @@ void RunFolder::open_metrics(std::int64_t step) {
     io::write_file_atomic(path, kept);
   }
   metrics_.open(path, std::ios::app);
-  if (!metrics_) throw Error(path.string(), fmt::format("cannot be opened for writing: {}", std::strerror(errno)));
+  if (!metrics_)
+    throw Error(path.string(),
+                fmt::format("cannot be opened for writing: {}", std::strerror(errno)));
 }
 
 void RunFolder::log(const Metrics& m) {
@@ -149,10 +157,13 @@ void RunFolder::log(const Metrics& m) {
   j["seconds"] = m.seconds;
   metrics_ << j.dump() << '\n' << std::flush;
   if (!metrics_)
-    throw Error((dir_ / "metrics.jsonl").string(), fmt::format("cannot be written: {}", std::strerror(errno)));
+    throw Error((dir_ / "metrics.jsonl").string(),
+                fmt::format("cannot be written: {}", std::strerror(errno)));
   curve_.push_back({static_cast<double>(m.step), m.loss, m.smoothed});
 }
 
-void RunFolder::draw_loss_curve() const { write_loss_curve(dir_ / "loss.svg", "training loss", curve_); }
+void RunFolder::draw_loss_curve() const {
+  write_loss_curve(dir_ / "loss.svg", "training loss", curve_);
+}
 
 }  // namespace sfumato::apps

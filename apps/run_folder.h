@@ -23,9 +23,9 @@ namespace sfumato::apps {
 
 // Everything that changes while training.
 struct TrainState {
-  std::int64_t step = 0;    // steps done
-  double seconds = 0;       // spent on them
-  double smoothed = 0;      // the smoothed loss
+  std::int64_t step = 0;  // steps done
+  double seconds = 0;     // spent on them
+  double smoothed = 0;    // the smoothed loss
 };
 
 struct Metrics {
@@ -46,7 +46,8 @@ class RunFolder {
   TrainOptions options() const;
 
   bool has_state() const;
-  void load_state(TrainState& state, diffusion::Pipeline& model, nn::AdamW& adam, nn::Ema& ema) const;
+  void load_state(TrainState& state, diffusion::Pipeline& model, nn::AdamW& adam,
+                  nn::Ema& ema) const;
   // The model's weights (the EMA), then the resuming state: killed in between, both are whole, and
   // beside a state there is always a model.
   void save(const TrainState& state, const diffusion::Pipeline& model, const nn::AdamW& adam,

@@ -36,11 +36,14 @@ std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion:
     const char *begin = text.data() + at, *end = text.data() + comma;
     const auto parsed = std::from_chars(begin, end, label);
     if (parsed.ec != std::errc{} || parsed.ptr != end)
-      throw Error("sample", fmt::format("--labels: expected numbers separated by commas, or all, got '{}'", text));
+      throw Error(
+          "sample",
+          fmt::format("--labels: expected numbers separated by commas, or all, got '{}'", text));
     if (label == model.null_label)
       throw Error("sample", fmt::format("--labels: {} stands for 'no class' in this model", label));
     if (label < 0 || label >= rows)
-      throw Error("sample", fmt::format("--labels: {} is not in 0..{}", label, rows - (model.null_label == rows - 1 ? 2 : 1)));
+      throw Error("sample", fmt::format("--labels: {} is not in 0..{}", label,
+                                        rows - (model.null_label == rows - 1 ? 2 : 1)));
     labels.push_back(label);
     at = comma + 1;
   }
@@ -56,8 +59,11 @@ Kind kind_of(const std::string& out) {
   if (extension == ".gif") return Kind::gif;
   if (extension == ".npy") return Kind::npy;
   if (extension.empty()) return Kind::folder;
-  throw Error("sample", fmt::format("--out {}: expected a name ending in .png, .gif or .npy, a numbered series "
-                                    "such as step_%03d.png, or a folder", out));
+  throw Error(
+      "sample",
+      fmt::format("--out {}: expected a name ending in .png, .gif or .npy, a numbered series "
+                  "such as step_%03d.png, or a folder",
+                  out));
 }
 
 // "step_%03d.png" -> "step_007.png"
@@ -93,20 +99,23 @@ void sample(const SampleOptions& o) {
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   if (o.null_label) {
     if (*o.null_label >= model.unet_config.num_class_embeds)
-      throw Error("sample", fmt::format("--null-label {}: the model's class table has {} rows", *o.null_label,
-                                        model.unet_config.num_class_embeds));
+      throw Error("sample", fmt::format("--null-label {}: the model's class table has {} rows",
+                                        *o.null_label, model.unet_config.num_class_embeds));
     model.null_label = o.null_label;
   }
 
   const std::vector<std::int64_t> labels = parse_labels(o.labels, model);
   const auto distinct = static_cast<std::int64_t>(labels.size());
   const bool in_columns = distinct > 0 && distinct <= 20;  // a column a label
-  const std::int64_t count = o.count.value_or(distinct == 0 ? 64 : in_columns ? 8 * distinct : distinct);
+  const std::int64_t count = o.count.value_or(distinct == 0 ? 64
+                                              : in_columns  ? 8 * distinct
+                                                            : distinct);
   GenerateOptions g;
   for (std::int64_t i = 0; i < count; ++i) g.labels.push_back(distinct ? labels[i % distinct] : 0);
   g.method = o.sampler.value_or(diffusion::Method::ddim);
   const std::int64_t T = model.scheduler.num_train_timesteps;
-  g.steps = o.steps.value_or(g.method == diffusion::Method::ddim ? std::min<std::int64_t>(20, T) : T);
+  g.steps =
+      o.steps.value_or(g.method == diffusion::Method::ddim ? std::min<std::int64_t>(20, T) : T);
   g.eta = o.eta;
   g.guidance = o.guidance.value_or(model.null_label ? 2 : 1);
   g.seed = o.seed;
@@ -119,7 +128,9 @@ void sample(const SampleOptions& o) {
 
   std::vector<Tensor> frames;
   if (kind == Kind::gif || kind == Kind::series)
-    g.on_step = [&](std::int64_t, const Tensor& pictures) { frames.push_back(make_grid(pictures, grid)); };
+    g.on_step = [&](std::int64_t, const Tensor& pictures) {
+      frames.push_back(make_grid(pictures, grid));
+    };
   // What cannot be written is said before the work, not after it.
   if (const fs::path parent = fs::path(o.out).parent_path(); kind == Kind::folder) {
     io::make_directories(o.out);
@@ -127,9 +138,12 @@ void sample(const SampleOptions& o) {
     throw Error(o.out, fmt::format("cannot write: there is no directory {}", parent.string()));
   }
   const Tensor pictures = generate(model, g);
-  const std::int64_t n = pictures.dim(0), h = pictures.dim(1), w = pictures.dim(2), c = pictures.dim(3);
+  const std::int64_t n = pictures.dim(0), h = pictures.dim(1), w = pictures.dim(2),
+                     c = pictures.dim(3);
   switch (kind) {
-    case Kind::grid: io::write_png(o.out, make_grid(pictures, grid)); break;
+    case Kind::grid:
+      io::write_png(o.out, make_grid(pictures, grid));
+      break;
     case Kind::gif:
       frames.push_back(make_grid(pictures, grid));
       io::write_gif(o.out, stack(frames), {.delay_ms = 120, .last_delay_ms = 2000});
@@ -139,20 +153,27 @@ void sample(const SampleOptions& o) {
       for (std::size_t i = 0; i < frames.size(); ++i)
         io::write_png(numbered(o.out, static_cast<std::int64_t>(i)), frames[i]);
       break;
-    case Kind::npy: io::write_npy(o.out, c == 1 ? pictures.reshape({n, h, w}) : pictures); break;
+    case Kind::npy:
+      io::write_npy(o.out, c == 1 ? pictures.reshape({n, h, w}) : pictures);
+      break;
     case Kind::folder:
       for (std::int64_t i = 0; i < n; ++i) {
-        const std::string name = distinct ? fmt::format("{:05}_{}.png", i, g.labels[i]) : fmt::format("{:05}.png", i);
+        const std::string name =
+            distinct ? fmt::format("{:05}_{}.png", i, g.labels[i]) : fmt::format("{:05}.png", i);
         io::write_png(fs::path(o.out) / name, pictures.slice(i, i + 1).reshape({h, w, c}));
       }
       break;
   }
   fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", n, diffusion::name(g.method), g.steps,
              g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
-             g.guidance != 1 ? fmt::format(", guidance {}; --guidance 1 for none", g.guidance) : "", o.out);
+             g.guidance != 1 ? fmt::format(", guidance {}; --guidance 1 for none", g.guidance) : "",
+             o.out);
   if (!model.scheduler_found)
-    fmt::print(stderr, "note: {} has no scheduler_config.json; assumed DDPM's: linear schedule, 1000 steps, "
-                       "epsilon prediction\n", o.model);
+    fmt::print(
+        stderr,
+        "note: {} has no scheduler_config.json; assumed DDPM's: linear schedule, 1000 steps, "
+        "epsilon prediction\n",
+        o.model);
 }
 
 }  // namespace sfumato::apps

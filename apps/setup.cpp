@@ -43,22 +43,27 @@ void adapt(nn::UNetConfig& c, const io::ImageDataset& data) {
   }
 }
 
-// The scheduler of --init: what the folder says, options it leaves open, and none that contradict it.
+// The scheduler of --init: what the folder says, options it leaves open, and none that contradict
+// it.
 void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
   auto take = [&](const char* option, const auto& asked, auto& has, auto name) {
     if (asked && model.scheduler_found && *asked != has)
-      throw Error("train", fmt::format("{} {}: the scheduler in {} says {}", option, name(*asked), o.init, name(has)));
+      throw Error("train", fmt::format("{} {}: the scheduler in {} says {}", option, name(*asked),
+                                       o.init, name(has)));
     if (asked) has = *asked;
   };
   diffusion::SchedulerConfig& s = model.scheduler;
   take("--prediction", o.prediction, s.prediction_type, [](auto p) { return diffusion::name(p); });
-  take("--schedule", o.schedule, s.beta_schedule, [](auto b) { return diffusion::diffusers_name(b); });
+  take("--schedule", o.schedule, s.beta_schedule,
+       [](auto b) { return diffusion::diffusers_name(b); });
   take("--timesteps", o.timesteps, s.num_train_timesteps, [](auto t) { return t; });
 }
 
 }  // namespace
 
-bool is_preset(const std::string& name) { return name == "tiny" || name == "small" || name == "base"; }
+bool is_preset(const std::string& name) {
+  return name == "tiny" || name == "small" || name == "base";
+}
 
 std::string bundled_mnist() {
   std::vector<fs::path> places;
@@ -74,7 +79,8 @@ std::string bundled_mnist() {
     if (fs::is_directory(p, ignored)) return fs::canonical(p).string();
     tried += (tried.empty() ? "" : ", ") + p.string();
   }
-  throw Error("data", fmt::format("the bundled MNIST is not there (looked for {}): give --data", tried));
+  throw Error("data",
+              fmt::format("the bundled MNIST is not there (looked for {}): give --data", tried));
 }
 
 io::ImageDataset open_dataset(const std::string& data, io::Split split) {
@@ -97,7 +103,9 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
     if (data.classes > 0) null_label = data.classes;
   } else {
     if (std::error_code ignored; !fs::exists(o.model, ignored))
-      throw Error("train", fmt::format("--model: expected tiny, small, base or a config.json, got '{}'", o.model));
+      throw Error(
+          "train",
+          fmt::format("--model: expected tiny, small, base or a config.json, got '{}'", o.model));
     config = nn::parse_unet_config(io::JsonObject::read(o.model));
     if (config.class_embed == nn::ClassEmbed::table && data.classes > 0 &&
         config.num_class_embeds > data.classes)
@@ -109,8 +117,9 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
   scheduler.beta_schedule = o.schedule.value_or(diffusion::BetaSchedule::cosine);
   scheduler.prediction_type = o.prediction.value_or(diffusion::Prediction::v);
   scheduler.timestep_spacing = diffusion::Spacing::trailing;  // begins where training's noise ends
-  // Clipping x̂_0 tames ε-prediction, which divides by √ᾱ near 0. For v and x0 it does harm: DDIM then
-  // mixes a clipped x̂_0 with an ε̂ that is not (guidance 2: 74 % of digits read as asked instead of 99 %).
+  // Clipping x̂_0 tames ε-prediction, which divides by √ᾱ near 0. For v and x0 it does harm: DDIM
+  // then mixes a clipped x̂_0 with an ε̂ that is not (guidance 2: 74 % of digits read as asked
+  // instead of 99 %).
   scheduler.clip_sample = scheduler.prediction_type == diffusion::Prediction::eps;
   return diffusion::make_pipeline(config, scheduler, null_label, o.seed);
 }
@@ -123,20 +132,27 @@ void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad) {
   c.sample_height = h;
   c.sample_width = w;
   if (h % multiple != 0 || w % multiple != 0)
-    throw Error("data", fmt::format("pictures are {}x{}, this network needs multiples of {}: use --pad, which adds "
-                                    "a black border", h, w, multiple));
+    throw Error(
+        "data",
+        fmt::format("pictures are {}x{}, this network needs multiples of {}: use --pad, which adds "
+                    "a black border",
+                    h, w, multiple));
   if (channels != c.in_channels || channels != c.out_channels)
-    throw Error("data", fmt::format("pictures have {} channel(s), the network expects {} and gives {}", channels,
-                                    c.in_channels, c.out_channels));
+    throw Error("data",
+                fmt::format("pictures have {} channel(s), the network expects {} and gives {}",
+                            channels, c.in_channels, c.out_channels));
   switch (c.class_embed) {
-    case nn::ClassEmbed::none: return;
-    case nn::ClassEmbed::table:
-      if (data.classes == 0) throw Error("data", "has no labels, but the network is class-conditional");
-      if (data.classes > model.classes())
-        throw Error("data", fmt::format("has {} classes, the network's table has room for {}", data.classes,
-                                        model.classes()));
+    case nn::ClassEmbed::none:
       return;
-    default: throw Error("train", "class_embed_type timestep and identity cannot be trained here");
+    case nn::ClassEmbed::table:
+      if (data.classes == 0)
+        throw Error("data", "has no labels, but the network is class-conditional");
+      if (data.classes > model.classes())
+        throw Error("data", fmt::format("has {} classes, the network's table has room for {}",
+                                        data.classes, model.classes()));
+      return;
+    default:
+      throw Error("train", "class_embed_type timestep and identity cannot be trained here");
   }
 }
 

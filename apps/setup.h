@@ -20,8 +20,8 @@ bool is_preset(const std::string& name);
 // A new model for the data as the options ask: a preset, a config.json, or (--init) a trained one.
 diffusion::Pipeline new_model(const TrainOptions& options, const io::ImageDataset& data);
 
-// Makes the data fit the model: a black border with --pad, and the model then draws pictures of that
-// size. Throws Error unless the model can train on these pictures and labels.
+// Makes the data fit the model: a black border with --pad, and the model then draws pictures of
+// that size. Throws Error unless the model can train on these pictures and labels.
 void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad);
 
 }  // namespace sfumato::apps

@@ -11,28 +11,53 @@ namespace {
 // σ(x) = 1 / (1 + e^-x),  dσ/dx = σ (1 - σ)
 struct Sigmoid {
   static constexpr const char* name = "sigmoid";
-  template <class T> T fwd(T x) const { return 1 / (1 + std::exp(-x)); }
-  template <class T> T bwd(T, T y, T dy) const { return y * (1 - y) * dy; }
+  template <class T>
+  T fwd(T x) const {
+    return 1 / (1 + std::exp(-x));
+  }
+  template <class T>
+  T bwd(T, T y, T dy) const {
+    return y * (1 - y) * dy;
+  }
 };
 
 struct Tanh {
   static constexpr const char* name = "tanh";
-  template <class T> T fwd(T x) const { return std::tanh(x); }
-  template <class T> T bwd(T, T y, T dy) const { return (1 - y * y) * dy; }
+  template <class T>
+  T fwd(T x) const {
+    return std::tanh(x);
+  }
+  template <class T>
+  T bwd(T, T y, T dy) const {
+    return (1 - y * y) * dy;
+  }
 };
 
 struct Relu {
   static constexpr const char* name = "relu";
-  template <class T> T fwd(T x) const { return x > 0 ? x : T(0); }
-  template <class T> T bwd(T x, T, T dy) const { return x > 0 ? dy : T(0); }
+  template <class T>
+  T fwd(T x) const {
+    return x > 0 ? x : T(0);
+  }
+  template <class T>
+  T bwd(T x, T, T dy) const {
+    return x > 0 ? dy : T(0);
+  }
 };
 
 // x Φ(x), Φ the normal distribution function; d/dx = Φ(x) + x φ(x)     [Hendrycks and Gimpel 2016]
 struct Gelu {
   static constexpr const char* name = "gelu";
-  template <class T> static T cdf(T x) { return T(0.5) * (1 + std::erf(x * T(0.70710678118654752))); }
-  template <class T> T fwd(T x) const { return x * cdf(x); }
-  template <class T> T bwd(T x, T, T dy) const {
+  template <class T>
+  static T cdf(T x) {
+    return T(0.5) * (1 + std::erf(x * T(0.70710678118654752)));
+  }
+  template <class T>
+  T fwd(T x) const {
+    return x * cdf(x);
+  }
+  template <class T>
+  T bwd(T x, T, T dy) const {
     const T density = std::exp(T(-0.5) * x * x) * T(0.39894228040143268);
     return (cdf(x) + x * density) * dy;
   }

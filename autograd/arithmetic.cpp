@@ -9,66 +9,126 @@ namespace {
 
 struct Add {
   static constexpr const char* name = "add";
-  template <class T> T fwd(T a, T b) const { return a + b; }
+  template <class T>
+  T fwd(T a, T b) const {
+    return a + b;
+  }
 };
 
 struct Sub {
   static constexpr const char* name = "sub";
-  template <class T> T fwd(T a, T b) const { return a - b; }
+  template <class T>
+  T fwd(T a, T b) const {
+    return a - b;
+  }
 };
 
 struct Mul {
   static constexpr const char* name = "mul";
-  template <class T> T fwd(T a, T b) const { return a * b; }
-  template <class T> T da(T, T b, T dy) const { return b * dy; }
-  template <class T> T db(T a, T, T dy) const { return a * dy; }
+  template <class T>
+  T fwd(T a, T b) const {
+    return a * b;
+  }
+  template <class T>
+  T da(T, T b, T dy) const {
+    return b * dy;
+  }
+  template <class T>
+  T db(T a, T, T dy) const {
+    return a * dy;
+  }
 };
 
 // d(a/b) = da / b - a db / b²
 struct Div {
   static constexpr const char* name = "div";
-  template <class T> T fwd(T a, T b) const { return a / b; }
-  template <class T> T da(T, T b, T dy) const { return dy / b; }
-  template <class T> T db(T a, T b, T dy) const { return -a / (b * b) * dy; }
+  template <class T>
+  T fwd(T a, T b) const {
+    return a / b;
+  }
+  template <class T>
+  T da(T, T b, T dy) const {
+    return dy / b;
+  }
+  template <class T>
+  T db(T a, T b, T dy) const {
+    return -a / (b * b) * dy;
+  }
 };
 
 struct Scale {
   static constexpr const char* name = "scale";
   double factor;
-  template <class T> T fwd(T x) const { return static_cast<T>(factor) * x; }
-  template <class T> T bwd(T, T, T dy) const { return static_cast<T>(factor) * dy; }
+  template <class T>
+  T fwd(T x) const {
+    return static_cast<T>(factor) * x;
+  }
+  template <class T>
+  T bwd(T, T, T dy) const {
+    return static_cast<T>(factor) * dy;
+  }
 };
 
 struct Shift {
   static constexpr const char* name = "shift";
   double summand;
-  template <class T> T fwd(T x) const { return x + static_cast<T>(summand); }
-  template <class T> T bwd(T, T, T dy) const { return dy; }
+  template <class T>
+  T fwd(T x) const {
+    return x + static_cast<T>(summand);
+  }
+  template <class T>
+  T bwd(T, T, T dy) const {
+    return dy;
+  }
 };
 
 struct Square {
   static constexpr const char* name = "square";
-  template <class T> T fwd(T x) const { return x * x; }
-  template <class T> T bwd(T x, T, T dy) const { return 2 * x * dy; }
+  template <class T>
+  T fwd(T x) const {
+    return x * x;
+  }
+  template <class T>
+  T bwd(T x, T, T dy) const {
+    return 2 * x * dy;
+  }
 };
 
 struct Exp {
   static constexpr const char* name = "exp";
-  template <class T> T fwd(T x) const { return std::exp(x); }
-  template <class T> T bwd(T, T y, T dy) const { return y * dy; }
+  template <class T>
+  T fwd(T x) const {
+    return std::exp(x);
+  }
+  template <class T>
+  T bwd(T, T y, T dy) const {
+    return y * dy;
+  }
 };
 
 struct Log {
   static constexpr const char* name = "log";
-  template <class T> T fwd(T x) const { return std::log(x); }
-  template <class T> T bwd(T x, T, T dy) const { return dy / x; }
+  template <class T>
+  T fwd(T x) const {
+    return std::log(x);
+  }
+  template <class T>
+  T bwd(T x, T, T dy) const {
+    return dy / x;
+  }
 };
 
 // d√x = dx / (2√x)
 struct Sqrt {
   static constexpr const char* name = "sqrt";
-  template <class T> T fwd(T x) const { return std::sqrt(x); }
-  template <class T> T bwd(T, T y, T dy) const { return dy / (2 * y); }
+  template <class T>
+  T fwd(T x) const {
+    return std::sqrt(x);
+  }
+  template <class T>
+  T bwd(T, T y, T dy) const {
+    return dy / (2 * y);
+  }
 };
 
 // a ± b: the gradients are ±dy, reduced where an input was stretched; nothing needs to be kept.
@@ -77,8 +137,8 @@ Var linear_sum(const Var& a, const Var& b, Op op, double sign) {
   expect_dtype(Op::name, "second input", b.value(), a.dtype());
   const Shape sa = a.shape(), sb = b.shape();
   Tensor y = dispatch_float(Op::name, a.dtype(), [&]<class T>() {
-    return broadcast_map<T>(Op::name, [op](T p, T q) { return op.template fwd<T>(p, q); },
-                            a.value(), b.value());
+    return broadcast_map<T>(
+        Op::name, [op](T p, T q) { return op.template fwd<T>(p, q); }, a.value(), b.value());
   });
   return record(Op::name, y, {a, b}, [sa, sb, sign](const Tensor& dy, const Needs& needs) {
     Gradients g(2);

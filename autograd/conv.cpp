@@ -16,8 +16,8 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
   expect_dtype("conv2d", "weight", weight.value(), x.dtype());
   const std::int64_t out = weight.dim(0), in = weight.dim(1);
   if (x.dim(3) != in)
-    throw Error("conv2d", fmt::format("input {} has {} channels, weight {} expects {}", x.shape().str(),
-                                      x.dim(3), weight.shape().str(), in));
+    throw Error("conv2d", fmt::format("input {} has {} channels, weight {} expects {}",
+                                      x.shape().str(), x.dim(3), weight.shape().str(), in));
   if (bias.defined()) {
     expect_shape("conv2d", "bias", bias.value(), {out});
     expect_dtype("conv2d", "bias", bias.value(), x.dtype());

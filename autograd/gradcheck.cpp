@@ -22,7 +22,8 @@ double gradcheck(const std::string& op, const std::function<Var(std::span<const 
     return std::pair{f(vars), vars};
   };
   auto [y, vars] = run(true);
-  if (y.dtype() != DType::f64) throw Error(op, fmt::format("gradcheck: output is {}", name(y.dtype())));
+  if (y.dtype() != DType::f64)
+    throw Error(op, fmt::format("gradcheck: output is {}", name(y.dtype())));
   const Tensor w = Rng(options.seed, Purpose::test).normal(y.shape(), DType::f64);
   y.backward(w);
 
@@ -30,7 +31,8 @@ double gradcheck(const std::string& op, const std::function<Var(std::span<const 
     NoGrad guard;
     const Var out = run(false).first;
     double s = 0;
-    for (std::int64_t i = 0; i < w.size(); ++i) s += w.data<double>()[i] * out.value().data<double>()[i];
+    for (std::int64_t i = 0; i < w.size(); ++i)
+      s += w.data<double>()[i] * out.value().data<double>()[i];
     return s;
   };
 
@@ -54,9 +56,11 @@ double gradcheck(const std::string& op, const std::function<Var(std::span<const 
       const double numeric = (plus - minus) / (2 * h), analytic = grad.data<double>()[i];
       const double error = std::abs(analytic - numeric) / scale;
       if (!(error <= options.tolerance))
-        throw Error(op, fmt::format("gradcheck: input {} {}, element {} (x = {:.6g}): backward gives {:.9g}, "
-                                    "central differences {:.9g}",
-                                    k, x.shape().str(), i, at, analytic, numeric));
+        throw Error(
+            op,
+            fmt::format("gradcheck: input {} {}, element {} (x = {:.6g}): backward gives {:.9g}, "
+                        "central differences {:.9g}",
+                        k, x.shape().str(), i, at, analytic, numeric));
       worst = std::max(worst, error);
     }
   }

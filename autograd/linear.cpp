@@ -26,7 +26,8 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const Tensor& a, b
 
 void expect_inner(const char* op, const Tensor& x, std::int64_t k, const Tensor& w) {
   if (x.shape().rank() < 1 || x.dim(-1) != k)
-    throw Error(op, fmt::format("input {} does not fit weight {}", x.shape().str(), w.shape().str()));
+    throw Error(op,
+                fmt::format("input {} does not fit weight {}", x.shape().str(), w.shape().str()));
   expect_dtype(op, "weight", w, x.dtype());
 }
 
@@ -44,8 +45,10 @@ Var matmul(const Var& a, const Var& b) {
     multiply<T>(m, n, k, av, false, bv, false, c);
     return record("matmul", c, {a, b}, [=](const Tensor& dc, const Needs& needs) {
       Gradients g(2);
-      if (needs[0]) multiply<T>(m, k, n, dc, false, bv, true, g[0] = Tensor(av.shape(), av.dtype()));
-      if (needs[1]) multiply<T>(k, n, m, av, true, dc, false, g[1] = Tensor(bv.shape(), bv.dtype()));
+      if (needs[0])
+        multiply<T>(m, k, n, dc, false, bv, true, g[0] = Tensor(av.shape(), av.dtype()));
+      if (needs[1])
+        multiply<T>(k, n, m, av, true, dc, false, g[1] = Tensor(bv.shape(), bv.dtype()));
       return g;
     });
   });
@@ -74,8 +77,10 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
     multiply<T>(m, out, in, xv, false, w, true, y, bias.defined());
     return record("linear", y, {x, weight, bias}, [=](const Tensor& dy, const Needs& needs) {
       Gradients g(3);
-      if (needs[0]) multiply<T>(m, in, out, dy, false, w, false, g[0] = Tensor(xv.shape(), xv.dtype()));
-      if (needs[1]) multiply<T>(out, in, m, dy, true, xv, false, g[1] = Tensor(w.shape(), w.dtype()));
+      if (needs[0])
+        multiply<T>(m, in, out, dy, false, w, false, g[0] = Tensor(xv.shape(), xv.dtype()));
+      if (needs[1])
+        multiply<T>(out, in, m, dy, true, xv, false, g[1] = Tensor(w.shape(), w.dtype()));
       if (needs[2]) {
         g[2] = Tensor({out}, dy.dtype());
         kernels::sum_rows<T>(m, out, dy.data<T>(), g[2].data<T>());

@@ -32,14 +32,16 @@ Var pointwise(const Var& a, const Var& b, Op op) {
   expect_dtype(Op::name, "second input", b.value(), a.dtype());
   const Tensor av = a.value(), bv = b.value();
   return dispatch_float(Op::name, a.dtype(), [&]<class T>() {
-    Tensor y =
-        broadcast_map<T>(Op::name, [op](T p, T q) { return op.template fwd<T>(p, q); }, av, bv);
+    Tensor y = broadcast_map<T>(
+        Op::name, [op](T p, T q) { return op.template fwd<T>(p, q); }, av, bv);
     return record(Op::name, y, {a, b}, [op, av, bv](const Tensor& dy, const Needs& needs) {
       // d(a, b) dy, on the output's shape, reduced to the input's.
       auto gradient = [&](auto derivative, const Shape& shape) {
         if (av.shape() == bv.shape()) return map<T>(derivative, av, bv, dy);
-        const Tensor a_full = broadcast_map<T>(Op::name, [](T p, T) { return p; }, av, dy);
-        const Tensor b_full = broadcast_map<T>(Op::name, [](T q, T) { return q; }, bv, dy);
+        const Tensor a_full = broadcast_map<T>(
+            Op::name, [](T p, T) { return p; }, av, dy);
+        const Tensor b_full = broadcast_map<T>(
+            Op::name, [](T q, T) { return q; }, bv, dy);
         return reduce_to(map<T>(derivative, a_full, b_full, dy), shape);
       };
       Gradients g(2);

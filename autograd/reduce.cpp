@@ -11,9 +11,8 @@ namespace sfumato {
 Var sum(const Var& x) {
   const Shape shape = x.shape();
   const DType dtype = x.dtype();
-  return record("sum", Tensor::full({}, sum(x.value()), dtype), {x}, [=](const Tensor& dy) {
-    return Gradients{Tensor::full(shape, dy.item(), dtype)};
-  });
+  return record("sum", Tensor::full({}, sum(x.value()), dtype), {x},
+                [=](const Tensor& dy) { return Gradients{Tensor::full(shape, dy.item(), dtype)}; });
 }
 
 Var mean(const Var& x) {

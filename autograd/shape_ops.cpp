@@ -67,7 +67,8 @@ Var concat(const Var& a, const Var& b) {
 
 Var slice_last(const Var& x, std::int64_t begin, std::int64_t end) {
   if (x.shape().rank() < 1 || begin < 0 || begin > end || end > x.dim(-1))
-    throw Error("slice_last", fmt::format("[{}, {}) is out of range for {}", begin, end, x.shape().str()));
+    throw Error("slice_last",
+                fmt::format("[{}, {}) is out of range for {}", begin, end, x.shape().str()));
   const Shape from = x.shape();
   return record("slice_last", columns(x.value(), begin, end), {x}, [=](const Tensor& dy) {
     Tensor dx = Tensor::zeros(from, dy.dtype());

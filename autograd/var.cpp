@@ -30,8 +30,8 @@ Gradients Node::pullback(const Tensor&, const Needs&) { return Gradients(0); }
 
 void retain(Node* node) noexcept { node->references.fetch_add(1, std::memory_order_relaxed); }
 
-// A chain of a million operations must not need a million stack frames: nodes that die while another
-// one is being destroyed wait in a list.
+// A chain of a million operations must not need a million stack frames: nodes that die while
+// another one is being destroyed wait in a list.
 void release(Node* node) noexcept {
   if (node->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   thread_local Node* garbage = nullptr;
@@ -122,8 +122,9 @@ void deliver(Node& node, const Tensor& g) {
 void check_gradient(const Node& node, int i, const Tensor& g) {
   const Node& in = *node.inputs[i].get();
   if (!(g.shape() == in.shape) || g.dtype() != in.dtype)
-    throw Error(node.op, fmt::format("gradient of input {} is {} {}, the input is {} {}", i, name(g.dtype()),
-                                     g.shape().str(), name(in.dtype), in.shape.str()));
+    throw Error(node.op,
+                fmt::format("gradient of input {} is {} {}, the input is {} {}", i, name(g.dtype()),
+                            g.shape().str(), name(in.dtype), in.shape.str()));
 }
 
 }  // namespace
@@ -144,7 +145,8 @@ void Var::backward(const Tensor& dy) const {
     Node* node = stack.back();
     stack.pop_back();
     if (node->done)
-      throw Error("backward", fmt::format("the graph was freed by an earlier backward() at '{}'", node->op));
+      throw Error("backward",
+                  fmt::format("the graph was freed by an earlier backward() at '{}'", node->op));
     for (int i = 0; i < node->input_count; ++i) {
       Node* in = node->inputs[i].get();
       if (!in) continue;
@@ -170,7 +172,8 @@ void Var::backward(const Tensor& dy) const {
       Gradients g = node->pullback(node->grad, needs);
       node->grad = Tensor();
       if (g.size() != node->input_count)
-        throw Error(node->op, fmt::format("{} gradients for {} inputs", g.size(), node->input_count));
+        throw Error(node->op,
+                    fmt::format("{} gradients for {} inputs", g.size(), node->input_count));
       for (int i = 0; i < node->input_count; ++i) {
         if (!needs[i] || !g[i].defined()) continue;
         check_gradient(*node, i, g[i]);

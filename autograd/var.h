@@ -180,7 +180,8 @@ struct OpNode final : Node {
     }
   }
   void forget() override {
-    if (std::exchange(alive, false)) std::launder(reinterpret_cast<Pullback*>(&storage))->~Pullback();
+    if (std::exchange(alive, false))
+      std::launder(reinterpret_cast<Pullback*>(&storage))->~Pullback();
   }
 
   alignas(Pullback) std::byte storage[sizeof(Pullback)];

@@ -23,9 +23,10 @@ Tensor to_signed(const Tensor& images) {
 
 Tensor to_bytes(const Tensor& x) {
   Tensor images(x.shape(), DType::u8);
-  std::transform(x.data<float>(), x.data<float>() + x.size(), images.data<std::uint8_t>(), [](float v) {
-    return static_cast<std::uint8_t>(std::lround(std::clamp((v + 1) * 127.5f, 0.0f, 255.0f)));
-  });
+  std::transform(
+      x.data<float>(), x.data<float>() + x.size(), images.data<std::uint8_t>(), [](float v) {
+        return static_cast<std::uint8_t>(std::lround(std::clamp((v + 1) * 127.5f, 0.0f, 255.0f)));
+      });
   return images;
 }
 
@@ -40,7 +41,8 @@ Batches::Batches(Tensor images, Tensor labels, std::int64_t batch, std::uint64_t
   expect_rank("batches", "images", images_, 4);
   expect_dtype("batches", "images", images_, DType::u8);
   if (images_.dim(0) < 1) throw Error("batches", "no images");
-  if (batch < 1) throw Error("batches", fmt::format("expected a batch of at least 1, got {}", batch));
+  if (batch < 1)
+    throw Error("batches", fmt::format("expected a batch of at least 1, got {}", batch));
   if (labels_.defined()) {
     expect_shape("batches", "labels", labels_, {images_.dim(0)});
     expect_dtype("batches", "labels", labels_, DType::i64);
@@ -49,7 +51,8 @@ Batches::Batches(Tensor images, Tensor labels, std::int64_t batch, std::uint64_t
 
 const std::vector<std::int64_t>& Batches::order(std::int64_t epoch) const {
   if (epoch != epoch_) {
-    order_ = Rng(seed_, Purpose::shuffle, static_cast<std::uint64_t>(epoch)).permutation(images_.dim(0));
+    order_ =
+        Rng(seed_, Purpose::shuffle, static_cast<std::uint64_t>(epoch)).permutation(images_.dim(0));
     epoch_ = epoch;
   }
   return order_;
@@ -69,7 +72,8 @@ Batch Batches::at(std::int64_t k) const {
     if (labels_.defined()) b.labels.data<std::int64_t>()[i] = labels_.data<std::int64_t>()[source];
   }
   if (labels_.defined() && null_label_ && label_dropout_ > 0) {
-    const Tensor u = Rng(seed_, Purpose::label_dropout, static_cast<std::uint64_t>(k)).uniform({batch_});
+    const Tensor u =
+        Rng(seed_, Purpose::label_dropout, static_cast<std::uint64_t>(k)).uniform({batch_});
     for (std::int64_t i = 0; i < batch_; ++i)
       if (u.data<float>()[i] < label_dropout_) b.labels.data<std::int64_t>()[i] = *null_label_;
   }

@@ -31,7 +31,7 @@ class Batches {
   std::uint64_t seed_;
   std::optional<std::int64_t> null_label_;
   double label_dropout_;
-  mutable std::int64_t epoch_ = -1;           // whose order is at hand
+  mutable std::int64_t epoch_ = -1;  // whose order is at hand
   mutable std::vector<std::int64_t> order_;
 };
 

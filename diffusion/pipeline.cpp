@@ -21,9 +21,9 @@ constexpr const char* kNullLabel = "sfumato.null_label";  // in the weights' met
 constexpr const char* kDiffusersVersion = "0.30.0";
 
 constexpr std::array kSchedulerKeys = {
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "clip_sample",
-    "clip_sample_range", "prediction_type", "variance_type", "set_alpha_to_one", "timestep_spacing",
-    "steps_offset", "thresholding", "rescale_betas_zero_snr",
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
+    "clip_sample", "clip_sample_range", "prediction_type", "variance_type", "set_alpha_to_one",
+    "timestep_spacing", "steps_offset", "thresholding", "rescale_betas_zero_snr",
     // without effect while thresholding is off
     "dynamic_thresholding_ratio", "sample_max_value"};
 
@@ -49,10 +49,13 @@ fs::path find_weights(const fs::path& folder) {
   std::error_code ignored;
   if (fs::exists(weights, ignored)) return weights;
   if (fs::exists(folder / "diffusion_pytorch_model.bin", ignored))
-    throw Error(folder.string(), fmt::format("holds diffusion_pytorch_model.bin, a Python pickle; expected {} "
-                                             "(in Python: save_pretrained with safe_serialization=True)", kWeights));
+    throw Error(folder.string(),
+                fmt::format("holds diffusion_pytorch_model.bin, a Python pickle; expected {} "
+                            "(in Python: save_pretrained with safe_serialization=True)",
+                            kWeights));
   if (fs::exists(folder / (std::string(kWeights) + ".index.json"), ignored))
-    throw Error(folder.string(), fmt::format("the weights are split over several files; expected one {}", kWeights));
+    throw Error(folder.string(),
+                fmt::format("the weights are split over several files; expected one {}", kWeights));
   throw Error(folder.string(), fmt::format("{} is missing", kWeights));
 }
 
@@ -67,16 +70,20 @@ SchedulerConfig parse_scheduler_config(const io::JsonObject& json) {
     SchedulerConfig c;
     c.method = parse_method(json.get_string("_class_name", diffusers_name(c.method)));
     c.num_train_timesteps = json.get_int("num_train_timesteps", c.num_train_timesteps);
-    c.beta_schedule = parse_beta_schedule(json.get_string("beta_schedule", diffusers_name(c.beta_schedule)));
+    c.beta_schedule =
+        parse_beta_schedule(json.get_string("beta_schedule", diffusers_name(c.beta_schedule)));
     c.beta_start = json.get_number("beta_start", c.beta_start);
     c.beta_end = json.get_number("beta_end", c.beta_end);
     c.trained_betas = json.get_numbers("trained_betas", {});
-    c.prediction_type = parse_prediction(json.get_string("prediction_type", diffusers_name(c.prediction_type)));
-    c.variance_type = parse_variance(json.get_string("variance_type", diffusers_name(c.variance_type)));
+    c.prediction_type =
+        parse_prediction(json.get_string("prediction_type", diffusers_name(c.prediction_type)));
+    c.variance_type =
+        parse_variance(json.get_string("variance_type", diffusers_name(c.variance_type)));
     c.clip_sample = json.get_bool("clip_sample", c.clip_sample);
     c.clip_sample_range = json.get_number("clip_sample_range", c.clip_sample_range);
     c.set_alpha_to_one = json.get_bool("set_alpha_to_one", c.set_alpha_to_one);
-    c.timestep_spacing = parse_spacing(json.get_string("timestep_spacing", diffusers_name(c.timestep_spacing)));
+    c.timestep_spacing =
+        parse_spacing(json.get_string("timestep_spacing", diffusers_name(c.timestep_spacing)));
     c.steps_offset = json.get_int("steps_offset", c.steps_offset);
     c.thresholding = json.get_bool("thresholding", c.thresholding);
     c.rescale_betas_zero_snr = json.get_bool("rescale_betas_zero_snr", c.rescale_betas_zero_snr);
@@ -132,13 +139,15 @@ Pipeline load_pipeline(const fs::path& dir) {
   if (!fs::is_directory(dir, ignored)) throw Error(dir.string(), "no such folder");
   const fs::path config_path = first_existing({dir / "unet" / "config.json", dir / "config.json"});
   if (config_path.empty())
-    throw Error(dir.string(), "not a diffusers model: neither unet/config.json nor config.json is there");
+    throw Error(dir.string(),
+                "not a diffusers model: neither unet/config.json nor config.json is there");
   const nn::UNetConfig unet = nn::parse_unet_config(io::JsonObject::read(config_path));
 
   SchedulerConfig scheduler;
   const fs::path scheduler_path =
       first_existing({dir / "scheduler" / "scheduler_config.json", dir / "scheduler_config.json"});
-  if (!scheduler_path.empty()) scheduler = parse_scheduler_config(io::JsonObject::read(scheduler_path));
+  if (!scheduler_path.empty())
+    scheduler = parse_scheduler_config(io::JsonObject::read(scheduler_path));
 
   const io::SafeTensors weights(find_weights(config_path.parent_path()));
   std::int64_t numbers = 0;
@@ -151,8 +160,9 @@ Pipeline load_pipeline(const fs::path& dir) {
     const auto end = std::from_chars(text.data(), text.data() + text.size(), label);
     if (end.ec != std::errc{} || end.ptr != text.data() + text.size() || label < 0 ||
         label >= unet.num_class_embeds)
-      throw Error(weights.path().string(), fmt::format("metadata {}: expected a row of the class table, got {}",
-                                                       kNullLabel, io::in_quotes(text)));
+      throw Error(weights.path().string(),
+                  fmt::format("metadata {}: expected a row of the class table, got {}", kNullLabel,
+                              io::in_quotes(text)));
     null_label = label;
   }
 

@@ -5,8 +5,8 @@
 //   DIR/unet/diffusion_pytorch_model.safetensors      its weights (of a run: their moving average)
 //   DIR/scheduler/scheduler_config.json               the schedule and what the network predicts
 //
-// A folder that UNet2DModel.save_pretrained wrote (config.json and the weights at its root) is read too.
-// What this library cannot compute is refused by name.
+// A folder that UNet2DModel.save_pretrained wrote (config.json and the weights at its root) is read
+// too. What this library cannot compute is refused by name.
 #pragma once
 #include <filesystem>
 #include <memory>
@@ -20,7 +20,8 @@
 
 namespace sfumato::diffusion {
 
-// Throws Error naming the file and the key for an unknown key, a wrong type or an unsupported value.
+// Throws Error naming the file and the key for an unknown key, a wrong type or an unsupported
+// value.
 SchedulerConfig parse_scheduler_config(const io::JsonObject& json);
 io::Json to_json(const SchedulerConfig& config);
 

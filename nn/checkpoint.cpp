@@ -14,7 +14,10 @@ namespace {
 // "mid_block.attentions.0.query.weight" -> "mid_block.attentions.0.to_q.weight"
 std::string current_name(const std::string& name) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kRenamed = {
-      {{".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}}};
+      {{".query.", ".to_q."},
+       {".key.", ".to_k."},
+       {".value.", ".to_v."},
+       {".proj_attn.", ".to_out.0."}}};
   if (name.find("attentions.") == std::string::npos) return name;
   for (const auto& [before, now] : kRenamed)
     if (const auto at = name.find(before); at != std::string::npos)
@@ -30,18 +33,22 @@ void load_parameters(Params& params, const io::SafeTensors& file) {
   for (const io::TensorEntry& entry : file.entries()) {
     const std::string name = current_name(entry.name);
     if (!in_file.emplace(name, entry.name).second)
-      throw Error(source, fmt::format("tensor {} is there under its old and its new name", io::in_quotes(name)));
+      throw Error(source, fmt::format("tensor {} is there under its old and its new name",
+                                      io::in_quotes(name)));
     if (!params.find(name))
-      throw Error(source, fmt::format("tensor {} is not a parameter of this network", io::in_quotes(entry.name)));
+      throw Error(source, fmt::format("tensor {} is not a parameter of this network",
+                                      io::in_quotes(entry.name)));
   }
   std::vector<Tensor> values;
   for (const Params::Entry& p : params.entries()) {
     const auto it = in_file.find(p.name);
-    if (it == in_file.end()) throw Error(source, fmt::format("parameter {} is missing", io::in_quotes(p.name)));
+    if (it == in_file.end())
+      throw Error(source, fmt::format("parameter {} is missing", io::in_quotes(p.name)));
     const io::TensorEntry& entry = file.entry(it->second);
     if (!(entry.shape == p.var.shape()))
-      throw Error(source, fmt::format("parameter {} has shape {}, expected {}", io::in_quotes(p.name),
-                                      entry.shape.str(), p.var.shape().str()));
+      throw Error(source,
+                  fmt::format("parameter {} has shape {}, expected {}", io::in_quotes(p.name),
+                              entry.shape.str(), p.var.shape().str()));
     if (entry.dtype[0] != 'F' && entry.dtype != "BF16")
       throw Error(source, fmt::format("parameter {} has dtype {}, expected floating point",
                                       io::in_quotes(p.name), entry.dtype));

@@ -10,8 +10,9 @@
 namespace sfumato::nn {
 
 // Fills every parameter from the file. Throws Error naming the file and the parameter when one is
-// missing, has another shape, or when the file holds one that the network has not; nothing is changed
-// then. Attention's names of diffusers before 0.13 (query, key, value, proj_attn) are understood.
+// missing, has another shape, or when the file holds one that the network has not; nothing is
+// changed then. Attention's names of diffusers before 0.13 (query, key, value, proj_attn) are
+// understood.
 void load_parameters(Params& params, const io::SafeTensors& file);
 
 // Writes `flat` (laid out as params.flat_values(): the values themselves, or their average).

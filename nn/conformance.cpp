@@ -49,7 +49,8 @@ void check_gradients(const LayerCase& c) {
   for (const Params::Entry& p : params.entries()) {
     const Tensor noise = Rng(4, Purpose::test, inputs.size()).normal(p.var.shape(), DType::f64);
     Tensor value = p.var.value().clone();
-    for (std::int64_t i = 0; i < value.size(); ++i) value.data<double>()[i] += 0.3 * noise.data<double>()[i];
+    for (std::int64_t i = 0; i < value.size(); ++i)
+      value.data<double>()[i] += 0.3 * noise.data<double>()[i];
     inputs.push_back(value);
   }
   auto forward = [&](std::span<const Var> in) {

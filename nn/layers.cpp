@@ -22,7 +22,8 @@ GroupNorm::GroupNorm(const Scope& s, std::int64_t channels, std::int64_t groups,
       groups(groups),
       eps(eps) {
   if (groups < 1 || channels % groups != 0)
-    throw Error("group_norm", fmt::format("channels {} is not divisible by groups {}", channels, groups));
+    throw Error("group_norm",
+                fmt::format("channels {} is not divisible by groups {}", channels, groups));
 }
 
 LayerNorm::LayerNorm(const Scope& s, std::int64_t channels, double eps)
@@ -35,7 +36,8 @@ Embedding::Embedding(const Scope& s, std::int64_t rows, std::int64_t width)
 
 Var Dropout::operator()(const Var& x, const Mode& mode) const {
   if (!mode.training || p == 0) return x;
-  return dropout(x, p, Rng(mode.seed, Purpose::dropout, mode.step << 12 | static_cast<unsigned>(id)));
+  return dropout(x, p,
+                 Rng(mode.seed, Purpose::dropout, mode.step << 12 | static_cast<unsigned>(id)));
 }
 
 namespace {
@@ -120,8 +122,10 @@ Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_t
     for (std::int64_t i = 0; i < n; ++i) {
       float* row = features.data<float>() + i * width;
       const float angle = time.data<float>()[i] * omega;
-      row[flip_sin_to_cos ? half + k : k] = static_cast<float>(std::sin(static_cast<double>(angle)));
-      row[flip_sin_to_cos ? k : half + k] = static_cast<float>(std::cos(static_cast<double>(angle)));
+      row[flip_sin_to_cos ? half + k : k] =
+          static_cast<float>(std::sin(static_cast<double>(angle)));
+      row[flip_sin_to_cos ? k : half + k] =
+          static_cast<float>(std::cos(static_cast<double>(angle)));
     }
   }
   return features.to(dtype);

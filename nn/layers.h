@@ -1,5 +1,5 @@
-// The layers. Each is a plain struct: parameters, sizes, and a call operator that says what it maps.
-// Parameter names are those of PyTorch and diffusers, so that checkpoints go both ways.
+// The layers. Each is a plain struct: parameters, sizes, and a call operator that says what it
+// maps. Parameter names are those of PyTorch and diffusers, so that checkpoints go both ways.
 //
 // A layer of your own needs nothing from this folder but params.h: see examples/new_layer.
 #pragma once
@@ -121,7 +121,8 @@ struct Upsample {
 
 // Sinusoidal features of t [N] -> [N,width] (Vaswani 2017, section 3.5; DDPM appendix B):
 // sin(t ω_i), cos(t ω_i) with ω_i = 10000^(-i / (width/2 - freq_shift)); the two halves swap with
-// flip_sin_to_cos; a column of zeros closes an odd width. t is f32/f64 or i64; the result is `dtype`.
+// flip_sin_to_cos; a column of zeros closes an odd width. t is f32/f64 or i64; the result is
+// `dtype`.
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos,
                             double freq_shift, DType dtype = DType::f32);
 

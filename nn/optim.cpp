@@ -26,8 +26,10 @@ void AdamW::step(double lr, double grad_scale) {
     const T* g = params_.flat_grads().data<T>();
     T *pm = m.data<T>(), *pv = v.data<T>();
     const T b1 = static_cast<T>(options_.beta1), b2 = static_cast<T>(options_.beta2);
-    const T eps = static_cast<T>(options_.eps), decay = static_cast<T>(1 - lr * options_.weight_decay);
-    const T rate = static_cast<T>(lr / correction1), root = static_cast<T>(1 / std::sqrt(correction2));
+    const T eps = static_cast<T>(options_.eps),
+            decay = static_cast<T>(1 - lr * options_.weight_decay);
+    const T rate = static_cast<T>(lr / correction1),
+            root = static_cast<T>(1 / std::sqrt(correction2));
     const T gs = static_cast<T>(grad_scale);
     parallel_ranges(m.size(), kElementGrain, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
@@ -68,7 +70,8 @@ SwapValues::SwapValues(Params& params, const Tensor& values)
 SwapValues::~SwapValues() { live_.copy_from(saved_); }
 
 double warmup_cosine(std::int64_t step, std::int64_t warmup, double progress, double floor) {
-  const double ramp = warmup > 0 ? std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup)) : 1;
+  const double ramp =
+      warmup > 0 ? std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup)) : 1;
   const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::clamp(progress, 0.0, 1.0)));
   return ramp * (floor + (1 - floor) * cosine);
 }

@@ -26,7 +26,8 @@ class AdamW {
 
 // ‖g‖ over all gradients together (double).
 double gradient_norm(Params& params);
-// What to multiply the gradients by so that their norm is at most max_norm (PyTorch's clip_grad_norm_).
+// What to multiply the gradients by so that their norm is at most max_norm (PyTorch's
+// clip_grad_norm_).
 double clip_scale(double norm, double max_norm);
 
 // Exponential moving average of the parameters, its decay warmed up: min(decay, (1+k)/(10+k)) at
@@ -36,7 +37,7 @@ class Ema {
   Ema(Params& params, double decay);
   void update();
 
-  Tensor average;          // [count]
+  Tensor average;  // [count]
   std::int64_t updates = 0;
 
  private:

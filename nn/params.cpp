@@ -42,10 +42,11 @@ Init uniform_fan_in(std::int64_t fan_in) {
 
 Param Params::add(const std::string& name, const Shape& shape, const Init& init) {
   if (values_.defined())
-    throw Error("params", fmt::format("'{}' comes too late: the parameters are laid out already", name));
+    throw Error("params",
+                fmt::format("'{}' comes too late: the parameters are laid out already", name));
   if (shape.size() > limit_ - count_)
-    throw Error("params", fmt::format("'{}' {} is too much: there is room for {} learned numbers", name,
-                                      shape.str(), limit_));
+    throw Error("params", fmt::format("'{}' {} is too much: there is room for {} learned numbers",
+                                      name, shape.str(), limit_));
   if (!index_.emplace(name, entries_.size()).second)
     throw Error("params", fmt::format("duplicate name '{}'", name));
   count_ += shape.size();

@@ -1,5 +1,5 @@
-// Params owns every learned tensor by name; a Scope is a name prefix into it. A layer asks its scope
-// for what it needs, and by that the tensor is created, initialised and registered:
+// Params owns every learned tensor by name; a Scope is a name prefix into it. A layer asks its
+// scope for what it needs, and by that the tensor is created, initialised and registered:
 //
 //   struct LayerScale {                                  // y = γ x      [Touvron 2021, eq. 2]
 //     Param gamma;

@@ -8,11 +8,14 @@ void UNetConfig::check() const {
   auto refuse = [](const std::string& what) { throw Error("unet", what); };
   if (block_out_channels.empty()) refuse("block_out_channels is empty");
   if (block_out_channels.size() > 12) refuse("block_out_channels: more than 12 levels");
-  if (down_attention.size() != block_out_channels.size() || up_attention.size() != block_out_channels.size())
-    refuse(fmt::format("expected one down and one up block for each of the {} block_out_channels, got {} and {}",
-                       block_out_channels.size(), down_attention.size(), up_attention.size()));
+  if (down_attention.size() != block_out_channels.size() ||
+      up_attention.size() != block_out_channels.size())
+    refuse(fmt::format(
+        "expected one down and one up block for each of the {} block_out_channels, got {} and {}",
+        block_out_channels.size(), down_attention.size(), up_attention.size()));
   auto positive = [&](const char* field, std::int64_t value, std::int64_t limit) {
-    if (value < 1 || value > limit) refuse(fmt::format("{}: expected 1..{}, got {}", field, limit, value));
+    if (value < 1 || value > limit)
+      refuse(fmt::format("{}: expected 1..{}, got {}", field, limit, value));
   };
   positive("in_channels", in_channels, 1 << 16);
   positive("out_channels", out_channels, 1 << 16);
@@ -24,21 +27,27 @@ void UNetConfig::check() const {
   for (std::int64_t c : block_out_channels) {
     positive("block_out_channels", c, 1 << 16);
     if (c % norm_num_groups != 0)
-      refuse(fmt::format("block_out_channels {} is not divisible by norm_num_groups {}", c, norm_num_groups));
+      refuse(fmt::format("block_out_channels {} is not divisible by norm_num_groups {}", c,
+                         norm_num_groups));
   }
   if (downsample_padding < 0 || downsample_padding > 1)
     refuse(fmt::format("downsample_padding: expected 0 or 1, got {}", downsample_padding));
-  if (!(dropout >= 0 && dropout < 1)) refuse(fmt::format("dropout: expected 0 <= p < 1, got {}", dropout));
-  if (!(norm_eps > 0)) refuse(fmt::format("norm_eps: expected a positive number, got {}", norm_eps));
+  if (!(dropout >= 0 && dropout < 1))
+    refuse(fmt::format("dropout: expected 0 <= p < 1, got {}", dropout));
+  if (!(norm_eps > 0))
+    refuse(fmt::format("norm_eps: expected a positive number, got {}", norm_eps));
   if (mid_block_scale_factor == 0) refuse("mid_block_scale_factor is 0");
 }
 
 UNet::UNet(const Scope& s, const UNetConfig& config)
     : config_((config.check(), config)),
-      conv_in_(s / "conv_in", config.in_channels, config.block_out_channels[0], 3, Conv2dOptions::padded(1)),
+      conv_in_(s / "conv_in", config.in_channels, config.block_out_channels[0], 3,
+               Conv2dOptions::padded(1)),
       time_embedding_(s / "time_embedding", config.block_out_channels[0], config.temb_dim()),
-      conv_norm_out_(s / "conv_norm_out", config.block_out_channels[0], config.norm_num_groups, config.norm_eps),
-      conv_out_(s / "conv_out", config.block_out_channels[0], config.out_channels, 3, Conv2dOptions::padded(1)) {
+      conv_norm_out_(s / "conv_norm_out", config.block_out_channels[0], config.norm_num_groups,
+                     config.norm_eps),
+      conv_out_(s / "conv_out", config.block_out_channels[0], config.out_channels, 3,
+                Conv2dOptions::padded(1)) {
   const auto& channels = config_.block_out_channels;
   const auto levels = static_cast<std::int64_t>(channels.size());
   const std::int64_t temb = config_.temb_dim();
@@ -48,7 +57,8 @@ UNet::UNet(const Scope& s, const UNetConfig& config)
   if (config_.class_embed == ClassEmbed::timestep)
     class_timestep_.emplace(s / "class_embedding", channels[0], temb);
 
-  auto resnet = [&](const Scope& scope, std::int64_t in, std::int64_t out, double output_scale = 1) {
+  auto resnet = [&](const Scope& scope, std::int64_t in, std::int64_t out,
+                    double output_scale = 1) {
     return ResnetBlock(scope, {.in = in,
                                .out = out,
                                .temb = temb,
@@ -67,7 +77,8 @@ UNet::UNet(const Scope& s, const UNetConfig& config)
                                   .output_scale = output_scale});
   };
 
-  std::vector<std::int64_t> skips{channels[0]};  // channels of each skip, in the order they are pushed
+  std::vector<std::int64_t> skips{
+      channels[0]};  // channels of each skip, in the order they are pushed
   std::int64_t c = channels[0];
   for (std::int64_t i = 0; i < levels; ++i) {
     const Scope b = s / "down_blocks" / i;
@@ -93,7 +104,8 @@ UNet::UNet(const Scope& s, const UNetConfig& config)
       // diffusers leaves the norm out when the time embedding scales and shifts, unless asked.
       std::optional<std::int64_t> groups = config_.attn_norm_num_groups;
       if (!groups && !config_.scale_shift) groups = config_.norm_num_groups;
-      mid_->attentions.push_back(attention(b / "attentions" / 0, c, groups, config_.mid_block_scale_factor));
+      mid_->attentions.push_back(
+          attention(b / "attentions" / 0, c, groups, config_.mid_block_scale_factor));
     }
     mid_->resnets.push_back(resnet(b / "resnets" / 1, c, c, config_.mid_block_scale_factor));
   }
@@ -122,10 +134,12 @@ Var UNet::time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, 
   expect_shape("unet", "timestep", t, {n});
   const Var temb = time_embedding_(features(t));
   if (config_.class_embed == ClassEmbed::none) {
-    if (labels.defined()) throw Error("unet", "class labels given, but the network is unconditional");
+    if (labels.defined())
+      throw Error("unet", "class labels given, but the network is unconditional");
     return temb;
   }
-  if (!labels.defined()) throw Error("unet", "the network is class-conditional: class labels expected");
+  if (!labels.defined())
+    throw Error("unet", "the network is class-conditional: class labels expected");
   if (class_table_) {
     expect_shape("unet", "class labels", labels, {n});
     return temb + (*class_table_)(labels);
@@ -138,7 +152,8 @@ Var UNet::time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, 
   return temb + Var(labels.to(dtype));
 }
 
-Var UNet::block(const Level& level, std::size_t i, const Var& x, const Var& temb, const Mode& mode) const {
+Var UNet::block(const Level& level, std::size_t i, const Var& x, const Var& temb,
+                const Mode& mode) const {
   const Var h = level.resnets[i](x, temb, mode);
   return i < level.attentions.size() ? level.attentions[i](h) : h;
 }
@@ -147,11 +162,12 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
   expect_rank("unet", "input", x.value(), 4);
   const std::int64_t n = x.dim(0), multiple = config_.size_multiple();
   if (x.dim(3) != config_.in_channels)
-    throw Error("unet", fmt::format("input {} has {} channels, expected {}", x.shape().str(), x.dim(3),
-                                    config_.in_channels));
+    throw Error("unet", fmt::format("input {} has {} channels, expected {}", x.shape().str(),
+                                    x.dim(3), config_.in_channels));
   if (x.dim(1) < 1 || x.dim(2) < 1 || x.dim(1) % multiple != 0 || x.dim(2) % multiple != 0)
-    throw Error("unet", fmt::format("image size {}x{} is not a multiple of {}, as {} levels need",
-                                    x.dim(1), x.dim(2), multiple, config_.block_out_channels.size()));
+    throw Error("unet",
+                fmt::format("image size {}x{} is not a multiple of {}, as {} levels need", x.dim(1),
+                            x.dim(2), multiple, config_.block_out_channels.size()));
 
   const Var temb = time_embedding(t, labels, n, x.dtype());
   Var h = conv_in_(config_.center_input_sample ? x * 2.0 + -1.0 : x);

@@ -1,7 +1,8 @@
-// The U-Net of DDPM (Ho 2020, appendix B) as `diffusers` builds it (`UNet2DModel`): same blocks, same
-// options, same parameter names, so that checkpoints go both ways.
+// The U-Net of DDPM (Ho 2020, appendix B) as `diffusers` builds it (`UNet2DModel`): same blocks,
+// same options, same parameter names, so that checkpoints go both ways.
 //
-//      x ── conv_in ─┬─ down 0 ─┬─ down 1 ─┬─ ... ── mid ── ... ─┬─ up 1 ─┬─ up 0 ── norm, SiLU, conv_out
+//      x ── conv_in ─┬─ down 0 ─┬─ down 1 ─┬─ ... ── mid ── ... ─┬─ up 1 ─┬─ up 0 ── norm, SiLU,
+//      conv_out
 //                    └──────────┴──────────┴──── skips ──────────┴────────┘
 #pragma once
 #include <memory>
@@ -23,8 +24,8 @@ struct UNetConfig {
   bool flip_sin_to_cos = true;
   double freq_shift = 0;
   std::optional<std::int64_t> time_embedding_dim;  // none: 4 * block_out_channels[0]
-  std::vector<bool> down_attention, up_attention;  // AttnDownBlock2D / AttnUpBlock2D, outermost first
-                                                   // for down, innermost first for up
+  std::vector<bool> down_attention, up_attention;  // AttnDownBlock2D / AttnUpBlock2D, outermost
+                                                   // first for down, innermost first for up
   std::vector<std::int64_t> block_out_channels;
   std::int64_t layers_per_block = 2;
   bool mid_block = true;
@@ -38,7 +39,7 @@ struct UNetConfig {
   double norm_eps = 1e-5;
   bool scale_shift = false;  // resnet_time_scale_shift == "scale_shift"
   ClassEmbed class_embed = ClassEmbed::none;
-  std::int64_t num_class_embeds = 0;  // rows of the table
+  std::int64_t num_class_embeds = 0;                // rows of the table
   std::optional<std::int64_t> num_train_timesteps;  // kept for the file; no effect
 
   // Throws Error naming the field unless the network can be built.
@@ -57,7 +58,8 @@ class UNet {
   // x [N,H,W,in]; t [N], i64 or floating; labels as the class embedding wants them: i64 [N] for the
   // table, [N] numbers for `timestep`, [N, temb_dim] for `identity`, undefined for none.
   // -> [N,H,W,out]
-  Var operator()(const Var& x, const Tensor& t, const Tensor& labels = {}, const Mode& mode = {}) const;
+  Var operator()(const Var& x, const Tensor& t, const Tensor& labels = {},
+                 const Mode& mode = {}) const;
 
   const UNetConfig& config() const { return config_; }
 
@@ -70,7 +72,8 @@ class UNet {
   };
 
   Var time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, DType dtype) const;
-  Var block(const Level& level, std::size_t i, const Var& h, const Var& temb, const Mode& mode) const;
+  Var block(const Level& level, std::size_t i, const Var& h, const Var& temb,
+            const Mode& mode) const;
 
   UNetConfig config_;
   Conv2d conv_in_;

@@ -10,13 +10,34 @@ namespace sfumato::nn {
 namespace {
 
 // Every key of UNet2DModel's config; anything else is unknown.
-constexpr std::array kKeys = {
-    "act_fn", "add_attention", "attention_head_dim", "attn_norm_num_groups", "block_out_channels",
-    "center_input_sample", "class_embed_type", "down_block_types", "downsample_padding",
-    "downsample_type", "dropout", "flip_sin_to_cos", "freq_shift", "in_channels", "layers_per_block",
-    "mid_block_scale_factor", "mid_block_type", "norm_eps", "norm_num_groups", "num_class_embeds",
-    "num_train_timesteps", "out_channels", "resnet_time_scale_shift", "sample_size",
-    "time_embedding_dim", "time_embedding_type", "up_block_types", "upsample_type"};
+constexpr std::array kKeys = {"act_fn",
+                              "add_attention",
+                              "attention_head_dim",
+                              "attn_norm_num_groups",
+                              "block_out_channels",
+                              "center_input_sample",
+                              "class_embed_type",
+                              "down_block_types",
+                              "downsample_padding",
+                              "downsample_type",
+                              "dropout",
+                              "flip_sin_to_cos",
+                              "freq_shift",
+                              "in_channels",
+                              "layers_per_block",
+                              "mid_block_scale_factor",
+                              "mid_block_type",
+                              "norm_eps",
+                              "norm_num_groups",
+                              "num_class_embeds",
+                              "num_train_timesteps",
+                              "out_channels",
+                              "resnet_time_scale_shift",
+                              "sample_size",
+                              "time_embedding_dim",
+                              "time_embedding_type",
+                              "up_block_types",
+                              "upsample_type"};
 
 [[noreturn]] void refuse(const io::JsonObject& json, const char* key, const std::string& came,
                          const char* supported) {
@@ -75,7 +96,9 @@ UNetConfig parse_unet_config(const io::JsonObject& json) {
     const auto hw = size.is_array() ? json.get_ints("sample_size")
                                     : std::vector<std::int64_t>(2, json.get_int("sample_size"));
     if (hw.size() != 2 || std::min(hw[0], hw[1]) < 1 || std::max(hw[0], hw[1]) > 1 << 16)
-      throw Error(json.source(), fmt::format("sample_size: expected a size in 1..65536 or a pair, got {}", size.dump()));
+      throw Error(
+          json.source(),
+          fmt::format("sample_size: expected a size in 1..65536 or a pair, got {}", size.dump()));
     c.sample_height = hw[0];
     c.sample_width = hw[1];
   }
@@ -85,11 +108,12 @@ UNetConfig parse_unet_config(const io::JsonObject& json) {
   c.flip_sin_to_cos = json.get_bool("flip_sin_to_cos", true);
   c.freq_shift = json.get_number("freq_shift", 0);
   c.time_embedding_dim = optional_int(json, "time_embedding_dim", std::nullopt);
-  c.down_attention = attention_flags(
-      json, "down_block_types", "DownBlock2D", "AttnDownBlock2D",
-      {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"});
-  c.up_attention = attention_flags(json, "up_block_types", "UpBlock2D", "AttnUpBlock2D",
-                                   {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"});
+  c.down_attention =
+      attention_flags(json, "down_block_types", "DownBlock2D", "AttnDownBlock2D",
+                      {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"});
+  c.up_attention =
+      attention_flags(json, "up_block_types", "UpBlock2D", "AttnUpBlock2D",
+                      {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"});
   c.block_out_channels = json.get_ints("block_out_channels", {224, 448, 672, 896});
   c.layers_per_block = json.get_int("layers_per_block", 2);
   if (json.json().contains("mid_block_type") && !json.contains("mid_block_type")) {
@@ -159,7 +183,8 @@ io::Json to_json(const UNetConfig& c) {
   j["mid_block_type"] = c.mid_block ? io::Json("UNetMidBlock2D") : io::Json(nullptr);
   j["norm_eps"] = c.norm_eps;
   j["norm_num_groups"] = c.norm_num_groups;
-  j["num_class_embeds"] = c.class_embed == ClassEmbed::table ? io::Json(c.num_class_embeds) : io::Json(nullptr);
+  j["num_class_embeds"] =
+      c.class_embed == ClassEmbed::table ? io::Json(c.num_class_embeds) : io::Json(nullptr);
   j["num_train_timesteps"] = or_null(c.num_train_timesteps);
   j["out_channels"] = c.out_channels;
   j["resnet_time_scale_shift"] = c.scale_shift ? "scale_shift" : "default";

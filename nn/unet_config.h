@@ -1,5 +1,5 @@
-// UNetConfig <-> the `unet/config.json` of diffusers. What this library does not compute is refused by
-// name, never ignored.
+// UNetConfig <-> the `unet/config.json` of diffusers. What this library does not compute is refused
+// by name, never ignored.
 #pragma once
 #include <string>
 
@@ -8,8 +8,8 @@
 
 namespace sfumato::nn {
 
-// A missing key has diffusers' default. Throws Error naming the file and the key for an unknown key,
-// a value of the wrong type, and an option that is not supported.
+// A missing key has diffusers' default. Throws Error naming the file and the key for an unknown
+// key, a value of the wrong type, and an option that is not supported.
 UNetConfig parse_unet_config(const io::JsonObject& json);
 io::Json to_json(const UNetConfig& config);
 

@@ -66,7 +66,8 @@ Tensor reduce_to(const Tensor& g, const Shape& shape) {
 
 Tensor add(const Tensor& a, const Tensor& b) {
   return dispatch_float("add", a.dtype(), [&]<class T>() {
-    return broadcast_map<T>("add", [](T x, T y) { return x + y; }, a, b);
+    return broadcast_map<T>(
+        "add", [](T x, T y) { return x + y; }, a, b);
   });
 }
 

@@ -1,5 +1,6 @@
 // The caching allocator. Blocks that are given back are kept and handed out again, so that from the
-// second training step on nothing reaches malloc: fresh pages cost more than the arithmetic on them.
+// second training step on nothing reaches malloc: fresh pages cost more than the arithmetic on
+// them.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -37,8 +37,8 @@ void relax() {
 
 thread_local bool inside_task = false;
 
-// One parallel_for at a time: the caller publishes a job, wakes the workers, takes tasks itself, and
-// waits until every worker that joined has left.
+// One parallel_for at a time: the caller publishes a job, wakes the workers, takes tasks itself,
+// and waits until every worker that joined has left.
 class Pool {
  public:
   explicit Pool(int threads) : spin_(threads <= available_cores() ? 4000 : 0) {
@@ -102,7 +102,8 @@ class Pool {
   void work() {
     std::uint64_t seen = 0;
     for (;;) {
-      for (int i = 0; generation_.load(std::memory_order_acquire) == seen && i < spin_; ++i) relax();
+      for (int i = 0; generation_.load(std::memory_order_acquire) == seen && i < spin_; ++i)
+        relax();
       {
         std::unique_lock lock(mutex_);
         sleeping_.fetch_add(1);

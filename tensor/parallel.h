@@ -25,8 +25,8 @@ void run_tasks(std::int64_t tasks, TaskFn fn, const void* context);
 template <class Body>
 void parallel_for(std::int64_t tasks, const Body& body) {
   detail::run_tasks(
-      tasks,
-      [](const void* context, std::int64_t i) { (*static_cast<const Body*>(context))(i); }, &body);
+      tasks, [](const void* context, std::int64_t i) { (*static_cast<const Body*>(context))(i); },
+      &body);
 }
 
 // Calls body(begin, end) on consecutive ranges of at most `grain` items that cover [0, n).

@@ -81,9 +81,10 @@ Rng::Rng(std::uint64_t seed, Purpose purpose, std::uint64_t index)
 }
 
 std::array<std::uint32_t, 4> Rng::block(std::uint64_t counter) const {
-  return philox4x32_10({static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-                        static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},
-                       {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
+  return philox4x32_10(
+      {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
+       static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},
+      {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
 }
 
 Tensor Rng::normal(const Shape& shape, DType dtype) {

@@ -21,7 +21,16 @@ std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter,
 // What a random number is for. Each purpose has streams of its own, so that drawing more of one
 // never shifts another.
 enum class Purpose : std::uint16_t {
-  general, init, shuffle, timestep, noise, label_dropout, dropout, sample_start, sample_step, test
+  general,
+  init,
+  shuffle,
+  timestep,
+  noise,
+  label_dropout,
+  dropout,
+  sample_start,
+  sample_step,
+  test
 };
 
 class Rng {

@@ -31,7 +31,8 @@ void Shape::check() const {
 
 int Shape::axis(int i) const {
   const int a = i < 0 ? i + rank_ : i;
-  if (a < 0 || a >= rank_) throw Error("shape", fmt::format("axis {} is out of range for {}", i, str()));
+  if (a < 0 || a >= rank_)
+    throw Error("shape", fmt::format("axis {} is out of range for {}", i, str()));
   return a;
 }
 

@@ -14,20 +14,28 @@ namespace sfumato {
 
 const char* name(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::i64: return "i64";
-    case DType::u8: return "u8";
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::i64:
+      return "i64";
+    case DType::u8:
+      return "u8";
   }
   return "?";
 }
 
 std::size_t size_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return 4;
-    case DType::f64: return 8;
-    case DType::i64: return 8;
-    case DType::u8: return 1;
+    case DType::f32:
+      return 4;
+    case DType::f64:
+      return 8;
+    case DType::i64:
+      return 8;
+    case DType::u8:
+      return 1;
   }
   return 0;
 }
@@ -76,12 +84,14 @@ bool Tensor::unique() const {
 void Tensor::expect(DType dtype) const {
   if (!defined()) throw Error("tensor", "used before it was given a value");
   if (dtype != dtype_)
-    throw Error("tensor", fmt::format("expected {}, the tensor holds {}", name(dtype), name(dtype_)));
+    throw Error("tensor",
+                fmt::format("expected {}, the tensor holds {}", name(dtype), name(dtype_)));
 }
 
 void Tensor::fill_from(const void* values, std::size_t count) {
   if (count != static_cast<std::size_t>(size()))
-    throw Error("tensor", fmt::format("shape {} needs {} values, got {}", shape_.str(), size(), count));
+    throw Error("tensor",
+                fmt::format("shape {} needs {} values, got {}", shape_.str(), size(), count));
   if (count) std::memcpy(begin_, values, bytes());
 }
 
@@ -90,13 +100,22 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype) {
   auto fill = [&]<class T>() {
     T* p = t.data<T>();
     const T v = static_cast<T>(value);
-    parallel_ranges(t.size(), 1 << 16, [=](std::int64_t b, std::int64_t e) { std::fill(p + b, p + e, v); });
+    parallel_ranges(t.size(), 1 << 16,
+                    [=](std::int64_t b, std::int64_t e) { std::fill(p + b, p + e, v); });
   };
   switch (dtype) {
-    case DType::f32: fill.operator()<float>(); break;
-    case DType::f64: fill.operator()<double>(); break;
-    case DType::i64: fill.operator()<std::int64_t>(); break;
-    case DType::u8: fill.operator()<std::uint8_t>(); break;
+    case DType::f32:
+      fill.operator()<float>();
+      break;
+    case DType::f64:
+      fill.operator()<double>();
+      break;
+    case DType::i64:
+      fill.operator()<std::int64_t>();
+      break;
+    case DType::u8:
+      fill.operator()<std::uint8_t>();
+      break;
   }
   return t;
 }
@@ -153,17 +172,29 @@ Tensor Tensor::to(DType dtype) const {
   };
   auto from = [&]<class From>() {
     switch (dtype) {
-      case DType::f32: return convert.operator()<From, float>();
-      case DType::f64: return convert.operator()<From, double>();
-      case DType::i64: return convert.operator()<From, std::int64_t>();
-      case DType::u8: return convert.operator()<From, std::uint8_t>();
+      case DType::f32:
+        return convert.operator()<From, float>();
+      case DType::f64:
+        return convert.operator()<From, double>();
+      case DType::i64:
+        return convert.operator()<From, std::int64_t>();
+      case DType::u8:
+        return convert.operator()<From, std::uint8_t>();
     }
   };
   switch (dtype_) {
-    case DType::f32: from.operator()<float>(); break;
-    case DType::f64: from.operator()<double>(); break;
-    case DType::i64: from.operator()<std::int64_t>(); break;
-    case DType::u8: from.operator()<std::uint8_t>(); break;
+    case DType::f32:
+      from.operator()<float>();
+      break;
+    case DType::f64:
+      from.operator()<double>();
+      break;
+    case DType::i64:
+      from.operator()<std::int64_t>();
+      break;
+    case DType::u8:
+      from.operator()<std::uint8_t>();
+      break;
   }
   return t;
 }
@@ -177,7 +208,8 @@ double Tensor::item() const {
 void expect_shape(const char* op, const char* what, const Tensor& t, const Shape& shape) {
   if (!t.defined()) throw Error(op, fmt::format("{} is undefined, expected {}", what, shape.str()));
   if (!(t.shape() == shape))
-    throw Error(op, fmt::format("{} has shape {}, expected {}", what, t.shape().str(), shape.str()));
+    throw Error(op,
+                fmt::format("{} has shape {}, expected {}", what, t.shape().str(), shape.str()));
 }
 
 void expect_rank(const char* op, const char* what, const Tensor& t, int rank) {
@@ -204,7 +236,8 @@ Tensor permute(const Tensor& x, std::span<const int> order) {
   int k = 0;
   for (int axis : order) {
     if (axis < 0 || axis >= rank || (seen >> axis & 1) || k >= rank)
-      throw Error("permute", fmt::format("the order is not a permutation of the axes of {}", x.shape().str()));
+      throw Error("permute",
+                  fmt::format("the order is not a permutation of the axes of {}", x.shape().str()));
     seen |= 1u << axis;
     extent[k] = x.dim(axis);
     stride[k++] = source[axis];
@@ -214,7 +247,8 @@ Tensor permute(const Tensor& x, std::span<const int> order) {
   Tensor y(Shape(extent.data(), extent.data() + rank), x.dtype());
   if (y.size() == 0) return y;
   const std::size_t item = size_of(x.dtype());
-  const std::int64_t inner = rank ? extent[rank - 1] : 1, inner_stride = rank ? stride[rank - 1] : 1;
+  const std::int64_t inner = rank ? extent[rank - 1] : 1,
+                     inner_stride = rank ? stride[rank - 1] : 1;
   const auto* from = static_cast<const std::byte*>(x.raw());
   auto* to = static_cast<std::byte*>(y.raw());
   parallel_ranges(y.size() / inner, 1 + 4096 / inner, [&](std::int64_t b, std::int64_t e) {

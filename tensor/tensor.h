@@ -19,13 +19,21 @@ std::size_t size_of(DType dtype);
 template <class T>
 constexpr DType dtype_of();
 template <>
-constexpr DType dtype_of<float>() { return DType::f32; }
+constexpr DType dtype_of<float>() {
+  return DType::f32;
+}
 template <>
-constexpr DType dtype_of<double>() { return DType::f64; }
+constexpr DType dtype_of<double>() {
+  return DType::f64;
+}
 template <>
-constexpr DType dtype_of<std::int64_t>() { return DType::i64; }
+constexpr DType dtype_of<std::int64_t>() {
+  return DType::i64;
+}
 template <>
-constexpr DType dtype_of<std::uint8_t>() { return DType::u8; }
+constexpr DType dtype_of<std::uint8_t>() {
+  return DType::u8;
+}
 
 class Tensor {
  public:
@@ -39,7 +47,9 @@ class Tensor {
   ~Tensor();
 
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32);
-  static Tensor zeros(const Shape& shape, DType dtype = DType::f32) { return full(shape, 0, dtype); }
+  static Tensor zeros(const Shape& shape, DType dtype = DType::f32) {
+    return full(shape, 0, dtype);
+  }
   // A copy of `values`; throws Error when their count is not shape.size().
   template <class T>
   static Tensor from(const Shape& shape, std::span<const T> values) {
@@ -74,9 +84,13 @@ class Tensor {
     return static_cast<const T*>(raw());
   }
   template <class T>
-  std::span<T> values() { return {data<T>(), static_cast<std::size_t>(size())}; }
+  std::span<T> values() {
+    return {data<T>(), static_cast<std::size_t>(size())};
+  }
   template <class T>
-  std::span<const T> values() const { return {data<T>(), static_cast<std::size_t>(size())}; }
+  std::span<const T> values() const {
+    return {data<T>(), static_cast<std::size_t>(size())};
+  }
   void* raw() { return begin_; }
   const void* raw() const { return begin_; }
 

@@ -1,6 +1,6 @@
-// A new layer in one file: squeeze-and-excitation (Hu 2018), which lets a network weigh its channels by
-// what the whole picture looks like. Run with --check to put it through the conformance kit, without to
-// train a small denoiser that uses it.
+// A new layer in one file: squeeze-and-excitation (Hu 2018), which lets a network weigh its
+// channels by what the whole picture looks like. Run with --check to put it through the conformance
+// kit, without to train a small denoiser that uses it.
 #include <cmath>
 #include <cstdio>
 #include <cstring>

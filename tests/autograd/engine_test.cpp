@@ -32,8 +32,8 @@ TEST(Engine, GradientsAddUpOverBackwardCallsUntilZeroed) {
 
 TEST(Engine, GradientSharedByTwoInputsIsNotChangedInPlace) {
   const Var x = leaf({1}), y = leaf({1});
-  const Var s = x + y;           // both get dy itself
-  sum(s * 3.0 + x).backward();   // and x one more
+  const Var s = x + y;          // both get dy itself
+  sum(s * 3.0 + x).backward();  // and x one more
   EXPECT_DOUBLE_EQ(x.grad().item(), 4);
   EXPECT_DOUBLE_EQ(y.grad().item(), 3);
 }
@@ -108,29 +108,80 @@ struct Refusal {
 Var zeros(const Shape& s) { return Var(Tensor::zeros(s)); }
 
 const Refusal kRefusals[] = {
-    {"add", [] { zeros({2, 3}) + zeros({4}); }, "[add] shapes [2, 3] and [4] do not broadcast"},
-    {"dtype", [] { zeros({2}) + Var(Tensor::zeros({2}, DType::f64)); }, "[add] second input is f64, expected f32"},
-    {"integers", [] { square(Var(Tensor::zeros({2}, DType::i64))); }, "[square] expected f32 or f64, got i64"},
-    {"linear", [] { linear(zeros({2, 3}), zeros({4, 5}), {}); }, "[linear] input [2, 3] does not fit weight [4, 5]"},
-    {"linear_bias", [] { linear(zeros({2, 5}), zeros({4, 5}), zeros({5})); }, "[linear] bias has shape [5], expected [4]"},
-    {"conv_channels", [] { conv2d(zeros({1, 4, 4, 3}), zeros({2, 5, 3, 3}), {}, {}); },
+    {"add",
+     [] {
+       zeros({2, 3}) + zeros({4});
+     },
+     "[add] shapes [2, 3] and [4] do not broadcast"},
+    {"dtype", [] { zeros({2}) + Var(Tensor::zeros({2}, DType::f64)); },
+     "[add] second input is f64, expected f32"},
+    {"integers", [] { square(Var(Tensor::zeros({2}, DType::i64))); },
+     "[square] expected f32 or f64, got i64"},
+    {"linear",
+     [] {
+       linear(zeros({2, 3}), zeros({4, 5}), {});
+     },
+     "[linear] input [2, 3] does not fit weight [4, 5]"},
+    {"linear_bias",
+     [] {
+       linear(zeros({2, 5}), zeros({4, 5}), zeros({5}));
+     },
+     "[linear] bias has shape [5], expected [4]"},
+    {"conv_channels",
+     [] {
+       conv2d(zeros({1, 4, 4, 3}), zeros({2, 5, 3, 3}), {}, {});
+     },
      "[conv2d] input [1, 4, 4, 3] has 3 channels, weight [2, 5, 3, 3] expects 5"},
-    {"conv_small", [] { conv2d(zeros({1, 2, 2, 5}), zeros({2, 5, 3, 3}), {}, {}); },
+    {"conv_small",
+     [] {
+       conv2d(zeros({1, 2, 2, 5}), zeros({2, 5, 3, 3}), {}, {});
+     },
      "[conv2d] input [1, 2, 2, 5] is smaller than kernel 3x3 (stride 1)"},
-    {"group_norm", [] { group_norm(zeros({2, 4, 30}), zeros({30}), zeros({30}), 8, 1e-5); },
+    {"group_norm",
+     [] {
+       group_norm(zeros({2, 4, 30}), zeros({30}), zeros({30}), 8, 1e-5);
+     },
      "[group_norm] channels 30 is not divisible by groups 8"},
-    {"attention", [] { attention(zeros({1, 4, 6}), zeros({1, 4, 6}), zeros({1, 4, 6}), 4); },
+    {"attention",
+     [] {
+       attention(zeros({1, 4, 6}), zeros({1, 4, 6}), zeros({1, 4, 6}), 4);
+     },
      "[attention] channels 6 is not divisible by heads 4"},
-    {"embedding", [] { embedding(zeros({3, 2}), Tensor::full({1}, 3, DType::i64)); }, "[embedding] index 3 is not in 0..2"},
+    {"embedding",
+     [] {
+       embedding(zeros({3, 2}), Tensor::full({1}, 3, DType::i64));
+     },
+     "[embedding] index 3 is not in 0..2"},
     {"mse", [] { mse(zeros({2}), zeros({3})); }, "[mse] second input has shape [3], expected [2]"},
     {"dropout", [] { dropout(zeros({2}), 1.0, Rng(0)); }, "[dropout] expected 0 <= p < 1, got 1"},
-    {"backward", [] { Var(Tensor::zeros({2}), true).backward(); }, "[backward] expected a single element, got shape [2]"},
+    {"backward", [] { Var(Tensor::zeros({2}), true).backward(); },
+     "[backward] expected a single element, got shape [2]"},
     {"no_grad", [] { zeros({}).backward(); }, "[backward] nothing here requires a gradient"},
-    {"reshape", [] { reshape(zeros({2, 3}), {4}); }, "[reshape] [2, 3] does not fit into [4]"},
-    {"concat", [] { concat(zeros({2, 3}), zeros({3, 3})); }, "[concat] shapes [2, 3] and [3, 3] differ before the innermost axis"},
-    {"slice", [] { slice_last(zeros({2, 3}), 1, 4); }, "[slice_last] [1, 4) is out of range for [2, 3]"},
-    {"pool", [] { avg_pool2x(zeros({1, 1, 4, 2})); }, "[avg_pool2x] input [1, 1, 4, 2] is smaller than 2x2"},
-    {"labels", [] { cross_entropy(zeros({1, 3}), Tensor::full({1}, -1, DType::i64)); }, "[cross_entropy] label -1 is not in 0..2"},
+    {"reshape",
+     [] {
+       reshape(zeros({2, 3}), {4});
+     },
+     "[reshape] [2, 3] does not fit into [4]"},
+    {"concat",
+     [] {
+       concat(zeros({2, 3}), zeros({3, 3}));
+     },
+     "[concat] shapes [2, 3] and [3, 3] differ before the innermost axis"},
+    {"slice",
+     [] {
+       slice_last(zeros({2, 3}), 1, 4);
+     },
+     "[slice_last] [1, 4) is out of range for [2, 3]"},
+    {"pool",
+     [] {
+       avg_pool2x(zeros({1, 1, 4, 2}));
+     },
+     "[avg_pool2x] input [1, 1, 4, 2] is smaller than 2x2"},
+    {"labels",
+     [] {
+       cross_entropy(zeros({1, 3}), Tensor::full({1}, -1, DType::i64));
+     },
+     "[cross_entropy] label -1 is not in 0..2"},
 };
 
 class Refuses : public ::testing::TestWithParam<Refusal> {};

@@ -1,4 +1,7 @@
-// Every differentiable operation against central differences in f64. To test a new one: add its row.
+// Every differentiable operation against central differences in f64. To test a new one: add its
+// row.
+#include "autograd/gradcheck.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "autograd/gradcheck.h"
 #include "autograd/ops.h"
 #include "autograd/pointwise.h"
 
@@ -20,7 +22,8 @@ struct OpCase {
   std::string name;
   std::function<Var(In)> f;
   std::vector<Shape> inputs;
-  double shift = 0;  // added to the standard normal inputs, to keep log and sqrt where they are smooth
+  double shift =
+      0;  // added to the standard normal inputs, to keep log and sqrt where they are smooth
 };
 
 Tensor numbers(const Shape& shape, std::uint64_t stream, double shift = 0) {
@@ -66,13 +69,33 @@ const OpCase kCases[] = {
     {"sum", [](In i) { return sum(i[0]); }, {{2, 3}}},
     {"mean", [](In i) { return mean(i[0]); }, {{2, 3}}},
     {"mse", [](In i) { return mse(i[0], i[1]); }, {{2, 3}, {2, 3}}},
-    {"sum_to", [](In i) { return sum_to(i[0], {3, 1}); }, {{2, 3, 4}}},
-    {"cross_entropy", [](In i) { return cross_entropy(i[0], indices({2, 0, 4})); }, {{3, 5}}},
-    {"reshape", [](In i) { return reshape(i[0], {3, -1}); }, {{2, 3, 2}}},
-    {"permute", [](In i) { return permute(i[0], {2, 0, 1}); }, {{2, 3, 4}}},
+    {"sum_to",
+     [](In i) {
+       return sum_to(i[0], {3, 1});
+     },
+     {{2, 3, 4}}},
+    {"cross_entropy",
+     [](In i) {
+       return cross_entropy(i[0], indices({2, 0, 4}));
+     },
+     {{3, 5}}},
+    {"reshape",
+     [](In i) {
+       return reshape(i[0], {3, -1});
+     },
+     {{2, 3, 2}}},
+    {"permute",
+     [](In i) {
+       return permute(i[0], {2, 0, 1});
+     },
+     {{2, 3, 4}}},
     {"concat", [](In i) { return concat(i[0], i[1]); }, {{2, 2, 3}, {2, 2, 1}}},
     {"slice_last", [](In i) { return slice_last(i[0], 1, 3); }, {{2, 4}}},
-    {"embedding", [](In i) { return embedding(i[0], indices({2, 0, 2})); }, {{4, 3}}},
+    {"embedding",
+     [](In i) {
+       return embedding(i[0], indices({2, 0, 2}));
+     },
+     {{4, 3}}},
     {"matmul", [](In i) { return matmul(i[0], i[1]); }, {{2, 3, 5}, {5, 4}}},
     {"matmul_of_one", [](In i) { return matmul(i[0], i[1]); }, {{1, 1}, {1, 1}}},
     {"linear", [](In i) { return linear(i[0], i[1], i[2]); }, {{2, 3, 5}, {4, 5}, {4}}},
@@ -85,24 +108,38 @@ const OpCase kCases[] = {
     {"conv2d_stride2_odd", [](In i) { return conv(i, 2, 1); }, {{1, 7, 5, 2}, {3, 2, 3, 3}, {3}}},
     {"conv2d_stride3_5x5", [](In i) { return conv(i, 3, 2); }, {{1, 9, 8, 2}, {2, 2, 5, 5}, {2}}},
     {"conv2d_pad_below_right",
-     [](In i) {
-       return conv2d(i[0], i[1], i[2], {.stride = 2, .pad_bottom = 1, .pad_right = 1});
-     },
+     [](In i) { return conv2d(i[0], i[1], i[2], {.stride = 2, .pad_bottom = 1, .pad_right = 1}); },
      {{2, 6, 6, 3}, {4, 3, 3, 3}, {4}}},
     {"conv2d_one_pixel", [](In i) { return conv(i, 1, 1); }, {{1, 1, 1, 1}, {1, 1, 3, 3}, {1}}},
     {"conv2d_1x3_kernel", [](In i) { return conv(i, 1, 0); }, {{1, 2, 5, 2}, {3, 2, 1, 3}, {3}}},
     {"upsample_nearest2x", [](In i) { return upsample_nearest2x(i[0]); }, {{2, 2, 3, 2}}},
     {"avg_pool2x", [](In i) { return avg_pool2x(i[0]); }, {{2, 4, 6, 2}}},
     {"avg_pool2x_odd", [](In i) { return avg_pool2x(i[0]); }, {{1, 5, 3, 2}}},
-    {"group_norm", [](In i) { return group_norm(i[0], i[1], i[2], 2, 1e-5); }, {{2, 3, 3, 4}, {4}, {4}}},
-    {"group_norm_odd", [](In i) { return group_norm(i[0], i[1], i[2], 3, 1e-5); }, {{2, 5, 9}, {9}, {9}}},
-    {"group_norm_one_group", [](In i) { return group_norm(i[0], i[1], i[2], 1, 1e-5); }, {{1, 2, 17}, {17}, {17}}},
-    {"group_norm_silu", [](In i) { return group_norm(i[0], i[1], i[2], 2, 1e-5, true); }, {{2, 3, 3, 6}, {6}, {6}}},
+    {"group_norm",
+     [](In i) { return group_norm(i[0], i[1], i[2], 2, 1e-5); },
+     {{2, 3, 3, 4}, {4}, {4}}},
+    {"group_norm_odd",
+     [](In i) { return group_norm(i[0], i[1], i[2], 3, 1e-5); },
+     {{2, 5, 9}, {9}, {9}}},
+    {"group_norm_one_group",
+     [](In i) { return group_norm(i[0], i[1], i[2], 1, 1e-5); },
+     {{1, 2, 17}, {17}, {17}}},
+    {"group_norm_silu",
+     [](In i) { return group_norm(i[0], i[1], i[2], 2, 1e-5, true); },
+     {{2, 3, 3, 6}, {6}, {6}}},
     {"layer_norm", [](In i) { return layer_norm(i[0], i[1], i[2], 1e-5); }, {{3, 2, 7}, {7}, {7}}},
-    {"attention", [](In i) { return attention(i[0], i[1], i[2], 2); }, {{2, 5, 6}, {2, 5, 6}, {2, 5, 6}}},
-    {"attention_one_head", [](In i) { return attention(i[0], i[1], i[2], 1); }, {{1, 3, 9}, {1, 3, 9}, {1, 3, 9}}},
-    {"attention_cross", [](In i) { return attention(i[0], i[1], i[2], 3); }, {{2, 3, 3}, {2, 17, 3}, {2, 17, 3}}},
-    {"attention_one_key", [](In i) { return attention(i[0], i[1], i[2], 1); }, {{1, 2, 2}, {1, 1, 2}, {1, 1, 2}}},
+    {"attention",
+     [](In i) { return attention(i[0], i[1], i[2], 2); },
+     {{2, 5, 6}, {2, 5, 6}, {2, 5, 6}}},
+    {"attention_one_head",
+     [](In i) { return attention(i[0], i[1], i[2], 1); },
+     {{1, 3, 9}, {1, 3, 9}, {1, 3, 9}}},
+    {"attention_cross",
+     [](In i) { return attention(i[0], i[1], i[2], 3); },
+     {{2, 3, 3}, {2, 17, 3}, {2, 17, 3}}},
+    {"attention_one_key",
+     [](In i) { return attention(i[0], i[1], i[2], 1); },
+     {{1, 2, 2}, {1, 1, 2}, {1, 1, 2}}},
     {"dropout", [](In i) { return dropout(i[0], 0.4, Rng(3, Purpose::dropout)); }, {{5, 7}}},
 };
 
@@ -123,7 +160,8 @@ TEST_P(OpGradient, SinglePrecisionAgreesWithDouble) {
   const OpCase& c = GetParam();
   auto run = [&](DType dtype) {
     std::vector<Var> vars;
-    for (const Shape& s : c.inputs) vars.emplace_back(numbers(s, vars.size(), c.shift).to(dtype), true);
+    for (const Shape& s : c.inputs)
+      vars.emplace_back(numbers(s, vars.size(), c.shift).to(dtype), true);
     const Var y = c.f(vars);
     y.backward(Rng(5, Purpose::test).normal(y.shape(), dtype));
     std::vector<Tensor> results{y.value()};
@@ -138,7 +176,8 @@ TEST_P(OpGradient, SinglePrecisionAgreesWithDouble) {
       error += (a - b) * (a - b);
       norm += b * b;
     }
-    EXPECT_LE(std::sqrt(error), 2e-5 * std::sqrt(norm) + 1e-6) << (k ? "gradient of input " : "output ") << k - 1;
+    EXPECT_LE(std::sqrt(error), 2e-5 * std::sqrt(norm) + 1e-6)
+        << (k ? "gradient of input " : "output ") << k - 1;
   }
 }
 
@@ -151,7 +190,8 @@ TEST(OpEdges, LargeInputs) {
       Var y = f(v);
       y.backward(Tensor::full({5}, 1, dtype));
       for (const Tensor& t : {y.value(), v.grad()})
-        for (std::int64_t i = 0; i < 5; ++i) EXPECT_TRUE(std::isfinite(t.to(DType::f64).data<double>()[i])) << i;
+        for (std::int64_t i = 0; i < 5; ++i)
+          EXPECT_TRUE(std::isfinite(t.to(DType::f64).data<double>()[i])) << i;
     }
   }
   EXPECT_EQ(silu(Var(x)).value().data<double>()[4], 1000.0);
@@ -160,8 +200,14 @@ TEST(OpEdges, LargeInputs) {
 
 struct WrongSquare {
   static constexpr const char* name = "wrong_square";
-  template <class T> T fwd(T x) const { return x * x; }
-  template <class T> T bwd(T x, T, T dy) const { return T(2.02) * x * dy; }  // one percent off
+  template <class T>
+  T fwd(T x) const {
+    return x * x;
+  }
+  template <class T>
+  T bwd(T x, T, T dy) const {
+    return T(2.02) * x * dy;
+  }  // one percent off
 };
 
 TEST(Gradcheck, FailsAWrongGradientAndNamesOpInputAndElement) {

@@ -5,13 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "autograd/ops.h"
 #include "diffusion/pipeline.h"
-#include <nlohmann/json.hpp>
-
 #include "tensor/io/safetensors.h"
 
 namespace sfumato {
@@ -53,13 +52,15 @@ TEST_P(Golden, OutputAndGradients) {
   const Tensor x = permute(in.tensor("sample"), {0, 2, 3, 1});
   const Tensor target = permute(in.tensor("target"), {0, 2, 3, 1});
   model.params->zero_grad();
-  const Var y = (*model.unet)(x, in.tensor("timestep"), in.contains("class_labels") ? in.tensor("class_labels") : Tensor());
+  const Var y = (*model.unet)(x, in.tensor("timestep"),
+                              in.contains("class_labels") ? in.tensor("class_labels") : Tensor());
   const Var loss = mse(y, target);
   loss.backward();
 
   const Tensor expected = out.tensor("sample");
   EXPECT_LE(distance(permute(y.value(), {0, 3, 1, 2}), expected), kTolerance * norm(expected));
-  EXPECT_NEAR(loss.value().item(), out.tensor("loss").item(), kTolerance * out.tensor("loss").item());
+  EXPECT_NEAR(loss.value().item(), out.tensor("loss").item(),
+              kTolerance * out.tensor("loss").item());
   std::size_t compared = 0;
   for (const nn::Params::Entry& p : model.params->entries()) {
     const Tensor reference = out.tensor("grad." + p.name);
@@ -68,8 +69,9 @@ TEST_P(Golden, OutputAndGradients) {
     // Two gradients are (nearly) sums that cancel, so rounding is measured against their weight's:
     // softmax ignores a shift of all keys, and the bias of a single output channel is one number.
     if (const auto at = p.name.rfind(".bias");
-        at != std::string::npos && (p.name.find(".to_k.") != std::string::npos ||
-                                    p.name.find(".key.") != std::string::npos || reference.size() == 1))
+        at != std::string::npos &&
+        (p.name.find(".to_k.") != std::string::npos || p.name.find(".key.") != std::string::npos ||
+         reference.size() == 1))
       scale = std::max(scale, norm(out.tensor("grad." + p.name.substr(0, at) + ".weight")));
     EXPECT_LE(distance(p.var.grad(), reference), kTolerance * scale) << p.name;
     ++compared;
@@ -77,7 +79,8 @@ TEST_P(Golden, OutputAndGradients) {
   EXPECT_EQ(compared + 2, out.names().size()) << "gradients that nothing was compared with";
 }
 
-INSTANTIATE_TEST_SUITE_P(Diffusers, Golden, ::testing::ValuesIn(cases()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Diffusers, Golden, ::testing::ValuesIn(cases()),
+                         [](const auto& info) { return info.param; });
 
 TEST(Golden, CasesAreThere) { EXPECT_GE(cases().size(), 10u); }
 
@@ -85,7 +88,8 @@ TEST(Golden, CasesAreThere) { EXPECT_GE(cases().size(), 10u); }
 TEST(Golden, ConfigsSurviveWritingAndReading) {
   for (const std::string& name : cases()) {
     const fs::path dir = kGolden / name;
-    const fs::path file = fs::exists(dir / "unet") ? dir / "unet" / "config.json" : dir / "config.json";
+    const fs::path file =
+        fs::exists(dir / "unet") ? dir / "unet" / "config.json" : dir / "config.json";
     const nn::UNetConfig config = nn::parse_unet_config(io::JsonObject::read(file));
     const io::Json once = nn::to_json(config);
     const io::Json twice = nn::to_json(nn::parse_unet_config(io::JsonObject(once, name)));

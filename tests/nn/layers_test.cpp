@@ -1,11 +1,12 @@
 // Every layer through the conformance kit, and the kit through layers that are wrong on purpose.
+#include "nn/layers.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <string>
 
 #include "nn/conformance.h"
-#include "nn/layers.h"
 #include "nn/unet.h"
 
 namespace sfumato::nn {
@@ -25,7 +26,8 @@ std::function<Var(const Var&)> unet(const Scope& s, const UNetConfig& config) {
     const std::int64_t n = x.dim(0);
     const Tensor t = Rng(1, Purpose::test).randint({n}, 1000);
     Tensor labels;
-    if (net->config().class_embed == ClassEmbed::table) labels = Rng(2, Purpose::test).randint({n}, net->config().num_class_embeds);
+    if (net->config().class_embed == ClassEmbed::table)
+      labels = Rng(2, Purpose::test).randint({n}, net->config().num_class_embeds);
     return (*net)(x, t, labels);
   };
 }
@@ -45,22 +47,73 @@ UNetConfig small_unet() {
 
 const LayerCase kLayers[] = {
     {"Linear", [](const Scope& s) { return Linear(s, 5, 3); }, {2, 4, 5}, {2, 4, 3}},
-    {"Conv2d_1x1", [](const Scope& s) { return Conv2d(s, 3, 5, 1, {}); }, {2, 3, 4, 3}, {2, 3, 4, 5}},
-    {"Conv2d_3x3", [](const Scope& s) { return Conv2d(s, 3, 5, 3, Conv2dOptions::padded(1)); }, {2, 5, 4, 3}, {2, 5, 4, 5}},
-    {"Conv2d_general", [](const Scope& s) { return Conv2d(s, 2, 3, 5, Conv2dOptions::padded(1, 3)); }, {1, 11, 8, 2}, {1, 3, 2, 3}},
-    {"GroupNorm", [](const Scope& s) { return GroupNorm(s, 6, 3, 1e-5); }, {2, 3, 3, 6}, {2, 3, 3, 6}},
+    {"Conv2d_1x1",
+     [](const Scope& s) { return Conv2d(s, 3, 5, 1, {}); },
+     {2, 3, 4, 3},
+     {2, 3, 4, 5}},
+    {"Conv2d_3x3",
+     [](const Scope& s) { return Conv2d(s, 3, 5, 3, Conv2dOptions::padded(1)); },
+     {2, 5, 4, 3},
+     {2, 5, 4, 5}},
+    {"Conv2d_general",
+     [](const Scope& s) { return Conv2d(s, 2, 3, 5, Conv2dOptions::padded(1, 3)); },
+     {1, 11, 8, 2},
+     {1, 3, 2, 3}},
+    {"GroupNorm",
+     [](const Scope& s) { return GroupNorm(s, 6, 3, 1e-5); },
+     {2, 3, 3, 6},
+     {2, 3, 3, 6}},
     {"LayerNorm", [](const Scope& s) { return LayerNorm(s, 7); }, {3, 2, 7}, {3, 2, 7}},
-    {"AttentionBlock", [](const Scope& s) { return AttentionBlock(s, {.channels = 8, .head_dim = 4, .norm_groups = 2}); }, {2, 3, 3, 8}, {2, 3, 3, 8}},
+    {"AttentionBlock",
+     [](const Scope& s) {
+       return AttentionBlock(s, {.channels = 8, .head_dim = 4, .norm_groups = 2});
+     },
+     {2, 3, 3, 8},
+     {2, 3, 3, 8}},
     {"AttentionBlock_partial_heads",
-     [](const Scope& s) { return AttentionBlock(s, {.channels = 10, .head_dim = 4, .norm_groups = {}, .output_scale = 1.5}); }, {1, 2, 3, 10}, {1, 2, 3, 10}},
-    {"ResnetBlock", [](const Scope& s) { return with_temb(ResnetBlock(s, {.in = 4, .out = 4, .temb = 6, .groups = 2}), 2, 6); }, {2, 3, 3, 4}, {2, 3, 3, 4}},
-    {"ResnetBlock_widening", [](const Scope& s) { return with_temb(ResnetBlock(s, {.in = 4, .out = 6, .temb = 6, .groups = 2, .output_scale = 1.4}), 2, 6); }, {2, 3, 3, 4}, {2, 3, 3, 6}},
-    {"ResnetBlock_scale_shift", [](const Scope& s) { return with_temb(ResnetBlock(s, {.in = 4, .out = 6, .temb = 6, .groups = 2, .scale_shift = true}), 2, 6); }, {2, 3, 3, 4}, {2, 3, 3, 6}},
-    {"ResnetBlock_dropout", [](const Scope& s) { return with_temb(ResnetBlock(s, {.in = 4, .out = 4, .temb = 6, .groups = 2, .dropout = 0.3}), 2, 6); }, {2, 3, 3, 4}, {2, 3, 3, 4}},
+     [](const Scope& s) {
+       return AttentionBlock(
+           s, {.channels = 10, .head_dim = 4, .norm_groups = {}, .output_scale = 1.5});
+     },
+     {1, 2, 3, 10},
+     {1, 2, 3, 10}},
+    {"ResnetBlock",
+     [](const Scope& s) {
+       return with_temb(ResnetBlock(s, {.in = 4, .out = 4, .temb = 6, .groups = 2}), 2, 6);
+     },
+     {2, 3, 3, 4},
+     {2, 3, 3, 4}},
+    {"ResnetBlock_widening",
+     [](const Scope& s) {
+       return with_temb(
+           ResnetBlock(s, {.in = 4, .out = 6, .temb = 6, .groups = 2, .output_scale = 1.4}), 2, 6);
+     },
+     {2, 3, 3, 4},
+     {2, 3, 3, 6}},
+    {"ResnetBlock_scale_shift",
+     [](const Scope& s) {
+       return with_temb(
+           ResnetBlock(s, {.in = 4, .out = 6, .temb = 6, .groups = 2, .scale_shift = true}), 2, 6);
+     },
+     {2, 3, 3, 4},
+     {2, 3, 3, 6}},
+    {"ResnetBlock_dropout",
+     [](const Scope& s) {
+       return with_temb(ResnetBlock(s, {.in = 4, .out = 4, .temb = 6, .groups = 2, .dropout = 0.3}),
+                        2, 6);
+     },
+     {2, 3, 3, 4},
+     {2, 3, 3, 4}},
     {"Downsample", [](const Scope& s) { return Downsample(s, 3, 1); }, {2, 6, 4, 3}, {2, 3, 2, 3}},
-    {"Downsample_pad0", [](const Scope& s) { return Downsample(s, 3, 0); }, {2, 6, 4, 3}, {2, 3, 2, 3}},
+    {"Downsample_pad0",
+     [](const Scope& s) { return Downsample(s, 3, 0); },
+     {2, 6, 4, 3},
+     {2, 3, 2, 3}},
     {"Upsample", [](const Scope& s) { return Upsample(s, 3); }, {2, 3, 2, 3}, {2, 6, 4, 3}},
-    {"TimestepEmbedding", [](const Scope& s) { return TimestepEmbedding(s, 6, 8); }, {3, 6}, {3, 8}},
+    {"TimestepEmbedding",
+     [](const Scope& s) { return TimestepEmbedding(s, 6, 8); },
+     {3, 6},
+     {3, 8}},
     {"UNet", [](const Scope& s) { return unet(s, small_unet()); }, {2, 4, 6, 1}, {2, 4, 6, 1}},
 };
 
@@ -68,7 +121,8 @@ class Layer : public ::testing::TestWithParam<LayerCase> {};
 
 TEST_P(Layer, Conforms) { EXPECT_NO_THROW(check_layer(GetParam())); }
 
-INSTANTIATE_TEST_SUITE_P(Nn, Layer, ::testing::ValuesIn(kLayers), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Nn, Layer, ::testing::ValuesIn(kLayers),
+                         [](const auto& info) { return info.param.name; });
 
 // ---- the kit finds what is wrong
 
@@ -88,7 +142,9 @@ struct Scaled {  // y = γ x
 };
 
 TEST(Conformance, FindsAWrongShape) {
-  EXPECT_NE(complaint({"scaled", [](const Scope& s) { return Scaled(s); }, {2, 4}, {2, 5}}).find("expected [2, 5]"), std::string::npos);
+  EXPECT_NE(complaint({"scaled", [](const Scope& s) { return Scaled(s); }, {2, 4}, {2, 5}})
+                .find("expected [2, 5]"),
+            std::string::npos);
 }
 
 TEST(Conformance, FindsAParameterThatTakesNoPart) {
@@ -105,7 +161,8 @@ TEST(Conformance, FindsAWrongGradient) {
       const Tensor g = layer.gamma.var().value();
       Tensor y = (Var(x.value()) * Var(g)).value();
       return record("half", y, {x, layer.gamma}, [xv = x.value(), g](const Tensor& dy) {
-        return Gradients{(Var(dy) * Var(g)).value(), (sum_to(Var(dy) * Var(xv), {4}) * 0.5).value()};
+        return Gradients{(Var(dy) * Var(g)).value(),
+                         (sum_to(Var(dy) * Var(xv), {4}) * 0.5).value()};
       });
     };
   };
@@ -117,16 +174,23 @@ TEST(Conformance, FindsAWrongGradient) {
 TEST(Conformance, FindsStateThatIsNotSaved) {
   // Draws a number at construction that is no parameter.
   const auto make = [](const Scope& s) {
-    const double hidden = static_cast<double>(s.param("a", {1}, normal(1)).var().value().to(DType::f64).data<double>()[0]);
-    return [layer = Scaled(s / "b"), hidden, a = s.params().find("a")](const Var& x) { return layer(x) * hidden + sum(a->var); };
+    const double hidden = static_cast<double>(
+        s.param("a", {1}, normal(1)).var().value().to(DType::f64).data<double>()[0]);
+    return [layer = Scaled(s / "b"), hidden, a = s.params().find("a")](const Var& x) {
+      return layer(x) * hidden + sum(a->var);
+    };
   };
-  EXPECT_NE(complaint({"hidden", make, {2, 4}, {2, 4}}).find("saved and loaded"), std::string::npos);
+  EXPECT_NE(complaint({"hidden", make, {2, 4}, {2, 4}}).find("saved and loaded"),
+            std::string::npos);
 }
 
 TEST(Conformance, FindsWhatIsNotDeterministic) {
   int calls = 0;
-  const auto make = [&](const Scope& s) { return [layer = Scaled(s), &calls](const Var& x) { return layer(x) + 1e-3 * ++calls; }; };
-  EXPECT_NE(complaint({"counter", make, {2, 4}, {2, 4}}).find("not the same bits"), std::string::npos);
+  const auto make = [&](const Scope& s) {
+    return [layer = Scaled(s), &calls](const Var& x) { return layer(x) + 1e-3 * ++calls; };
+  };
+  EXPECT_NE(complaint({"counter", make, {2, 4}, {2, 4}}).find("not the same bits"),
+            std::string::npos);
 }
 
 // ---- parameters
@@ -163,7 +227,8 @@ TEST(SinusoidalEmbedding, FollowsItsFormula) {
       const Tensor e = sinusoidal_embedding(t, 9, flip, shift);
       for (int i = 0; i < 3; ++i)
         for (int k = 0; k < 4; ++k) {
-          const double angle = static_cast<double>(t.data<std::int64_t>()[i]) * std::pow(10000.0, -k / (4 - shift));
+          const double angle =
+              static_cast<double>(t.data<std::int64_t>()[i]) * std::pow(10000.0, -k / (4 - shift));
           EXPECT_NEAR(e.data<float>()[i * 9 + (flip ? 4 + k : k)], std::sin(angle), 1e-4);
           EXPECT_NEAR(e.data<float>()[i * 9 + (flip ? k : 4 + k)], std::cos(angle), 1e-4);
           EXPECT_EQ(e.data<float>()[i * 9 + 8], 0);

@@ -23,7 +23,8 @@ TEST(AdamW, FollowsItsFormula) {
     const double g = 0.5 * 2 * x;
     m = 0.9 * m + 0.1 * g;
     v = 0.99 * v + 0.01 * g * g;
-    x = x - 0.01 * (m / (1 - std::pow(0.9, k)) / (std::sqrt(v / (1 - std::pow(0.99, k))) + 1e-8) + 0.1 * x);
+    x = x - 0.01 * (m / (1 - std::pow(0.9, k)) / (std::sqrt(v / (1 - std::pow(0.99, k))) + 1e-8) +
+                    0.1 * x);
     EXPECT_NEAR(w.var().value().item(), x, 1e-12) << k;
   }
 }

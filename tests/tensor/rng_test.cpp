@@ -16,17 +16,21 @@ using Block = std::array<std::uint32_t, 4>;
 
 // Known answers: Random123's kat_vectors, philox4x32 with 10 rounds.
 TEST(Philox, KnownAnswers) {
-  EXPECT_EQ(philox4x32_10({0, 0, 0, 0}, {0, 0}), (Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  EXPECT_EQ(philox4x32_10({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}), (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
-  EXPECT_EQ(philox4x32_10({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
-            (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+  EXPECT_EQ(philox4x32_10({0, 0, 0, 0}, {0, 0}),
+            (Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox4x32_10({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}),
+            (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(
+      philox4x32_10({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+      (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
 // One hash over many normals pins the bits for every compiler and machine.
 TEST(Rng, NormalsAreTheSameBitsEverywhere) {
   const Tensor z = Rng(42, Purpose::noise, 7).normal({1 << 16});
   std::uint64_t hash = 1469598103934665603ull;  // FNV-1a over the words
-  for (float v : z.values<float>()) hash = (hash ^ std::bit_cast<std::uint32_t>(v)) * 1099511628211ull;
+  for (float v : z.values<float>())
+    hash = (hash ^ std::bit_cast<std::uint32_t>(v)) * 1099511628211ull;
   EXPECT_EQ(hash, 10145973757514692860ull);
 }
 
@@ -66,14 +70,17 @@ TEST(Rng, NormalsFollowTheDistributionFunction) {
 TEST(Rng, NeighboursAndStreamsAreUncorrelated) {
   const std::int64_t n = 1 << 20;
   const Tensor a = Rng(3, Purpose::noise, 0).normal({n}), b = Rng(3, Purpose::noise, 1).normal({n});
-  const Tensor c = Rng(3, Purpose::timestep, 0).normal({n}), d = Rng(4, Purpose::noise, 0).normal({n});
+  const Tensor c = Rng(3, Purpose::timestep, 0).normal({n}),
+               d = Rng(4, Purpose::noise, 0).normal({n});
   auto correlation = [&](const float* x, const float* y, std::int64_t count) {
     return std::inner_product(x, x + count, y, 0.0) / static_cast<double>(count);
   };
   const float* p = a.data<float>();
   const double limit = 6 / std::sqrt(static_cast<double>(n - 4));
-  for (int lag = 1; lag <= 4; ++lag) EXPECT_LT(std::abs(correlation(p, p + lag, n - lag)), limit) << lag;
-  for (const Tensor& other : {b, c, d}) EXPECT_LT(std::abs(correlation(p, other.data<float>(), n)), limit);
+  for (int lag = 1; lag <= 4; ++lag)
+    EXPECT_LT(std::abs(correlation(p, p + lag, n - lag)), limit) << lag;
+  for (const Tensor& other : {b, c, d})
+    EXPECT_LT(std::abs(correlation(p, other.data<float>(), n)), limit);
 }
 
 TEST(Rng, DoesNotDependOnThreads) {
@@ -132,7 +139,8 @@ TEST(Rng, DropoutMaskIsAFunctionOfItsAddress) {
   EXPECT_TRUE(std::equal(part, part + 37, whole + 41));
   std::vector<float> many(1 << 20);
   rng.dropout_mask(0.25, 0, 1 << 20, many.data());
-  const double kept = static_cast<double>(std::ranges::count_if(many, [](float v) { return v != 0; }));
+  const double kept =
+      static_cast<double>(std::ranges::count_if(many, [](float v) { return v != 0; }));
   EXPECT_NEAR(kept / (1 << 20), 0.75, 6 * std::sqrt(0.75 * 0.25 / (1 << 20)));
 }
 

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <vector>
 #include <thread>
+#include <vector>
 
 #include "tensor/arithmetic.h"
 #include "tensor/memory.h"
@@ -73,7 +73,8 @@ TEST(Tensor, PermuteMovesAxes) {
 
 TEST(Arithmetic, ReduceUndoesBroadcast) {
   const Tensor g = Tensor::full({2, 3, 4, 5}, 1);
-  for (const Shape& s : {Shape{2, 1, 1, 5}, Shape{5}, Shape{3, 1, 1}, Shape{}, Shape{2, 3, 4, 5}, Shape{1, 3, 1, 5}}) {
+  for (const Shape& s : {Shape{2, 1, 1, 5}, Shape{5}, Shape{3, 1, 1}, Shape{}, Shape{2, 3, 4, 5},
+                         Shape{1, 3, 1, 5}}) {
     const Tensor r = reduce_to(g, s);
     EXPECT_EQ(r.shape(), s);
     for (float v : r.values<float>()) EXPECT_EQ(v, 120.0f / static_cast<float>(s.size()));
@@ -107,9 +108,14 @@ TEST(Parallel, AnExceptionReachesTheCallerAndThePoolLivesOn) {
   const int threads = thread_count();
   set_thread_count(3);
   for (int round = 0; round < 3; ++round) {
-    EXPECT_THROW(parallel_for(100, [](std::int64_t i) { if (i == 42) throw Error("task", "42"); }), Error);
+    EXPECT_THROW(parallel_for(100,
+                              [](std::int64_t i) {
+                                if (i == 42) throw Error("task", "42");
+                              }),
+                 Error);
     std::atomic<int> done{0};
-    parallel_for(100, [&](std::int64_t) { parallel_for(2, [&](std::int64_t) { ++done; }); });  // nested
+    parallel_for(100,
+                 [&](std::int64_t) { parallel_for(2, [&](std::int64_t) { ++done; }); });  // nested
     EXPECT_EQ(done.load(), 200);
   }
   set_thread_count(threads);
@@ -120,7 +126,9 @@ TEST(Parallel, CallersOnSeveralThreadsTakeTurns) {
   {
     std::vector<std::jthread> callers;
     for (int k = 0; k < 4; ++k)
-      callers.emplace_back([&] { for (int i = 0; i < 50; ++i) parallel_for(8, [&](std::int64_t) { ++done; }); });
+      callers.emplace_back([&] {
+        for (int i = 0; i < 50; ++i) parallel_for(8, [&](std::int64_t) { ++done; });
+      });
   }
   EXPECT_EQ(done.load(), 4 * 50 * 8);
 }
