@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -76,7 +77,10 @@ TEST_F(Stop, OneRunAFolder) {
 // first.
 TEST_F(Stop, KillNineAtAnyMoment) {
   const std::string fresh = "train --out run --steps 60 --checkpoint-every 0 --dropout 0.1" + kTiny;
+  const auto begin = std::chrono::steady_clock::now();
   done("train --out whole --steps 60 --dropout 0.1" + kTiny);
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+  const int longest = std::max(400, static_cast<int>(took.count() / 2));  // sanitizers are slow
   const Learned whole = learned(at("whole"));
 
   std::mt19937 random(5);
@@ -85,7 +89,7 @@ TEST_F(Stop, KillNineAtAnyMoment) {
     const bool recorded = fs::exists(at("run/sfumato/run.json"));
     Process process(recorded ? "train --resume run" : fresh, directory_);
     // Every third in its first moments, where folder and first checkpoint come into being.
-    const int wait = kills % 3 == 0 ? 2 + random() % 30 : 5 + random() % 396;
+    const int wait = kills % 3 == 0 ? 2 + random() % 30 : 5 + random() % (longest - 4);
     std::this_thread::sleep_for(std::chrono::milliseconds(wait));
     process.send(SIGKILL);
     const Outcome o = process.wait();
