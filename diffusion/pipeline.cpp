@@ -166,9 +166,11 @@ Pipeline load_pipeline(const fs::path& dir) {
     null_label = label;
   }
 
-  // The network may not be larger than its file: a config can promise anything.
+  // The network may not be much larger than its file, a config can promise anything; but a bit, so
+  // that load_parameters can say which parameter is missing or of another shape.
+  const std::int64_t limit = 2 * numbers + (1 << 20);
   Pipeline p = in_file(weights.path().string(),
-                       [&] { return make_pipeline(unet, scheduler, null_label, 0, numbers); });
+                       [&] { return make_pipeline(unet, scheduler, null_label, 0, limit); });
   p.scheduler_found = !scheduler_path.empty();
   nn::load_parameters(*p.params, weights);
   return p;

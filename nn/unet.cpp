@@ -21,7 +21,6 @@ void UNetConfig::check() const {
   positive("out_channels", out_channels, 1 << 16);
   positive("layers_per_block", layers_per_block, 64);
   positive("norm_num_groups", norm_num_groups, 1 << 16);
-  positive("temb_dim", temb_dim(), 1 << 20);
   if (attention_head_dim) positive("attention_head_dim", *attention_head_dim, 1 << 16);
   if (class_embed == ClassEmbed::table) positive("num_class_embeds", num_class_embeds, 1 << 24);
   for (std::int64_t c : block_out_channels) {
@@ -30,6 +29,7 @@ void UNetConfig::check() const {
       refuse(fmt::format("block_out_channels {} is not divisible by norm_num_groups {}", c,
                          norm_num_groups));
   }
+  positive("temb_dim", temb_dim(), 1 << 20);  // four times the first of these, so not before
   if (downsample_padding < 0 || downsample_padding > 1)
     refuse(fmt::format("downsample_padding: expected 0 or 1, got {}", downsample_padding));
   if (!(dropout >= 0 && dropout < 1))

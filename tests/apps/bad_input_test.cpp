@@ -283,8 +283,9 @@ TEST_F(BadInput, ModelConfig) {
       {"mid_block_type", "\"UNetMidBlock2DCrossAttn\"", {"UNetMidBlock2DCrossAttn"}},
       {"down_block_types", R"(["DownBlock2D"])", {"block"}},
       {"block_out_channels", "[1000000000, 1000000000]", {"m/unet/"}},
-      {"block_out_channels", "[0, 8]", {"got 0"}},
-      {"block_out_channels", "[-8, 8]", {"got -"}},
+      {"block_out_channels", "[9223372036854775807, 8]", {"block_out_channels"}},
+      {"block_out_channels", "[0, 8]", {"block_out_channels"}},
+      {"block_out_channels", "[-8, 8]", {"block_out_channels"}},
       {"block_out_channels", "[]", {"block"}},
       {"block_out_channels", "8", {"block_out_channels", "array"}},
       {"block_out_channels", "[8.5, 8]", {"block_out_channels"}},
@@ -301,7 +302,7 @@ TEST_F(BadInput, ModelConfig) {
       {"in_channels", "1000000000000", {"m/unet/"}},
       {"num_class_embeds", "-5", {"num_class_embeds"}},
       {"dropout", "2", {"dropout"}},
-      {"out_channels", "3", {"m/unet/"}},
+      {"out_channels", "3", {"conv_out", "shape"}},
   };
   for (const auto& row : rows) {
     Json changed = good;
@@ -333,6 +334,8 @@ TEST_F(BadInput, ModelScheduler) {
       {"prediction_type", "\"flow\"", {"flow"}},
       {"num_train_timesteps", "0", {"0"}},
       {"num_train_timesteps", "-1", {"-1"}},
+      {"num_train_timesteps", "1000000000000", {"num_train_timesteps", "1000000000000"}},
+      {"steps_offset", "9223372036854775807", {"steps_offset"}},
       {"num_train_timesteps", "\"x\"", {"num_train_timesteps"}},
       {"thresholding", "true", {"thresholding"}},
       {"rescale_betas_zero_snr", "true", {"rescale_betas_zero_snr"}},
@@ -384,13 +387,13 @@ TEST_F(BadInput, ModelWeights) {
       {header(2, "[]"), {"header"}},
       {header(2, "{}"), {}},
       {header(64, R"({"a":{"dtype":"F32","shape":[9999999999999],"data_offsets":[0,4]}})"), {}},
-      {with([](Tensors& t) { t.pop_back(); }), {"up_blocks"}},
+      {with([](Tensors& t) { t.pop_back(); }), {"is missing", "up_blocks"}},
       {with([](Tensors& t) { t.emplace_back("extra", Tensor::zeros({1})); }),
        {"extra", "not a param"}},
       {with([](Tensors& t) {
          t[0].second = Tensor::zeros({3, 2});
        }),
-       {}},
+       {"shape [3, 2], expected"}},
       {with([](Tensors& t) { t[0].second = t[0].second.to(DType::i64); }),
        {"I64", "floating point"}},
       {with([](Tensors& t) {
