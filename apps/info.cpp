@@ -6,7 +6,7 @@
 
 #include "apps/machine.h"
 #include "apps/options.h"
-#include "autograd/var.h"
+#include "autograd/flops.h"
 #include "diffusion/pipeline.h"
 
 namespace sfumato::apps {
@@ -35,14 +35,7 @@ class Watch : public Observer {
       if (row.parameters == 0) row.layer = it->second.substr(0, it->second.rfind('.'));
       row.parameters += v.value().size();
     }
-    const Var* in = inputs.begin();
-    const auto outputs = static_cast<double>(y.size());
-    // Two operations, a multiplication and an addition, per weight that an output sums over.
-    if (const std::string_view name = op; name == "conv2d" || name == "linear") {
-      row.flop = 2 * outputs * static_cast<double>(in[1].value().size() / in[1].dim(0));
-    } else if (name == "attention") {
-      row.flop = 4 * outputs * static_cast<double>(in[1].dim(1));  // q kᵀ and P v
-    }
+    row.flop = flops(op, inputs, y);
     if (row.parameters > 0 || row.flop > 0) rows.push_back(row);
   }
 

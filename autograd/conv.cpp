@@ -36,8 +36,8 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
   const Tensor xv = x.value(), w = weight.value();
   return dispatch_float("conv2d", x.dtype(), [&]<class T>() {
     Tensor y({s.n, s.oh, s.ow, s.k}, xv.dtype());
-    kernels::conv_forward<T>(s, xv.data<T>(), w.data<T>(),
-                             bias.defined() ? bias.value().data<T>() : nullptr, y.data<T>());
+    kernels::conv_forward<T>(s, {xv.data<T>()}, w.data<T>(),
+                             {y.data<T>(), bias.defined() ? bias.value().data<T>() : nullptr});
     return record("conv2d", y, {x, weight, bias}, [=](const Tensor& dy, const Needs& needs) {
       Gradients g(3);
       if (needs[0]) {
@@ -47,7 +47,7 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
       if (needs[1] || needs[2]) {
         g[1] = Tensor(w.shape(), w.dtype());
         if (needs[2]) g[2] = Tensor({s.k}, w.dtype());
-        kernels::conv_backward_weights<T>(s, xv.data<T>(), dy.data<T>(), g[1].data<T>(),
+        kernels::conv_backward_weights<T>(s, {xv.data<T>()}, dy.data<T>(), g[1].data<T>(),
                                           needs[2] ? g[2].data<T>() : nullptr);
       }
       return g;

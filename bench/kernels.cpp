@@ -10,7 +10,6 @@
 #include "tensor/kernels/kernels.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -18,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/common.h"
 #include "tensor/kernels/isa.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
@@ -30,56 +30,11 @@ namespace {
 // On one thread, the time that this thread ran: then it does not matter what else the machine does.
 double now() {
   if (thread_count() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return bench::wall_seconds();
 }
 
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
-}
-
-// ---- the probe: independent multiply-adds in registers, nothing else
-
-template <class V>
-[[gnu::always_inline]] inline void probe_loop(int rounds) {
-  using T = float;
-  V sum[12];
-  for (int i = 0; i < 12; ++i) sum[i] = V{} + 0.1f * static_cast<T>(i);
-  V x = V{} + 0.999f, y = V{} + 1e-3f;
-  for (int round = 0; round < rounds; ++round) {
-#pragma GCC unroll 12
-    for (int i = 0; i < 12; ++i) sum[i] = sum[i] * x + y;
-    asm volatile("" : "+r"(round));
-  }
-  V all{};
-  for (int i = 0; i < 12; ++i) all += sum[i];
-  volatile float sink = all[0];
-  static_cast<void>(sink);
-}
-
-typedef float F4 __attribute__((vector_size(16)));
-void probe_generic(int rounds) { probe_loop<F4>(rounds); }
-#if defined(__x86_64__)
-typedef float F8 __attribute__((vector_size(32)));
-typedef float F16 __attribute__((vector_size(64)));
-[[gnu::target("avx2,fma")]] void probe_avx2(int rounds) { probe_loop<F8>(rounds); }
-[[gnu::target("avx512f,fma")]] void probe_avx512(int rounds) { probe_loop<F16>(rounds); }
-#endif
-
-// GFLOP/s of all threads right now; takes about 3 ms.
-double probe() {
-  constexpr int kRounds = 500000;
-  void (*loop)(int) = probe_generic;
-  double lanes = 4;
-#if defined(__x86_64__)
-  if (isa() == Isa::avx2) loop = probe_avx2, lanes = 8;
-  if (isa() == Isa::avx512) loop = probe_avx512, lanes = 16;
-#endif
-  const int threads = thread_count();
-  const double begin = now();
-  parallel_for(threads, [&](index) { loop(kRounds); });
-  return 12.0 * 2 * lanes * kRounds * threads / (now() - begin) * 1e-9;
-}
+// GFLOP/s of all threads right now.
+double probe() { return bench::probe(now) * 1e-9; }
 
 struct Speed {
   double ms, share;  // share of the probe, given the operations of one call
@@ -101,7 +56,7 @@ Speed measure(double operations, const std::function<void()>& call) {
     shares.push_back(operations / seconds * 1e-9 / (0.5 * (before + after)));
     before = after;
   }
-  return {median(ms), median(shares)};
+  return {bench::median(ms), bench::median(shares)};
 }
 
 // Aligned as a Tensor's numbers are; a std::vector starts 16 bytes off, which costs a fifth.
@@ -135,12 +90,13 @@ void bench_conv(index n, index size, index c, index k, index kernel, index strid
   const double operations = 2.0 * static_cast<double>(n * out * out * k * c * kernel * kernel);
   std::printf("%3ld x %2ldx%-2ld %3ld->%-3ld %ldx%ld/%ld", n, size, size, c, k, kernel, kernel,
               stride);
-  print("fwd", operations,
-        measure(operations, [&] { conv_forward(s, x.data(), w.data(), bias.data(), y.data()); }));
+  print("fwd", operations, measure(operations, [&] {
+          conv_forward<float>(s, {x.data()}, w.data(), {y.data(), bias.data()});
+        }));
   print("data", operations,
         measure(operations, [&] { conv_backward_data(s, dy.data(), w.data(), dx.data()); }));
   print("weights", operations, measure(operations, [&] {
-          conv_backward_weights(s, x.data(), dy.data(), dw.data(), db.data());
+          conv_backward_weights<float>(s, {x.data()}, dy.data(), dw.data(), db.data());
         }));
   std::printf("\n");
   std::fflush(stdout);

@@ -229,8 +229,7 @@ inline bool is_pointwise(const Conv& s) {
 }
 
 template <class T>
-void conv_forward(const Conv& s, const T* x, const T* w, const T* bias, T* y) {
-  if (s.n <= 0 || s.oh <= 0 || s.ow <= 0 || s.k <= 0) return;
+void direct_forward(const Conv& s, const T* x, const T* w, const T* bias, T* y) {
   if (is_pointwise(s)) {
     Gemm g{s.n * s.h * s.w, s.k, s.c, false, true, false, s.c, s.c, s.k};
     return gemm_rows(g, x, w, bias, y);
@@ -258,8 +257,7 @@ inline Phase phase_of(index f, index stride, index extent, index kernel, index p
 }
 
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx) {
-  if (s.n <= 0 || s.h <= 0 || s.w <= 0 || s.c <= 0) return;
+void direct_backward_data(const Conv& s, const T* dy, const T* w, T* dx) {
   if (is_pointwise(s)) {
     Gemm g{s.n * s.h * s.w, s.c, s.k, false, false, false, s.k, s.c, s.c};
     return gemm_rows(g, dy, w, static_cast<const T*>(nullptr), dx);

@@ -170,26 +170,27 @@ struct WeightOrder {
 
 // dw = Σ parts[chunk, panel, (tap, p), lane], and db = Σ bias_parts[chunk, o] unless null.
 template <class T>
-void add_up_weights(const Conv& s, const WeightPlan& plan, const WeightOrder& order, const T* parts,
+void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const T* parts,
                     const T* bias_parts, T* dw, T* db) {
   constexpr index kL = kLanes<T>;
   const Panels<T> panels{s.k};
+  const index taps = s.kh * s.kw, depth = taps * s.c, columns = round_up(s.k, kL);
   parallel_ranges(s.c, div_up(s.c, kTasks), [&](index begin, index end) {
-    const Scratch<T> sums(plan.taps * kL);
+    const Scratch<T> sums(taps * kL);
     for (index p = begin; p < end; ++p) {
       for (index o = 0; o < s.k; o += kL) {
         const index panel = o / panels.kWidth;
-        for (index t = 0; t < plan.taps; ++t) {
-          const T* from = parts + panels.offset(panel, plan.depth) + o % panels.kWidth +
+        for (index t = 0; t < taps; ++t) {
+          const T* from = parts + panels.offset(panel, depth) + o % panels.kWidth +
                           weight_row(s, t / s.kw, t % s.kw, p) * panels.width(panel);
           Vec<T> sum{};
-          for (index chunk = 0; chunk < plan.chunks; ++chunk)
-            sum += load(from + chunk * plan.depth * plan.columns);
-          store<T>(&sums[(order.mirrored ? plan.taps - 1 - t : t) * kL], sum);
+          for (index chunk = 0; chunk < chunks; ++chunk)
+            sum += load(from + chunk * depth * columns);
+          store<T>(&sums[(order.mirrored ? taps - 1 - t : t) * kL], sum);
         }
         for (index j = 0; j < smaller(kL, s.k - o); ++j) {
           T* to = dw + (o + j) * order.out + p * order.in;
-          for (index t = 0; t < plan.taps; ++t) to[t] = sums[t * kL + j];
+          for (index t = 0; t < taps; ++t) to[t] = sums[t * kL + j];
         }
       }
     }
@@ -197,7 +198,7 @@ void add_up_weights(const Conv& s, const WeightPlan& plan, const WeightOrder& or
   if (db == nullptr) return;
   for (index o = 0; o < s.k; ++o) {
     T sum = 0;
-    for (index chunk = 0; chunk < plan.chunks; ++chunk) sum += bias_parts[chunk * plan.columns + o];
+    for (index chunk = 0; chunk < chunks; ++chunk) sum += bias_parts[chunk * columns + o];
     db[o] = sum;
   }
 }
@@ -258,18 +259,12 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       }
     }
   });
-  add_up_weights(s, plan, order, parts.get(), bias_parts.get(), dw, db);
+  add_up_weights(s, plan.chunks, order, parts.get(), bias_parts.get(), dw, db);
 }
 
 template <class T>
-void conv_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db) {
-  if (s.k <= 0 || s.c <= 0) return;
+void direct_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db) {
   const index taps = s.kh * s.kw;
-  if (s.n <= 0 || s.oh <= 0 || s.ow <= 0) {
-    zero(dw, s.k * s.c * taps);
-    if (db) zero(db, s.k);
-    return;
-  }
   if (is_pointwise(s)) {
     const Gemm g{s.k, s.c, s.n * s.h * s.w, true, false, false, s.k, s.c, s.c};
     gemm_columns(g, dy, x, dw);

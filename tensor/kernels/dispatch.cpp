@@ -93,6 +93,20 @@ void set_isa(Isa isa) { choice() = make_choice(isa); }
 namespace kernels {
 namespace {
 
+ConvMethod first_conv_method() {
+  const char* wanted = std::getenv("SFUMATO_CONV");
+  const std::string text = wanted ? wanted : "";
+  if (text.empty() || text == "auto") return ConvMethod::automatic;
+  if (text == "direct") return ConvMethod::direct;
+  if (text == "winograd") return ConvMethod::winograd;
+  throw Error("conv", "SFUMATO_CONV: expected auto, direct or winograd, got '" + text + "'");
+}
+
+ConvMethod& conv_method_in_use() {
+  static ConvMethod method = first_conv_method();
+  return method;
+}
+
 template <class T>
 const KernelTable<T>& table();
 template <>
@@ -106,21 +120,28 @@ const KernelTable<double>& table<double>() {
 
 }  // namespace
 
+ConvMethod conv_method() { return conv_method_in_use(); }
+void set_conv_method(ConvMethod method) { conv_method_in_use() = method; }
+
 template <class T>
 void gemm(const Gemm& g, const T* a, const T* b, T* c) {
   table<T>().gemm(g, a, b, c);
 }
 template <class T>
-void conv_forward(const Conv& s, const T* x, const T* w, const T* bias, T* y) {
-  table<T>().conv_forward(s, x, w, bias, y);
+void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out) {
+  table<T>().conv_forward(s, in, w, out);
 }
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx) {
-  table<T>().conv_backward_data(s, dy, w, dx);
+void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample) {
+  table<T>().conv_backward_data(s, dy, w, dx, upsample);
 }
 template <class T>
-void conv_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db) {
-  table<T>().conv_backward_weights(s, x, dy, dw, db);
+void conv_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db) {
+  table<T>().conv_backward_weights(s, in, dy, dw, db);
+}
+template <class T>
+void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd) {
+  table<T>().group_norm_statistics(s, x, mean, rstd);
 }
 template <class T>
 void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
@@ -170,6 +191,7 @@ struct Instantiate {
       conv_forward<T>,
       conv_backward_data<T>,
       conv_backward_weights<T>,
+      group_norm_statistics<T>,
       group_norm_forward<T>,
       group_norm_backward<T>,
       attention_forward<T>,

@@ -1,8 +1,7 @@
 // All kernels of one instruction set. CMake compiles this file once for each, with other flags and
 // another SFUMATO_ISA_NAME (which is also the namespace, see base.h).
 #include "tensor/kernels/attention.h"
-#include "tensor/kernels/conv.h"
-#include "tensor/kernels/conv_weights.h"
+#include "tensor/kernels/convolution.h"
 #include "tensor/kernels/gemm.h"
 #include "tensor/kernels/kernel_table.h"
 #include "tensor/kernels/norm.h"
@@ -20,6 +19,7 @@ constexpr KernelTable<T> kTable = {
     own::conv_forward<T>,
     own::conv_backward_data<T>,
     own::conv_backward_weights<T>,
+    own::group_norm_statistics<T>,
     own::group_norm_forward<T>,
     own::group_norm_backward<T>,
     own::attention_forward<T>,

@@ -11,9 +11,10 @@ namespace sfumato::kernels {
 template <class T>
 struct KernelTable {
   void (*gemm)(const Gemm&, const T* a, const T* b, T* c);
-  void (*conv_forward)(const Conv&, const T* x, const T* w, const T* bias, T* y);
-  void (*conv_backward_data)(const Conv&, const T* dy, const T* w, T* dx);
-  void (*conv_backward_weights)(const Conv&, const T* x, const T* dy, T* dw, T* db);
+  void (*conv_forward)(const Conv&, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out);
+  void (*conv_backward_data)(const Conv&, const T* dy, const T* w, T* dx, bool upsample);
+  void (*conv_backward_weights)(const Conv&, const ConvInput<T>& in, const T* dy, T* dw, T* db);
+  void (*group_norm_statistics)(const GroupNorm&, const T* x, T* mean, T* rstd);
   void (*group_norm_forward)(const GroupNorm&, const T* x, const T* gamma, const T* beta, T* y,
                              T* mean, T* rstd);
   void (*group_norm_backward)(const GroupNorm&, const T* x, const T* gamma, const T* beta,

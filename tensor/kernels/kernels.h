@@ -30,15 +30,45 @@ struct Conv {
   index oh, ow, k;   // output
   index kh, kw, stride, pad_top, pad_left;
 };
-// w is [k, c, kh, kw] (PyTorch's layout) in all three; bias [k] may be null.
+// Where a convolution's input comes from, and what happens to it as it is read: group normalisation
+// with the statistics given (then SiLU), and doubling of its pixels. What the convolution sees is
+// never stored, forward or backward.
 template <class T>
-void conv_forward(const Conv& s, const T* x, const T* w, const T* bias, T* y);
-// dx = the adjoint of the forward pass applied to dy.
+struct ConvInput {
+  const T* x;  // [n, h, w, c]; with `upsample` [n, h/2, w/2, c]
+  bool upsample = false;
+  index groups = 0;  // 0: no normalisation
+  const T *gamma = nullptr, *beta = nullptr, *mean = nullptr, *rstd = nullptr;
+  bool silu = false;
+};
+// Where its output goes, and what is added to it on the way: bias [k], an embedding per image
+// [n, k], another image [n, oh, ow, k]; each may be null. Or `sum_2x2`: y [n, oh/2, ow/2, k] gets
+// the sums of 2x2 blocks, the adjoint of `upsample`.
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx);
-// dw[k,c,kh,kw] and, unless null, db[k]; both overwritten.
+struct ConvOutput {
+  T* y;
+  const T *bias = nullptr, *per_image = nullptr, *residual = nullptr;
+  bool sum_2x2 = false;
+};
+// w is [k, c, kh, kw] (PyTorch's layout) in all three.
 template <class T>
-void conv_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db);
+void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out);
+// dx = the adjoint of the forward pass applied to dy [n, oh, ow, k]: the gradient of what the
+// convolution saw, with `upsample` summed over each pixel's copies.
+template <class T>
+void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample = false);
+// dw [k, c, kh, kw] and, unless null, db [k]; both overwritten.
+template <class T>
+void conv_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db);
+
+// How 3x3 convolutions of stride 1 are computed: `direct` adds up the products as written;
+// `winograd` needs a quarter of them and rounds more (docs/performance.md); `automatic` takes
+// Winograd where it is faster, in f32.
+enum class ConvMethod { automatic, direct, winograd };
+// SFUMATO_CONV=auto|direct|winograd. Throws Error when it names something else.
+ConvMethod conv_method();
+// For tests and benches. Not to be called while kernels run.
+void set_conv_method(ConvMethod method);
 
 // Group normalisation (Wu and He 2018), optionally followed by SiLU, over x[n, hw, c]: each of the
 // `groups` groups of c/groups channels of one image gets mean 0 and variance 1, then gamma, beta
@@ -52,7 +82,10 @@ struct GroupNorm {
 template <class T>
 void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
                         T* mean, T* rstd);
-// Overwrites dx [n,hw,c], dgamma [c], dbeta [c].
+// The statistics alone.
+template <class T>
+void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd);
+// Overwrites dx [n,hw,c] (which may be dy), dgamma [c], dbeta [c].
 template <class T>
 void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
                          const T* mean, const T* rstd, const T* dy, T* dx, T* dgamma, T* dbeta);

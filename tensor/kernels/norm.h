@@ -84,6 +84,20 @@ void group_statistics(const GroupNorm& s, Range channels, const T* x, T* of_chan
 }
 
 template <class T>
+void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd) {
+  if (s.n <= 0 || s.hw <= 0 || s.c <= 0) return;
+  const NormPlan plan = plan_norm(s);
+  parallel_for(plan.tasks(), [&](index task) {
+    const Range images = plan.image_range(task, s.n);
+    const Range channels = plan.channel_range(task, s.c);
+    const Scratch<T> work(channels.size());
+    for (index b = images.begin; b < images.end; ++b)
+      group_statistics(s, channels, x + b * s.hw * s.c, work.get(), mean + b * s.groups,
+                       rstd + b * s.groups);
+  });
+}
+
+template <class T>
 void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
                         T* mean, T* rstd) {
   if (s.n <= 0 || s.hw <= 0 || s.c <= 0) return;

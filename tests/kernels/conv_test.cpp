@@ -1,3 +1,5 @@
+#include <array>
+
 #include "tests/kernels/kernel_test.h"
 
 namespace sfumato::kernels::testing {
@@ -94,8 +96,17 @@ std::vector<Conv> shapes() {
   return all;
 }
 
+class UseMethod {
+ public:
+  explicit UseMethod(ConvMethod method) : before_(conv_method()) { set_conv_method(method); }
+  ~UseMethod() { set_conv_method(before_); }
+
+ private:
+  ConvMethod before_;
+};
+
 template <class T>
-void check(const Conv& s) {
+void check(const Conv& s, double slack) {
   SCOPED_TRACE(describe(s));
   const index x_size = s.n * s.h * s.w * s.c, y_size = s.n * s.oh * s.ow * s.k;
   const index w_size = s.k * s.c * s.kh * s.kw;
@@ -113,24 +124,137 @@ void check(const Conv& s) {
   for (index i = 0; i < y_size; ++i) y_bias[i] += bias[i % s.k];
 
   Guarded<T> got_y(y_size), got_y_bias(y_size), got_dx(x_size), got_dw(w_size), got_db(s.k);
-  conv_forward<T>(s, x.data(), w.data(), bias.data(), got_y_bias.data());
-  conv_forward<T>(s, x.data(), w.data(), nullptr, got_y.data());
+  conv_forward<T>(s, {x.data()}, w.data(), {got_y_bias.data(), bias.data()});
+  conv_forward<T>(s, {x.data()}, w.data(), {got_y.data()});
   conv_backward_data(s, dy.data(), w.data(), got_dx.data());
-  conv_backward_weights(s, x.data(), dy.data(), got_dw.data(), got_db.data());
-  expect_close(got_y_bias, y_bias, "y");
-  expect_close(got_y, y, "y without bias");
-  expect_close(got_dx, dx, "dx");
-  expect_close(got_dw, dw, "dw");
+  conv_backward_weights<T>(s, {x.data()}, dy.data(), got_dw.data(), got_db.data());
+  expect_close(got_y_bias, y_bias, "y", slack);
+  expect_close(got_y, y, "y without bias", slack);
+  expect_close(got_dx, dx, "dx", slack);
+  expect_close(got_dw, dw, "dw", slack);
   expect_close(got_db, db, "db");
 
   Guarded<T> alone(w_size);
-  conv_backward_weights<T>(s, x.data(), dy.data(), alone.data(), nullptr);
+  conv_backward_weights<T>(s, {x.data()}, dy.data(), alone.data(), nullptr);
   EXPECT_EQ(alone.values(), got_dw.values());
 }
 
 TEST(ConvKernel, MatchesTheDefinition) {
   for_every_isa([]<class T>() {
-    for (const Conv& s : shapes()) check<T>(s);
+    for (const Conv& s : shapes()) check<T>(s, 1);
+  });
+}
+
+TEST(ConvKernel, EveryShapeByEveryMethod) {
+  for (const ConvMethod method : {ConvMethod::direct, ConvMethod::winograd}) {
+    const UseMethod use(method);
+    for_every_isa([&]<class T>() {
+      for (const Conv& s : shapes()) {
+        if (method == ConvMethod::direct || (s.kh == 3 && s.kw == 3 && s.stride == 1))
+          check<T>(s, method == ConvMethod::winograd ? 5 : 1);
+      }
+    });
+  }
+}
+
+// What ConvInput and ConvOutput do on the way is what separate passes would do.
+TEST(ConvKernel, ReadsAndWritesOnTheWay) {
+  for (const ConvMethod method : {ConvMethod::direct, ConvMethod::winograd}) {
+    const UseMethod use(method);
+    for_every_isa([&]<class T>() {
+      for (const Conv& s : {square(3, 14, 24, 20, 3, 1), square(2, 8, 33, 17, 3, 1),
+                            square(20, 4, 16, 40, 3, 1), square(2, 6, 6, 4, 1, 1)}) {
+        SCOPED_TRACE(describe(s));
+        for (const bool upsample : {false, true}) {
+          const index ih = upsample ? s.h / 2 : s.h, iw = upsample ? s.w / 2 : s.w;
+          const index groups = s.c % 8 == 0 ? 8 : 3;
+          const GroupNorm norm{s.n, ih * iw, s.c, groups, 1e-5, true};
+          const auto x = numbers<T>(s.n * ih * iw * s.c, 1);
+          const auto w = numbers<T>(s.k * s.c * s.kh * s.kw, 2),
+                     dy = numbers<T>(s.n * s.oh * s.ow * s.k, 3);
+          const auto gamma = numbers<T>(s.c, 4), beta = numbers<T>(s.c, 5),
+                     bias = numbers<T>(s.k, 6);
+          const auto per_image = numbers<T>(s.n * s.k, 7),
+                     residual = numbers<T>(s.n * s.oh * s.ow * s.k, 8);
+
+          // Pass by pass.
+          std::vector<T> normed(x.size()), seen(s.n * s.h * s.w * s.c), mean(s.n * groups),
+              rstd(mean.size());
+          group_norm_forward(norm, x.data(), gamma.data(), beta.data(), normed.data(), mean.data(),
+                             rstd.data());
+          for (index i = 0; i < std::ssize(seen); ++i) {
+            const index c = i % s.c, col = i / s.c % s.w, row = i / (s.c * s.w) % s.h,
+                        b = i / (s.c * s.w * s.h);
+            seen[i] = upsample ? normed[((b * ih + row / 2) * iw + col / 2) * s.c + c] : normed[i];
+          }
+          std::vector<T> y(dy.size()), dseen(seen.size()), dw(w.size()), db(s.k);
+          conv_forward<T>(s, {seen.data()}, w.data(), {y.data(), bias.data()});
+          conv_backward_data(s, dy.data(), w.data(), dseen.data());
+          conv_backward_weights<T>(s, {seen.data()}, dy.data(), dw.data(), db.data());
+          for (index i = 0; i < std::ssize(y); ++i)
+            y[i] += per_image[i / (s.oh * s.ow * s.k) * s.k + i % s.k] + residual[i];
+          std::vector<double> dx(x.size());
+          for (index i = 0; i < std::ssize(seen); ++i) {
+            const index c = i % s.c, col = i / s.c % s.w, row = i / (s.c * s.w) % s.h,
+                        b = i / (s.c * s.w * s.h);
+            dx[upsample ? ((b * ih + row / 2) * iw + col / 2) * s.c + c : i] += dseen[i];
+          }
+
+          // On the way.
+          ConvInput<T> in{x.data(),    upsample,    groups,      gamma.data(),
+                          beta.data(), mean.data(), rstd.data(), true};
+          Guarded<T> got_y(y.size()), got_dx(x.size()), got_dw(w.size()), got_db(s.k);
+          conv_forward<T>(s, in, w.data(),
+                          {got_y.data(), bias.data(), per_image.data(), residual.data()});
+          conv_backward_data(s, dy.data(), w.data(), got_dx.data(), upsample);
+          conv_backward_weights(s, in, dy.data(), got_dw.data(), got_db.data());
+          expect_close(got_y, as_double(y), "y");
+          expect_close(got_dx, dx, "dx");
+          expect_close(got_dw, as_double(dw), "dw");
+          expect_close(got_db, as_double(db), "db");
+        }
+      }
+    });
+  }
+}
+
+// The error table of docs/performance.md: the f32 result against that of f64, for shapes of the
+// reference networks.
+TEST(ConvKernel, WinogradRoundsWithinItsTable) {
+  for_every_isa([]<class T>() {
+    if constexpr (std::is_same_v<T, float>) {
+      for (const Conv& s : {square(4, 28, 32, 32, 3, 1), square(4, 14, 128, 64, 3, 1),
+                            square(4, 7, 256, 128, 3, 1)}) {
+        SCOPED_TRACE(describe(s));
+        const auto x = numbers<float>(s.n * s.h * s.w * s.c, 1),
+                   w = numbers<float>(s.k * s.c * 9, 2);
+        const auto dy = numbers<float>(s.n * s.oh * s.ow * s.k, 3);
+        const auto all = [&]<class U>(ConvMethod method, U) {
+          const UseMethod use(method);
+          const std::vector<U> ux(x.begin(), x.end()), uw(w.begin(), w.end()),
+              udy(dy.begin(), dy.end());
+          std::array<std::vector<U>, 3> r{std::vector<U>(dy.size()), std::vector<U>(x.size()),
+                                          std::vector<U>(w.size())};
+          std::vector<U> db(s.k);
+          conv_forward<U>(s, {ux.data()}, uw.data(), {r[0].data()});
+          conv_backward_data(s, udy.data(), uw.data(), r[1].data());
+          conv_backward_weights<U>(s, {ux.data()}, udy.data(), r[2].data(), db.data());
+          return r;
+        };
+        const auto exact = all(ConvMethod::direct, double{});
+        const auto direct = all(ConvMethod::direct, float{}),
+                   fast = all(ConvMethod::winograd, float{});
+        const double bound[3] = {4e-6, 4e-6, 2e-6};
+        for (int i = 0; i < 3; ++i) {
+          const double e_direct = distance(direct[i].data(), exact[i]),
+                       e_fast = distance(fast[i].data(), exact[i]);
+          RecordProperty(std::to_string(s.h) + "_" + std::to_string(s.c) + "_" + std::to_string(i),
+                         std::to_string(e_direct * 1e7) + " " + std::to_string(e_fast * 1e7));
+          EXPECT_LT(e_direct, 2e-6) << i;
+          EXPECT_LT(e_fast, bound[i]) << i;
+        }
+      }
+    }
   });
 }
 
@@ -144,9 +268,9 @@ TEST(ConvKernel, SameBitsOnAnyNumberOfThreads) {
       const auto dy = numbers<T>(s.n * s.oh * s.ow * s.k, 3);
       expect_same_on_any_threads([&] {
         Guarded<T> y(dy.size()), dx(x.size()), dw(w.size()), db(s.k);
-        conv_forward<T>(s, x.data(), w.data(), nullptr, y.data());
+        conv_forward<T>(s, {x.data()}, w.data(), {y.data()});
         conv_backward_data(s, dy.data(), w.data(), dx.data());
-        conv_backward_weights(s, x.data(), dy.data(), dw.data(), db.data());
+        conv_backward_weights<T>(s, {x.data()}, dy.data(), dw.data(), db.data());
         std::vector<T> all;
         append(all, y), append(all, dx), append(all, dw), append(all, db);
         return all;

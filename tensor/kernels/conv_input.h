@@ -1,0 +1,93 @@
+// How a convolution reads its input (ConvInput): copied row by row into scratch memory, where
+// normalisation, SiLU and doubling of the pixels happen on the way.
+#pragma once
+#include "tensor/kernels/norm.h"
+#include "tensor/kernels/tile.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+// x -> (x - center) scale + shift, one number each per channel of one image.
+template <class T>
+class ReadNorm {
+ public:
+  ReadNorm(const ConvInput<T>& in, index channels)
+      : in_(in), channels_(channels), numbers_(in.groups > 0 ? 2 * channels : 0) {}
+  void set_image(index image) {
+    if (in_.groups == 0) return;
+    const index per_group = channels_ / in_.groups;
+    const T *mean = in_.mean + image * in_.groups, *rstd = in_.rstd + image * in_.groups;
+    for (index c = 0; c < channels_; ++c) {
+      numbers_[c] = mean[c / per_group];
+      numbers_[channels_ + c] = rstd[c / per_group] * in_.gamma[c];
+    }
+  }
+  // to[i * to_step + c] for `pixels` pixels and all channels. Where to_step has room for whole
+  // vectors, the rest of the last one becomes 0.
+  void copy(const T* from, index pixels, T* to, index to_step) const {
+    const auto run = [&](auto value) {
+      for_vectors<T>(channels_, [&](index c, auto extent) {
+        const auto f = value(c, extent);
+        const auto put = [&](index i, Vec<T> v) {
+          if (to_step == channels_) {
+            store<T>(to + i * to_step + c, v, extent);
+          } else {
+            store<T>(to + i * to_step + c, v);
+          }
+        };
+        if (in_.upsample) {
+          for (index i = 0; i < pixels; i += 2) {
+            const Vec<T> v = f(load(from + i / 2 * channels_ + c, extent));
+            put(i, v);
+            put(i + 1, v);
+          }
+        } else {
+          for (index i = 0; i < pixels; ++i) put(i, f(load(from + i * channels_ + c, extent)));
+        }
+      });
+    };
+    if (in_.groups == 0) {
+      run([](index, auto) { return [](Vec<T> x) { return x; }; });
+      return;
+    }
+    const auto norm = [&](index c, auto extent, auto activation) {
+      const Vec<T> center = load(numbers_.get() + c, extent);
+      const Vec<T> scale = load(numbers_.get() + channels_ + c, extent);
+      const Vec<T> shift = load(in_.beta + c, extent);
+      return [=](Vec<T> x) { return activation((x - center) * scale + shift); };
+    };
+    if (in_.silu) {
+      run([&](index c, auto extent) {
+        return norm(c, extent, [](Vec<T> z) { return z * sigmoid<T>(z); });
+      });
+    } else {
+      run([&](index c, auto extent) { return norm(c, extent, [](Vec<T> z) { return z; }); });
+    }
+  }
+
+ private:
+  const ConvInput<T>& in_;
+  index channels_;
+  Scratch<T> numbers_;
+};
+
+// Rows [top, top + rows) and columns [left, left + cols) of an image of s, with zeros outside it:
+// to[row][col][step channels]. x: the image as it is stored.
+template <class T>
+void read_window(const Conv& s, const ConvInput<T>& in, const ReadNorm<T>& norm, const T* x,
+                 index top, index rows, index left, index cols, T* to, index step) {
+  const int half = in.upsample ? 1 : 0;
+  const index begin = clamp_to(-left, 0, cols), end = clamp_to(s.w - left, begin, cols);
+  for (index r = top; r < top + rows; ++r, to += cols * step) {
+    if (r < 0 || r >= s.h) {
+      zero(to, cols * step);
+      continue;
+    }
+    zero(to, begin * step);
+    // (An upsampled image begins at an even column here: its padding is 0 or at the left.)
+    norm.copy(x + ((r >> half) * (s.w >> half) + ((left + begin) >> half)) * s.c, end - begin,
+              to + begin * step, step);
+    zero(to + end * step, (cols - end) * step);
+  }
+}
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -1,0 +1,399 @@
+// Convolutions by F(4x4, 3x3), see winograd_transforms.h: 36 multiplications per 4x4 outputs and
+// pair of channels, where the direct sum has 144.
+//
+// The sum over input channels may be taken before Aᵀ, so for each of the 36 points the work is a
+// matrix product [tiles, c] x [c, k], by the same micro-kernel as all others:
+//     x --Bᵀ·B--> V[36][tiles, c],   w --G·Gᵀ--> U[36][c, k],   M[36] = V[36] U[36],   M --Aᵀ·A-->
+//     y.
+// The gradient of the weights is the adjoint, point by point again:
+//     dy --A·Aᵀ--> Z[36][tiles, k],   dU[36] = Σ_tiles V[36]ᵀ Z[36],   dU --Gᵀ·G--> dw.
+//
+// The price is rounding: the points' powers are up to 8, their inverses down to 1/24. Relative
+// errors in f32 are a few 1e-6 forward where the direct sum has a few 1e-7 (docs/performance.md has
+// the table, tests/kernels/winograd_test.cpp holds it).
+#pragma once
+#include "tensor/kernels/conv_input.h"
+#include "tensor/kernels/conv_weights.h"
+#include "tensor/kernels/winograd_transforms.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+inline constexpr index kPoints = 36;
+inline constexpr index kWinogradBytes = 320 * 1024;
+
+// Worth it for 3x3 at stride 1, unless the image's ends leave most of the 4x4 tiles empty, or so
+// few channels that the transforms outweigh the products. f64 is for checks, where its rounding
+// would be in the way.
+template <class T>
+inline bool winograd_pays(const Conv& s) {
+  if (s.kh != 3 || s.kw != 3 || s.stride != 1 || s.n <= 0) return false;
+  if (conv_method() != ConvMethod::automatic) return conv_method() == ConvMethod::winograd;
+  const index covered = 16 * div_up(s.oh, 4) * div_up(s.ow, 4);
+  return sizeof(T) == 4 && s.c >= 8 && s.k >= 8 && 5 * s.oh * s.ow >= 2 * covered;
+}
+
+// Tiles per block. Forward: V and M of a block, and the window, stay in the second-level cache.
+// Weight gradients load and store every sum once a block, so they want more of them.
+template <class T>
+index winograd_tiles(index channels) {
+  return clamp_to(kWinogradBytes / (kPoints * channels * static_cast<index>(sizeof(T))), 14, 49);
+}
+template <class T>
+index winograd_weight_tiles(index in, index out) {
+  return clamp_to(4 * kWinogradBytes / (kPoints * (in + out) * static_cast<index>(sizeof(T))), 64,
+                  128);
+}
+
+// ---- how the work is cut: into blocks of rows of tiles of one image, or of several whole images
+
+struct WinogradBlock {
+  index image, images;
+  Range rows;
+  index tiles;
+};
+struct WinogradPlan {
+  index tiles_h, tiles_w;  // of one image
+  index bands, images;     // bands of tile rows per image, or images per block (one of them is 1)
+  index blocks;
+
+  WinogradBlock block(const Conv& s, index i) const {
+    WinogradBlock b{i / bands * images, images, part_of(tiles_h, bands, i % bands), 0};
+    b.images = smaller(images, s.n - b.image);
+    b.tiles = b.images * b.rows.size() * tiles_w;
+    return b;
+  }
+  index most_rows() const { return div_up(tiles_h, bands); }
+  index most_tiles() const { return images * most_rows() * tiles_w; }
+};
+
+// Blocks of about `wanted` tiles, fewer where that would leave threads without work.
+inline WinogradPlan plan_winograd(const Conv& s, index wanted) {
+  WinogradPlan p{div_up(s.oh, 4), div_up(s.ow, 4), 1, 1, 0};
+  const index per_image = p.tiles_h * p.tiles_w;
+  p.bands = smaller(p.tiles_h, larger((per_image + wanted / 2) / wanted, div_up(kTasks / 2, s.n)));
+  if (p.bands <= 1) {
+    p.bands = 1;
+    p.images = clamp_to((wanted + per_image / 2) / per_image, 1, larger(1, s.n / (kTasks / 2)));
+  }
+  p.blocks = div_up(s.n, p.images) * p.bands;
+  return p;
+}
+
+// Numbers between one point's array and the next: never a multiple of 4 KiB, which would crowd the
+// 36 stores of a transform into one set of the first-level cache.
+inline index point_step(index numbers) { return numbers + kBlock; }
+
+// Where V keeps tile t's channel c of a point: at t * tile + c / kBlock * block + c % kBlock.
+struct TileLayout {
+  index tile, block, point;
+};
+
+// V = Bᵀ d B for the tiles of one block, with the input read through `window` (scratch).
+template <class T>
+void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
+                     const ConvInput<T>& in, ReadNorm<T>& norm, const TileLayout& layout, T* window,
+                     T* v) {
+  constexpr index kL = kLanes<T>;
+  const index step = round_up(s.c, kL), cols = 4 * plan.tiles_w + 2;
+  const index image_size = (in.upsample ? s.h / 2 * (s.w / 2) : s.h * s.w) * s.c;
+  index tile = 0;
+  for (index image = b.image; image < b.image + b.images; ++image) {
+    norm.set_image(image);
+    read_window(s, in, norm, in.x + image * image_size, 4 * b.rows.begin - s.pad_top,
+                4 * b.rows.size() + 2, -s.pad_left, cols, window, step);
+    for (index tr = 0; tr < b.rows.size(); ++tr) {
+      for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
+        const T* corner = window + (4 * tr * cols + 4 * tc) * step;
+        for (index c = 0; c < step; c += kL) {
+          Vec<T> columns[kPoints];  // Bᵀ d
+#pragma GCC unroll 6
+          for (int j = 0; j < 6; ++j) {
+            Vec<T> d[6];
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; ++i) d[i] = load(corner + (i * cols + j) * step + c);
+            transform_input<T>(d, columns + j, 6);
+          }
+          T* to = v + tile * layout.tile + c / kBlock * layout.block + c % kBlock;
+#pragma GCC unroll 6
+          for (int i = 0; i < 6; ++i) {
+            Vec<T> d[6], o[6];
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; ++j) d[j] = columns[6 * i + j];
+            transform_input<T>(d, o, 1);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; ++j) store<T>(to + (6 * i + j) * layout.point, o[j]);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Panel p of U as [point][channel][lane] = G g Gᵀ. `order` tells where w's numbers lie.
+template <class T>
+void winograd_filters(const Conv& s, const WeightOrder& order, index p, Range channels, const T* w,
+                      T* panel) {
+  constexpr index kL = kLanes<T>;
+  const Panels<T> panels{s.k};
+  const index width = panels.width(p), lanes = panels.lanes(p);
+  for (index c = channels.begin; c < channels.end; ++c) {
+    for (index lane = 0; lane < width; lane += kL) {
+      T taps[9][kL];
+      for (index j = 0; j < kL; ++j) {
+        const bool there = lane + j < lanes;
+        const T* from = w + (p * panels.kWidth + lane + j) * order.out + c * order.in;
+        for (index t = 0; t < 9; ++t) taps[order.mirrored ? 8 - t : t][j] = there ? from[t] : T{0};
+      }
+      Vec<T> columns[18];  // G g, [6][3]
+      for (int j = 0; j < 3; ++j) {
+        const Vec<T> g[3] = {load(taps[j]), load(taps[3 + j]), load(taps[6 + j])};
+        transform_filter<T>(g, columns + j, 3);
+      }
+      for (int i = 0; i < 6; ++i) {
+        const Vec<T> g[3] = {columns[3 * i], columns[3 * i + 1], columns[3 * i + 2]};
+        Vec<T> o[6];
+        transform_filter<T>(g, o, 1);
+        for (int j = 0; j < 6; ++j) store<T>(panel + ((6 * i + j) * s.c + c) * width + lane, o[j]);
+      }
+    }
+  }
+}
+
+// A rectangle of at most 4x4 outputs of one image, `column` the channel they begin with.
+struct OutputTile {
+  index image, row, col, rows, cols, column;
+};
+
+// Writes o[4][4], vectors of output channels, where it belongs.
+template <class T, class Extent>
+[[gnu::always_inline]] inline void write_tile(const Conv& s, const ConvOutput<T>& out,
+                                              const OutputTile& t, const Vec<T>* o, Extent extent) {
+  if (out.sum_2x2) {  // the adjoint of doubling the pixels
+    for (index i = 0; i < t.rows; i += 2) {
+      T* row = out.y + ((t.image * s.oh + t.row + i) / 2 * (s.ow / 2) + t.col / 2) * s.k + t.column;
+      for (index j = 0; j < t.cols; j += 2)
+        store<T>(row + j / 2 * s.k,
+                 (o[4 * i + j] + o[4 * i + j + 1]) + (o[4 * i + 4 + j] + o[4 * i + 5 + j]), extent);
+    }
+    return;
+  }
+  Vec<T> shift{};
+  if (out.bias) shift = load(out.bias + t.column, extent);
+  if (out.per_image) shift += load(out.per_image + t.image * s.k + t.column, extent);
+  for (index i = 0; i < t.rows; ++i) {
+    const index at = ((t.image * s.oh + t.row + i) * s.ow + t.col) * s.k + t.column;
+    for (index j = 0; j < t.cols; ++j) {
+      Vec<T> y = o[4 * i + j] + shift;
+      if (out.residual) y += load(out.residual + at + j * s.k, extent);
+      store<T>(out.y + at + j * s.k, y, extent);
+    }
+  }
+}
+
+// y = Aᵀ m A and what ConvOutput adds, for one panel of M[point][tile][width].
+template <class T>
+void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b, const T* m,
+                      index m_point, index p, const ConvOutput<T>& out) {
+  const Panels<T> panels{s.k};
+  const index width = panels.width(p);
+  for_vectors<T>(panels.lanes(p), [&](index lane, auto extent) {
+    index tile = 0;
+    for (index image = b.image; image < b.image + b.images; ++image) {
+      for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
+        for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
+          const T* from = m + tile * width + lane;
+          Vec<T> columns[24], o[16];  // Aᵀ m, [4][6]
+#pragma GCC unroll 6
+          for (int j = 0; j < 6; ++j) {
+            Vec<T> d[6];
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; ++i) d[i] = load(from + (6 * i + j) * m_point);
+            transform_output<T>(d, columns + j, 6);
+          }
+#pragma GCC unroll 4
+          for (int i = 0; i < 4; ++i) {
+            Vec<T> d[6];
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; ++j) d[j] = columns[6 * i + j];
+            transform_output<T>(d, o + 4 * i, 1);
+          }
+          write_tile(s, out,
+                     {image, 4 * tr, 4 * tc, smaller(4, s.oh - 4 * tr), smaller(4, s.ow - 4 * tc),
+                      p * panels.kWidth + lane},
+                     o, extent);
+        }
+      }
+    }
+  });
+}
+
+// The forward convolution, and, with the weights' order turned round, the backward one.
+template <class T>
+void winograd(const Conv& s, const WeightOrder& order, const ConvInput<T>& in, const T* w,
+              const ConvOutput<T>& out) {
+  const Panels<T> panels{s.k};
+  const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
+  const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth));
+  const Scratch<T> filters(kPoints * panels.size(s.c));
+  parallel_for(panels.count() * blocks, [&](index task) {
+    const index p = task / blocks, c = task % blocks * kBlock;
+    winograd_filters(s, order, p, {c, smaller(c + kBlock, s.c)}, w,
+                     filters.get() + kPoints * panels.offset(p, s.c));
+  });
+  const index window_size =
+      (4 * plan.most_rows() + 2) * (4 * plan.tiles_w + 2) * round_up(s.c, kLanes<T>);
+  parallel_for(plan.blocks, [&](index task) {
+    const WinogradBlock b = plan.block(s, task);
+    const TileLayout layout{kBlock, b.tiles * kBlock, point_step(b.tiles * depth)};
+    const index m_point = point_step(b.tiles * panels.kWidth);
+    const Scratch<T> v(kPoints * layout.point);
+    ReadNorm<T> norm(in, s.c);
+    {
+      const Scratch<T> window(window_size);
+      winograd_inputs(s, plan, b, in, norm, layout, window.get(), v.get());
+    }
+    const Scratch<T> m(kPoints * m_point);
+    const Scratch<Segment> segments(blocks);
+    for (index i = 0; i < blocks; ++i)
+      segments[i] = {i * layout.block, smaller(kBlock, s.c - i * kBlock)};
+    const Depth k{1, 0, segments.get(), blocks};
+    for (index p = 0; p < panels.count(); ++p) {
+      const index width = panels.width(p), vectors = panels.vectors(p);
+      for (index point = 0; point < kPoints; ++point) {
+        const T* panel = filters.get() + kPoints * panels.offset(p, s.c) + point * s.c * width;
+        for_row_blocks(b.tiles, vectors, [&](index tile, index rows) {
+          tile_function<T>(rows, vectors)(
+              v.get() + point * layout.point + tile * kBlock, k, panel,
+              Output<T>{m.get() + point * m_point + tile * width, width, width, nullptr, 0});
+        });
+      }
+      winograd_outputs(s, plan, b, m.get(), m_point, p, out);
+    }
+  });
+}
+
+// Z[panel][point][tile][width] = A dy Aᵀ for the tiles of one block.
+template <class T>
+void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
+                        const T* dy, T* z) {
+  const Panels<T> panels{s.k};
+  index tile = 0;
+  for (index image = b.image; image < b.image + b.images; ++image) {
+    for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
+      for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
+        const index rows = smaller(4, s.oh - 4 * tr), cols = smaller(4, s.ow - 4 * tc);
+        const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
+        for_vectors<T>(s.k, [&](index o, auto extent) {
+          const index p = o / panels.kWidth, width = panels.width(p);
+          Vec<T> columns[24];  // A dy, [6][4]
+          const auto transform = [&](auto pixel) {
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; ++j) {
+              Vec<T> d[4];
+#pragma GCC unroll 4
+              for (int i = 0; i < 4; ++i) d[i] = pixel(i, j);
+              transform_gradient<T>(d, columns + j, 4);
+            }
+          };
+          const auto pixel = [&](int i, int j) {
+            return load(corner + (i * s.ow + j) * s.k + o, extent);
+          };
+          if (rows == 4 && cols == 4) {
+            transform(pixel);
+          } else {
+            transform([&](int i, int j) { return i < rows && j < cols ? pixel(i, j) : Vec<T>{}; });
+          }
+          T* to = z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock + tile * width +
+                  o % panels.kWidth;
+          const index point = point_step(b.tiles * width);
+#pragma GCC unroll 6
+          for (int i = 0; i < 6; ++i) {
+            const Vec<T> d[4] = {columns[4 * i], columns[4 * i + 1], columns[4 * i + 2],
+                                 columns[4 * i + 3]};
+            Vec<T> g[6];
+            transform_gradient<T>(d, g, 1);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; ++j) store<T>(to + (6 * i + j) * point, g[j]);
+          }
+        });
+      }
+    }
+  }
+}
+
+// One chunk's sum dU[point][c][width] of panel p, turned into taps: part[panel][tap, c][width].
+template <class T>
+void winograd_taps(const Conv& s, index p, const T* sums, T* part) {
+  const Panels<T> panels{s.k};
+  const index width = panels.width(p), point = s.c * width;
+  T* to = part + panels.offset(p, 9 * s.c);
+  for (index c = 0; c < s.c; ++c) {
+    for (index lane = 0; lane < width; lane += kLanes<T>) {
+      Vec<T> columns[18];  // Gᵀ dU, [3][6]
+      for (int j = 0; j < 6; ++j) {
+        Vec<T> u[6];
+        for (int i = 0; i < 6; ++i) u[i] = load(sums + (6 * i + j) * point + c * width + lane);
+        transform_filter_gradient<T>(u, columns + j, 6);
+      }
+      for (int i = 0; i < 3; ++i) {
+        Vec<T> u[6], g[3];
+        for (int j = 0; j < 6; ++j) u[j] = columns[6 * i + j];
+        transform_filter_gradient<T>(u, g, 1);
+        for (int j = 0; j < 3; ++j) store<T>(to + weight_row(s, i, j, c) * width + lane, g[j]);
+      }
+    }
+  }
+}
+
+template <class T>
+void winograd_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db) {
+  const Panels<T> panels{s.k};
+  const index depth = round_up(s.c, kBlock), columns = round_up(s.k, kLanes<T>);
+  const WinogradPlan plan = plan_winograd(s, winograd_weight_tiles<T>(depth, columns));
+  // Each chunk of the blocks has its own sum; they are added up in order at the end.
+  const index part = 9 * s.c * columns;
+  const index chunks = smaller(plan.blocks, kTasks / 2);
+  const Scratch<T> parts(chunks * part), bias_parts(chunks * columns);
+  const index most = plan.most_tiles();
+  const index window_size =
+      (4 * plan.most_rows() + 2) * (4 * plan.tiles_w + 2) * round_up(s.c, kLanes<T>);
+  parallel_for(chunks, [&](index chunk) {
+    const Range blocks = part_of(plan.blocks, chunks, chunk);
+    const Scratch<T> v(kPoints * point_step(depth * most)), window(window_size);
+    const Scratch<T> z(kPoints * (columns * most + panels.count() * kBlock));
+    const Scratch<T> sums(kPoints * s.c * columns);
+    ReadNorm<T> norm(in, s.c);
+    for (index i = blocks.begin; i < blocks.end; ++i) {
+      const WinogradBlock b = plan.block(s, i);
+      const TileLayout layout{depth, kBlock, point_step(b.tiles * depth)};
+      winograd_inputs(s, plan, b, in, norm, layout, window.get(), v.get());
+      winograd_gradients(s, plan, b, dy, z.get());
+      for (index point = 0; point < kPoints; ++point) {
+        for (index p = 0; p < panels.count(); ++p) {
+          const index width = panels.width(p), vectors = panels.vectors(p);
+          const T* zp = z.get() + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock +
+                        point * point_step(b.tiles * width);
+          T* sum = sums.get() + kPoints * panels.offset(p, s.c) + point * s.c * width;
+          for_row_blocks(s.c, vectors, [&](index c, index rows) {
+            T* out = sum + c * width;
+            const Output<T> o{out, width, width, i == blocks.begin ? nullptr : out, width};
+            outer_function<T>(rows, vectors)(v.get() + point * layout.point + c, zp,
+                                             straight(b.tiles, depth, width), o);
+          });
+          // At the point (1, 1) Z is the plain sum over a tile of dy.
+          for (index j = 0; point == 7 && db != nullptr && j < width; j += kLanes<T>) {
+            T* to = &bias_parts[chunk * columns + p * panels.kWidth + j];
+            const Vec<T> total =
+                sum_terms<Vec<T>>(b.tiles, [&](index t) { return load(zp + t * width + j); });
+            store<T>(to, i == blocks.begin ? total : load(to) + total);
+          }
+        }
+      }
+    }
+    for (index p = 0; p < panels.count(); ++p)
+      winograd_taps(s, p, sums.get() + kPoints * panels.offset(p, s.c), &parts[chunk * part]);
+  });
+  add_up_weights(s, chunks, {s.c * 9, 9, false}, parts.get(), bias_parts.get(), dw, db);
+}
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME
