@@ -1,7 +1,8 @@
 // Scaled dot-product attention without a [t, t] array (after FlashAttention, Dao 2022). For each
 // image and head, blocks of scores small enough for the first-level cache are made, turned into
 // probabilities and used up at once. Every product is an outer_block or a tile_block, so any head
-// size runs on the same code. ("ᵀ" arrays are packed per head with the sequence along memory.)
+// size runs on the same code; heads of 8, which most small U-Nets have, in attention_small.h. ("ᵀ"
+// arrays are packed per head with the sequence along memory.)
 //
 // Forward, lanes = queries: S = K Qᵀ [keys, lanes] per block of keys; the running maximum m, sum l
 // and output are rescaled by e^(m_old - m_new) when a block raises the maximum (Milakov 2018).
@@ -12,8 +13,7 @@
 // D is what the softmax's backward pass subtracts: Σ_j P_ij dP_ij = Σ_j P_ij dO_i·v_j = dO_i·O_i.
 // P and dS serve all three gradients: one exp and five products per pair.
 #pragma once
-#include "tensor/kernels/micro.h"
-#include "tensor/kernels/simd_math.h"
+#include "tensor/kernels/attention_small.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
@@ -55,7 +55,7 @@ void attend(const Attention& s, index vectors, const T* q_t, index q_step, const
       T* column = scores + n * kL;
       const Vec<T> before = top[n];
       Vec<T> highest = block == 0 ? load(column) : before;
-      for (index j = 0; j < keys.size(); ++j) highest = max<T>(load(column + j * kWidth), highest);
+      for (index j = 0; j < keys.size(); ++j) highest = max(load(column + j * kWidth), highest);
       top[n] = highest;
       if (block == 0) {
         sum[n] = Vec<T>{};
@@ -92,6 +92,7 @@ template <class T>
 void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out, T* lse) {
   constexpr index kWidth = Panels<T>::kWidth;
   if (s.n <= 0 || s.heads <= 0 || s.tq <= 0 || s.tk <= 0) return;
+  if (s.d == 8) return small_attention_forward<8>(s, q, k, v, out, lse);
   const index step = s.heads * s.d;
   const Panels<T> queries{s.tq};
   const index q_step = round_up(s.tq, kWidth), k_step = s.tk;
@@ -180,6 +181,7 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
                         const T* lse, const T* dout, T* dq, T* dk, T* dv) {
   constexpr index kWidth = Panels<T>::kWidth;
   if (s.n <= 0 || s.heads <= 0) return;
+  if (s.d == 8) return small_attention_backward<8>(s, q, k, v, out, lse, dout, dq, dk, dv);
   const index step = s.heads * s.d;
   const Panels<T> keys{s.tk}, columns{s.d};
   const T scale = static_cast<T>(s.scale);

@@ -45,7 +45,7 @@ void softmax_forward(index rows, index cols, const T* x, T* y) {
       T* out = y + r * cols;
       Vec<T> tops = splat(in[0]);
       for_vectors<T>(cols, [&](index i, auto extent) {
-        tops = max<T>(fill_rest(load(in + i, extent), extent, in[0]), tops);
+        tops = max(fill_rest(load(in + i, extent), extent, in[0]), tops);
       });
       const T top = lane_max<T>(tops);
       const T sum = sum_vectors<T>(cols, [&](index i, auto extent) {

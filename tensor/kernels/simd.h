@@ -166,9 +166,29 @@ inline T lane_max(Vec<T> v) {
   for (int i = 1; i < kLanes<T>; ++i) top = v[i] > top ? v[i] : top;
   return top;
 }
-template <class T>
-[[gnu::always_inline]] inline Vec<T> max(Vec<T> a, Vec<T> b) {
-  return a > b ? a : b;
+
+// The larger, the smaller; y where either is NaN. (Compilers turn the generic form into a
+// comparison and a blend, because it might have to keep the sign of a zero.)
+#if defined(__AVX512F__)
+[[gnu::always_inline]] inline Vec<float> max(Vec<float> x, Vec<float> y) {
+  return (Vec<float>)_mm512_maskz_max_ps(0xffff, (__m512)x, (__m512)y);
+}
+[[gnu::always_inline]] inline Vec<float> min(Vec<float> x, Vec<float> y) {
+  return (Vec<float>)_mm512_maskz_min_ps(0xffff, (__m512)x, (__m512)y);
+}
+#elif defined(__AVX2__)
+[[gnu::always_inline]] inline Vec<float> max(Vec<float> x, Vec<float> y) {
+  return (Vec<float>)_mm256_max_ps((__m256)x, (__m256)y);
+}
+[[gnu::always_inline]] inline Vec<float> min(Vec<float> x, Vec<float> y) {
+  return (Vec<float>)_mm256_min_ps((__m256)x, (__m256)y);
+}
+#else
+[[gnu::always_inline]] inline Vec<float> max(Vec<float> x, Vec<float> y) { return x > y ? x : y; }
+[[gnu::always_inline]] inline Vec<float> min(Vec<float> x, Vec<float> y) { return x < y ? x : y; }
+#endif
+[[gnu::always_inline]] inline Vec<double> max(Vec<double> x, Vec<double> y) {
+  return x > y ? x : y;
 }
 
 // Σ_i term(i) over [0, n), where a term is a Vec or a struct of them. Four running sums hide the
