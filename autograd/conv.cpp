@@ -7,51 +7,130 @@
 
 namespace sfumato {
 
-// y[b,i,j,o] = bias[o] + Σ_{u,v,p} x[b, i·s + u - top, j·s + v - left, p] w[o,p,u,v]
-// dx: every output hands its gradient back to the inputs it saw, through the same weights.
-// dw[o,p,u,v] = Σ_{b,i,j} dy[b,i,j,o] x[b, i·s + u - top, j·s + v - left, p],  db[o] = Σ dy[..., o]
-Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options) {
-  expect_rank("conv2d", "input", x.value(), 4);
-  expect_rank("conv2d", "weight", weight.value(), 4);
-  expect_dtype("conv2d", "weight", weight.value(), x.dtype());
-  const std::int64_t out = weight.dim(0), in = weight.dim(1);
-  if (x.dim(3) != in)
-    throw Error("conv2d", fmt::format("input {} has {} channels, weight {} expects {}",
-                                      x.shape().str(), x.dim(3), weight.shape().str(), in));
-  if (bias.defined()) {
-    expect_shape("conv2d", "bias", bias.value(), {out});
-    expect_dtype("conv2d", "bias", bias.value(), x.dtype());
-  }
+namespace {
+
+// The extents of a convolution; throws Error unless everything fits together.
+kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& o,
+                      const ConvFusion& fused) {
+  const char* op = "conv2d";
+  expect_rank(op, "input", x.value(), 4);
+  expect_rank(op, "weight", weight.value(), 4);
   kernels::Conv s{};
-  s.n = x.dim(0), s.h = x.dim(1), s.w = x.dim(2), s.c = in, s.k = out;
-  s.kh = weight.dim(2), s.kw = weight.dim(3), s.stride = options.stride;
-  s.pad_top = options.pad_top, s.pad_left = options.pad_left;
-  const std::int64_t room_h = s.h + options.pad_top + options.pad_bottom - s.kh;
-  const std::int64_t room_w = s.w + options.pad_left + options.pad_right - s.kw;
+  const std::int64_t scale = o.upsample ? 2 : 1;
+  s.n = x.dim(0), s.h = scale * x.dim(1), s.w = scale * x.dim(2);
+  s.c = weight.dim(1), s.k = weight.dim(0), s.kh = weight.dim(2), s.kw = weight.dim(3);
+  s.stride = o.stride, s.pad_top = o.pad_top, s.pad_left = o.pad_left;
+  if (x.dim(3) != s.c)
+    throw Error(op, fmt::format("input {} has {} channels, weight {} expects {}", x.shape().str(),
+                                x.dim(3), weight.shape().str(), s.c));
+  const std::int64_t room_h = s.h + o.pad_top + o.pad_bottom - s.kh;
+  const std::int64_t room_w = s.w + o.pad_left + o.pad_right - s.kw;
   if (s.stride < 1 || room_h < 0 || room_w < 0)
-    throw Error("conv2d", fmt::format("input {} is smaller than kernel {}x{} (stride {})",
-                                      x.shape().str(), s.kh, s.kw, s.stride));
+    throw Error(op, fmt::format("input {} is smaller than kernel {}x{} (stride {})",
+                                x.shape().str(), s.kh, s.kw, s.stride));
   s.oh = room_h / s.stride + 1;
   s.ow = room_w / s.stride + 1;
-  const Tensor xv = x.value(), w = weight.value();
+  const auto expect = [&](const char* what, const Var& v, const Shape& shape) {
+    if (!v.defined()) return;
+    expect_shape(op, what, v.value(), shape);
+    expect_dtype(op, what, v.value(), x.dtype());
+  };
+  expect("weight", weight, weight.shape());
+  expect("bias", bias, {s.k});
+  expect("per_image", fused.per_image, {s.n, s.k});
+  expect("residual", fused.residual, {s.n, s.oh, s.ow, s.k});
+  if (fused.norm) {
+    expect("gamma", fused.norm->gamma, {s.c});
+    expect("beta", fused.norm->beta, {s.c});
+    expect_groups(op, s.c, fused.norm->groups);
+  }
+  return s;
+}
+
+template <class T>
+const T* data_or_null(const Tensor& t) {
+  return t.defined() ? t.data<T>() : nullptr;
+}
+
+// The tensors that a convolution reads, and the statistics of their normalisation.
+struct ConvRead {
+  Tensor x, gamma, beta, mean, rstd;
+  kernels::GroupNorm norm;  // groups 0: none
+  bool upsample;
+
+  template <class T>
+  kernels::ConvInput<T> input() const {
+    return {x.data<T>(),           upsample,
+            norm.groups,           data_or_null<T>(gamma),
+            data_or_null<T>(beta), data_or_null<T>(mean),
+            data_or_null<T>(rstd), norm.silu};
+  }
+};
+
+template <class T>
+ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusion& fused) {
+  ConvRead r{x.value(), {}, {}, {}, {}, {}, options.upsample};
+  if (!fused.norm) return r;
+  const std::int64_t n = x.dim(0), c = x.dim(3), groups = fused.norm->groups;
+  r.norm = {n, x.dim(1) * x.dim(2), c, groups, fused.norm->eps, true};
+  r.gamma = fused.norm->gamma.value(), r.beta = fused.norm->beta.value();
+  r.mean = Tensor({n, groups}, x.dtype()), r.rstd = Tensor({n, groups}, x.dtype());
+  kernels::group_norm_statistics<T>(r.norm, r.x.data<T>(), r.mean.data<T>(), r.rstd.data<T>());
+  return r;
+}
+
+}  // namespace
+
+// With u = x, or silu(group_norm(x)), its pixels doubled or not:
+// y[b,i,j,o] = Σ_{u,v,p} u[b, i·s + u - top, j·s + v - left, p] w[o,p,u,v]
+//              + bias[o] + per_image[b,o] + residual[b,i,j,o]
+// du: every output hands its gradient back to the inputs it saw, through the same weights.
+// dw[o,p,u,v] = Σ_{b,i,j} dy[b,i,j,o] u[b, i·s + u - top, j·s + v - left, p]
+// Of the summands: dy, summed over the axes along which they were repeated.
+Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
+           const ConvFusion& fused) {
+  const kernels::Conv s = conv_of(x, weight, bias, options, fused);
+  const Tensor w = weight.value();
   return dispatch_float("conv2d", x.dtype(), [&]<class T>() {
-    Tensor y({s.n, s.oh, s.ow, s.k}, xv.dtype());
-    kernels::conv_forward<T>(s, {xv.data<T>()}, w.data<T>(),
-                             {y.data<T>(), bias.defined() ? bias.value().data<T>() : nullptr});
-    return record("conv2d", y, {x, weight, bias}, [=](const Tensor& dy, const Needs& needs) {
-      Gradients g(3);
-      if (needs[0]) {
-        g[0] = Tensor(xv.shape(), xv.dtype());
-        kernels::conv_backward_data<T>(s, dy.data<T>(), w.data<T>(), g[0].data<T>());
-      }
-      if (needs[1] || needs[2]) {
-        g[1] = Tensor(w.shape(), w.dtype());
-        if (needs[2]) g[2] = Tensor({s.k}, w.dtype());
-        kernels::conv_backward_weights<T>(s, {xv.data<T>()}, dy.data<T>(), g[1].data<T>(),
-                                          needs[2] ? g[2].data<T>() : nullptr);
-      }
-      return g;
-    });
+    const ConvRead in = read_through<T>(x, options, fused);
+    Tensor y({s.n, s.oh, s.ow, s.k}, x.dtype());
+    kernels::conv_forward<T>(
+        s, in.input<T>(), w.data<T>(),
+        {y.data<T>(), data_or_null<T>(bias.value()), data_or_null<T>(fused.per_image.value()),
+         data_or_null<T>(fused.residual.value())});
+    const Var gamma = fused.norm ? fused.norm->gamma : Var();
+    const Var beta = fused.norm ? fused.norm->beta : Var();
+    return record(
+        "conv2d", y, {x, weight, bias, gamma, beta, fused.per_image, fused.residual},
+        [=](const Tensor& dy, const Needs& needs) {
+          Gradients g(7);
+          auto fresh = [&](int i, const Shape& shape) {
+            g[i] = Tensor(shape, dy.dtype());
+            return g[i].template data<T>();
+          };
+          if (needs[1] || needs[2]) {
+            T* dw = fresh(1, w.shape());
+            kernels::conv_backward_weights<T>(s, in.input<T>(), dy.data<T>(), dw,
+                                              needs[2] ? fresh(2, {s.k}) : nullptr);
+          }
+          if (needs[0] || needs[3] || needs[4]) {
+            T* dx = fresh(0, in.x.shape());
+            kernels::conv_backward_data<T>(s, dy.data<T>(), w.data<T>(), dx, in.upsample);
+            if (in.norm.groups > 0)
+              kernels::group_norm_backward<T>(
+                  in.norm, in.x.data<T>(), in.gamma.data<T>(), in.beta.data<T>(), in.mean.data<T>(),
+                  in.rstd.data<T>(), dx, dx, fresh(3, {s.c}), fresh(4, {s.c}));
+          }
+          if (needs[5]) {
+            T* sums = fresh(5, {s.n, s.k});
+            const std::int64_t pixels = s.oh * s.ow;
+            parallel_for(s.n, [&](std::int64_t b) {
+              kernels::sum_rows<T>(pixels, s.k, dy.data<T>() + b * pixels * s.k, sums + b * s.k);
+            });
+          }
+          if (needs[6]) g[6] = dy;
+          return g;
+        });
   });
 }
 

@@ -32,13 +32,17 @@ Var normalise(const char* op, const Var& x, const Var& gamma, const Var& beta,
 
 }  // namespace
 
+void expect_groups(const char* op, std::int64_t channels, std::int64_t groups) {
+  if (groups < 1 || channels % groups != 0)
+    throw Error(op, fmt::format("channels {} is not divisible by groups {}", channels, groups));
+}
+
 Var group_norm(const Var& x, const Var& gamma, const Var& beta, std::int64_t groups, double eps,
                bool with_silu) {
   if (x.shape().rank() < 2)
     throw Error("group_norm", fmt::format("expected [N, ..., C], got {}", x.shape().str()));
   const std::int64_t n = x.dim(0), c = x.dim(-1);
-  if (groups < 1 || c % groups != 0)
-    throw Error("group_norm", fmt::format("channels {} is not divisible by groups {}", c, groups));
+  expect_groups("group_norm", c, groups);
   const std::int64_t hw = n > 0 && c > 0 ? x.value().size() / (n * c) : 0;
   return normalise("group_norm", x, gamma, beta, {n, hw, c, groups, eps, with_silu});
 }

@@ -4,6 +4,7 @@
 // To add one made of scalar math, see pointwise.h; made of others, just call them.
 #pragma once
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -64,13 +65,27 @@ Var linear(const Var& x, const Var& weight, const Var& bias);
 struct Conv2dOptions {
   std::int64_t stride = 1;
   std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+  bool upsample = false;  // read x through upsample_nearest2x
   static Conv2dOptions padded(std::int64_t padding, std::int64_t stride = 1) {
     return {stride, padding, padding, padding, padding};
   }
 };
+// What else a convolution does as it reads and writes, for less time and memory than operations of
+// their own: what lies between is never stored, and made again in the backward pass.
+struct NormSilu {
+  Var gamma, beta;  // [Cin]
+  std::int64_t groups;
+  double eps;
+};
+struct ConvFusion {
+  std::optional<NormSilu> norm = {};  // x is read through group_norm(x, ...), then SiLU
+  Var per_image = {};                 // [N, Cout], added to every pixel of an image
+  Var residual = {};                  // [N,OH,OW,Cout], added
+};
 // x [N,H,W,Cin], weight [Cout,Cin,KH,KW] (PyTorch's layout), bias [Cout] or undefined
 // -> [N,OH,OW,Cout]
-Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options);
+Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
+           const ConvFusion& fused = {});
 // Nearest neighbour: [N,H,W,C] -> [N,2H,2W,C]
 Var upsample_nearest2x(const Var& x);
 // Mean over 2x2 blocks: [N,H,W,C] -> [N,H/2,W/2,C]; an odd last row or column is dropped.
@@ -80,6 +95,8 @@ Var avg_pool2x(const Var& x);
 // GroupNorm (Wu and He 2018) of x [N, ..., C] over `groups` groups of channels, then SiLU if asked.
 Var group_norm(const Var& x, const Var& gamma, const Var& beta, std::int64_t groups, double eps,
                bool with_silu = false);
+// Throws Error naming `op` unless groups divide the channels.
+void expect_groups(const char* op, std::int64_t channels, std::int64_t groups);
 // LayerNorm (Ba 2016) over the innermost axis.
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps);
 

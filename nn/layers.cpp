@@ -21,9 +21,7 @@ GroupNorm::GroupNorm(const Scope& s, std::int64_t channels, std::int64_t groups,
       bias(s.param("bias", {channels}, zeros())),
       groups(groups),
       eps(eps) {
-  if (groups < 1 || channels % groups != 0)
-    throw Error("group_norm",
-                fmt::format("channels {} is not divisible by groups {}", channels, groups));
+  expect_groups("group_norm", channels, groups);
 }
 
 LayerNorm::LayerNorm(const Scope& s, std::int64_t channels, double eps)
@@ -35,7 +33,7 @@ Embedding::Embedding(const Scope& s, std::int64_t rows, std::int64_t width)
     : weight(s.param("weight", {rows, width}, normal(1))) {}
 
 Var Dropout::operator()(const Var& x, const Mode& mode) const {
-  if (!mode.training || p == 0) return x;
+  if (!active(mode)) return x;
   return dropout(x, p,
                  Rng(mode.seed, Purpose::dropout, mode.step << 12 | static_cast<unsigned>(id)));
 }
@@ -84,18 +82,21 @@ ResnetBlock::ResnetBlock(const Scope& s, const Options& o)
 }
 
 Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode) const {
-  Var h = conv1(norm1.then_silu(x));  // [N,H,W,out]
-  const Var t = time_emb_proj(silu(temb));
+  const Var t = time_emb_proj(silu(temb));  // [N,out], or [N,2 out] to scale and shift with
+  Var h = conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t});
+  const Var skip = conv_shortcut ? (*conv_shortcut)(x) : x;
+  Var y;
   if (scale_shift) {
     const std::int64_t n = h.dim(0), c = h.dim(3);
     const Var scale = reshape(slice_last(t, 0, c), {n, 1, 1, c});
     const Var shift = reshape(slice_last(t, c, 2 * c), {n, 1, 1, c});
     h = silu(norm2(h) * (scale + 1.0) + shift);
+    y = conv2(dropout(h, mode), {.residual = skip});
+  } else if (dropout.active(mode)) {
+    y = conv2(dropout(norm2.then_silu(h), mode), {.residual = skip});
   } else {
-    h = norm2.then_silu(h + reshape(t, {h.dim(0), 1, 1, h.dim(3)}));
+    y = conv2(h, {.norm = norm2.with_silu(), .residual = skip});
   }
-  h = conv2(dropout(h, mode));
-  const Var y = (conv_shortcut ? (*conv_shortcut)(x) : x) + h;
   return output_scale == 1 ? y : y * (1 / output_scale);
 }
 
@@ -105,7 +106,11 @@ Downsample::Downsample(const Scope& s, std::int64_t channels, std::int64_t paddi
                         : Conv2dOptions::padded(padding, 2)) {}
 
 Upsample::Upsample(const Scope& s, std::int64_t channels)
-    : conv(s / "conv", channels, channels, 3, Conv2dOptions::padded(1)) {}
+    : conv(s / "conv", channels, channels, 3, [] {
+        Conv2dOptions options = Conv2dOptions::padded(1);
+        options.upsample = true;
+        return options;
+      }()) {}
 
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos,
                             double freq_shift, DType dtype) {

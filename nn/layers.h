@@ -30,7 +30,9 @@ struct Conv2d {
   Conv2dOptions options;
   Conv2d(const Scope& s, std::int64_t in, std::int64_t out, std::int64_t kernel,
          const Conv2dOptions& options);
-  Var operator()(const Var& x) const { return conv2d(x, weight, bias, options); }
+  Var operator()(const Var& x, const ConvFusion& fused = {}) const {
+    return conv2d(x, weight, bias, options, fused);
+  }
 };
 
 // [N,...,C] -> [N,...,C], each group of channels of an image to mean 0 and variance 1, then γ, β;
@@ -42,6 +44,8 @@ struct GroupNorm {
   GroupNorm(const Scope& s, std::int64_t channels, std::int64_t groups, double eps);
   Var operator()(const Var& x) const { return group_norm(x, weight, bias, groups, eps); }
   Var then_silu(const Var& x) const { return group_norm(x, weight, bias, groups, eps, true); }
+  // The same, for a convolution that reads through it.
+  NormSilu with_silu() const { return {weight, bias, groups, eps}; }
 };
 
 // [...,C] -> [...,C]
@@ -64,6 +68,7 @@ struct Dropout {
   double p;
   int id;  // tells the dropout layers of one network apart
   Dropout(const Scope& s, double p) : p(p), id(s.params().next_dropout_id()) {}
+  bool active(const Mode& mode) const { return mode.training && p > 0; }
   Var operator()(const Var& x, const Mode& mode) const;
 };
 
@@ -116,7 +121,7 @@ struct Downsample {
 struct Upsample {
   Conv2d conv;
   Upsample(const Scope& s, std::int64_t channels);
-  Var operator()(const Var& x) const { return conv(upsample_nearest2x(x)); }
+  Var operator()(const Var& x) const { return conv(x); }
 };
 
 // Sinusoidal features of t [N] -> [N,width] (Vaswani 2017, section 3.5; DDPM appendix B):

@@ -192,7 +192,7 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
     }
     if (level.up) h = (*level.up)(h);  // [N, 2H, 2W, C]
   }
-  return conv_out_(conv_norm_out_.then_silu(h));
+  return conv_out_(h, {.norm = conv_norm_out_.with_silu()});
 }
 
 }  // namespace sfumato::nn

@@ -8,9 +8,8 @@
 // The gradient of the weights is the adjoint, point by point again:
 //     dy --A·Aᵀ--> Z[36][tiles, k],   dU[36] = Σ_tiles V[36]ᵀ Z[36],   dU --Gᵀ·G--> dw.
 //
-// The price is rounding: the points' powers are up to 8, their inverses down to 1/24. Relative
-// errors in f32 are a few 1e-6 forward where the direct sum has a few 1e-7 (docs/performance.md has
-// the table, tests/kernels/winograd_test.cpp holds it).
+// The price is rounding: in f32, a relative error of about 1e-6 where the direct sum has half of
+// that (docs/performance.md has the table, tests/kernels/conv_test.cpp holds it).
 #pragma once
 #include "tensor/kernels/conv_input.h"
 #include "tensor/kernels/conv_weights.h"
@@ -272,10 +271,11 @@ void winograd(const Conv& s, const WeightOrder& order, const ConvInput<T>& in, c
   });
 }
 
-// Z[panel][point][tile][width] = A dy Aᵀ for the tiles of one block.
+// Z[panel][point][tile][width] = A dy Aᵀ for the tiles of one block, and bias[k] = Σ dy over it.
 template <class T>
 void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
-                        const T* dy, T* z) {
+                        const T* dy, T* z, T* bias) {
+  zero(bias, round_up(s.k, kLanes<T>));
   const Panels<T> panels{s.k};
   index tile = 0;
   for (index image = b.image; image < b.image + b.images; ++image) {
@@ -285,15 +285,17 @@ void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradB
         const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
         for_vectors<T>(s.k, [&](index o, auto extent) {
           const index p = o / panels.kWidth, width = panels.width(p);
-          Vec<T> columns[24];  // A dy, [6][4]
+          Vec<T> columns[24], total{};  // A dy, [6][4]
           const auto transform = [&](auto pixel) {
 #pragma GCC unroll 4
             for (int j = 0; j < 4; ++j) {
               Vec<T> d[4];
 #pragma GCC unroll 4
               for (int i = 0; i < 4; ++i) d[i] = pixel(i, j);
+              total += (d[0] + d[1]) + (d[2] + d[3]);
               transform_gradient<T>(d, columns + j, 4);
             }
+            store<T>(bias + o, load(bias + o) + total);
           };
           const auto pixel = [&](int i, int j) {
             return load(corner + (i * s.ow + j) * s.k + o, extent);
@@ -361,13 +363,17 @@ void winograd_backward_weights(const Conv& s, const ConvInput<T>& in, const T* d
     const Range blocks = part_of(plan.blocks, chunks, chunk);
     const Scratch<T> v(kPoints * point_step(depth * most)), window(window_size);
     const Scratch<T> z(kPoints * (columns * most + panels.count() * kBlock));
-    const Scratch<T> sums(kPoints * s.c * columns);
+    const Scratch<T> sums(kPoints * s.c * columns), bias(columns);
     ReadNorm<T> norm(in, s.c);
     for (index i = blocks.begin; i < blocks.end; ++i) {
       const WinogradBlock b = plan.block(s, i);
       const TileLayout layout{depth, kBlock, point_step(b.tiles * depth)};
       winograd_inputs(s, plan, b, in, norm, layout, window.get(), v.get());
-      winograd_gradients(s, plan, b, dy, z.get());
+      winograd_gradients(s, plan, b, dy, z.get(), bias.get());
+      for (index o = 0; o < columns; o += kLanes<T>) {
+        T* to = &bias_parts[chunk * columns + o];
+        store<T>(to, i == blocks.begin ? load(bias.get() + o) : load(to) + load(bias.get() + o));
+      }
       for (index point = 0; point < kPoints; ++point) {
         for (index p = 0; p < panels.count(); ++p) {
           const index width = panels.width(p), vectors = panels.vectors(p);
@@ -380,13 +386,6 @@ void winograd_backward_weights(const Conv& s, const ConvInput<T>& in, const T* d
             outer_function<T>(rows, vectors)(v.get() + point * layout.point + c, zp,
                                              straight(b.tiles, depth, width), o);
           });
-          // At the point (1, 1) Z is the plain sum over a tile of dy.
-          for (index j = 0; point == 7 && db != nullptr && j < width; j += kLanes<T>) {
-            T* to = &bias_parts[chunk * columns + p * panels.kWidth + j];
-            const Vec<T> total =
-                sum_terms<Vec<T>>(b.tiles, [&](index t) { return load(zp + t * width + j); });
-            store<T>(to, i == blocks.begin ? total : load(to) + total);
-          }
         }
       }
     }

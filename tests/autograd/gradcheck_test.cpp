@@ -103,6 +103,19 @@ const OpCase kCases[] = {
     {"conv2d_3x3", [](In i) { return conv(i, 1, 1); }, {{2, 5, 4, 3}, {2, 3, 3, 3}, {2}}},
     {"conv2d_3x3_odd", [](In i) { return conv(i, 1, 1); }, {{1, 7, 7, 17}, {18, 17, 3, 3}, {18}}},
     {"conv2d_1x1", [](In i) { return conv(i, 1, 0); }, {{2, 3, 3, 5}, {4, 5, 1, 1}, {4}}},
+    {"conv2d_upsample",
+     [](In i) {
+       Conv2dOptions o = Conv2dOptions::padded(1);
+       o.upsample = true;
+       return conv2d(i[0], i[1], i[2], o);
+     },
+     {{2, 3, 2, 3}, {2, 3, 3, 3}, {2}}},
+    {"conv2d_fused",
+     [](In i) {
+       return conv2d(i[0], i[1], i[2], Conv2dOptions::padded(1),
+                     {.norm = NormSilu{i[3], i[4], 2, 1e-5}, .per_image = i[5], .residual = i[6]});
+     },
+     {{2, 4, 3, 4}, {3, 4, 3, 3}, {3}, {4}, {4}, {2, 3}, {2, 4, 3, 3}}},
     {"conv2d_no_bias", [](In i) { return conv(i, 1, 1); }, {{1, 4, 4, 2}, {3, 2, 3, 3}}},
     {"conv2d_stride2", [](In i) { return conv(i, 2, 1); }, {{2, 6, 6, 3}, {4, 3, 3, 3}, {4}}},
     {"conv2d_stride2_odd", [](In i) { return conv(i, 2, 1); }, {{1, 7, 5, 2}, {3, 2, 3, 3}, {3}}},
