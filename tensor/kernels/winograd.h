@@ -283,6 +283,8 @@ void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradB
       for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
         const index rows = smaller(4, s.oh - 4 * tr), cols = smaller(4, s.ow - 4 * tc);
         const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
+        // The tile after this one: the hardware does not foresee pieces of four rows.
+        for (index i = 0; i < rows; ++i) prefetch(corner + (i * s.ow + 4) * s.k, 4 * s.k);
         for_vectors<T>(s.k, [&](index o, auto extent) {
           const index p = o / panels.kWidth, width = panels.width(p);
           Vec<T> columns[24], total{};  // A dy, [6][4]
