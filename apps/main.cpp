@@ -209,6 +209,28 @@ void add_info(CLI::App& app, InfoOptions& o) {
   app.add_flag("--json", o.json, "As JSON");
 }
 
+void add_evaluate(CLI::App& app, EvaluateOptions& o) {
+  app.add_option("--model", o.model, "Folder of a run")->required();
+  app.add_option("--data", o.data, "Labelled pictures with a test split, as `train` takes them")
+      ->capture_default_str();
+  app.add_option("--count", o.count, "Pictures to draw for each row")
+      ->check(CLI::Range(100, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--steps", o.steps, "DDIM steps")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  app.add_option("--guidance", o.guidance,
+                 "Only this guidance (default: 1, and 2 where the model was trained for it)")
+      ->check(between(-100.0, 100.0));
+  app.add_option("--seed", o.seed, "Seed of the noise")
+      ->check(CLI::Range(std::int64_t{0}, INT64_MAX))
+      ->capture_default_str();
+  app.add_option("--classifier", o.classifier,
+                 "Weights of the classifier; trained and written there if missing (default: in "
+                 "~/.cache/sfumato)");
+  app.add_flag("--json", o.json, "As JSON");
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"sfumato: diffusion models from scratch, in C++", "sfumato"};
   app.require_subcommand(0, 1);  // asked for below: an unknown word is then named
@@ -218,15 +240,19 @@ int run(int argc, char** argv) {
   apps::SampleOptions sample_options;
   PredictOptions predict_options;
   InfoOptions info_options;
+  apps::EvaluateOptions evaluate_options;
   auto* train_app = app.add_subcommand("train", "Train a diffusion U-Net");
   auto* sample_app = app.add_subcommand("sample", "Draw pictures with a trained model");
   auto* predict_app = app.add_subcommand("predict", "Run the bare network on tensors in a file");
   auto* info_app = app.add_subcommand("info", "Describe this program and machine, or a model");
+  auto* evaluate_app =
+      app.add_subcommand("evaluate", "Judge a model's pictures: read as asked? how far from real?");
   add_train(*train_app, train_options);
   add_sample(*sample_app, sample_options);
   add_predict(*predict_app, predict_options);
   add_info(*info_app, info_options);
-  for (CLI::App* sub : {train_app, sample_app, predict_app, info_app}) {
+  add_evaluate(*evaluate_app, evaluate_options);
+  for (CLI::App* sub : {train_app, sample_app, predict_app, info_app, evaluate_app}) {
     sub->add_option("--threads", threads, "Threads to use (default: all cores)")
         ->check(CLI::Range(1, 1024));
     sub->add_option_function<std::string>(
@@ -242,7 +268,8 @@ int run(int argc, char** argv) {
   }
   try {
     app.parse(argc, argv);
-    if (app.get_subcommands().empty()) throw CLI::RequiredError("train, sample, predict or info");
+    if (app.get_subcommands().empty())
+      throw CLI::RequiredError("train, sample, evaluate, predict or info");
     if (train_app->parsed() && train_options.out.empty() == train_options.resume.empty())
       throw CLI::RequiredError("--out DIR or --resume DIR");
   } catch (const CLI::ParseError& e) {
@@ -253,6 +280,7 @@ int run(int argc, char** argv) {
   if (sample_app->parsed()) sample(sample_options);
   if (predict_app->parsed()) predict(predict_options);
   if (info_app->parsed()) info(info_options);
+  if (evaluate_app->parsed()) evaluate(evaluate_options);
   if (std::fflush(stdout) != 0)
     throw Error("stdout", fmt::format("cannot write: {}", std::strerror(errno)));
   return 0;

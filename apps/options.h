@@ -66,10 +66,19 @@ struct InfoOptions {
   bool json = false;
 };
 
+struct EvaluateOptions {
+  std::string model, data = "mnist", classifier;  // classifier "": kept in the user's cache
+  std::int64_t count = 1000, steps = 20;
+  std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
+  std::uint64_t seed = 0;
+  bool json = false;
+};
+
 // Each runs its subcommand; throws Error for what cannot be done.
 void train(const TrainOptions& options);
 void sample(const SampleOptions& options);
 void predict(const PredictOptions& options);
 void info(const InfoOptions& options);
+void evaluate(const EvaluateOptions& options);
 
 }  // namespace sfumato::apps

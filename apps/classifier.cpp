@@ -1,0 +1,146 @@
+#include "apps/classifier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "diffusion/batches.h"
+#include "nn/checkpoint.h"
+#include "nn/optim.h"
+#include "tensor/error.h"
+
+namespace sfumato::apps {
+namespace {
+
+constexpr std::int64_t kGroups = 8, kFeatures = 64;
+constexpr std::int64_t kEpochs = 3, kBatch = 64;
+constexpr std::int64_t kMostShift = 2;  // pixels
+constexpr std::uint64_t kSeed = 1;
+
+nn::Conv2d conv(nn::Params& p, const char* name, std::int64_t in, std::int64_t out,
+                std::int64_t stride) {
+  return {nn::Scope(p) / name, in, out, 3, Conv2dOptions::padded(1, stride)};
+}
+nn::GroupNorm norm(nn::Params& p, const char* name, std::int64_t channels) {
+  return {nn::Scope(p) / name, channels, kGroups, 1e-5};
+}
+
+// Each picture moved by up to kMostShift pixels; what comes in at the edge is `empty`.
+Tensor shifted(const Tensor& x, Rng rng, float empty) {
+  const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
+  const Tensor shift = rng.randint({n, 2}, 2 * kMostShift + 1);
+  Tensor y = Tensor::full(x.shape(), static_cast<double>(empty));
+  for (std::int64_t b = 0; b < n; ++b) {
+    const std::int64_t down = shift.data<std::int64_t>()[2 * b] - kMostShift;
+    const std::int64_t right = shift.data<std::int64_t>()[2 * b + 1] - kMostShift;
+    const std::int64_t first = std::max<std::int64_t>(0, -right), last = std::min(w, w - right);
+    for (std::int64_t r = 0; r < h; ++r) {
+      if (r + down < 0 || r + down >= h || first >= last) continue;
+      const float* from = x.data<float>() + ((b * h + r) * w + first) * c;
+      std::copy_n(from, (last - first) * c,
+                  y.data<float>() + ((b * h + r + down) * w + first + right) * c);
+    }
+  }
+  return y;
+}
+
+}  // namespace
+
+Classifier::Classifier(std::int64_t channels, std::int64_t classes)
+    : params_(std::make_unique<nn::Params>(kSeed)),
+      conv_in_(conv(*params_, "conv_in", channels, 16, 1)),
+      down1_(conv(*params_, "down1", 16, 32, 2)),
+      conv1_(conv(*params_, "conv1", 32, 32, 1)),
+      down2_(conv(*params_, "down2", 32, kFeatures, 2)),
+      conv2_(conv(*params_, "conv2", kFeatures, kFeatures, 1)),
+      norm1_(norm(*params_, "norm1", 16)),
+      norm2_(norm(*params_, "norm2", 32)),
+      norm3_(norm(*params_, "norm3", 32)),
+      norm4_(norm(*params_, "norm4", kFeatures)),
+      norm_out_(norm(*params_, "norm_out", kFeatures)),
+      out_(nn::Scope(*params_) / "out", kFeatures, classes) {}
+
+Classifier::Output Classifier::operator()(const Var& x) const {
+  Var h = conv_in_(x);
+  h = down1_(h, {.norm = norm1_.with_silu()});
+  h = conv1_(h, {.norm = norm2_.with_silu(), .residual = h});
+  h = down2_(h, {.norm = norm3_.with_silu()});
+  h = conv2_(h, {.norm = norm4_.with_silu(), .residual = h});
+  h = norm_out_.then_silu(h);  // [N, H/4, W/4, 64]
+  const std::int64_t n = h.dim(0), pixels = h.dim(1) * h.dim(2);
+  const Var sums = sum_to(reshape(h, {n, pixels, kFeatures}), {n, 1, kFeatures});
+  const Var features = reshape(sums * (1 / static_cast<double>(pixels)), {n, kFeatures});
+  return {features, out_(features)};
+}
+
+Verdict judge(const Classifier& classifier, const Tensor& pictures) {
+  NoGrad no_grad;
+  const std::int64_t n = pictures.dim(0);
+  Verdict verdict{Tensor({n, kFeatures}), {}};
+  for (std::int64_t begin = 0; begin < n; begin += 256) {
+    const std::int64_t end = std::min(n, begin + 256);
+    const auto [features, logits] = classifier(diffusion::to_signed(pictures.slice(begin, end)));
+    verdict.features.slice(begin, end).copy_from(features.value());
+    for (std::int64_t i = 0; i < end - begin; ++i) {
+      const float* row = logits.value().data<float>() + i * classifier.classes();
+      verdict.classes.push_back(std::max_element(row, row + classifier.classes()) - row);
+    }
+  }
+  return verdict;
+}
+
+Classifier train_classifier(const io::ImageDataset& data) {
+  Classifier classifier(data.images.dim(3), data.classes);
+  nn::Params& params = classifier.params();
+  const diffusion::Batches batches(data.images, data.labels, kBatch, kSeed);
+  nn::AdamW adam(params, {.beta2 = 0.999, .weight_decay = 0.01});
+  const std::int64_t steps = kEpochs * ((data.images.dim(0) + kBatch - 1) / kBatch);
+  for (std::int64_t k = 0; k < steps; ++k) {
+    const auto [x, labels] = batches.at(k);
+    const Tensor moved =
+        shifted(x, Rng(kSeed, Purpose::general, static_cast<std::uint64_t>(k)), -1);
+    params.zero_grad();
+    const Var loss = cross_entropy(classifier(moved).logits, labels);
+    loss.backward();
+    const double progress = static_cast<double>(k) / static_cast<double>(steps);
+    adam.step(3e-3 * nn::warmup_cosine(k, 50, progress, 0.01),
+              nn::clip_scale(nn::gradient_norm(params), 1));
+    if (k % 100 == 99 || k + 1 == steps)
+      fmt::print(stderr, "\rtraining the classifier: {:.0f} %{}",
+                 100.0 * static_cast<double>(k + 1) / static_cast<double>(steps),
+                 k + 1 == steps ? "\n" : "");
+  }
+  return classifier;
+}
+
+Classifier load_or_train_classifier(const std::filesystem::path& file,
+                                    const io::ImageDataset& data) {
+  if (std::error_code ignored; !std::filesystem::exists(file, ignored)) {
+    Classifier classifier = train_classifier(data);
+    if (file.has_parent_path()) io::make_directories(file.parent_path());
+    nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);
+    return classifier;
+  }
+  Classifier classifier(data.images.dim(3), data.classes);
+  nn::load_parameters(classifier.params(), io::SafeTensors(file));
+  return classifier;
+}
+
+std::filesystem::path cached_classifier(const io::ImageDataset& data) {
+  // FNV-1a over the pictures and labels.
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  const auto add = [&hash](const Tensor& t) {
+    const auto* bytes = static_cast<const unsigned char*>(t.raw());
+    for (std::size_t i = 0; i < t.bytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001b3u;
+  };
+  add(data.images);
+  add(data.labels);
+  const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+  std::filesystem::path folder = cache && *cache ? std::filesystem::path(cache)
+                                 : home && *home ? std::filesystem::path(home) / ".cache"
+                                                 : std::filesystem::temp_directory_path();
+  return folder / "sfumato" / fmt::format("classifier-{:016x}.safetensors", hash);
+}
+
+}  // namespace sfumato::apps

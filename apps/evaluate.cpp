@@ -1,0 +1,131 @@
+// `sfumato evaluate`: how good are a model's pictures? A classifier that has seen only real ones
+// says which class it reads in each, and its features tell how far the set of drawn pictures is
+// from the set of real ones.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "apps/classifier.h"
+#include "apps/generate.h"
+#include "apps/options.h"
+#include "apps/setup.h"
+#include "diffusion/frechet.h"
+
+namespace sfumato::apps {
+namespace {
+
+// The share of pictures in which the classifier reads what `labels` say, in per cent.
+double agreement(const Verdict& verdict, const std::vector<std::int64_t>& labels) {
+  std::int64_t right = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) right += verdict.classes[i] == labels[i];
+  return 100 * static_cast<double>(right) / static_cast<double>(labels.size());
+}
+
+std::vector<std::int64_t> labels_of(const io::ImageDataset& data) {
+  const auto labels = data.labels.values<std::int64_t>();
+  return {labels.begin(), labels.end()};
+}
+
+// `count` pictures of the data with the classes in turn, as the drawn ones have them.
+Tensor real_pictures(const io::ImageDataset& data, const std::vector<std::int64_t>& labels) {
+  const std::vector<std::int64_t> all = labels_of(data);
+  std::vector<std::int64_t> next(static_cast<std::size_t>(data.classes));
+  Tensor pictures(data.images.shape().with(0, static_cast<std::int64_t>(labels.size())), DType::u8);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    std::int64_t& at = next[static_cast<std::size_t>(labels[i])];
+    const auto n = static_cast<std::int64_t>(all.size());
+    while (at < n && all[static_cast<std::size_t>(at)] != labels[i]) ++at;
+    if (at == n)
+      throw Error("evaluate", fmt::format("--count {}: the data has too few pictures of class {}",
+                                          labels.size(), labels[i]));
+    const auto row = static_cast<std::int64_t>(i);
+    pictures.slice(row, row + 1).copy_from(data.images.slice(at, at + 1));
+    ++at;
+  }
+  return pictures;
+}
+
+void check(const diffusion::Pipeline& model, const io::ImageDataset& data) {
+  const nn::UNetConfig& c = model.unet_config;
+  if (data.classes < 2) throw Error("evaluate", "the data has no labels to train a classifier on");
+  const Shape& s = data.images.shape();
+  if (c.sample_height != s[1] || c.sample_width != s[2] || c.out_channels != s[3])
+    throw Error("evaluate",
+                fmt::format("the model draws {}x{}x{}, the data has {}x{}x{}", c.sample_height,
+                            c.sample_width, c.out_channels, s[1], s[2], s[3]));
+  if (model.classes() > 0 && model.classes() != data.classes)
+    throw Error("evaluate", fmt::format("the model knows {} classes, the data has {}",
+                                        model.classes(), data.classes));
+}
+
+struct Row {
+  std::string what;
+  std::optional<double> guidance, agreement;
+  double distance, seconds;
+};
+
+}  // namespace
+
+void evaluate(const EvaluateOptions& o) {
+  const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  const io::ImageDataset train = open_dataset(o.data), test = open_dataset(o.data, io::Split::test);
+  check(model, train);
+  const std::filesystem::path file =
+      o.classifier.empty() ? cached_classifier(train) : std::filesystem::path(o.classifier);
+  const Classifier classifier = load_or_train_classifier(file, train);
+  const Verdict reality = judge(classifier, test.images);
+  const double accuracy = agreement(reality, labels_of(test));
+
+  std::vector<std::int64_t> labels;
+  for (std::int64_t i = 0; i < o.count; ++i) labels.push_back(i % train.classes);
+  const Verdict real = judge(classifier, real_pictures(train, labels));
+  const double floor = diffusion::frechet_distance(real.features, reality.features);
+
+  std::vector<Row> rows{{"real pictures", {}, agreement(real, labels), floor, 0}};
+  std::vector<double> guidances;
+  if (o.guidance) {
+    guidances = {*o.guidance};
+  } else {
+    guidances = {1.0};
+    if (model.null_label) guidances.push_back(2);
+  }
+  for (const double guidance : guidances) {
+    const auto begin = std::chrono::steady_clock::now();
+    GenerateOptions g;
+    g.labels = labels, g.steps = o.steps, g.guidance = guidance, g.seed = o.seed;
+    const Verdict drawn = judge(classifier, generate(model, g));
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    rows.push_back({model.classes() > 0 ? fmt::format("guidance {}", guidance) : "drawn", guidance,
+                    model.classes() > 0 ? std::optional(agreement(drawn, labels)) : std::nullopt,
+                    diffusion::frechet_distance(drawn.features, reality.features),
+                    seconds.count()});
+  }
+
+  if (o.json) {
+    io::Json j{{"classifier_accuracy", accuracy},
+               {"count", o.count},
+               {"steps", o.steps},
+               {"floor", floor}};
+    j["rows"] = io::Json::array();
+    for (const Row& r : rows) {
+      io::Json row{
+          {"pictures", r.what}, {"frechet_distance", r.distance}, {"of_floor", r.distance / floor}};
+      if (r.guidance) row["guidance"] = *r.guidance;
+      if (r.agreement) row["agreement"] = *r.agreement;
+      j["rows"].push_back(row);
+    }
+    fmt::print("{}\n", j.dump(2));
+    return;
+  }
+  fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n", accuracy,
+             test.images.dim(0), file.string());
+  fmt::print("{} pictures, DDIM, {} steps\n\n{:<16} {:>14} {:>18} {:>10}\n", o.count, o.steps,
+             "pictures", "read as asked", "Frechet distance", "of floor");
+  for (const Row& r : rows)
+    fmt::print("{:<16} {:>14} {:>18.2f} {:>10}\n", r.what,
+               r.agreement ? fmt::format("{:.1f} %", *r.agreement) : "-", r.distance,
+               fmt::format("x{:.2f}", r.distance / floor));
+}
+
+}  // namespace sfumato::apps
