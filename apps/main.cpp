@@ -78,6 +78,8 @@ void add_train(CLI::App& app, TrainOptions& o) {
                  "the bundled MNIST");
   app.add_flag("--pad", o.pad,
                "Add a black border to pictures whose size the network cannot halve");
+  app.add_flag("--recompute", o.recompute,
+               "Less memory, more time: the insides of blocks are computed twice");
   auto* model = app.add_option("--model", o.model,
                                "tiny, small, base, or a diffusers UNet2DModel config.json")
                     ->capture_default_str();

@@ -46,6 +46,7 @@ io::Json to_json(const TrainOptions& o) {
   j["timesteps"] = or_null(o.timesteps);
   j["seed"] = static_cast<std::int64_t>(o.seed);
   j["pad"] = o.pad;
+  j["recompute"] = o.recompute;
   j["sample_every"] = o.sample_every;
   j["checkpoint_every"] = o.checkpoint_every;
   return j;
@@ -76,6 +77,7 @@ TrainOptions parse_train_options(const io::JsonObject& j) {
   if (j.contains("timesteps")) o.timesteps = get_int(j, "timesteps", 2, kMaxTimesteps);
   o.seed = static_cast<std::uint64_t>(j.get_int("seed"));
   o.pad = j.get_bool("pad");
+  o.recompute = j.get_bool("recompute", false);
   o.sample_every = j.get_number("sample_every");
   o.checkpoint_every = j.get_number("checkpoint_every");
   return o;

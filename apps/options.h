@@ -36,6 +36,7 @@ struct TrainOptions {
   std::optional<std::int64_t> timesteps;  // T
   std::uint64_t seed = 0;
   bool pad = false;
+  bool recompute = false;        // less memory, more time
   double sample_every = 60;      // seconds between sample grids; 0: only at the end
   double checkpoint_every = 30;  // seconds
 };

@@ -123,7 +123,7 @@ void train(const TrainOptions& asked) {
 
     // L = ‖ε - ε_θ(x_t, t)‖², or the same for v or x_0.
     const Tensor target = diffusion::target(prediction, schedule, x0, eps, t);
-    const nn::Mode mode{.training = true, .seed = o.seed, .step = k};
+    const nn::Mode mode{.training = true, .seed = o.seed, .step = k, .recompute = o.recompute};
     params.zero_grad();
     const Var loss = mse(unet(xt, t, label, mode), target);
     loss.backward();
@@ -133,8 +133,7 @@ void train(const TrainOptions& asked) {
     expect_finite(loss.value().item(), norm, run, state);
     const double lr =
         o.lr * nn::warmup_cosine(state.step, o.warmup, journal.progress(), o.lr_floor);
-    adam.step(lr, nn::clip_scale(norm, o.clip));
-    ema.update();
+    adam.step(lr, nn::clip_scale(norm, o.clip), &ema);
 
     journal.step_done(loss.value().item(), norm, lr);
   }

@@ -23,7 +23,7 @@ Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads) {
     throw Error("attention", fmt::format("channels {} is not divisible by heads {}", c, heads));
   if (tk == 0) throw Error("attention", "no keys");
   const std::int64_t d = c / heads;
-  const kernels::Attention s{n, tq, tk, heads, d, 1 / std::sqrt(static_cast<double>(d))};
+  const kernels::Attention s{n, tq, tk, heads, d, 1 / std::sqrt(static_cast<double>(d)), c, c};
   const Tensor qv = q.value(), kv = k.value(), vv = v.value();
   return dispatch_float("attention", q.dtype(), [&]<class T>() {
     Tensor o(qv.shape(), qv.dtype()), lse({n, heads, tq}, qv.dtype());
@@ -35,6 +35,32 @@ Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads) {
                                      lse.data<T>(), dout.data<T>(), dq.data<T>(), dk.data<T>(),
                                      dv.data<T>());
       return Gradients{dq, dk, dv};
+    });
+  });
+}
+
+Var self_attention(const Var& qkv, std::int64_t heads) {
+  const char* op = "self_attention";
+  expect_rank(op, "qkv", qkv.value(), 3);
+  const std::int64_t n = qkv.dim(0), t = qkv.dim(1), c = qkv.dim(2) / 3;
+  if (qkv.dim(2) != 3 * c || heads < 1 || c % heads != 0)
+    throw Error(op,
+                fmt::format("{} channels are not q, k and v of {} heads each", qkv.dim(2), heads));
+  const std::int64_t d = c / heads;
+  const kernels::Attention s{n,     t,    t, heads, d, 1 / std::sqrt(static_cast<double>(d)),
+                             3 * c, 3 * c};
+  const Tensor x = qkv.value();
+  return dispatch_float(op, x.dtype(), [&]<class T>() {
+    Tensor o({n, t, c}, x.dtype()), lse({n, heads, t}, x.dtype());
+    const T* q = x.data<T>();
+    kernels::attention_forward<T>(s, q, q + c, q + 2 * c, o.data<T>(), lse.data<T>());
+    return record(op, o, {qkv}, [=](const Tensor& dout) {
+      Tensor dx(x.shape(), x.dtype());
+      const T* at = x.data<T>();
+      T* dq = dx.data<T>();
+      kernels::attention_backward<T>(s, at, at + c, at + 2 * c, o.data<T>(), lse.data<T>(),
+                                     dout.data<T>(), dq, dq + c, dq + 2 * c);
+      return Gradients{dx};
     });
   });
 }

@@ -113,13 +113,19 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
             kernels::conv_backward_weights<T>(s, in.input<T>(), dy.data<T>(), dw,
                                               needs[2] ? fresh(2, {s.k}) : nullptr);
           }
-          if (needs[0] || needs[3] || needs[4]) {
+          if (in.norm.groups > 0 && (needs[0] || needs[3] || needs[4])) {
             T* dx = fresh(0, in.x.shape());
+            const Tensor so_far = needs.take(0);
             kernels::conv_backward_data<T>(s, dy.data<T>(), w.data<T>(), dx, in.upsample);
-            if (in.norm.groups > 0)
-              kernels::group_norm_backward<T>(
-                  in.norm, in.x.data<T>(), in.gamma.data<T>(), in.beta.data<T>(), in.mean.data<T>(),
-                  in.rstd.data<T>(), dx, dx, fresh(3, {s.c}), fresh(4, {s.c}));
+            kernels::group_norm_backward<T>(in.norm, in.x.data<T>(), in.gamma.data<T>(),
+                                            in.beta.data<T>(), in.mean.data<T>(), in.rstd.data<T>(),
+                                            dx, data_or_null<T>(so_far), dx, fresh(3, {s.c}),
+                                            fresh(4, {s.c}));
+          } else if (needs[0]) {
+            g[0] = needs.take(0);
+            const bool add = g[0].defined();
+            T* dx = add ? g[0].template data<T>() : fresh(0, in.x.shape());
+            kernels::conv_backward_data<T>(s, dy.data<T>(), w.data<T>(), dx, in.upsample, add);
           }
           if (needs[5]) {
             T* sums = fresh(5, {s.n, s.k});

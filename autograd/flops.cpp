@@ -9,6 +9,7 @@ double flops(std::string_view op, std::initializer_list<Var> inputs, const Tenso
     return 2 * outputs * static_cast<double>(in[1].value().size() / in[1].dim(0));
   if (op == "matmul") return 2 * outputs * static_cast<double>(in[1].dim(0));
   if (op == "attention") return 4 * outputs * static_cast<double>(in[1].dim(1));  // q kᵀ and P v
+  if (op == "self_attention") return 4 * outputs * static_cast<double>(in[0].dim(1));
   return 0;
 }
 

@@ -20,11 +20,13 @@ Var normalise(const char* op, const Var& x, const Var& gamma, const Var& beta,
     Tensor y(xv.shape(), xv.dtype()), mean({s.n, s.groups}, xv.dtype()), rstd = mean.clone();
     kernels::group_norm_forward<T>(s, xv.data<T>(), ga.data<T>(), be.data<T>(), y.data<T>(),
                                    mean.data<T>(), rstd.data<T>());
-    return record(op, y, {x, gamma, beta}, [=](const Tensor& dy) {
+    return record(op, y, {x, gamma, beta}, [=](const Tensor& dy, const Needs& needs) {
+      const Tensor so_far = needs.take(0);
       Tensor dx(xv.shape(), xv.dtype()), dgamma({s.c}, xv.dtype()), dbeta({s.c}, xv.dtype());
       kernels::group_norm_backward<T>(s, xv.data<T>(), ga.data<T>(), be.data<T>(), mean.data<T>(),
-                                      rstd.data<T>(), dy.data<T>(), dx.data<T>(), dgamma.data<T>(),
-                                      dbeta.data<T>());
+                                      rstd.data<T>(), dy.data<T>(),
+                                      so_far.defined() ? so_far.data<T>() : nullptr, dx.data<T>(),
+                                      dgamma.data<T>(), dbeta.data<T>());
       return Gradients{dx, dgamma, dbeta};
     });
   });

@@ -50,6 +50,8 @@ Var reshape(const Var& x, std::initializer_list<std::int64_t> extents);
 Var permute(const Var& x, std::initializer_list<int> order);
 // [..., Ca], [..., Cb] -> [..., Ca + Cb]
 Var concat(const Var& a, const Var& b);
+// [a, ...], [b, ...], ... -> [a + b + ..., ...]; at most kMaxInputs
+Var concat_rows(std::initializer_list<Var> parts);
 // Channels [begin, end) of the innermost axis. Copies.
 Var slice_last(const Var& x, std::int64_t begin, std::int64_t end);
 // Rows table[index[i]] -> [n, d] for table [K, d], index i64 [n].
@@ -103,6 +105,8 @@ Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps);
 // ---- attention.cpp
 // softmax(q kᵀ / √d) v per head (Vaswani 2017, eq. 1): q [N,Tq,C], k and v [N,Tk,C], d = C/heads.
 Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads);
+// The same for q, k and v side by side, as one projection makes them: [N,T,3C] -> [N,T,C].
+Var self_attention(const Var& qkv, std::int64_t heads);
 
 // ---- dropout.cpp
 // Zeroes each element with probability p and scales the rest by 1/(1-p). The mask is a function of

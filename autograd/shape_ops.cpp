@@ -65,6 +65,33 @@ Var concat(const Var& a, const Var& b) {
   });
 }
 
+Var concat_rows(std::initializer_list<Var> parts) {
+  const char* op = "concat_rows";
+  if (parts.size() == 0) throw Error(op, "nothing to put together");
+  const Var& first = *parts.begin();
+  if (first.shape().rank() < 1) throw Error(op, "expected at least one axis");
+  std::array<std::int64_t, kMaxInputs + 1> begin{};
+  int count = 0;
+  for (const Var& part : parts) {
+    if (count == kMaxInputs) throw Error(op, fmt::format("at most {} parts", kMaxInputs));
+    expect_shape(op, "part", part.value(), first.shape().with(0, part.dim(0)));
+    expect_dtype(op, "part", part.value(), first.dtype());
+    begin[count + 1] = begin[count] + part.dim(0);
+    ++count;
+  }
+  Tensor y(first.shape().with(0, begin[count]), first.dtype());
+  int i = 0;
+  for (const Var& part : parts) {
+    y.slice(begin[i], begin[i + 1]).copy_from(part.value());
+    ++i;
+  }
+  return record(op, y, parts, [begin, count](const Tensor& dy) {
+    Gradients g(count);
+    for (int k = 0; k < count; ++k) g[k] = dy.slice(begin[k], begin[k + 1]);
+    return g;
+  });
+}
+
 Var slice_last(const Var& x, std::int64_t begin, std::int64_t end) {
   if (x.shape().rank() < 1 || begin < 0 || begin > end || end > x.dim(-1))
     throw Error("slice_last",

@@ -20,6 +20,14 @@ Observer::Observer() : before_(std::exchange(current_observer, this)) {}
 Observer::~Observer() { current_observer = before_; }
 Observer* Observer::current() { return current_observer; }
 
+bool Needs::operator[](int i) const { return static_cast<bool>(node_.inputs[i]); }
+
+Tensor Needs::take(int i) const {
+  detail::Node* in = node_.inputs[i].get();
+  if (!in || in->accumulate || !in->grad.defined() || !in->grad.unique()) return {};
+  return std::exchange(in->grad, Tensor());
+}
+
 Gradients::Gradients(std::initializer_list<Tensor> gradients) {
   for (const Tensor& g : gradients) gradients_[count_++] = g;
 }
@@ -135,7 +143,10 @@ void Var::backward(const Tensor& dy) const {
   expect_dtype("backward", "gradient", dy, dtype());
   static std::atomic<std::uint64_t> passes{0};
   const std::uint64_t pass = ++passes;
-  thread_local std::vector<Node*> stack;  // keeps its capacity from step to step
+  // Keeps its capacity from step to step. A pullback may call backward() itself (checkpoint.h).
+  thread_local std::vector<Node*> spare;
+  std::vector<Node*> stack;
+  stack.swap(spare);
 
   // First walk: how many gradients will arrive at each node?
   stack.assign(1, node_.get());
@@ -167,8 +178,7 @@ void Var::backward(const Tensor& dy) const {
     stack.pop_back();
     if (node->is_leaf) continue;
     if (node->grad.defined()) {
-      Needs needs{};
-      for (int i = 0; i < node->input_count; ++i) needs[i] = static_cast<bool>(node->inputs[i]);
+      const Needs needs(*node);
       Gradients g = node->pullback(node->grad, needs);
       node->grad = Tensor();
       if (g.size() != node->input_count)
@@ -188,6 +198,7 @@ void Var::backward(const Tensor& dy) const {
       if (in && --in->pending == 0) stack.push_back(in);
     }
   }
+  if (stack.capacity() > spare.capacity()) stack.swap(spare);
 }
 
 }  // namespace sfumato

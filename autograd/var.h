@@ -37,12 +37,26 @@ class Gradients {
   int count_ = 0;
 };
 
+namespace detail {
+struct Node;
+}
+
 // Which inputs need a gradient; a pullback may skip the others.
-using Needs = std::array<bool, kMaxInputs>;
+class Needs {
+ public:
+  explicit Needs(const detail::Node& node) : node_(node) {}
+  bool operator[](int i) const;
+  // What other operations have already added to input i's gradient, for a pullback that can add its
+  // own to it as it writes: it then owns the tensor, and must return the sum. Undefined when there
+  // is nothing yet, or it is shared.
+  Tensor take(int i) const;
+
+ private:
+  const detail::Node& node_;
+};
 
 namespace detail {
 
-struct Node;
 void retain(Node* node) noexcept;
 void release(Node* node) noexcept;
 

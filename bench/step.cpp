@@ -27,7 +27,7 @@ struct Options {
   std::string config, device = "cpu";
   std::int64_t batch = 64, steps = 10;
   int threads = 0;
-  bool json = false, inference = false;
+  bool json = false, inference = false, recompute = false;
 };
 
 struct Input {
@@ -67,21 +67,24 @@ void run(const Options& o) {
     }
     const Tensor xt = diffusion::q_sample(schedule, in.x0, in.t, in.eps);
     params.zero_grad();
-    const Var loss = mse(unet(xt, in.t, in.labels, {.training = true, .step = k}), in.eps);
+    const Var loss = mse(
+        unet(xt, in.t, in.labels, {.training = true, .step = k, .recompute = o.recompute}), in.eps);
     loss.backward();
-    adam.step(1e-4, nn::clip_scale(nn::gradient_norm(params), 1.0));
-    ema.update();
+    adam.step(1e-4, nn::clip_scale(nn::gradient_norm(params), 1.0), &ema);
     return loss.value().data<float>()[0];
   };
 
-  // The first step also counts the operations and fills the allocator.
+  // The first step fills the allocator.
+  step(0);
+  const double first = bench::wall_seconds() - begin;
   double flop = 0;
   {
+    const NoGrad no_grad;
+    const Input one = random_input(config, 1, 0);
     FlopCounter counter;
-    step(0);
-    flop = counter.total * (o.inference ? 1 : 3);
+    unet(one.x0, one.t, one.labels);
+    flop = counter.total * static_cast<double>(o.batch) * (o.inference ? 1 : 3);
   }
-  const double first = bench::wall_seconds() - begin;
   const std::uint64_t allocations = memory::stats().system_allocations;
   std::vector<double> ms, shares;
   double before = bench::probe();
@@ -148,6 +151,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1024));
   app.add_option("--device", o.device, "cpu")->capture_default_str();
   app.add_flag("--inference", o.inference, "time the forward pass alone, as a sampler runs it");
+  app.add_flag("--recompute", o.recompute,
+               "compute the insides of blocks twice instead of keeping them");
   app.add_flag("--json", o.json, "print one JSON object");
   CLI11_PARSE(app, argc, argv);
   try {

@@ -64,7 +64,9 @@ AttentionBlock::AttentionBlock(const Scope& s, const Options& o)
 Var AttentionBlock::operator()(const Var& x) const {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const Var pixels = reshape(group_norm ? (*group_norm)(x) : x, {n, h * w, c});  // [N, T, C]
-  const Var mixed = attention(to_q(pixels), to_k(pixels), to_v(pixels), heads);  // [N, T, heads d]
+  const Var weight = concat_rows({to_q.weight, to_k.weight, to_v.weight});
+  const Var bias = concat_rows({to_q.bias, to_k.bias, to_v.bias});
+  const Var mixed = self_attention(linear(pixels, weight, bias), heads);  // [N, T, heads d]
   const Var y = x + reshape(to_out(mixed), {n, h, w, c});
   return output_scale == 1 ? y : y * (1 / output_scale);
 }

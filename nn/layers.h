@@ -12,9 +12,11 @@
 namespace sfumato::nn {
 
 // How a forward pass is run. `training` switches dropout on; its masks depend on (seed, step).
+// `recompute`: the insides of blocks are computed again in the backward pass instead of kept.
 struct Mode {
   bool training = false;
   std::uint64_t seed = 0, step = 0;
+  bool recompute = false;
 };
 
 // y = x Wᵀ + b: [..., in] -> [..., out]
@@ -81,7 +83,7 @@ struct AttentionBlock {
     double eps = 1e-5, output_scale = 1;
   };
   std::optional<GroupNorm> group_norm;
-  Linear to_q, to_k, to_v, to_out;
+  Linear to_q, to_k, to_v, to_out;  // the first three are applied as one
   std::int64_t heads;
   double output_scale;
   AttentionBlock(const Scope& s, const Options& options);

@@ -16,8 +16,9 @@ AdamW::AdamW(Params& params, const AdamWOptions& options)
 
 // m = β1 m + (1-β1) g,  v = β2 v + (1-β2) g²,  m̂ = m/(1-β1^k),  v̂ = v/(1-β2^k),
 // w = w - lr (m̂/(√v̂ + eps) + λ w)
-void AdamW::step(double lr, double grad_scale) {
+void AdamW::step(double lr, double grad_scale, Ema* ema) {
   ++steps;
+  const double ema_rate = ema ? ema->next_rate() : 0;
   const double correction1 = 1 - std::pow(options_.beta1, steps);
   const double correction2 = 1 - std::pow(options_.beta2, steps);
   dispatch_float("adamw", params_.dtype(), [&]<class T>() {
@@ -30,7 +31,8 @@ void AdamW::step(double lr, double grad_scale) {
             decay = static_cast<T>(1 - lr * options_.weight_decay);
     const T rate = static_cast<T>(lr / correction1),
             root = static_cast<T>(1 / std::sqrt(correction2));
-    const T gs = static_cast<T>(grad_scale);
+    const T gs = static_cast<T>(grad_scale), er = static_cast<T>(ema_rate);
+    T* a = ema ? ema->average.data<T>() : nullptr;
     parallel_ranges(m.size(), kElementGrain, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const T grad = gs * g[i];
@@ -38,6 +40,7 @@ void AdamW::step(double lr, double grad_scale) {
         pv[i] = b2 * pv[i] + (1 - b2) * grad * grad;
         w[i] = decay * w[i] - rate * pm[i] / (std::sqrt(pv[i]) * root + eps);
       }
+      for (std::int64_t i = begin; a != nullptr && i < end; ++i) a[i] += er * (w[i] - a[i]);
     });
   });
 }
@@ -49,13 +52,17 @@ double clip_scale(double norm, double max_norm) { return std::min(1.0, max_norm 
 Ema::Ema(Params& params, double decay)
     : average(params.flat_values().clone()), params_(params), decay_(decay) {}
 
-void Ema::update() {
+double Ema::next_rate() {
   const auto k = static_cast<double>(updates++);
-  const double decay = std::min(decay_, (1 + k) / (10 + k));
+  return 1 - std::min(decay_, (1 + k) / (10 + k));
+}
+
+void Ema::update() {
+  const double next = next_rate();
   dispatch_float("ema", params_.dtype(), [&]<class T>() {
     T* a = average.data<T>();
     const T* w = params_.flat_values().data<T>();
-    const T rate = static_cast<T>(1 - decay);
+    const T rate = static_cast<T>(next);
     parallel_ranges(average.size(), kElementGrain, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) a[i] += rate * (w[i] - a[i]);
     });

@@ -9,21 +9,6 @@ struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0;
 };
 
-// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
-class AdamW {
- public:
-  AdamW(Params& params, const AdamWOptions& options);
-  // One update with gradients scaled by `grad_scale` (from clipping).
-  void step(double lr, double grad_scale = 1);
-
-  Tensor m, v;             // first and second moments, [count]
-  std::int64_t steps = 0;  // updates done
-
- private:
-  Params& params_;
-  AdamWOptions options_;
-};
-
 // ‖g‖ over all gradients together (double).
 double gradient_norm(Params& params);
 // What to multiply the gradients by so that their norm is at most max_norm (PyTorch's
@@ -36,6 +21,8 @@ class Ema {
  public:
   Ema(Params& params, double decay);
   void update();
+  // What the next update does, a += rate (w - a), counted as done.
+  double next_rate();
 
   Tensor average;  // [count]
   std::int64_t updates = 0;
@@ -43,6 +30,22 @@ class Ema {
  private:
   Params& params_;
   double decay_;
+};
+
+// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+class AdamW {
+ public:
+  AdamW(Params& params, const AdamWOptions& options);
+  // One update with gradients scaled by `grad_scale` (from clipping); in the same pass over memory,
+  // `ema` is updated unless null.
+  void step(double lr, double grad_scale = 1, Ema* ema = nullptr);
+
+  Tensor m, v;             // first and second moments, [count]
+  std::int64_t steps = 0;  // updates done
+
+ private:
+  Params& params_;
+  AdamWOptions options_;
 };
 
 // While alive, the parameters hold `values` (the EMA, say); afterwards their own again.

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
+#include "autograd/checkpoint.h"
+
 namespace sfumato::nn {
 
 void UNetConfig::check() const {
@@ -152,10 +156,15 @@ Var UNet::time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, 
   return temb + Var(labels.to(dtype));
 }
 
-Var UNet::block(const Level& level, std::size_t i, const Var& x, const Var& temb,
+Var UNet::block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& temb,
                 const Mode& mode) const {
-  const Var h = level.resnets[i](x, temb, mode);
-  return i < level.attentions.size() ? level.attentions[i](h) : h;
+  const auto run = [&level, i, mode](std::span<const Var> in) {
+    const Var x = in[2].defined() ? concat(in[0], in[2]) : in[0];
+    const Var y = level.resnets[i](x, in[1], mode);
+    return i < level.attentions.size() ? level.attentions[i](y) : y;
+  };
+  if (mode.recompute) return checkpoint(run, {h, temb, skip});
+  return run(std::array{h, temb, skip});
 }
 
 Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const Mode& mode) const {
@@ -171,10 +180,10 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
 
   const Var temb = time_embedding(t, labels, n, x.dtype());
   Var h = conv_in_(config_.center_input_sample ? x * 2.0 + -1.0 : x);
-  std::vector<Var> skips{h};
+  std::vector<Var, memory::Allocator<Var>> skips{h};
   for (const Level& level : down_) {
     for (std::size_t i = 0; i < level.resnets.size(); ++i) {
-      h = block(level, i, h, temb, mode);
+      h = block(level, i, h, {}, temb, mode);
       skips.push_back(h);
     }
     if (level.down) {
@@ -183,12 +192,12 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
     }
   }
   if (mid_)
-    for (std::size_t i = 0; i < mid_->resnets.size(); ++i) h = block(*mid_, i, h, temb, mode);
+    for (std::size_t i = 0; i < mid_->resnets.size(); ++i) h = block(*mid_, i, h, {}, temb, mode);
   for (const Level& level : up_) {
     for (std::size_t i = 0; i < level.resnets.size(); ++i) {
       const Var skip = skips.back();
       skips.pop_back();
-      h = block(level, i, concat(h, skip), temb, mode);
+      h = block(level, i, h, skip, temb, mode);
     }
     if (level.up) h = (*level.up)(h);  // [N, 2H, 2W, C]
   }

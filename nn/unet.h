@@ -72,7 +72,8 @@ class UNet {
   };
 
   Var time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, DType dtype) const;
-  Var block(const Level& level, std::size_t i, const Var& h, const Var& temb,
+  // Residual block i of a level and its attention, of h beside `skip` if there is one.
+  Var block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& temb,
             const Mode& mode) const;
 
   UNetConfig config_;

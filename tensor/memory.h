@@ -20,4 +20,16 @@ struct Stats {
 };
 Stats stats();
 
+// For standard containers: std::vector<T, memory::Allocator<T>>.
+template <class T>
+struct Allocator {
+  using value_type = T;
+  Allocator() = default;
+  template <class U>
+  Allocator(const Allocator<U>&) {}
+  T* allocate(std::size_t n) { return static_cast<T*>(memory::allocate(n * sizeof(T))); }
+  void deallocate(T* p, std::size_t n) noexcept { memory::release(p, n * sizeof(T)); }
+  bool operator==(const Allocator&) const { return true; }
+};
+
 }  // namespace sfumato::memory

@@ -74,9 +74,8 @@ void attend(const Attention& s, index vectors, const T* q_t, index q_step, const
       }
     }
     // [d, lanes] += Vᵀ P: v is read in place, its rows run along d.
-    const index v_step = s.heads * s.d;
-    products(s.d, vectors, v + keys.begin * v_step, v_step, scores, kWidth, keys.size(), block > 0,
-             out_t);
+    products(s.d, vectors, v + keys.begin * s.kv_row, s.kv_row, scores, kWidth, keys.size(),
+             block > 0, out_t);
   }
   for (index n = 0; n < vectors; ++n) {
     for (index e = 0; e < s.d; ++e) {
@@ -93,28 +92,28 @@ void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T
   constexpr index kWidth = Panels<T>::kWidth;
   if (s.n <= 0 || s.heads <= 0 || s.tq <= 0 || s.tk <= 0) return;
   if (s.d == 8) return small_attention_forward<8>(s, q, k, v, out, lse);
-  const index step = s.heads * s.d;
+  const index out_row = s.heads * s.d;
   const Panels<T> queries{s.tq};
   const index q_step = round_up(s.tq, kWidth), k_step = s.tk;
   const index groups = smaller(queries.count(), div_up(kTasks, s.n * s.heads));
   parallel_for(s.n * s.heads * groups, [&](index task) {
     const index head = task / groups % s.heads, image = task / groups / s.heads;
-    const T* qh = q + image * s.tq * step + head * s.d;
-    const T* kh = k + image * s.tk * step + head * s.d;
-    const T* vh = v + image * s.tk * step + head * s.d;
-    T* oh = out + image * s.tq * step + head * s.d;
+    const T* qh = q + image * s.tq * s.q_row + head * s.d;
+    const T* kh = k + image * s.tk * s.kv_row + head * s.d;
+    const T* vh = v + image * s.tk * s.kv_row + head * s.d;
+    T* oh = out + image * s.tq * out_row + head * s.d;
     T* lse_h = lse + (image * s.heads + head) * s.tq;
     const Scratch<T> q_t(s.d * q_step), k_t(s.d * k_step), out_t(s.d * kWidth);
     const Scratch<T> scores(smaller(kScoreRows, s.tk) * kWidth), lse_block(kWidth);
-    transpose(qh, step, s.tq, s.d, static_cast<T>(s.scale), q_step, q_t.get());
-    transpose(kh, step, s.tk, s.d, T{1}, k_step, k_t.get());
+    transpose(qh, s.q_row, s.tq, s.d, static_cast<T>(s.scale), q_step, q_t.get());
+    transpose(kh, s.kv_row, s.tk, s.d, T{1}, k_step, k_t.get());
     const Range range = part_of(queries.count(), groups, task % groups);
     for (index p = range.begin; p < range.end; ++p) {
       const index begin = p * kWidth;
       attend(s, queries.vectors(p), q_t.get() + begin, q_step, k_t.get(), k_step, vh, scores.get(),
              out_t.get(), lse_block.get());
       for (index i = 0; i < queries.lanes(p); ++i) {
-        for (index e = 0; e < s.d; ++e) oh[(begin + i) * step + e] = out_t[e * kWidth + i];
+        for (index e = 0; e < s.d; ++e) oh[(begin + i) * out_row + e] = out_t[e * kWidth + i];
         lse_h[begin + i] = lse_block[i];
       }
     }
@@ -124,7 +123,7 @@ void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T
 // One head's working memory in the backward pass.
 template <class T>
 struct HeadGradients {
-  const T *q, *k, *v, *out, *dout, *lse;  // as stored, rows heads*d apart
+  const T *q, *k, *v, *out, *dout, *lse;  // as stored
   const T *q_t, *dout_t;                  // [d, tq], q scaled
   const T *k_t, *v_t;                     // [d, k_step]
   index k_step;
@@ -141,7 +140,7 @@ template <class T>
 void attend_backward(const Attention& s, const HeadGradients<T>& h, index begin, index keys,
                      index vectors) {
   constexpr index kWidth = Panels<T>::kWidth, kL = kLanes<T>;
-  const index step = s.heads * s.d, blocks = div_up(s.tq, kScoreRows);
+  const index out_row = s.heads * s.d, blocks = div_up(s.tq, kScoreRows);
   const Panels<T> columns{s.d};
   const Segment all{0, keys};
   const Depth depth{1, 0, &all, 1};
@@ -159,10 +158,10 @@ void attend_backward(const Attention& s, const HeadGradients<T>& h, index begin,
         store<T>(ds, probability * (load(ds) - h.delta[rows.begin + i]));
       }
     }
-    products(s.d, vectors, h.dout + rows.begin * step, step, h.p, kWidth, rows.size(), block > 0,
-             h.dv_t);
-    products(s.d, vectors, h.q + rows.begin * step, step, h.ds, kWidth, rows.size(), block > 0,
-             h.dk_t);
+    products(s.d, vectors, h.dout + rows.begin * out_row, out_row, h.p, kWidth, rows.size(),
+             block > 0, h.dv_t);
+    products(s.d, vectors, h.q + rows.begin * s.q_row, s.q_row, h.ds, kWidth, rows.size(),
+             block > 0, h.dk_t);
     // dq [rows, d] += dS [rows, keys] K [keys, d]; lanes of keys that do not exist are not walked.
     for (index c = 0; c < columns.count(); ++c) {
       const index width = columns.width(c);
@@ -182,34 +181,35 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
   constexpr index kWidth = Panels<T>::kWidth;
   if (s.n <= 0 || s.heads <= 0) return;
   if (s.d == 8) return small_attention_backward<8>(s, q, k, v, out, lse, dout, dq, dk, dv);
-  const index step = s.heads * s.d;
+  const index out_row = s.heads * s.d;
   const Panels<T> keys{s.tk}, columns{s.d};
   const T scale = static_cast<T>(s.scale);
   const index k_step = round_up(s.tk, kWidth), dq_step = round_up(s.d, kLanes<T>);
   parallel_for(s.n * s.heads, [&](index task) {
-    const index q_begin = task / s.heads * s.tq * step + task % s.heads * s.d;
-    const index k_begin = task / s.heads * s.tk * step + task % s.heads * s.d;
+    const index q_begin = task / s.heads * s.tq * s.q_row + task % s.heads * s.d;
+    const index k_begin = task / s.heads * s.tk * s.kv_row + task % s.heads * s.d;
     const T *qh = q + q_begin, *kh = k + k_begin, *vh = v + k_begin;
-    const T *oh = out + q_begin, *doh = dout + q_begin;
+    const index out_begin = task / s.heads * s.tq * out_row + task % s.heads * s.d;
+    const T *oh = out + out_begin, *doh = dout + out_begin;
     const index block = smaller(kScoreRows, s.tq) * kWidth;
     const Scratch<T> q_t(s.d * s.tq), dout_t(s.d * s.tq), k_t(s.d * k_step), v_t(s.d * k_step);
     const Scratch<T> k_panels(s.tk * dq_step), delta(s.tq), p(block), ds(block);
     const Scratch<T> dk_t(s.d * kWidth), dv_t(s.d * kWidth), dq_rows(s.tq * dq_step);
-    transpose(qh, step, s.tq, s.d, scale, s.tq, q_t.get());
-    transpose(doh, step, s.tq, s.d, T{1}, s.tq, dout_t.get());
-    transpose(kh, step, s.tk, s.d, T{1}, k_step, k_t.get());
-    transpose(vh, step, s.tk, s.d, T{1}, k_step, v_t.get());
+    transpose(qh, s.q_row, s.tq, s.d, scale, s.tq, q_t.get());
+    transpose(doh, out_row, s.tq, s.d, T{1}, s.tq, dout_t.get());
+    transpose(kh, s.kv_row, s.tk, s.d, T{1}, k_step, k_t.get());
+    transpose(vh, s.kv_row, s.tk, s.d, T{1}, k_step, v_t.get());
     for (index c = 0; c < columns.count(); ++c) {
       T* to = k_panels.get() + columns.offset(c, s.tk);
       for (index j = 0; j < s.tk; ++j, to += columns.width(c)) {
         for_vectors<T>(columns.lanes(c), [&](index e, auto extent) {
-          store<T>(to + e, load(kh + j * step + c * kWidth + e, extent));
+          store<T>(to + e, load(kh + j * s.kv_row + c * kWidth + e, extent));
         });
       }
     }
     for (index i = 0; i < s.tq; ++i) {
       delta[i] = 0;
-      for (index e = 0; e < s.d; ++e) delta[i] += oh[i * step + e] * doh[i * step + e];
+      for (index e = 0; e < s.d; ++e) delta[i] += oh[i * out_row + e] * doh[i * out_row + e];
     }
     const HeadGradients<T> h{
         qh,          kh,           vh,        oh,         doh,        lse + task * s.tq,
@@ -221,13 +221,14 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
       attend_backward(s, h, begin, lanes, keys.vectors(j));
       for (index i = 0; i < lanes; ++i) {
         for (index e = 0; e < s.d; ++e) {
-          dk[k_begin + (begin + i) * step + e] = scale * dk_t[e * kWidth + i];
-          dv[k_begin + (begin + i) * step + e] = dv_t[e * kWidth + i];
+          dk[k_begin + (begin + i) * s.kv_row + e] = scale * dk_t[e * kWidth + i];
+          dv[k_begin + (begin + i) * s.kv_row + e] = dv_t[e * kWidth + i];
         }
       }
     }
     for (index i = 0; i < s.tq; ++i) {
-      for (index e = 0; e < s.d; ++e) dq[q_begin + i * step + e] = scale * dq_rows[i * dq_step + e];
+      for (index e = 0; e < s.d; ++e)
+        dq[q_begin + i * s.q_row + e] = scale * dq_rows[i * dq_step + e];
     }
   });
 }

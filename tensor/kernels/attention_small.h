@@ -52,25 +52,25 @@ template <int D, class T>
 void small_attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out,
                              T* lse) {
   constexpr index kL = kLanes<T>, kKeys = 256;  // scores of this many keys stay in the cache
-  const index step = s.heads * D, blocks = div_up(s.tq, kL);
+  const index out_row = s.heads * D, blocks = div_up(s.tq, kL);
   const index groups = smaller(blocks, div_up(kTasks, s.n * s.heads));
   parallel_for(s.n * s.heads * groups, [&](index task) {
     const index head = task / groups % s.heads, image = task / groups / s.heads;
-    const T* qh = q + image * s.tq * step + head * D;
-    const T* kh = k + image * s.tk * step + head * D;
-    const T* vh = v + image * s.tk * step + head * D;
-    const index first = image * s.tq * step + head * D;
+    const T* qh = q + image * s.tq * s.q_row + head * D;
+    const T* kh = k + image * s.tk * s.kv_row + head * D;
+    const T* vh = v + image * s.tk * s.kv_row + head * D;
+    const index first = image * s.tq * out_row + head * D;
     const Range range = part_of(blocks, groups, task % groups);
     alignas(64) T scores[kKeys * kL];
     for (index begin = range.begin * kL; begin < smaller(range.end * kL, s.tq); begin += kL) {
       const index count = smaller(kL, s.tq - begin);
       Vec<T> queries[D], o[D] = {}, top = splat(static_cast<T>(-1e30)), sum{};
-      rows_to_lanes(qh + begin * step, step, count, static_cast<T>(s.scale), queries);
+      rows_to_lanes(qh + begin * s.q_row, s.q_row, count, static_cast<T>(s.scale), queries);
       for (index j0 = 0; j0 < s.tk; j0 += kKeys) {
         const index keys = smaller(kKeys, s.tk - j0);
-        const T *kj = kh + j0 * step, *vj = vh + j0 * step;
+        const T *kj = kh + j0 * s.kv_row, *vj = vh + j0 * s.kv_row;
         const Vec<T> before = top;
-        for (index j = 0; j < keys; ++j, kj += step) {
+        for (index j = 0; j < keys; ++j, kj += s.kv_row) {
           const Vec<T> score = dot(queries, kj);
           top = max(score, top);
           store<T>(scores + j * kL, score);
@@ -78,14 +78,14 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
         const Vec<T> shrink = exp(before - top);
         sum *= shrink;
         for (int e = 0; e < D; ++e) o[e] *= shrink;
-        for (index j = 0; j < keys; ++j, vj += step) {
+        for (index j = 0; j < keys; ++j, vj += s.kv_row) {
           const Vec<T> p = exp(load(scores + j * kL) - top);
           sum += p;
           add_product(o, p, vj);
         }
       }
       for (int e = 0; e < D; ++e) o[e] /= sum;
-      lanes_to_rows(o, count, out + first + begin * step, step);
+      lanes_to_rows(o, count, out + first + begin * out_row, out_row);
       T* lse_h = lse + (image * s.heads + head) * s.tq + begin;
       for (index i = 0; i < count; ++i)
         lse_h[i] = top[i] + static_cast<T>(__builtin_log(static_cast<double>(sum[i])));
@@ -100,44 +100,47 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
                   kQueries = 128;  // P and dS of this many queries stay in the cache
   static_assert(D <= kL || D % kL == 0);
   constexpr index kRow = D < kL ? kL : D;  // numbers of dq per query, whole vectors
-  const index step = s.heads * D;
+  const index out_row = s.heads * D;
   const T scale = static_cast<T>(s.scale);
   parallel_for(s.n * s.heads, [&](index task) {
-    const index q_begin = task / s.heads * s.tq * step + task % s.heads * D;
-    const index k_begin = task / s.heads * s.tk * step + task % s.heads * D;
-    const T *qh = q + q_begin, *oh = out + q_begin, *doh = dout + q_begin;
+    const index q_begin = task / s.heads * s.tq * s.q_row + task % s.heads * D;
+    const index k_begin = task / s.heads * s.tk * s.kv_row + task % s.heads * D;
+    const index out_begin = task / s.heads * s.tq * out_row + task % s.heads * D;
+    const T *qh = q + q_begin, *oh = out + out_begin, *doh = dout + out_begin;
     const T* lse_h = lse + task * s.tq;
     const Scratch<T> delta(s.tq), dq_rows(s.tq * kRow),
         panel(kL * kRow);  // [vector of D][keys][lane]
     alignas(64) T p[kQueries * kL], ds[kQueries * kL];
     for (index i = 0; i < s.tq; ++i) {
       T sum = 0;
-      for (int e = 0; e < D; ++e) sum += oh[i * step + e] * doh[i * step + e];
+      for (int e = 0; e < D; ++e) sum += oh[i * out_row + e] * doh[i * out_row + e];
       delta[i] = sum;
     }
     for (index begin = 0; begin < s.tk; begin += kL) {
-      const index keys = smaller(kL, s.tk - begin), at = k_begin + begin * step;
+      const index keys = smaller(kL, s.tk - begin), at = k_begin + begin * s.kv_row;
       Vec<T> lanes_k[D], lanes_v[D], lanes_dk[D] = {}, lanes_dv[D] = {};
-      rows_to_lanes(k + at, step, keys, scale, lanes_k);
-      rows_to_lanes(v + at, step, keys, T{1}, lanes_v);
+      rows_to_lanes(k + at, s.kv_row, keys, scale, lanes_k);
+      rows_to_lanes(v + at, s.kv_row, keys, T{1}, lanes_v);
       zero(panel.get(), kL * kRow);
       for (index j = 0; j < keys; ++j) {
         for (int e = 0; e < D; ++e)
-          panel[(e / kL * kL + j) * kL + e % kL] = scale * k[at + j * step + e];
+          panel[(e / kL * kL + j) * kL + e % kL] = scale * k[at + j * s.kv_row + e];
       }
       const Segment all{0, keys};
       const Depth depth{1, 0, &all, 1};
       for (index i0 = 0; i0 < s.tq; i0 += kQueries) {
         const index queries = smaller(kQueries, s.tq - i0);
-        const T *qi = qh + i0 * step, *doi = doh + i0 * step;
+        const T *qi = qh + i0 * s.q_row, *doi = doh + i0 * out_row;
         for (index i = 0; i < queries; ++i)
-          store<T>(p + i * kL, exp(dot(lanes_k, qi + i * step) - lse_h[i0 + i]));
+          store<T>(p + i * kL, exp(dot(lanes_k, qi + i * s.q_row) - lse_h[i0 + i]));
         for (index i = 0; i < queries; ++i) {
-          const Vec<T> dp = dot(lanes_v, doi + i * step) - delta[i0 + i];
+          const Vec<T> dp = dot(lanes_v, doi + i * out_row) - delta[i0 + i];
           store<T>(ds + i * kL, load(p + i * kL) * dp);
         }
-        for (index i = 0; i < queries; ++i) add_product(lanes_dv, load(p + i * kL), doi + i * step);
-        for (index i = 0; i < queries; ++i) add_product(lanes_dk, load(ds + i * kL), qi + i * step);
+        for (index i = 0; i < queries; ++i)
+          add_product(lanes_dv, load(p + i * kL), doi + i * out_row);
+        for (index i = 0; i < queries; ++i)
+          add_product(lanes_dk, load(ds + i * kL), qi + i * s.q_row);
         // dq [queries, D] += dS [queries, keys] K [keys, D]
         for (index c = 0; c < kRow; c += kL) {
           for_row_blocks(queries, 1, [&](index i, index count) {
@@ -148,11 +151,11 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
         }
       }
       for (int e = 0; e < D; ++e) lanes_dk[e] *= scale;
-      lanes_to_rows(lanes_dk, keys, dk + at, step);
-      lanes_to_rows(lanes_dv, keys, dv + at, step);
+      lanes_to_rows(lanes_dk, keys, dk + at, s.kv_row);
+      lanes_to_rows(lanes_dv, keys, dv + at, s.kv_row);
     }
     for (index i = 0; i < s.tq; ++i) {
-      for (int e = 0; e < D; ++e) dq[q_begin + i * step + e] = dq_rows[i * kRow + e];
+      for (int e = 0; e < D; ++e) dq[q_begin + i * s.q_row + e] = dq_rows[i * kRow + e];
     }
   });
 }

@@ -258,10 +258,6 @@ inline Phase phase_of(index f, index stride, index extent, index kernel, index p
 
 template <class T>
 void direct_backward_data(const Conv& s, const T* dy, const T* w, T* dx) {
-  if (is_pointwise(s)) {
-    Gemm g{s.n * s.h * s.w, s.c, s.k, false, false, false, s.k, s.c, s.c};
-    return gemm_rows(g, dy, w, static_cast<const T*>(nullptr), dx);
-  }
   const Scratch<Pass> passes(s.stride * s.stride);
   for (index fr = 0; fr < s.stride; ++fr) {
     for (index fc = 0; fc < s.stride; ++fc) {

@@ -57,31 +57,48 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
   add_to_output(s, out);
 }
 
+// to[n, h/2, w/2, c] (+)= the sums of 2x2 blocks of from[n, h, w, c].
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample) {
+void sum_blocks(const Conv& s, const T* from, bool add, T* to) {
+  const index line = s.w * s.c;
+  parallel_for(s.n * (s.h / 2), [&](index row) {
+    for (index j = 0; j < s.w / 2; ++j) {
+      const T* f = from + 2 * row * line + 2 * j * s.c;
+      T* t = to + (row * (s.w / 2) + j) * s.c;
+      for_vectors<T>(s.c, [&](index c, auto e) {
+        const Vec<T> sum = (load(f + c, e) + load(f + s.c + c, e)) +
+                           (load(f + line + c, e) + load(f + line + s.c + c, e));
+        store<T>(t + c, add ? load(t + c, e) + sum : sum, e);
+      });
+    }
+  });
+}
+
+template <class T>
+void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample,
+                        bool accumulate) {
   if (s.n <= 0 || s.h <= 0 || s.w <= 0 || s.c <= 0) return;
   if (winograd_pays<T>(s)) {
     // The adjoint at stride 1 is a convolution of dy with the taps mirrored.
     const Conv turned{s.n, s.oh, s.ow, s.k, s.h, s.w, s.c, 3, 3, 1, 2 - s.pad_top, 2 - s.pad_left};
     ConvOutput<T> out{dx};
     out.sum_2x2 = upsample;
+    out.residual = accumulate ? dx : nullptr;
     return winograd(turned, {9, s.c * 9, true}, ConvInput<T>{dy}, w, out);
   }
-  if (!upsample) return direct_backward_data(s, dy, w, dx);
-  const Scratch<T> full(s.n * s.h * s.w * s.c);
+  if (is_pointwise(s) && !upsample) {
+    const Gemm g{s.n * s.h * s.w, s.c, s.k, false, false, accumulate, s.k, s.c, s.c};
+    return gemm_rows(g, dy, w, static_cast<const T*>(nullptr), dx);
+  }
+  if (!upsample && !accumulate) return direct_backward_data(s, dy, w, dx);
+  const index size = s.n * s.h * s.w * s.c;
+  const Scratch<T> full(size);
   direct_backward_data(s, dy, w, full.get());
-  parallel_for(s.n * (s.h / 2), [&](index row) {
-    const index line = s.w * s.c;
-    const T* from = full.get() + 2 * row * line;
-    T* to = dx + row * (s.w / 2) * s.c;
-    for (index j = 0; j < s.w / 2; ++j, from += 2 * s.c, to += s.c) {
-      for_vectors<T>(s.c, [&](index c, auto e) {
-        store<T>(to + c,
-                 (load(from + c, e) + load(from + s.c + c, e)) +
-                     (load(from + line + c, e) + load(from + line + s.c + c, e)),
-                 e);
-      });
-    }
+  if (upsample) return sum_blocks(s, full.get(), accumulate, dx);
+  parallel_ranges(size, 1 << 14, [&](index begin, index end) {
+    for_vectors<T>(end - begin, [&](index i, auto e) {
+      store<T>(dx + begin + i, load(dx + begin + i, e) + load(full.get() + begin + i, e), e);
+    });
   });
 }
 

@@ -132,8 +132,9 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
   table<T>().conv_forward(s, in, w, out);
 }
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample) {
-  table<T>().conv_backward_data(s, dy, w, dx, upsample);
+void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample,
+                        bool accumulate) {
+  table<T>().conv_backward_data(s, dy, w, dx, upsample, accumulate);
 }
 template <class T>
 void conv_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db) {
@@ -150,8 +151,9 @@ void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T*
 }
 template <class T>
 void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
-                         const T* mean, const T* rstd, const T* dy, T* dx, T* dgamma, T* dbeta) {
-  table<T>().group_norm_backward(s, x, gamma, beta, mean, rstd, dy, dx, dgamma, dbeta);
+                         const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,
+                         T* dbeta) {
+  table<T>().group_norm_backward(s, x, gamma, beta, mean, rstd, dy, add, dx, dgamma, dbeta);
 }
 template <class T>
 void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out, T* lse) {

@@ -12,14 +12,15 @@ template <class T>
 struct KernelTable {
   void (*gemm)(const Gemm&, const T* a, const T* b, T* c);
   void (*conv_forward)(const Conv&, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out);
-  void (*conv_backward_data)(const Conv&, const T* dy, const T* w, T* dx, bool upsample);
+  void (*conv_backward_data)(const Conv&, const T* dy, const T* w, T* dx, bool upsample,
+                             bool accumulate);
   void (*conv_backward_weights)(const Conv&, const ConvInput<T>& in, const T* dy, T* dw, T* db);
   void (*group_norm_statistics)(const GroupNorm&, const T* x, T* mean, T* rstd);
   void (*group_norm_forward)(const GroupNorm&, const T* x, const T* gamma, const T* beta, T* y,
                              T* mean, T* rstd);
   void (*group_norm_backward)(const GroupNorm&, const T* x, const T* gamma, const T* beta,
-                              const T* mean, const T* rstd, const T* dy, T* dx, T* dgamma,
-                              T* dbeta);
+                              const T* mean, const T* rstd, const T* dy, const T* add, T* dx,
+                              T* dgamma, T* dbeta);
   void (*attention_forward)(const Attention&, const T* q, const T* k, const T* v, T* out, T* lse);
   void (*attention_backward)(const Attention&, const T* q, const T* k, const T* v, const T* out,
                              const T* lse, const T* dout, T* dq, T* dk, T* dv);

@@ -54,9 +54,10 @@ struct ConvOutput {
 template <class T>
 void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out);
 // dx = the adjoint of the forward pass applied to dy [n, oh, ow, k]: the gradient of what the
-// convolution saw, with `upsample` summed over each pixel's copies.
+// convolution saw, with `upsample` summed over each pixel's copies. With `accumulate`, dx += that.
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample = false);
+void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample = false,
+                        bool accumulate = false);
 // dw [k, c, kh, kw] and, unless null, db [k]; both overwritten.
 template <class T>
 void conv_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db);
@@ -85,17 +86,21 @@ void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T*
 // The statistics alone.
 template <class T>
 void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd);
-// Overwrites dx [n,hw,c] (which may be dy), dgamma [c], dbeta [c].
+// Overwrites dx [n,hw,c] (which may be dy), dgamma [c], dbeta [c]. `add` [n,hw,c] is added to dx
+// unless null.
 template <class T>
 void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
-                         const T* mean, const T* rstd, const T* dy, T* dx, T* dgamma, T* dbeta);
+                         const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,
+                         T* dbeta);
 
 // Scaled dot-product attention (Vaswani 2017, eq. 1) for each image and head, without a [t, t]
 // array in memory: out = softmax(scale q kᵀ) v. q and out are [n, tq, heads*d], k and v [n, tk,
-// heads*d].
+// heads*d]; rows of q, and of k and v, may lie further apart than they are long (q_row, kv_row), as
+// those of their gradients then do.
 struct Attention {
   index n, tq, tk, heads, d;
   double scale;
+  index q_row, kv_row;
 };
 // lse [n, heads, tq] = log Σ exp of each row, kept for the backward pass.
 template <class T>

@@ -146,8 +146,8 @@ struct NormSums {
 // working memory: center, scale (= rstd), a, b.
 template <class T>
 void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, const T* gamma,
-                               const T* beta, const T* mean, const T* rstd, const T* dy, T* dx,
-                               bool first, T* dgamma, T* dbeta, T* work) {
+                               const T* beta, const T* mean, const T* rstd, const T* dy,
+                               const T* add, T* dx, bool first, T* dgamma, T* dbeta, T* work) {
   const index per_group = s.c / s.groups, size = channels.size();
   T *centers = work, *scales = work + size, *a = work + 2 * size, *b = work + 3 * size;
   spread(mean, channels, per_group, centers);
@@ -195,16 +195,24 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, c
     const Vec<T> center = load(centers + c, extent);
     const Vec<T> scale = load(scales + c, extent) * load(gamma + at, extent);
     const Vec<T> va = load(a + c, extent), vb = load(b + c, extent);
-    for (index i = at; i < s.hw * s.c; i += s.c) {
-      const Vec<T> deviation = load(x + i, extent) - center;
-      store<T>(dx + i, load(dx + i, extent) * scale - va - deviation * vb, extent);
+    const auto pixels = [&](auto more) {
+      for (index i = at; i < s.hw * s.c; i += s.c) {
+        const Vec<T> deviation = load(x + i, extent) - center;
+        store<T>(dx + i, more(load(dx + i, extent) * scale - va - deviation * vb, i), extent);
+      }
+    };
+    if (add) {
+      pixels([&](Vec<T> v, index i) { return v + load(add + i, extent); });
+    } else {
+      pixels([](Vec<T> v, index) { return v; });
     }
   });
 }
 
 template <class T>
 void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
-                         const T* mean, const T* rstd, const T* dy, T* dx, T* dgamma, T* dbeta) {
+                         const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,
+                         T* dbeta) {
   if (s.c <= 0) return;
   if (s.n <= 0 || s.hw <= 0) {
     for (index c = 0; c < s.c; ++c) dgamma[c] = dbeta[c] = 0;
@@ -220,8 +228,8 @@ void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T
     for (index b = images.begin; b < images.end; ++b) {
       const index at = b * s.hw * s.c;
       group_norm_backward_image(s, channels, x + at, gamma, beta, mean + b * s.groups,
-                                rstd + b * s.groups, dy + at, dx + at, b == images.begin, part,
-                                part + s.c, work.get());
+                                rstd + b * s.groups, dy + at, add ? add + at : nullptr, dx + at,
+                                b == images.begin, part, part + s.c, work.get());
     }
   });
   for (index c = 0; c < s.c; ++c) {

@@ -170,9 +170,11 @@ template <class T, class Extent>
   if (out.sum_2x2) {  // the adjoint of doubling the pixels
     for (index i = 0; i < t.rows; i += 2) {
       T* row = out.y + ((t.image * s.oh + t.row + i) / 2 * (s.ow / 2) + t.col / 2) * s.k + t.column;
-      for (index j = 0; j < t.cols; j += 2)
-        store<T>(row + j / 2 * s.k,
-                 (o[4 * i + j] + o[4 * i + j + 1]) + (o[4 * i + 4 + j] + o[4 * i + 5 + j]), extent);
+      for (index j = 0; j < t.cols; j += 2) {
+        Vec<T> sum = (o[4 * i + j] + o[4 * i + j + 1]) + (o[4 * i + 4 + j] + o[4 * i + 5 + j]);
+        if (out.residual) sum += load(out.residual + (row - out.y) + j / 2 * s.k, extent);
+        store<T>(row + j / 2 * s.k, sum, extent);
+      }
     }
     return;
   }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/checkpoint.h"
 #include "autograd/ops.h"
 #include "autograd/pointwise.h"
 
@@ -103,6 +104,26 @@ const OpCase kCases[] = {
     {"conv2d_3x3", [](In i) { return conv(i, 1, 1); }, {{2, 5, 4, 3}, {2, 3, 3, 3}, {2}}},
     {"conv2d_3x3_odd", [](In i) { return conv(i, 1, 1); }, {{1, 7, 7, 17}, {18, 17, 3, 3}, {18}}},
     {"conv2d_1x1", [](In i) { return conv(i, 1, 0); }, {{2, 3, 3, 5}, {4, 5, 1, 1}, {4}}},
+    // One input used twice: the second operation adds to the first one's gradient as it writes.
+    {"conv2d_shared_input",
+     [](In i) {
+       const Conv2dOptions o = Conv2dOptions::padded(1);
+       return conv2d(i[0], i[1], {}, o, {.norm = NormSilu{i[2], i[3], 2, 1e-5}, .residual = i[0]}) +
+              conv2d(i[0], i[1], {}, o) + group_norm(i[0], i[2], i[3], 2, 1e-5);
+     },
+     {{2, 3, 2, 4}, {4, 4, 3, 3}, {4}, {4}}},
+    {"self_attention", [](In i) { return self_attention(i[0], 2); }, {{2, 5, 12}}},
+    {"concat_rows",
+     [](In i) {
+       return concat_rows({i[0], i[1], i[2]});
+     },
+     {{2, 3}, {1, 3}, {4, 3}}},
+    {"checkpoint",
+     [](In i) {
+       const auto f = [](std::span<const Var> in) { return silu(in[0] * in[1]) + in[0]; };
+       return checkpoint(f, {checkpoint(f, {i[0], i[1]}), i[1]});
+     },
+     {{3, 2}, {3, 2}}},
     {"conv2d_upsample",
      [](In i) {
        Conv2dOptions o = Conv2dOptions::padded(1);

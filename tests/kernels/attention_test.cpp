@@ -75,7 +75,8 @@ struct Result {
 };
 
 template <class T>
-Result<T> run(const Attention& s, const Case<T>& in) {
+Result<T> run(Attention s, const Case<T>& in) {
+  s.q_row = s.kv_row = s.heads * s.d;
   Result<T> r(s);
   attention_forward(s, in.q.data(), in.k.data(), in.v.data(), r.out.data(), r.lse.data());
   attention_backward(s, in.q.data(), in.k.data(), in.v.data(), r.out.data(), r.lse.data(),
@@ -100,18 +101,52 @@ void check(const Attention& s, T factor = 1) {
 TEST(AttentionKernel, MatchesTheDefinition) {
   for_every_isa([]<class T>() {
     for (const index t : {1, 2, 5, 16, 17, 33, 49})
-      for (const index d : {1, 3, 8, 17, 40}) check<T>({2, t, t, 2, d, 0.3});
-    check<T>({1, 5, 40, 3, 8, 0.35});
-    check<T>({1, 40, 5, 3, 8, 0.35});
-    check<T>({2, 196, 196, 1, 8, 0.35});
-    check<T>({1, 300, 270, 1, 16, 0.25});  // several blocks of keys and of queries
-    check<T>({1, 7, 33, 1, 70, 0.12});
+      for (const index d : {1, 3, 8, 17, 40}) check<T>({2, t, t, 2, d, 0.3, 0, 0});
+    check<T>({1, 5, 40, 3, 8, 0.35, 0, 0});
+    check<T>({1, 40, 5, 3, 8, 0.35, 0, 0});
+    check<T>({2, 196, 196, 1, 8, 0.35, 0, 0});
+    check<T>({1, 300, 270, 1, 16, 0.25, 0, 0});  // several blocks of keys and of queries
+    check<T>({1, 7, 33, 1, 70, 0.12, 0, 0});
+  });
+}
+
+// q, k and v as columns of one array give the same bits as three arrays.
+TEST(AttentionKernel, SideBySide) {
+  for_every_isa([]<class T>() {
+    for (const index d : {5, 8, 40}) {
+      Attention s{2, 20, 20, 2, d, 0.3, 0, 0};
+      const Case<T> in(s);
+      Result<T> apart = run(s, in);
+      const index c = s.heads * s.d, rows = s.n * s.tq;
+      std::vector<T> qkv(3 * rows * c);
+      for (index r = 0; r < rows; ++r) {
+        for (index e = 0; e < c; ++e) {
+          qkv[(3 * r + 0) * c + e] = in.q[r * c + e];
+          qkv[(3 * r + 1) * c + e] = in.k[r * c + e];
+          qkv[(3 * r + 2) * c + e] = in.v[r * c + e];
+        }
+      }
+      s.q_row = s.kv_row = 3 * c;
+      Guarded<T> out(rows * c), lse(s.n * s.heads * s.tq), dqkv(3 * rows * c);
+      const T* q = qkv.data();
+      attention_forward(s, q, q + c, q + 2 * c, out.data(), lse.data());
+      attention_backward(s, q, q + c, q + 2 * c, out.data(), lse.data(), in.dout.data(),
+                         dqkv.data(), dqkv.data() + c, dqkv.data() + 2 * c);
+      EXPECT_EQ(out.values(), apart.out.values());
+      for (index r = 0; r < rows; ++r) {
+        for (index e = 0; e < c; ++e) {
+          ASSERT_EQ(dqkv.data()[(3 * r + 0) * c + e], apart.dq.data()[r * c + e]);
+          ASSERT_EQ(dqkv.data()[(3 * r + 1) * c + e], apart.dk.data()[r * c + e]);
+          ASSERT_EQ(dqkv.data()[(3 * r + 2) * c + e], apart.dv.data()[r * c + e]);
+        }
+      }
+    }
   });
 }
 
 TEST(AttentionKernel, LargeScores) {
   for_every_isa([]<class T>() {
-    const Attention s{1, 20, 200, 1, 8, 1.0};
+    const Attention s{1, 20, 200, 1, 8, 1.0, 0, 0};
     const Case<T> in(s, T{300});  // scores of ±1000: exp would overflow without the running maximum
     const Reference expected = reference(s, in);
     Result<T> got = run(s, in);
@@ -122,7 +157,8 @@ TEST(AttentionKernel, LargeScores) {
 
 TEST(AttentionKernel, SameBitsOnAnyNumberOfThreads) {
   for_every_isa([]<class T>() {
-    for (const Attention& s : {Attention{3, 49, 49, 2, 8, 0.3}, Attention{1, 130, 50, 1, 9, 0.3}}) {
+    for (const Attention& s :
+         {Attention{3, 49, 49, 2, 8, 0.3, 0, 0}, Attention{1, 130, 50, 1, 9, 0.3, 0, 0}}) {
       const Case<T> in(s);
       expect_same_on_any_threads([&] {
         Result<T> r = run(s, in);

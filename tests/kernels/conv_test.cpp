@@ -208,6 +208,12 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
                           {got_y.data(), bias.data(), per_image.data(), residual.data()});
           conv_backward_data(s, dy.data(), w.data(), got_dx.data(), upsample);
           conv_backward_weights(s, in, dy.data(), got_dw.data(), got_db.data());
+          Guarded<T> twice(x.size());
+          std::copy(got_dx.data(), got_dx.data() + got_dx.size(), twice.data());
+          conv_backward_data(s, dy.data(), w.data(), twice.data(), upsample, true);
+          std::vector<double> two(dx);
+          for (double& d : two) d *= 2;
+          expect_close(twice, two, "dx added to dx");
           expect_close(got_y, as_double(y), "y");
           expect_close(got_dx, dx, "dx");
           expect_close(got_dw, as_double(dw), "dw");

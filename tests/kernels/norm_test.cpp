@@ -84,7 +84,16 @@ Result<T> run(const GroupNorm& s, const Case<T>& in) {
   group_norm_forward(s, in.x.data(), in.gamma.data(), in.beta.data(), r.y.data(), r.mean.data(),
                      r.rstd.data());
   group_norm_backward(s, in.x.data(), in.gamma.data(), in.beta.data(), r.mean.data(), r.rstd.data(),
-                      in.dy.data(), r.dx.data(), r.dgamma.data(), r.dbeta.data());
+                      in.dy.data(), static_cast<const T*>(nullptr), r.dx.data(), r.dgamma.data(),
+                      r.dbeta.data());
+  // In the place of dy, with something added, which must not change what else comes out.
+  Guarded<T> dx(r.dx.size()), dgamma(s.c), dbeta(s.c);
+  std::copy(in.dy.begin(), in.dy.end(), dx.data());
+  group_norm_backward(s, in.x.data(), in.gamma.data(), in.beta.data(), r.mean.data(), r.rstd.data(),
+                      dx.data(), in.x.data(), dx.data(), dgamma.data(), dbeta.data());
+  for (index i = 0; i < dx.size(); ++i)
+    EXPECT_EQ(dx.data()[i], r.dx.data()[i] + in.x[i]) << "in place, element " << i;
+  EXPECT_EQ(dgamma.values(), r.dgamma.values());
   return r;
 }
 
