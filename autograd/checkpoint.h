@@ -23,8 +23,12 @@ Var checkpoint(F f, std::initializer_list<Var> inputs) {
   return record("checkpoint", y, inputs,
                 [f, values, count = inputs.size()](const Tensor& dy, const Needs& needs) {
                   std::array<Var, kMaxInputs> again;
-                  for (std::size_t i = 0; i < count; ++i)
-                    again[i] = needs[static_cast<int>(i)] ? Var(values[i], true) : Var(values[i]);
+                  for (std::size_t i = 0; i < count; ++i) {
+                    const bool needed = needs[static_cast<int>(i)];
+                    again[i] = needed ? Var(values[i], true) : Var(values[i]);
+                    // Sums go on from where they stand, or their rounding would differ.
+                    if (needed) again[i].node()->grad = needs.take(static_cast<int>(i));
+                  }
                   f(std::span<const Var>(again.data(), count)).backward(dy);
                   Gradients g(static_cast<int>(count));
                   for (std::size_t i = 0; i < count; ++i) g[static_cast<int>(i)] = again[i].grad();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tensor/parallel.h"
 
 namespace sfumato::memory {
 namespace {
@@ -35,38 +36,46 @@ SizeClass size_class(std::size_t bytes) {
   return {static_cast<std::size_t>(octave) * 4 + quarter, rounded};
 }
 
+constexpr std::size_t kClasses = 64 * 4 + 8;
+
+// The free blocks of each size class.
+struct Lists {
+  std::array<std::vector<void*>, kClasses> free;
+  std::array<std::size_t, kClasses> owned{};
+};
+
+// How many blocks of each class the task on this thread holds.
+thread_local std::array<std::uint16_t, kClasses> held{};
+
 class Cache {
  public:
   void* take(std::size_t bytes) {
     const SizeClass c = size_class(bytes);
-    {
-      std::lock_guard lock(mutex_);
-      stats_.bytes_in_use += c.bytes;
-      stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_in_use);
-      auto& list = free_[c.index];
-      if (!list.empty()) {
-        void* block = list.back();
-        list.pop_back();
-        return block;
-      }
-      ++stats_.system_allocations;
-      // Room for every block of this class to come back without the list itself growing then.
-      if (list.capacity() < ++owned_[c.index]) list.reserve(2 * owned_[c.index] + 16);
-    }
-    void* block = std::aligned_alloc(kAlign, c.bytes);
-    if (!block) throw Error("memory", fmt::format("the system has no {} bytes left", c.bytes));
-    return block;
+    std::lock_guard lock(mutex_);
+    return take(tensors_, c);
   }
-
   void put(void* block, std::size_t bytes) noexcept {
     const SizeClass c = size_class(bytes);
     std::lock_guard lock(mutex_);
-    stats_.bytes_in_use -= c.bytes;
-    if (kCache) {
-      free_[c.index].push_back(block);
-    } else {
-      std::free(block);
+    put(tensors_, c, block);
+  }
+
+  void* take_in_task(std::size_t bytes) {
+    const SizeClass c = size_class(bytes);
+    const std::uint16_t count = ++held[c.index];
+    std::lock_guard lock(mutex_);
+    if (kCache && count > reserved_[c.index]) {
+      reserved_[c.index] = count;
+      const int threads = thread_count();
+      for (int i = 0; i < threads; ++i) tasks_.free[c.index].push_back(fetch(tasks_, c));
     }
+    return take(tasks_, c);
+  }
+  void put_in_task(void* block, std::size_t bytes) noexcept {
+    const SizeClass c = size_class(bytes);
+    --held[c.index];
+    std::lock_guard lock(mutex_);
+    put(tasks_, c, block);
   }
 
   Stats stats() {
@@ -74,10 +83,46 @@ class Cache {
     return stats_;
   }
 
+  void reset_peak() {
+    std::lock_guard lock(mutex_);
+    stats_.bytes_peak = stats_.bytes_in_use;
+  }
+
  private:
+  // A block from the system, and room in its list for every block of this class to come back.
+  void* fetch(Lists& lists, const SizeClass& c) {
+    auto& list = lists.free[c.index];
+    if (list.capacity() < ++lists.owned[c.index]) list.reserve(2 * lists.owned[c.index] + 16);
+    ++stats_.system_allocations;
+    void* block = std::aligned_alloc(kAlign, c.bytes);
+    if (!block) throw Error("memory", fmt::format("the system has no {} bytes left", c.bytes));
+    return block;
+  }
+  void* take(Lists& lists, const SizeClass& c) {
+    auto& list = lists.free[c.index];
+    void* block = nullptr;
+    if (list.empty()) {
+      block = fetch(lists, c);
+    } else {
+      block = list.back();
+      list.pop_back();
+    }
+    stats_.bytes_in_use += c.bytes;
+    stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_in_use);
+    return block;
+  }
+  void put(Lists& lists, const SizeClass& c, void* block) noexcept {
+    stats_.bytes_in_use -= c.bytes;
+    if (kCache) {
+      lists.free[c.index].push_back(block);
+    } else {
+      std::free(block);
+    }
+  }
+
   std::mutex mutex_;
-  std::array<std::vector<void*>, 64 * 4 + 8> free_;
-  std::array<std::size_t, 64 * 4 + 8> owned_{};
+  Lists tensors_, tasks_;
+  std::array<std::uint16_t, kClasses> reserved_{};  // blocks for each thread in tasks_
   Stats stats_{};
 };
 
@@ -91,6 +136,9 @@ Cache& cache() {
 
 void* allocate(std::size_t bytes) { return cache().take(bytes); }
 void release(void* block, std::size_t bytes) noexcept { cache().put(block, bytes); }
+void* allocate_in_task(std::size_t bytes) { return cache().take_in_task(bytes); }
+void release_in_task(void* block, std::size_t bytes) noexcept { cache().put_in_task(block, bytes); }
 Stats stats() { return cache().stats(); }
+void reset_peak() { cache().reset_peak(); }
 
 }  // namespace sfumato::memory

@@ -13,12 +13,20 @@ void* allocate(std::size_t bytes);
 // Returns a block from `allocate`, with the size asked for then. Thread-safe.
 void release(void* block, std::size_t bytes) noexcept;
 
+// The same for blocks that live inside one task of a parallel_for. How many tasks run at once is a
+// matter of chance; so whenever one needs a block more than any before it, one is fetched for every
+// thread, and what is fetched in the first step is enough for all that follow.
+void* allocate_in_task(std::size_t bytes);
+void release_in_task(void* block, std::size_t bytes) noexcept;
+
 struct Stats {
   std::uint64_t system_allocations;  // blocks ever fetched from the system
   std::size_t bytes_in_use;          // handed out and not yet returned
   std::size_t bytes_peak;            // largest bytes_in_use seen
 };
 Stats stats();
+// bytes_peak becomes bytes_in_use.
+void reset_peak();
 
 // For standard containers: std::vector<T, memory::Allocator<T>>.
 template <class T>

@@ -35,7 +35,7 @@ void relax() {
 #endif
 }
 
-thread_local bool inside_task = false;
+thread_local bool in_task = false;
 
 // One parallel_for at a time: the caller publishes a job, wakes the workers, takes tasks itself,
 // and waits until every worker that joined has left.
@@ -84,7 +84,7 @@ class Pool {
 
  private:
   void take_tasks() {
-    inside_task = true;
+    in_task = true;
     for (;;) {
       const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
       if (i >= tasks_) break;
@@ -96,7 +96,7 @@ class Pool {
         next_.store(tasks_, std::memory_order_relaxed);
       }
     }
-    inside_task = false;
+    in_task = false;
   }
 
   void work() {
@@ -152,6 +152,8 @@ std::unique_ptr<Pool>& pool() {
 
 }  // namespace
 
+bool inside_task() { return in_task; }
+
 int thread_count() { return pool()->threads(); }
 
 void set_thread_count(int n) {
@@ -160,7 +162,7 @@ void set_thread_count(int n) {
 }
 
 void detail::run_tasks(std::int64_t tasks, TaskFn fn, const void* context) {
-  if (tasks <= 1 || inside_task) {
+  if (tasks <= 1 || in_task) {
     for (std::int64_t i = 0; i < tasks; ++i) fn(context, i);
     return;
   }

@@ -15,6 +15,9 @@ int thread_count();
 // Throws Error unless 1 <= n <= 1024. Not to be called from inside a task.
 void set_thread_count(int n);
 
+// Whether the caller runs as a task of a parallel_for.
+bool inside_task();
+
 namespace detail {
 using TaskFn = void (*)(const void* context, std::int64_t task);
 void run_tasks(std::int64_t tasks, TaskFn fn, const void* context);

@@ -42,8 +42,16 @@ class Scratch {
  public:
   explicit Scratch(index count)
       : bytes_(static_cast<std::size_t>(count) * sizeof(T)),
-        data_(static_cast<T*>(memory::allocate(bytes_))) {}
-  ~Scratch() { memory::release(data_, bytes_); }
+        in_task_(inside_task()),
+        data_(static_cast<T*>(in_task_ ? memory::allocate_in_task(bytes_)
+                                       : memory::allocate(bytes_))) {}
+  ~Scratch() {
+    if (in_task_) {
+      memory::release_in_task(data_, bytes_);
+    } else {
+      memory::release(data_, bytes_);
+    }
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
@@ -52,6 +60,7 @@ class Scratch {
 
  private:
   std::size_t bytes_;
+  bool in_task_;
   T* data_;
 };
 
