@@ -56,8 +56,9 @@ Choice first_choice() {
   for (const Isa isa : kAll) {
     if (std::string(wanted) == name(isa)) return make_choice(isa);
   }
-  throw Error("isa",
-              std::string("SFUMATO_ISA: expected generic, avx2 or avx512, got '") + wanted + "'");
+  std::string known;
+  for (const Isa isa : kAll) known += (known.empty() ? "" : ", ") + std::string(name(isa));
+  throw Error("isa", "SFUMATO_ISA: expected one of " + known + ", got '" + wanted + "'");
 }
 
 Choice& choice() {
@@ -70,7 +71,11 @@ Choice& choice() {
 const char* name(Isa isa) {
   switch (isa) {
     case Isa::generic:
+#if defined(__aarch64__)
+      return "neon";
+#else
       return "generic";
+#endif
     case Isa::avx2:
       return "avx2";
     case Isa::avx512:

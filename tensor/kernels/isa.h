@@ -5,6 +5,7 @@
 
 namespace sfumato {
 
+// generic: what every processor of the family has; SSE2 on x86-64, NEON on AArch64 (and so named).
 enum class Isa { generic, avx2, avx512 };
 
 const char* name(Isa isa);

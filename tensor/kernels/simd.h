@@ -17,7 +17,11 @@ inline constexpr int kVectorBytes = 32;
 inline constexpr int kRegisters = 16;
 #else
 inline constexpr int kVectorBytes = 16;
+#if defined(__aarch64__)
+inline constexpr int kRegisters = 32;  // NEON, part of every AArch64 processor
+#else
 inline constexpr int kRegisters = 16;
+#endif
 #endif
 
 template <class T>
