@@ -31,17 +31,19 @@ template <class T>
 }
 
 // to[block][pixel][kBlock] from from[pixel][channels]: pixels `pixel_step` apart in `from`, blocks
-// `block_step` apart in `to`.
+// `block_step` apart in `to`. Pixel by pixel, as memory lies: the hardware fetches ahead of a plain
+// scan.
 template <class T>
 inline void fill_blocks(T* to, index block_step, const T* from, index pixel_step, index pixels,
                         index channels) {
-  const auto fill = [&](T* block, const T* source, auto extent) {
-    for (index i = 0; i < pixels; ++i)
-      copy_block(block + i * kBlock, source + i * pixel_step, extent);
-  };
-  index c = 0;
-  for (; c + kBlock <= channels; c += kBlock, to += block_step) fill(to, from + c, Full{});
-  if (c < channels) fill(to, from + c, Some{static_cast<int>(channels - c)});
+  const index whole = channels / kBlock * kBlock;
+  const Some rest{static_cast<int>(channels - whole)};
+  for (index i = 0; i < pixels; ++i, from += pixel_step, to += kBlock) {
+    T* block = to;
+    for (index c = 0; c < whole; c += kBlock, block += block_step)
+      copy_block(block, from + c, Full{});
+    if (rest.count > 0) copy_block(block, from + whole, rest);
+  }
 }
 
 template <class T>
