@@ -1,6 +1,7 @@
 #include "apps/classifier.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -106,7 +107,7 @@ Classifier train_classifier(const io::ImageDataset& data) {
     const double progress = static_cast<double>(k) / static_cast<double>(steps);
     adam.step(3e-3 * nn::warmup_cosine(k, 50, progress, 0.01),
               nn::clip_scale(nn::gradient_norm(params), 1));
-    if (k % 100 == 99 || k + 1 == steps)
+    if (isatty(STDERR_FILENO) && (k % 100 == 99 || k + 1 == steps))
       fmt::print(stderr, "\rtraining the classifier: {:.0f} %{}",
                  100.0 * static_cast<double>(k + 1) / static_cast<double>(steps),
                  k + 1 == steps ? "\n" : "");
@@ -114,16 +115,21 @@ Classifier train_classifier(const io::ImageDataset& data) {
   return classifier;
 }
 
-Classifier load_or_train_classifier(const std::filesystem::path& file,
-                                    const io::ImageDataset& data) {
-  if (std::error_code ignored; !std::filesystem::exists(file, ignored)) {
-    Classifier classifier = train_classifier(data);
-    if (file.has_parent_path()) io::make_directories(file.parent_path());
-    nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);
+Classifier load_or_train_classifier(const std::filesystem::path& file, const io::ImageDataset& data,
+                                    bool must_write) {
+  if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
+    Classifier classifier(data.images.dim(3), data.classes);
+    nn::load_parameters(classifier.params(), io::SafeTensors(file));
     return classifier;
   }
-  Classifier classifier(data.images.dim(3), data.classes);
-  nn::load_parameters(classifier.params(), io::SafeTensors(file));
+  Classifier classifier = train_classifier(data);
+  try {
+    if (file.has_parent_path()) io::make_directories(file.parent_path());
+    nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);
+  } catch (const Error& e) {
+    if (must_write) throw;
+    fmt::print(stderr, "the classifier is not kept for the next time: {}\n", e.what());
+  }
   return classifier;
 }
 

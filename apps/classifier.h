@@ -38,12 +38,14 @@ struct Verdict {
 };
 Verdict judge(const Classifier& classifier, const Tensor& pictures);
 
-// Trained on `data` with shifts of up to two pixels; a line of progress on stderr.
+// Trained on `data` with shifts of up to two pixels; a line of progress on a
+// terminal.
 Classifier train_classifier(const io::ImageDataset& data);
 
-// From `file` if it is there, else trained on `data` and written there.
-Classifier load_or_train_classifier(const std::filesystem::path& file,
-                                    const io::ImageDataset& data);
+// From `file` if it is there, else trained on `data` and written there; what cannot be written is
+// an Error only if `must_write`.
+Classifier load_or_train_classifier(const std::filesystem::path& file, const io::ImageDataset& data,
+                                    bool must_write);
 
 // Where the classifier of this data is kept between runs: a name made from its pictures and labels,
 // under $XDG_CACHE_HOME or ~/.cache.

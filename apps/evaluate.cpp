@@ -69,11 +69,15 @@ struct Row {
 
 void evaluate(const EvaluateOptions& o) {
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
-  const io::ImageDataset train = open_dataset(o.data), test = open_dataset(o.data, io::Split::test);
+  io::ImageDataset train = open_dataset(o.data), test = open_dataset(o.data, io::Split::test);
+  if (model.unet_config.sample_height != train.images.dim(1)) {  // as `train --pad` does
+    io::pad_to_multiple(train, model.unet_config.size_multiple());
+    io::pad_to_multiple(test, model.unet_config.size_multiple());
+  }
   check(model, train);
   const std::filesystem::path file =
       o.classifier.empty() ? cached_classifier(train) : std::filesystem::path(o.classifier);
-  const Classifier classifier = load_or_train_classifier(file, train);
+  const Classifier classifier = load_or_train_classifier(file, train, !o.classifier.empty());
   const Verdict reality = judge(classifier, test.images);
   const double accuracy = agreement(reality, labels_of(test));
 

@@ -23,26 +23,38 @@ struct Row {
 class Watch : public Observer {
  public:
   explicit Watch(const nn::Params& params) {
-    for (const nn::Params::Entry& p : params.entries()) names_[p.var.value().raw()] = p.name;
+    for (const nn::Params::Entry& p : params.entries())
+      known_[p.var.value().raw()] = {p.name.substr(0, p.name.rfind('.')), p.var.value().size()};
   }
 
   void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y) override {
     Row row{op, y.shape().str()};
     for (const Var& v : inputs) {
       if (!v.defined()) continue;
-      const auto it = names_.find(v.value().raw());
-      if (it == names_.end()) continue;
-      if (row.parameters == 0) row.layer = it->second.substr(0, it->second.rfind('.'));
-      row.parameters += v.value().size();
+      const auto it = known_.find(v.value().raw());
+      if (it == known_.end()) continue;
+      if (row.parameters == 0) row.layer = it->second.layer;
+      row.parameters += it->second.count;
+      if (it->second.put_together) known_.erase(it);
     }
     row.flop = flops(op, inputs, y);
-    if (row.parameters > 0 || row.flop > 0) rows.push_back(row);
+    if (op == std::string_view("concat_rows") && row.parameters > 0) {
+      // Parameters on the way to the operation that uses them as one.
+      known_[y.raw()] = {row.layer, row.parameters, true};
+    } else if (row.parameters > 0 || row.flop > 0) {
+      rows.push_back(row);
+    }
   }
 
   std::vector<Row> rows;
 
  private:
-  std::map<const void*, std::string> names_;
+  struct Known {
+    std::string layer;
+    std::int64_t count;
+    bool put_together = false;
+  };
+  std::map<const void*, Known> known_;
 };
 
 std::vector<Row> table(const diffusion::Pipeline& model) {

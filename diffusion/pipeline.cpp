@@ -18,7 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kWeights = "diffusion_pytorch_model.safetensors";
 constexpr const char* kNullLabel = "sfumato.null_label";  // in the weights' metadata
-constexpr const char* kDiffusersVersion = "0.30.0";
 
 constexpr std::array kSchedulerKeys = {
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
@@ -95,7 +94,7 @@ SchedulerConfig parse_scheduler_config(const io::JsonObject& json) {
 io::Json to_json(const SchedulerConfig& c) {
   io::Json j;
   j["_class_name"] = diffusers_name(c.method);
-  j["_diffusers_version"] = kDiffusersVersion;
+  j["_diffusers_version"] = nn::kDiffusersVersion;
   j["num_train_timesteps"] = c.num_train_timesteps;
   j["beta_schedule"] = diffusers_name(c.beta_schedule);
   j["beta_start"] = c.beta_start;
@@ -183,7 +182,7 @@ void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
   io::write_json(dir / "scheduler" / "scheduler_config.json", to_json(p.scheduler));
   io::Json index;
   index["_class_name"] = p.scheduler.method == Method::ddim ? "DDIMPipeline" : "DDPMPipeline";
-  index["_diffusers_version"] = kDiffusersVersion;
+  index["_diffusers_version"] = nn::kDiffusersVersion;
   index["scheduler"] = {"diffusers", diffusers_name(p.scheduler.method)};
   index["unet"] = {"diffusers", "UNet2DModel"};
   io::write_json(dir / "model_index.json", index);

@@ -161,7 +161,7 @@ io::Json to_json(const UNetConfig& c) {
   };
   io::Json j;
   j["_class_name"] = "UNet2DModel";
-  j["_diffusers_version"] = "0.30.0";
+  j["_diffusers_version"] = kDiffusersVersion;
   j["act_fn"] = "silu";
   j["add_attention"] = c.add_attention;
   j["attention_head_dim"] = or_null(c.attention_head_dim);

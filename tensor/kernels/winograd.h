@@ -18,6 +18,8 @@
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 inline constexpr index kPoints = 36;
+// What V of one block may take of the second-level cache; M, a panel of U and the window need as
+// much again.
 inline constexpr index kWinogradBytes = 320 * 1024;
 
 // Worth it for 3x3 at stride 1, unless the image's ends leave most of the 4x4 tiles empty, or so
@@ -31,7 +33,7 @@ inline bool winograd_pays(const Conv& s) {
   return sizeof(T) == 4 && s.c >= 8 && s.k >= 8 && 5 * s.oh * s.ow >= 2 * covered;
 }
 
-// Tiles per block. Forward: V and M of a block, and the window, stay in the second-level cache.
+// Tiles per block. Forward: V of a block stays in the second-level cache.
 // Weight gradients load and store every sum once a block, so they want more of them.
 template <class T>
 index winograd_tiles(index channels) {
@@ -197,11 +199,11 @@ void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlo
                       index m_point, index p, const ConvOutput<T>& out) {
   const Panels<T> panels{s.k};
   const index width = panels.width(p);
-  for_vectors<T>(panels.lanes(p), [&](index lane, auto extent) {
-    index tile = 0;
-    for (index image = b.image; image < b.image + b.images; ++image) {
-      for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
-        for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
+  index tile = 0;
+  for (index image = b.image; image < b.image + b.images; ++image) {
+    for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
+      for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
+        for_vectors<T>(panels.lanes(p), [&](index lane, auto extent) {
           const T* from = m + tile * width + lane;
           Vec<T> columns[24], o[16];  // Aᵀ m, [4][6]
 #pragma GCC unroll 6
@@ -222,10 +224,10 @@ void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlo
                      {image, 4 * tr, 4 * tc, smaller(4, s.oh - 4 * tr), smaller(4, s.ow - 4 * tc),
                       p * panels.kWidth + lane},
                      o, extent);
-        }
+        });
       }
     }
-  });
+  }
 }
 
 // The forward convolution, and, with the weights' order turned round, the backward one.

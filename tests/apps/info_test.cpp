@@ -73,7 +73,8 @@ TEST_F(Info, ModelTable) {
 using Options = AppTest;
 
 TEST_F(Options, Help) {
-  for (const char* line : {"--help", "train --help", "sample --help", "predict --help", "info -h"})
+  for (const char* line :
+       {"--help", "train --help", "sample --help", "predict --help", "evaluate --help", "info -h"})
     EXPECT_NE(done(line).out.find("Usage: sfumato"), std::string::npos) << line;
 }
 

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -11,26 +10,12 @@
 #include "tensor/io/json.h"
 #include "tensor/io/safetensors.h"
 #include "tests/apps/support.h"
+#include "tests/norms.h"
 
 namespace sfumato::apps {
 namespace {
 
 const fs::path kGolden = fs::path(SFUMATO_SOURCE_DIR) / "tests" / "golden";
-
-double norm(const Tensor& x) {
-  double sum = 0;
-  for (float v : x.values<float>()) sum += static_cast<double>(v) * v;
-  return std::sqrt(sum);
-}
-
-double distance(const Tensor& a, const Tensor& b) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < a.size(); ++i) {
-    const double d = static_cast<double>(a.data<float>()[i]) - b.data<float>()[i];
-    sum += d * d;
-  }
-  return std::sqrt(sum);
-}
 
 using Predict = AppTest;
 

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,6 +11,7 @@
 #include "autograd/ops.h"
 #include "diffusion/pipeline.h"
 #include "tensor/io/safetensors.h"
+#include "tests/norms.h"
 
 namespace sfumato {
 namespace {
@@ -26,21 +26,6 @@ std::vector<std::string> cases() {
     if (fs::exists(entry.path() / "out.safetensors")) names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   return names;
-}
-
-double norm(const Tensor& x) {
-  double s = 0;
-  for (float v : x.values<float>()) s += static_cast<double>(v) * v;
-  return std::sqrt(s);
-}
-
-double distance(const Tensor& a, const Tensor& b) {
-  double s = 0;
-  for (std::int64_t i = 0; i < a.size(); ++i) {
-    const double d = static_cast<double>(a.data<float>()[i]) - b.data<float>()[i];
-    s += d * d;
-  }
-  return std::sqrt(s);
 }
 
 class Golden : public ::testing::TestWithParam<std::string> {};

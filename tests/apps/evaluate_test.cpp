@@ -1,0 +1,67 @@
+// `sfumato evaluate`.
+#include <nlohmann/json.hpp>
+
+#include "tensor/io/json.h"
+#include "tests/apps/support.h"
+
+namespace sfumato::apps {
+namespace {
+
+class Evaluate : public AppTest {
+ protected:
+  Evaluate() {
+    put_digits("data", {.count = 400});
+    for (const char* part : {"images-idx3-ubyte", "labels-idx1-ubyte"})
+      put(std::string("data/t10k-") + part, get(std::string("data/train-") + part));
+    done("train --out run --data data --model tiny --batch 8 --steps 3 --sample-every 0");
+  }
+};
+
+constexpr const char* kCommand =
+    "evaluate --model run --data data --count 100 --steps 2 --classifier judge.safetensors";
+
+TEST_F(Evaluate, ReportsBothRowsBesideRealPictures) {
+  const Outcome first = done(std::string(kCommand) + " --json");
+  const io::Json j = io::parse_json(first.out, "evaluate");
+  EXPECT_GT(j.at("classifier_accuracy").get<double>(), 70);
+  EXPECT_EQ(j.at("count"), 100);
+  const double floor = j.at("floor").get<double>();
+  EXPECT_GT(floor, 0);
+  ASSERT_EQ(j.at("rows").size(), 3u);  // real, guidance 1, guidance 2
+  EXPECT_EQ(j.at("rows")[0].at("frechet_distance"), floor);
+  for (int i : {1, 2}) {
+    const io::Json& row = j.at("rows")[i];
+    EXPECT_EQ(row.at("guidance"), i);
+    EXPECT_GE(row.at("agreement").get<double>(), 0);
+    EXPECT_LE(row.at("agreement").get<double>(), 100);
+    EXPECT_GT(row.at("frechet_distance").get<double>(), floor);  // three steps of training
+    EXPECT_DOUBLE_EQ(row.at("of_floor").get<double>(),
+                     row.at("frechet_distance").get<double>() / floor);
+  }
+  // The classifier is kept, and judges the same.
+  const std::string kept = get("judge.safetensors");
+  EXPECT_EQ(done(std::string(kCommand) + " --json").out, first.out);
+  EXPECT_EQ(get("judge.safetensors"), kept);
+  const Outcome text = done(std::string(kCommand) + " --guidance 3");
+  EXPECT_NE(text.out.find("guidance 3"), std::string::npos) << text.out;
+  EXPECT_EQ(text.out.find("guidance 1"), std::string::npos) << text.out;
+}
+
+TEST_F(Evaluate, BadInput) {
+  refused("evaluate --model nowhere --data data", {"nowhere"});
+  refused("evaluate --model run --data run", {"run"});
+  refused("evaluate --model run --data data --count 1000 --classifier judge.safetensors",
+          {"--count 1000", "too few pictures of class"});
+  put("judge.safetensors", "not weights");
+  refused(kCommand, {"judge.safetensors"});
+  put_digits("large", {.count = 200, .size = 28});
+  for (const char* part : {"images-idx3-ubyte", "labels-idx1-ubyte"})
+    put(std::string("large/t10k-") + part, get(std::string("large/train-") + part));
+  refused("evaluate --model run --data large", {"draws 12x12x1", "data has 28x28x1"});
+  put_digits("one", {.count = 200});
+  refused("evaluate --model run --data one", {"one"});  // no test split
+  refused("evaluate --model run --count 3", {"--count"}, 2);
+}
+
+}  // namespace
+}  // namespace sfumato::apps
