@@ -46,6 +46,10 @@ void check(const diffusion::Pipeline& model, const GenerateOptions& o) {
 
 }  // namespace
 
+double default_guidance(const diffusion::Pipeline& model) {
+  return model.null_label && model.scheduler.prediction_type != diffusion::Prediction::eps ? 2 : 1;
+}
+
 Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& o) {
   check(model, o);
   NoGrad no_grad;

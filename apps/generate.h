@@ -21,6 +21,10 @@ struct GenerateOptions {
   std::function<void(std::int64_t step, const Tensor& pictures)> on_step;
 };
 
+// 2 where a model was trained for guidance, else 1. Models of ε need x̂_0 clipped, and clipped DDIM
+// steps get worse with guidance (docs/performance.md): 1 for them as well.
+double default_guidance(const diffusion::Pipeline& model);
+
 // -> u8 [N,H,W,C]. Throws Error for labels the model does not know.
 Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& options);
 

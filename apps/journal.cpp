@@ -111,7 +111,7 @@ void Journal::draw_samples(const std::filesystem::path& path, std::int64_t rows)
   for (std::int64_t i = 0; i < rows * grid.columns; ++i) options.labels.push_back(i % grid.columns);
   for (std::int64_t i = 0; classes > 0 && i < grid.columns; ++i)
     grid.headers.push_back(std::to_string(i));
-  options.guidance = model_.null_label ? 2 : 1;
+  options.guidance = default_guidance(model_);
   options.steps = std::min<std::int64_t>(20, model_.scheduler.num_train_timesteps);
   io::write_png(path, make_grid(generate(model_, options), grid));
 }

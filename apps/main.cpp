@@ -179,7 +179,8 @@ void add_sample(CLI::App& app, apps::SampleOptions& o) {
       ->capture_default_str();
   app.add_option(
          "--guidance", o.guidance,
-         "Classifier-free guidance; 1 is none (default: 2 where the model was trained for it)")
+         "Classifier-free guidance; 1 is none (default: 2 where the model was trained for it and "
+         "does not predict eps)")
       ->check(between(-100.0, 100.0));
   app.add_option("--null-label", o.null_label,
                  "The label that means 'no class', for models that do not say")

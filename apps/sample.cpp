@@ -117,7 +117,7 @@ void sample(const SampleOptions& o) {
   g.steps =
       o.steps.value_or(g.method == diffusion::Method::ddim ? std::min<std::int64_t>(20, T) : T);
   g.eta = o.eta;
-  g.guidance = o.guidance.value_or(model.null_label ? 2 : 1);
+  g.guidance = o.guidance.value_or(default_guidance(model));
   g.seed = o.seed;
   g.batch = o.batch;
 

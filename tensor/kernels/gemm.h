@@ -36,9 +36,10 @@ void pack_panels(const T* b, index ldb, bool transposed, index k, index n, T* pa
   });
 }
 
-// C = A op(B) + bias (or + C), A row-major. A task makes a range of rows of some column panels,
-// band by band: a band's part of A is copied into the first-level cache, B's panels stream past it
-// from the second, and while that is computed the next band of A is fetched from memory.
+// C = A op(B) + bias (or + C), A row-major. Short rows are read as they lie. Long ones are copied:
+// a task makes a range of rows of some column panels, band by band; a band's part of A is copied
+// into the first-level cache, B's panels stream past it from the second, and while that is computed
+// the next band of A is fetched from memory.
 template <class T>
 void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
   constexpr index kDepth =
@@ -47,6 +48,25 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
   const Panels<T> panels{g.n};
   const Scratch<T> packed(panels.size(g.k));
   pack_panels(b, g.ldb, g.transpose_b, g.k, g.n, packed.get());
+
+  // (Rows a multiple of 4 KiB apart would crowd into one set of the first-level cache.)
+  if (g.k <= 512 && g.lda * static_cast<index>(sizeof(T)) % 4096 != 0) {
+    const index ranges = smaller(div_up(g.m, max_rows(2)), 2 * kTasks);
+    parallel_for(ranges, [&](index task) {
+      const Range rows = part_of(g.m, ranges, task);
+      for_row_blocks(rows.size(), 2, [&](index row, index count) {
+        for (index p = 0; p < panels.count(); ++p) {
+          const index col = p * panels.kWidth, begin = rows.begin + row;
+          T* out = c + begin * g.ldc + col;
+          const T* init = g.accumulate ? out : bias ? bias + col : nullptr;
+          const Output<T> o{out, g.ldc, panels.lanes(p), init, g.accumulate ? g.ldc : 0};
+          rows_function<T>(count, panels.vectors(p))(a + begin * g.lda, g.lda, g.k,
+                                                     packed.get() + panels.offset(p, g.k), o);
+        }
+      });
+    });
+    return;
+  }
 
   const index depth = smaller(kDepth, larger(g.k, 1));
   const index band = round_up(kBandBytes / static_cast<index>(sizeof(T)) / depth + 1, max_rows(2));

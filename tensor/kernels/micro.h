@@ -145,12 +145,41 @@ void outer_block(const T* a, const T* b, const Walk& k, const Output<T>& o) {
   finish(sum, o);
 }
 
+// tile_block for rows that lie `lda` apart instead of in a tile: for products that use each row
+// only once or twice, where copying it would cost more than it saves.
+template <class T, int M, int N>
+void rows_block(const T* a, index lda, index k, const T* panel, const Output<T>& o) {
+  // One pointer for three rows: x86 addresses p, p + lda and p + 2 lda from two registers.
+  constexpr int kPointers = (M + 2) / 3;
+  Vec<T> sum[M][N];
+  const T* rows[kPointers];
+  for (int i = 0; i < kPointers; ++i) rows[i] = a + 3 * i * lda;
+  start(sum, o);
+  for (index s = 0; s < k; ++s, panel += N * kLanes<T>) {
+    Vec<T> columns[N];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) columns[n] = load(panel + n * kLanes<T>);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      const Vec<T> row = splat(rows[m / 3][m % 3 * lda]);
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) sum[m][n] += columns[n] * row;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kPointers; ++i) ++rows[i];
+  }
+  finish(sum, o);
+}
+
 // ---- the same with the block's size chosen at run time: 1 <= rows <= kMaxRows<vectors>
 
 template <class T>
 using TileFn = void (*)(const T*, const Depth&, const T*, const Output<T>&);
 template <class T>
 using OuterFn = void (*)(const T*, const T*, const Walk&, const Output<T>&);
+
+template <class T>
+using RowsFn = void (*)(const T*, index, index, const T*, const Output<T>&);
 
 template <int... M>
 struct Rows {};
@@ -170,6 +199,17 @@ template <class T, int N, int... M>
 inline OuterFn<T> outer_function(index rows, Rows<M...>) {
   static constexpr OuterFn<T> table[] = {outer_block<T, M, N>...};
   return table[rows - 1];
+}
+
+template <class T, int N, int... M>
+inline RowsFn<T> rows_function(index rows, Rows<M...>) {
+  static constexpr RowsFn<T> table[] = {rows_block<T, M, N>...};
+  return table[rows - 1];
+}
+template <class T>
+inline RowsFn<T> rows_function(index rows, index vectors) {
+  if (vectors == 2) return rows_function<T, 2>(rows, typename RowsUpTo<kMaxRows<2>>::type());
+  return rows_function<T, 1>(rows, typename RowsUpTo<kMaxRows<1>>::type());
 }
 
 template <class T, int Stride = kBlock>
