@@ -15,14 +15,15 @@ namespace {
 std::atomic<std::int64_t> new_calls{0};
 }
 
-// Every `new` of this program is counted.
-void* operator new(std::size_t bytes) {
+// Every `new` of this program is counted. (Not inlined: where one of a pair is, GCC takes malloc
+// and free for a mismatch.)
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
   ++new_calls;
   if (void* p = std::malloc(bytes ? bytes : 1)) return p;
   throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace sfumato::nn {
 namespace {
