@@ -35,7 +35,7 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
     expect_shape(op, what, v.value(), shape);
     expect_dtype(op, what, v.value(), x.dtype());
   };
-  expect("weight", weight, weight.shape());
+  expect_dtype(op, "weight", weight.value(), x.dtype());
   expect("bias", bias, {s.k});
   expect("per_image", fused.per_image, {s.n, s.k});
   expect("residual", fused.residual, {s.n, s.oh, s.ow, s.k});

@@ -13,12 +13,25 @@
 #include <vector>
 
 #include "tensor/kernels/isa.h"
+#include "tensor/memory.h"
 #include "tensor/parallel.h"
 
 namespace sfumato::bench {
 
 inline double wall_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Aligned as a Tensor's numbers are; by default a std::vector starts 16 bytes off, which costs a
+// fifth.
+using Floats = std::vector<float, memory::Allocator<float>>;
+
+// Some numbers in [-0.5, 0.5), the same on every run.
+inline Floats numbers(std::int64_t count) {
+  Floats v(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < v.size(); ++i)
+    v[i] = static_cast<float>((i * 2654435761u >> 8) & 0xffff) / 65536 - 0.5f;
+  return v;
 }
 
 inline double median(std::vector<double> v) {

@@ -24,7 +24,6 @@
 #include "nn/unet_config.h"
 #include "tensor/io/json.h"
 #include "tensor/kernels/kernels.h"
-#include "tensor/memory.h"
 
 #if defined(SFUMATO_HAVE_DNNL)
 #include <dnnl.hpp>
@@ -32,6 +31,9 @@
 
 using namespace sfumato;  // NOLINT: a program of one file
 using kernels::Conv;
+
+using bench::Floats;
+using bench::numbers;
 
 namespace {
 
@@ -52,14 +54,6 @@ class Collect : public Observer {
   }
   std::map<Key, int> count;
 };
-
-using Floats = std::vector<float, memory::Allocator<float>>;
-Floats numbers(std::int64_t count) {
-  Floats v(static_cast<std::size_t>(count));
-  for (std::size_t i = 0; i < v.size(); ++i)
-    v[i] = static_cast<float>((i * 2654435761u >> 8) & 0xffff) / 65536 - 0.5f;
-  return v;
-}
 
 // Two ways of doing the same, timed in turns; medians in ms (0 for one that is missing).
 struct Pair {

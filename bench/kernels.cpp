@@ -19,11 +19,13 @@
 
 #include "bench/common.h"
 #include "tensor/kernels/isa.h"
-#include "tensor/memory.h"
 #include "tensor/parallel.h"
 
 using namespace sfumato;           // NOLINT: a program of one file
 using namespace sfumato::kernels;  // NOLINT
+
+using bench::Floats;
+using bench::numbers;
 
 namespace {
 
@@ -57,17 +59,6 @@ Speed measure(double operations, const std::function<void()>& call) {
     before = after;
   }
   return {bench::median(ms), bench::median(shares)};
-}
-
-// Aligned as a Tensor's numbers are; by default a std::vector starts 16 bytes off, which costs a
-// fifth.
-using Floats = std::vector<float, memory::Allocator<float>>;
-
-Floats numbers(index count) {
-  Floats v(static_cast<std::size_t>(count));
-  for (std::size_t i = 0; i < v.size(); ++i)
-    v[i] = static_cast<float>((i * 2654435761u >> 8) & 0xffff) / 65536 - 0.5f;
-  return v;
 }
 
 void print(const char* what, double operations, const Speed& s) {

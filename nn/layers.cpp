@@ -108,11 +108,8 @@ Downsample::Downsample(const Scope& s, std::int64_t channels, std::int64_t paddi
                         : Conv2dOptions::padded(padding, 2)) {}
 
 Upsample::Upsample(const Scope& s, std::int64_t channels)
-    : conv(s / "conv", channels, channels, 3, [] {
-        Conv2dOptions options = Conv2dOptions::padded(1);
-        options.upsample = true;
-        return options;
-      }()) {}
+    : conv(s / "conv", channels, channels, 3,
+           {.pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .upsample = true}) {}
 
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos,
                             double freq_shift, DType dtype) {

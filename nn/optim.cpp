@@ -8,6 +8,16 @@
 
 namespace sfumato::nn {
 
+namespace {
+
+// a moves towards w by a share `rate` of the way.
+template <class T>
+void average_range(T* a, const T* w, T rate, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t i = begin; i < end; ++i) a[i] += rate * (w[i] - a[i]);
+}
+
+}  // namespace
+
 AdamW::AdamW(Params& params, const AdamWOptions& options)
     : m(Tensor::zeros(params.flat_values().shape(), params.dtype())),
       v(Tensor::zeros(params.flat_values().shape(), params.dtype())),
@@ -40,7 +50,7 @@ void AdamW::step(double lr, double grad_scale, Ema* ema) {
         pv[i] = b2 * pv[i] + (1 - b2) * grad * grad;
         w[i] = decay * w[i] - rate * pm[i] / (std::sqrt(pv[i]) * root + eps);
       }
-      for (std::int64_t i = begin; a != nullptr && i < end; ++i) a[i] += er * (w[i] - a[i]);
+      if (a) average_range(a, w, er, begin, end);
     });
   });
 }
@@ -64,7 +74,7 @@ void Ema::update() {
     const T* w = params_.flat_values().data<T>();
     const T rate = static_cast<T>(next);
     parallel_ranges(average.size(), kElementGrain, [=](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) a[i] += rate * (w[i] - a[i]);
+      average_range(a, w, rate, begin, end);
     });
   });
 }

@@ -26,16 +26,23 @@ inline constexpr T kA = static_cast<T>(0.70710678118654752440);
 template <class T>
 inline constexpr T kB = static_cast<T>(1.41421356237309504880);
 
+// Rows 1 to 4, the points a, -a, b, -b, from the even and the odd half of a polynomial there.
+template <class T>
+[[gnu::always_inline]] inline void evaluate_at_pairs(Vec<T> even_a, Vec<T> odd_a, Vec<T> even_b,
+                                                     Vec<T> odd_b, Vec<T>* o, int step) {
+  o[step] = even_a + kA<T> * odd_a;
+  o[2 * step] = even_a - kA<T> * odd_a;
+  o[3 * step] = even_b + kB<T> * odd_b;
+  o[4 * step] = even_b - kB<T> * odd_b;
+}
+
 // Bᵀ: 6 -> 6
 template <class T>
 [[gnu::always_inline]] inline void transform_input(const Vec<T> (&d)[6], Vec<T>* o, int step) {
   const Vec<T> even_a = d[4] - T{2} * d[2], odd_a = d[3] - T{2} * d[1];
   const Vec<T> even_b = d[4] - T{0.5} * d[2], odd_b = d[3] - T{0.5} * d[1];
   o[0] = d[0] + (d[4] - T{2.5} * d[2]);
-  o[step] = even_a + kA<T> * odd_a;
-  o[2 * step] = even_a - kA<T> * odd_a;
-  o[3 * step] = even_b + kB<T> * odd_b;
-  o[4 * step] = even_b - kB<T> * odd_b;
+  evaluate_at_pairs<T>(even_a, odd_a, even_b, odd_b, o, step);
   o[5 * step] = d[1] + (d[5] - T{2.5} * d[3]);
 }
 
@@ -56,10 +63,7 @@ template <class T>
   const Vec<T> even_a = y[0] + T{0.5} * y[2], odd_a = y[1] + T{0.5} * y[3];
   const Vec<T> even_b = y[0] + T{2} * y[2], odd_b = y[1] + T{2} * y[3];
   o[0] = y[0];
-  o[step] = even_a + kA<T> * odd_a;
-  o[2 * step] = even_a - kA<T> * odd_a;
-  o[3 * step] = even_b + kB<T> * odd_b;
-  o[4 * step] = even_b - kB<T> * odd_b;
+  evaluate_at_pairs<T>(even_a, odd_a, even_b, odd_b, o, step);
   o[5 * step] = y[3];
 }
 
@@ -69,10 +73,7 @@ template <class T>
   const Vec<T> even_a = g[0] * T(-2.0 / 3) - g[2] * T(1.0 / 3), odd_a = g[1] * T(-2.0 / 3);
   const Vec<T> even_b = g[0] * T(1.0 / 6) + g[2] * T(1.0 / 3), odd_b = g[1] * T(1.0 / 6);
   o[0] = g[0];
-  o[step] = even_a + kA<T> * odd_a;
-  o[2 * step] = even_a - kA<T> * odd_a;
-  o[3 * step] = even_b + kB<T> * odd_b;
-  o[4 * step] = even_b - kB<T> * odd_b;
+  evaluate_at_pairs<T>(even_a, odd_a, even_b, odd_b, o, step);
   o[5 * step] = g[2];
 }
 
