@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tensor/heap.h"
 #include "tensor/parallel.h"
 
 namespace sfumato::memory {
@@ -20,7 +21,8 @@ constexpr bool kCache = false;  // let the sanitizer see every block's end of li
 #else
 constexpr bool kCache = true;
 #endif
-constexpr std::size_t kAlign = 64;
+// Up to this many bytes, blocks are kept in lists by size: a step uses hundreds of them.
+constexpr std::size_t kSmall = 16 << 10;
 
 // Size classes: four to an octave, so a block wastes at most a fifth of itself.
 struct SizeClass {
@@ -50,14 +52,20 @@ thread_local std::array<std::uint16_t, kClasses> held{};
 class Cache {
  public:
   void* take(std::size_t bytes) {
-    const SizeClass c = size_class(bytes);
     std::lock_guard lock(mutex_);
-    return take(tensors_, c);
+    if (!kCache || bytes <= kSmall) return take(small_, size_class(bytes));
+    const std::uint64_t fetched = heap_.fetched();
+    void* block = heap_.allocate(bytes);
+    if (!block) throw_out_of_memory(bytes);
+    stats_.system_allocations += heap_.fetched() - fetched;
+    count(bytes);
+    return block;
   }
   void put(void* block, std::size_t bytes) noexcept {
-    const SizeClass c = size_class(bytes);
     std::lock_guard lock(mutex_);
-    put(tensors_, c, block);
+    if (!kCache || bytes <= kSmall) return put(small_, size_class(bytes), block);
+    stats_.bytes_in_use -= bytes;
+    heap_.release(block);
   }
 
   void* take_in_task(std::size_t bytes) {
@@ -89,13 +97,20 @@ class Cache {
   }
 
  private:
-  // A block from the system, and room in its list for every block of this class to come back.
+  [[noreturn]] static void throw_out_of_memory(std::size_t bytes) {
+    throw Error("memory", fmt::format("the system has no {} bytes left", bytes));
+  }
+  void count(std::size_t bytes) {
+    stats_.bytes_in_use += bytes;
+    stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_in_use);
+  }
+  // A fresh block, and room in its list for every block of this class to come back.
   void* fetch(Lists& lists, const SizeClass& c) {
     auto& list = lists.free[c.index];
     if (list.capacity() < ++lists.owned[c.index]) list.reserve(2 * lists.owned[c.index] + 16);
     ++stats_.system_allocations;
-    void* block = std::aligned_alloc(kAlign, c.bytes);
-    if (!block) throw Error("memory", fmt::format("the system has no {} bytes left", c.bytes));
+    void* block = kCache ? chunks_.cut(c.bytes) : std::aligned_alloc(kAlign, c.bytes);
+    if (!block) throw_out_of_memory(c.bytes);
     return block;
   }
   void* take(Lists& lists, const SizeClass& c) {
@@ -107,8 +122,7 @@ class Cache {
       block = list.back();
       list.pop_back();
     }
-    stats_.bytes_in_use += c.bytes;
-    stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_in_use);
+    count(c.bytes);
     return block;
   }
   void put(Lists& lists, const SizeClass& c, void* block) noexcept {
@@ -121,7 +135,9 @@ class Cache {
   }
 
   std::mutex mutex_;
-  Lists tensors_, tasks_;
+  Heap heap_;
+  Chunks chunks_;
+  Lists small_, tasks_;
   std::array<std::uint16_t, kClasses> reserved_{};  // blocks for each thread in tasks_
   Stats stats_{};
 };

@@ -20,7 +20,7 @@ void* allocate_in_task(std::size_t bytes);
 void release_in_task(void* block, std::size_t bytes) noexcept;
 
 struct Stats {
-  std::uint64_t system_allocations;  // blocks ever fetched from the system
+  std::uint64_t system_allocations;  // fresh blocks or chunks of them
   std::size_t bytes_in_use;          // handed out and not yet returned
   std::size_t bytes_peak;            // largest bytes_in_use seen
 };

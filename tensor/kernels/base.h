@@ -72,4 +72,7 @@ inline constexpr index kTasks = 32;
 // (Zen 3), larger ones are common.
 inline constexpr index kCacheBytes = 384 * 1024;
 
+// Arrays from this size on are written past the caches (stream in simd.h).
+inline constexpr index kStreamBytes = 2 << 20;
+
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

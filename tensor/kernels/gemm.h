@@ -52,6 +52,7 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
   // (Rows a multiple of 4 KiB apart would crowd into one set of the first-level cache.)
   if (g.k <= 512 && g.lda * static_cast<index>(sizeof(T)) % 4096 != 0) {
     const index ranges = smaller(div_up(g.m, max_rows(2)), 2 * kTasks);
+    const bool streamed = !g.accumulate && streams(c, g.n, g.m * g.n) && g.ldc == g.n;
     parallel_for(ranges, [&](index task) {
       const Range rows = part_of(g.m, ranges, task);
       for_row_blocks(rows.size(), 2, [&](index row, index count) {
@@ -59,11 +60,12 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
           const index col = p * panels.kWidth, begin = rows.begin + row;
           T* out = c + begin * g.ldc + col;
           const T* init = g.accumulate ? out : bias ? bias + col : nullptr;
-          const Output<T> o{out, g.ldc, panels.lanes(p), init, g.accumulate ? g.ldc : 0};
+          const Output<T> o{out, g.ldc, panels.lanes(p), init, g.accumulate ? g.ldc : 0, streamed};
           rows_function<T>(count, panels.vectors(p))(a + begin * g.lda, g.lda, g.k,
                                                      packed.get() + panels.offset(p, g.k), o);
         }
       });
+      if (streamed) finish_streams();
     });
     return;
   }

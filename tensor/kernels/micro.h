@@ -29,6 +29,7 @@ struct Output {
   index lanes;        // columns that exist, (N-1)*L < lanes <= N*L
   const T* init;      // null: start at 0
   index init_stride;  // 0: the same row for all (a bias); `init = out`, its stride: accumulate
+  bool streamed = false;
 };
 
 template <class T, int M, int N, class Last>
@@ -70,7 +71,13 @@ template <class T, int M, int N, class Last>
 
 template <class T, int M, int N>
 [[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], Output<T> o) {
-  if (o.lanes == N * kLanes<T>) {
+  if (o.streamed) {
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) stream(o.out + m * o.stride + n * kLanes<T>, sum[m][n]);
+    }
+  } else if (o.lanes == N * kLanes<T>) {
     finish(sum, o, Full{});
   } else {
     finish(sum, o, Some{static_cast<int>(o.lanes - (N - 1) * kLanes<T>)});

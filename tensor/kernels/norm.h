@@ -143,16 +143,18 @@ struct NormSums {
 };
 
 // One image: dx, and its share of dbeta and dgamma (stored, or added unless first). Per-channel
-// working memory: center, scale (= rstd), a, b.
+// working memory: center, scale (= rstd), a, b; in between, dz [hw, c] may be dx itself, which is
+// streamed to if it is not.
 template <class T>
 void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, const T* gamma,
                                const T* beta, const T* mean, const T* rstd, const T* dy,
-                               const T* add, T* dx, bool first, T* dgamma, T* dbeta, T* work) {
+                               const T* add, T* dz, T* dx, bool first, T* dgamma, T* dbeta,
+                               T* work) {
   const index per_group = s.c / s.groups, size = channels.size();
   T *centers = work, *scales = work + size, *a = work + 2 * size, *b = work + 3 * size;
   spread(mean, channels, per_group, centers);
   spread(rstd, channels, per_group, scales);
-  // First pass: the sums. dz is left in dx, so that the sigmoid is computed once.
+  // First pass: the sums. dz is kept, so that the sigmoid is computed once.
   for_vectors<T>(size, [&](index c, auto extent) {
     const index at = channels.begin + c;
     const Vec<T> center = load(centers + c, extent), scale = load(scales + c, extent);
@@ -161,9 +163,9 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, c
       return sum_terms<NormSums<T>>(s.hw, [&](index i) {
         const index j = at + i * s.c;
         const Vec<T> xhat = (load(x + j, extent) - center) * scale;
-        const Vec<T> dz = load(dy + j, extent) * slope(xhat * g + shift);
-        store<T>(dx + j, dz, extent);
-        return NormSums<T>{dz, dz * xhat};
+        const Vec<T> d = load(dy + j, extent) * slope(xhat * g + shift);
+        store<T>(dz + j, d, extent);
+        return NormSums<T>{d, d * xhat};
       });
     };
     const NormSums<T> sums = s.silu ? pixels([](Vec<T> z) { return silu_slope<T>(z); })
@@ -198,7 +200,12 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, c
     const auto pixels = [&](auto more) {
       for (index i = at; i < s.hw * s.c; i += s.c) {
         const Vec<T> deviation = load(x + i, extent) - center;
-        store<T>(dx + i, more(load(dx + i, extent) * scale - va - deviation * vb, i), extent);
+        const Vec<T> d = more(load(dz + i, extent) * scale - va - deviation * vb, i);
+        if (dz == dx) {
+          store<T>(dx + i, d, extent);
+        } else {
+          stream(dx + i, d);
+        }
       }
     };
     if (add) {
@@ -220,17 +227,20 @@ void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T
   }
   const NormPlan plan = plan_norm(s);
   const Scratch<T> parts(plan.ranges * 2 * s.c);  // [range][gamma, beta][c]
+  const bool streamed = add != dx && streams(dx, s.c, s.n * s.hw * s.c) && plan.slabs == 1;
   parallel_for(plan.tasks(), [&](index task) {
     const Range images = plan.image_range(task, s.n);
     const Range channels = plan.channel_range(task, s.c);
-    const Scratch<T> work(4 * channels.size());
+    const Scratch<T> work(4 * channels.size()), dz(streamed ? s.hw * s.c : 0);
     T* part = parts.get() + task / plan.slabs * 2 * s.c + channels.begin;
     for (index b = images.begin; b < images.end; ++b) {
       const index at = b * s.hw * s.c;
       group_norm_backward_image(s, channels, x + at, gamma, beta, mean + b * s.groups,
-                                rstd + b * s.groups, dy + at, add ? add + at : nullptr, dx + at,
-                                b == images.begin, part, part + s.c, work.get());
+                                rstd + b * s.groups, dy + at, add ? add + at : nullptr,
+                                streamed ? dz.get() : dx + at, dx + at, b == images.begin, part,
+                                part + s.c, work.get());
     }
+    if (streamed) finish_streams();
   });
   for (index c = 0; c < s.c; ++c) {
     dgamma[c] = dbeta[c] = 0;

@@ -149,6 +149,37 @@ template <class T>
   return lane < some.count ? v : splat(fill);
 }
 
+// ---- past the caches
+//
+// An ordinary store first reads the cache line that it is about to overwrite, and pushes another
+// one out. For an array that no cache will hold until it is read, a streaming store saves both,
+// where a vector is a whole line. A task that streamed ends with finish_streams(), before others
+// read.
+#if defined(__AVX512F__)
+[[gnu::always_inline]] inline void stream(float* p, Vec<float> v) {
+  _mm512_stream_ps(p, (__m512)v);
+}
+[[gnu::always_inline]] inline void stream(double* p, Vec<double> v) {
+  _mm512_stream_pd(p, (__m512d)v);
+}
+inline void finish_streams() { _mm_sfence(); }
+inline constexpr bool kStreams = true;
+#else
+template <class T>
+[[gnu::always_inline]] inline void stream(T* p, Vec<T> v) {
+  store<T>(p, v);
+}
+inline void finish_streams() {}
+inline constexpr bool kStreams = false;
+#endif
+// Whether to stream to rows of `columns` numbers from `to` on, `count` numbers in all.
+template <class T>
+inline bool streams(const T* to, index columns, index count) {
+  return kStreams && columns % kLanes<T> == 0 &&
+         reinterpret_cast<std::uintptr_t>(to) % kVectorBytes == 0 &&
+         count * static_cast<index>(sizeof(T)) >= kStreamBytes;
+}
+
 // f(i, Full{}) for each whole vector of [0, n), then f(i, Some{rest}) for what is left.
 template <class T, class F>
 [[gnu::always_inline]] inline void for_vectors(index n, F&& f) {

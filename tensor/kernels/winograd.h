@@ -67,14 +67,16 @@ struct WinogradPlan {
   index most_tiles() const { return images * most_rows() * tiles_w; }
 };
 
-// Blocks of about `wanted` tiles, fewer where that would leave threads without work.
-inline WinogradPlan plan_winograd(const Conv& s, index wanted) {
+// Blocks of about `wanted` tiles, fewer (down to `least`) where that would leave threads without
+// work.
+inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least) {
   WinogradPlan p{div_up(s.oh, 4), div_up(s.ow, 4), 1, 1, 0};
   const index per_image = p.tiles_h * p.tiles_w;
   p.bands = smaller(p.tiles_h, larger((per_image + wanted / 2) / wanted, div_up(kTasks / 2, s.n)));
   if (p.bands <= 1) {
     p.bands = 1;
-    p.images = clamp_to((wanted + per_image / 2) / per_image, 1, larger(1, s.n / (kTasks / 2)));
+    p.images = clamp_to((wanted + per_image / 2) / per_image, 1,
+                        larger(div_up(least, per_image), s.n / (kTasks / 2)));
   }
   p.blocks = div_up(s.n, p.images) * p.bands;
   return p;
@@ -168,14 +170,22 @@ struct OutputTile {
 // Writes o[4][4], vectors of output channels, where it belongs.
 template <class T, class Extent>
 [[gnu::always_inline]] inline void write_tile(const Conv& s, const ConvOutput<T>& out,
-                                              const OutputTile& t, const Vec<T>* o, Extent extent) {
+                                              const OutputTile& t, const Vec<T>* o, bool streamed,
+                                              Extent extent) {
+  const auto put = [&](T* to, Vec<T> v) {
+    if (streamed) {
+      stream(to, v);
+    } else {
+      store<T>(to, v, extent);
+    }
+  };
   if (out.sum_2x2) {  // the adjoint of doubling the pixels
     for (index i = 0; i < t.rows; i += 2) {
       T* row = out.y + ((t.image * s.oh + t.row + i) / 2 * (s.ow / 2) + t.col / 2) * s.k + t.column;
       for (index j = 0; j < t.cols; j += 2) {
         Vec<T> sum = (o[4 * i + j] + o[4 * i + j + 1]) + (o[4 * i + 4 + j] + o[4 * i + 5 + j]);
         if (out.residual) sum += load(out.residual + (row - out.y) + j / 2 * s.k, extent);
-        store<T>(row + j / 2 * s.k, sum, extent);
+        put(row + j / 2 * s.k, sum);
       }
     }
     return;
@@ -188,7 +198,7 @@ template <class T, class Extent>
     for (index j = 0; j < t.cols; ++j) {
       Vec<T> y = o[4 * i + j] + shift;
       if (out.residual) y += load(out.residual + at + j * s.k, extent);
-      store<T>(out.y + at + j * s.k, y, extent);
+      put(out.y + at + j * s.k, y);
     }
   }
 }
@@ -198,7 +208,8 @@ template <class T>
 void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b, const T* m,
                       index m_point, index p, const ConvOutput<T>& out) {
   const Panels<T> panels{s.k};
-  const index width = panels.width(p);
+  const index width = panels.width(p), size = s.n * s.oh * s.ow * s.k / (out.sum_2x2 ? 4 : 1);
+  const bool streamed = out.residual != out.y && streams(out.y, s.k, size);
   index tile = 0;
   for (index image = b.image; image < b.image + b.images; ++image) {
     for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
@@ -206,14 +217,14 @@ void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlo
         for_vectors<T>(panels.lanes(p), [&](index lane, auto extent) {
           const T* from = m + tile * width + lane;
           Vec<T> columns[24], o[16];  // Aᵀ m, [4][6]
-#pragma GCC unroll 6
+#pragma GCC unroll 1
           for (int j = 0; j < 6; ++j) {
             Vec<T> d[6];
 #pragma GCC unroll 6
             for (int i = 0; i < 6; ++i) d[i] = load(from + (6 * i + j) * m_point);
             transform_output<T>(d, columns + j, 6);
           }
-#pragma GCC unroll 4
+#pragma GCC unroll 1
           for (int i = 0; i < 4; ++i) {
             Vec<T> d[6];
 #pragma GCC unroll 6
@@ -223,11 +234,12 @@ void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlo
           write_tile(s, out,
                      {image, 4 * tr, 4 * tc, smaller(4, s.oh - 4 * tr), smaller(4, s.ow - 4 * tc),
                       p * panels.kWidth + lane},
-                     o, extent);
+                     o, streamed, extent);
         });
       }
     }
   }
+  if (streamed) finish_streams();
 }
 
 // The forward convolution, and, with the weights' order turned round, the backward one.
@@ -236,7 +248,7 @@ void winograd(const Conv& s, const WeightOrder& order, const ConvInput<T>& in, c
               const ConvOutput<T>& out) {
   const Panels<T> panels{s.k};
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
-  const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth));
+  const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1);
   const Scratch<T> filters(kPoints * panels.size(s.c));
   parallel_for(panels.count() * blocks, [&](index task) {
     const index p = task / blocks, c = task % blocks * kBlock;
@@ -329,18 +341,19 @@ void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradB
   }
 }
 
-// One chunk's sum dU[point][c][width] of panel p, turned into taps: part[panel][tap, c][width].
+// One chunk's sum dU[point][c][width] of some channels and panel p, turned into taps:
+// part[panel][tap, c][width].
 template <class T>
-void winograd_taps(const Conv& s, index p, const T* sums, T* part) {
+void winograd_taps(const Conv& s, index p, Range channels, const T* sums, T* part) {
   const Panels<T> panels{s.k};
-  const index width = panels.width(p), point = s.c * width;
+  const index width = panels.width(p), point = channels.size() * width;
   T* to = part + panels.offset(p, 9 * s.c);
-  for (index c = 0; c < s.c; ++c) {
+  for (index c = channels.begin; c < channels.end; ++c, sums += width) {
     for (index lane = 0; lane < width; lane += kLanes<T>) {
       Vec<T> columns[18];  // Gᵀ dU, [3][6]
       for (int j = 0; j < 6; ++j) {
         Vec<T> u[6];
-        for (int i = 0; i < 6; ++i) u[i] = load(sums + (6 * i + j) * point + c * width + lane);
+        for (int i = 0; i < 6; ++i) u[i] = load(sums + (6 * i + j) * point + lane);
         transform_filter_gradient<T>(u, columns + j, 6);
       }
       for (int i = 0; i < 3; ++i) {
@@ -357,7 +370,9 @@ template <class T>
 void winograd_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db) {
   const Panels<T> panels{s.k};
   const index depth = round_up(s.c, kBlock), columns = round_up(s.k, kLanes<T>);
-  const WinogradPlan plan = plan_winograd(s, winograd_weight_tiles<T>(depth, columns));
+  const index tiles = s.n * div_up(s.oh, 4) * div_up(s.ow, 4);
+  const WinogradPlan plan =
+      plan_winograd(s, winograd_weight_tiles<T>(depth, columns), smaller(32, tiles / 8));
   // Each chunk of the blocks has its own sum; they are added up in order at the end.
   const index part = 9 * s.c * columns;
   const index chunks = smaller(plan.blocks, kTasks / 2);
@@ -369,7 +384,10 @@ void winograd_backward_weights(const Conv& s, const ConvInput<T>& in, const T* d
     const Range blocks = part_of(plan.blocks, chunks, chunk);
     const Scratch<T> v(kPoints * point_step(depth * most)), window(window_size);
     const Scratch<T> z(kPoints * (columns * most + panels.count() * kBlock));
-    const Scratch<T> sums(kPoints * s.c * columns), bias(columns);
+    const Scratch<T> bias(columns);
+    const Scratch<T> sums(kPoints * (blocks.size() > 1
+                                         ? s.c * columns
+                                         : larger(max_rows(1), max_rows(2) * 2) * kLanes<T>));
     ReadNorm<T> norm(in, s.c);
     for (index i = blocks.begin; i < blocks.end; ++i) {
       const WinogradBlock b = plan.block(s, i);
@@ -380,23 +398,25 @@ void winograd_backward_weights(const Conv& s, const ConvInput<T>& in, const T* d
         T* to = &bias_parts[chunk * columns + o];
         store<T>(to, i == blocks.begin ? load(bias.get() + o) : load(to) + load(bias.get() + o));
       }
-      for (index point = 0; point < kPoints; ++point) {
-        for (index p = 0; p < panels.count(); ++p) {
-          const index width = panels.width(p), vectors = panels.vectors(p);
-          const T* zp = z.get() + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock +
-                        point * point_step(b.tiles * width);
-          T* sum = sums.get() + kPoints * panels.offset(p, s.c) + point * s.c * width;
-          for_row_blocks(s.c, vectors, [&](index c, index rows) {
-            T* out = sum + c * width;
+      // The sums of one row of register blocks at a time, over all points: a chunk of one block
+      // turns them into taps before they leave the cache.
+      for (index p = 0; p < panels.count(); ++p) {
+        const index width = panels.width(p), vectors = panels.vectors(p);
+        const T* zp = z.get() + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock;
+        for_row_blocks(s.c, vectors, [&](index c, index rows) {
+          T* sum = sums.get();
+          if (blocks.size() > 1) sum += kPoints * (panels.offset(p, s.c) + c * width);
+          for (index point = 0; point < kPoints; ++point) {
+            T* out = sum + point * rows * width;
             const Output<T> o{out, width, width, i == blocks.begin ? nullptr : out, width};
-            outer_function<T>(rows, vectors)(v.get() + point * layout.point + c, zp,
+            outer_function<T>(rows, vectors)(v.get() + point * layout.point + c,
+                                             zp + point * point_step(b.tiles * width),
                                              straight(b.tiles, depth, width), o);
-          });
-        }
+          }
+          if (i + 1 == blocks.end) winograd_taps(s, p, {c, c + rows}, sum, &parts[chunk * part]);
+        });
       }
     }
-    for (index p = 0; p < panels.count(); ++p)
-      winograd_taps(s, p, sums.get() + kPoints * panels.offset(p, s.c), &parts[chunk * part]);
   });
   add_up_weights(s, chunks, {s.c * 9, 9, false}, parts.get(), bias_parts.get(), dw, db);
 }
