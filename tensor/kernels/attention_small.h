@@ -48,6 +48,20 @@ template <int D, class T>
   for (int e = 0; e < D; ++e) lanes[e] += p * row[e];
 }
 
+// scores[i] = exp(scores[i] - from(i)) for `count` vectors; their sum. A loop of its own: its steps
+// take long and do not wait for each other, so that many of them must be under way at once.
+template <class T, class From>
+[[gnu::always_inline]] inline Vec<T> exp_all(T* scores, index count, From from) {
+  Vec<T> sum{};
+#pragma GCC unroll 2
+  for (index i = 0; i < count; ++i) {
+    const Vec<T> p = exp(load(scores + i * kLanes<T>) - from(i));
+    store<T>(scores + i * kLanes<T>, p);
+    sum += p;
+  }
+  return sum;
+}
+
 template <int D, class T>
 void small_attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out,
                              T* lse) {
@@ -78,11 +92,9 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
         const Vec<T> shrink = exp(before - top);
         sum *= shrink;
         for (int e = 0; e < D; ++e) o[e] *= shrink;
-        for (index j = 0; j < keys; ++j, vj += s.kv_row) {
-          const Vec<T> p = exp(load(scores + j * kL) - top);
-          sum += p;
-          add_product(o, p, vj);
-        }
+        sum += exp_all(scores, keys, [&](index) { return top; });
+        for (index j = 0; j < keys; ++j, vj += s.kv_row)
+          add_product(o, load(scores + j * kL), vj);
       }
       for (int e = 0; e < D; ++e) o[e] /= sum;
       lanes_to_rows(o, count, out + first + begin * out_row, out_row);
@@ -131,8 +143,8 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
       for (index i0 = 0; i0 < s.tq; i0 += kQueries) {
         const index queries = smaller(kQueries, s.tq - i0);
         const T *qi = qh + i0 * s.q_row, *doi = doh + i0 * out_row;
-        for (index i = 0; i < queries; ++i)
-          store<T>(p + i * kL, exp(dot(lanes_k, qi + i * s.q_row) - lse_h[i0 + i]));
+        for (index i = 0; i < queries; ++i) store<T>(p + i * kL, dot(lanes_k, qi + i * s.q_row));
+        exp_all(p, queries, [&](index i) { return splat(lse_h[i0 + i]); });
         for (index i = 0; i < queries; ++i) {
           const Vec<T> dp = dot(lanes_v, doi + i * out_row) - delta[i0 + i];
           store<T>(ds + i * kL, load(p + i * kL) * dp);
