@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "autograd/fixed_weights.h"
 #include "diffusion/batches.h"
 #include "diffusion/objective.h"
 
@@ -53,6 +54,7 @@ double default_guidance(const diffusion::Pipeline& model) {
 Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& o) {
   check(model, o);
   NoGrad no_grad;
+  FixedWeights fixed_weights;
   const nn::UNetConfig& c = model.unet_config;
   const auto total = static_cast<std::int64_t>(o.labels.size());
   const Shape one{1, c.sample_height, c.sample_width, c.out_channels};

@@ -1,6 +1,7 @@
 // Convolution and resampling of images [N, H, W, C].
 #include <fmt/format.h>
 
+#include "autograd/fixed_weights.h"
 #include "autograd/ops.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/parallel.h"
@@ -79,6 +80,18 @@ ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusi
   return r;
 }
 
+// What the forward pass makes of the weights first; undefined if it uses them as they are.
+template <class T>
+Tensor filters(const kernels::Conv& s, const Var& weight) {
+  const std::int64_t size = kernels::conv_filters_size<T>(s);
+  if (size == 0) return {};
+  return FixedWeights::once(weight, [&] {
+    Tensor made({size}, weight.dtype());
+    kernels::conv_filters<T>(s, weight.value().data<T>(), made.data<T>());
+    return made;
+  });
+}
+
 }  // namespace
 
 // With u = x, or silu(group_norm(x)), its pixels doubled or not:
@@ -97,7 +110,8 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
     kernels::conv_forward<T>(
         s, in.input<T>(), w.data<T>(),
         {y.data<T>(), data_or_null<T>(bias.value()), data_or_null<T>(fused.per_image.value()),
-         data_or_null<T>(fused.residual.value())});
+         data_or_null<T>(fused.residual.value())},
+        data_or_null<T>(filters<T>(s, weight)));
     const Var gamma = fused.norm ? fused.norm->gamma : Var();
     const Var beta = fused.norm ? fused.norm->beta : Var();
     return record(

@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cstring>
 
 #include "autograd/ops.h"
 #include "tensor/arithmetic.h"
+#include "tensor/kernels/kernels.h"
 
 namespace sfumato {
 namespace {
@@ -13,13 +13,10 @@ namespace {
 // Copies columns between two row-major matrices: to[r, to_col + j] = from[r, from_col + j].
 void copy_columns(const Tensor& from, std::int64_t from_cols, std::int64_t from_col, Tensor& to,
                   std::int64_t to_cols, std::int64_t to_col, std::int64_t cols) {
-  const std::size_t item = size_of(from.dtype());
-  const auto* src = static_cast<const std::byte*>(from.raw()) + from_col * item;
-  auto* dst = static_cast<std::byte*>(to.raw()) + to_col * item;
   const std::int64_t rows = from_cols ? from.size() / from_cols : 0;
-  parallel_ranges(rows, 1 + kElementGrain / (cols + 1), [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r)
-      std::memcpy(dst + r * to_cols * item, src + r * from_cols * item, cols * item);
+  dispatch_float("copy", from.dtype(), [&]<class T>() {
+    kernels::copy_rows<T>(rows, cols, from.data<T>() + from_col, from_cols, to.data<T>() + to_col,
+                          to_cols);
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "autograd/fixed_weights.h"
 #include "tensor/arithmetic.h"
 
 namespace sfumato {
@@ -15,6 +16,10 @@ thread_local Observer* current_observer = nullptr;
 NoGrad::NoGrad() : before_(std::exchange(no_grad_active, true)) {}
 NoGrad::~NoGrad() { no_grad_active = before_; }
 bool NoGrad::active() { return no_grad_active; }
+
+thread_local FixedWeights* FixedWeights::active_ = nullptr;
+FixedWeights::FixedWeights() : before_(std::exchange(active_, this)) {}
+FixedWeights::~FixedWeights() { active_ = before_; }
 
 Observer::Observer() : before_(std::exchange(current_observer, this)) {}
 Observer::~Observer() { current_observer = before_; }

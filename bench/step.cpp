@@ -6,7 +6,9 @@
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "autograd/fixed_weights.h"
 #include "autograd/flops.h"
 #include "autograd/ops.h"
 #include "bench/common.h"
@@ -59,6 +61,8 @@ void run(const Options& o) {
   nn::Ema ema(params, 0.999);
   const diffusion::Schedule schedule = diffusion::make_schedule(diffusion::SchedulerConfig{});
 
+  std::optional<FixedWeights> fixed_weights;
+  if (o.inference) fixed_weights.emplace();  // as the samplers do
   const auto step = [&](std::uint64_t k) {
     const Input in = random_input(config, o.batch, k);
     if (o.inference) {

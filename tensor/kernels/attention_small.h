@@ -93,8 +93,7 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
         sum *= shrink;
         for (int e = 0; e < D; ++e) o[e] *= shrink;
         sum += exp_all(scores, keys, [&](index) { return top; });
-        for (index j = 0; j < keys; ++j, vj += s.kv_row)
-          add_product(o, load(scores + j * kL), vj);
+        for (index j = 0; j < keys; ++j, vj += s.kv_row) add_product(o, load(scores + j * kL), vj);
       }
       for (int e = 0; e < D; ++e) o[e] /= sum;
       lanes_to_rows(o, count, out + first + begin * out_row, out_row);

@@ -50,9 +50,23 @@ void add_to_output(const Conv& s, const ConvOutput<T>& out) {
 }
 
 template <class T>
-void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out) {
+index conv_filters_size(const Conv& s) {
+  return winograd_pays<T>(s) ? winograd_filters_size<T>(s) : 0;
+}
+template <class T>
+void conv_filters(const Conv& s, const T* w, T* filters) {
+  if (winograd_pays<T>(s)) winograd_filters(s, {s.c * 9, 9, false}, w, filters);
+}
+
+template <class T>
+void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
+                  const T* filters) {
   if (s.n <= 0 || s.oh <= 0 || s.ow <= 0 || s.k <= 0) return;
-  if (winograd_pays<T>(s)) return winograd(s, {s.c * 9, 9, false}, in, w, out);
+  if (winograd_pays<T>(s)) {
+    const Scratch<T> made(filters ? 0 : winograd_filters_size<T>(s));
+    if (!filters) winograd_filters(s, {s.c * 9, 9, false}, w, made.get());
+    return winograd(s, in, filters ? filters : made.get(), out);
+  }
   direct_forward(s, PlainInput<T>(s, in).get(), w, out.bias, out.y);
   add_to_output(s, out);
 }
@@ -84,7 +98,9 @@ void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsa
     ConvOutput<T> out{dx};
     out.sum_2x2 = upsample;
     out.residual = accumulate ? dx : nullptr;
-    return winograd(turned, {9, s.c * 9, true}, ConvInput<T>{dy}, w, out);
+    const Scratch<T> filters(winograd_filters_size<T>(turned));
+    winograd_filters(turned, {9, s.c * 9, true}, w, filters.get());
+    return winograd(turned, ConvInput<T>{dy}, filters.get(), out);
   }
   if (is_pointwise(s) && !upsample) {
     const Gemm g{s.n * s.h * s.w, s.c, s.k, false, false, accumulate, s.k, s.c, s.c};

@@ -133,8 +133,17 @@ void gemm(const Gemm& g, const T* a, const T* b, T* c) {
   table<T>().gemm(g, a, b, c);
 }
 template <class T>
-void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out) {
-  table<T>().conv_forward(s, in, w, out);
+void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
+                  const T* filters) {
+  table<T>().conv_forward(s, in, w, out, filters);
+}
+template <class T>
+index conv_filters_size(const Conv& s) {
+  return table<T>().conv_filters_size(s);
+}
+template <class T>
+void conv_filters(const Conv& s, const T* w, T* filters) {
+  table<T>().conv_filters(s, w, filters);
 }
 template <class T>
 void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample,
@@ -186,6 +195,10 @@ void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx) {
   table<T>().softmax_backward(rows, cols, y, dy, dx);
 }
 template <class T>
+void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
+  table<T>().copy_rows(rows, cols, from, from_step, to, to_step);
+}
+template <class T>
 void sum_rows(index rows, index cols, const T* x, T* out) {
   table<T>().sum_rows(rows, cols, x, out);
 }
@@ -196,6 +209,8 @@ struct Instantiate {
   static constexpr KernelTable<T> functions = {
       gemm<T>,
       conv_forward<T>,
+      conv_filters_size<T>,
+      conv_filters<T>,
       conv_backward_data<T>,
       conv_backward_weights<T>,
       group_norm_statistics<T>,
@@ -207,6 +222,7 @@ struct Instantiate {
       silu_backward<T>,
       softmax_forward<T>,
       softmax_backward<T>,
+      copy_rows<T>,
       sum_rows<T>,
   };
 };

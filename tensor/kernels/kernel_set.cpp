@@ -17,6 +17,8 @@ template <class T>
 constexpr KernelTable<T> kTable = {
     own::gemm<T>,
     own::conv_forward<T>,
+    own::conv_filters_size<T>,
+    own::conv_filters<T>,
     own::conv_backward_data<T>,
     own::conv_backward_weights<T>,
     own::group_norm_statistics<T>,
@@ -28,6 +30,7 @@ constexpr KernelTable<T> kTable = {
     own::silu_backward<T>,
     own::softmax_forward<T>,
     own::softmax_backward<T>,
+    own::copy_rows<T>,
     own::sum_rows<T>,
 };
 

@@ -11,7 +11,10 @@ namespace sfumato::kernels {
 template <class T>
 struct KernelTable {
   void (*gemm)(const Gemm&, const T* a, const T* b, T* c);
-  void (*conv_forward)(const Conv&, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out);
+  void (*conv_forward)(const Conv&, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
+                       const T* filters);
+  index (*conv_filters_size)(const Conv&);
+  void (*conv_filters)(const Conv&, const T* w, T* filters);
   void (*conv_backward_data)(const Conv&, const T* dy, const T* w, T* dx, bool upsample,
                              bool accumulate);
   void (*conv_backward_weights)(const Conv&, const ConvInput<T>& in, const T* dy, T* dw, T* db);
@@ -28,6 +31,7 @@ struct KernelTable {
   void (*silu_backward)(index n, const T* x, const T* dy, T* dx);
   void (*softmax_forward)(index rows, index cols, const T* x, T* y);
   void (*softmax_backward)(index rows, index cols, const T* y, const T* dy, T* dx);
+  void (*copy_rows)(index rows, index cols, const T* from, index from_step, T* to, index to_step);
   void (*sum_rows)(index rows, index cols, const T* x, T* out);
 };
 

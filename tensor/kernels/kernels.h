@@ -50,9 +50,17 @@ struct ConvOutput {
   const T *bias = nullptr, *per_image = nullptr, *residual = nullptr;
   bool sum_2x2 = false;
 };
-// w is [k, c, kh, kw] (PyTorch's layout) in all three.
+// w is [k, c, kh, kw] (PyTorch's layout) in all three. `filters`: null, or what conv_filters made
+// of w.
 template <class T>
-void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out);
+void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
+                  const T* filters = nullptr);
+// For weights that many calls share: conv_filters_size(s) numbers (none where w is used as it is)
+// that spare conv_forward its first step.
+template <class T>
+index conv_filters_size(const Conv& s);
+template <class T>
+void conv_filters(const Conv& s, const T* w, T* filters);
 // dx = the adjoint of the forward pass applied to dy [n, oh, ow, k]: the gradient of what the
 // convolution saw, with `upsample` summed over each pixel's copies. With `accumulate`, dx += that.
 template <class T>
@@ -121,6 +129,10 @@ template <class T>
 void softmax_forward(index rows, index cols, const T* x, T* y);
 template <class T>
 void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx);
+
+// to[r * to_step + j] = from[r * from_step + j] for `rows` rows of `cols` numbers.
+template <class T>
+void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step);
 
 // out[cols] = Σ_rows x[rows, cols].
 template <class T>

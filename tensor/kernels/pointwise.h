@@ -26,6 +26,25 @@ void silu_backward(index n, const T* x, const T* dy, T* dx) {
   });
 }
 
+template <class T>
+void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
+  if (cols <= 0) return;
+  const bool streamed = to_step % kLanes<T> == 0 && streams(to, cols, rows * cols);
+  parallel_ranges(rows, 1 + kGrain / cols, [&](index begin, index end) {
+    for (index r = begin; r < end; ++r) {
+      const T* f = from + r * from_step;
+      T* t = to + r * to_step;
+      if (streamed) {
+        for (index j = 0; j < cols; j += kLanes<T>) stream(t + j, load(f + j));
+      } else {
+        for_vectors<T>(cols,
+                       [&](index j, auto extent) { store<T>(t + j, load(f + j, extent), extent); });
+      }
+    }
+    if (streamed) finish_streams();
+  });
+}
+
 // Σ of term(i, extent) over the vectors of [0, n), then over lanes. Lanes that do not exist must be
 // 0.
 template <class T, class Term>

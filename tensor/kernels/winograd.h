@@ -134,8 +134,8 @@ void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBloc
 
 // Panel p of U as [point][channel][lane] = G g Gᵀ. `order` tells where w's numbers lie.
 template <class T>
-void winograd_filters(const Conv& s, const WeightOrder& order, index p, Range channels, const T* w,
-                      T* panel) {
+void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Range channels,
+                           const T* w, T* panel) {
   constexpr index kL = kLanes<T>;
   const Panels<T> panels{s.k};
   const index width = panels.width(p), lanes = panels.lanes(p);
@@ -160,6 +160,22 @@ void winograd_filters(const Conv& s, const WeightOrder& order, index p, Range ch
       }
     }
   }
+}
+
+// All of U, for a convolution of s.
+template <class T>
+index winograd_filters_size(const Conv& s) {
+  return kPoints * Panels<T>{s.k}.size(s.c);
+}
+template <class T>
+void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* filters) {
+  const Panels<T> panels{s.k};
+  const index blocks = div_up(s.c, kBlock);
+  parallel_for(panels.count() * blocks, [&](index task) {
+    const index p = task / blocks, c = task % blocks * kBlock;
+    winograd_filter_panel(s, order, p, {c, smaller(c + kBlock, s.c)}, w,
+                          filters + kPoints * panels.offset(p, s.c));
+  });
 }
 
 // A rectangle of at most 4x4 outputs of one image, `column` the channel they begin with.
@@ -244,17 +260,10 @@ void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlo
 
 // The forward convolution, and, with the weights' order turned round, the backward one.
 template <class T>
-void winograd(const Conv& s, const WeightOrder& order, const ConvInput<T>& in, const T* w,
-              const ConvOutput<T>& out) {
+void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const ConvOutput<T>& out) {
   const Panels<T> panels{s.k};
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
   const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1);
-  const Scratch<T> filters(kPoints * panels.size(s.c));
-  parallel_for(panels.count() * blocks, [&](index task) {
-    const index p = task / blocks, c = task % blocks * kBlock;
-    winograd_filters(s, order, p, {c, smaller(c + kBlock, s.c)}, w,
-                     filters.get() + kPoints * panels.offset(p, s.c));
-  });
   const index window_size =
       (4 * plan.most_rows() + 2) * (4 * plan.tiles_w + 2) * round_up(s.c, kLanes<T>);
   parallel_for(plan.blocks, [&](index task) {
@@ -275,7 +284,7 @@ void winograd(const Conv& s, const WeightOrder& order, const ConvInput<T>& in, c
     for (index p = 0; p < panels.count(); ++p) {
       const index width = panels.width(p), vectors = panels.vectors(p);
       for (index point = 0; point < kPoints; ++point) {
-        const T* panel = filters.get() + kPoints * panels.offset(p, s.c) + point * s.c * width;
+        const T* panel = filters + kPoints * panels.offset(p, s.c) + point * s.c * width;
         for_row_blocks(b.tiles, vectors, [&](index tile, index rows) {
           tile_function<T>(rows, vectors)(
               v.get() + point * layout.point + tile * kBlock, k, panel,
