@@ -47,21 +47,86 @@ index winograd_weight_tiles(index in, index out) {
 
 // ---- how the work is cut: into blocks of rows of tiles of one image, or of several whole images
 
+// Whether point i of a dimension exists in tiles of 4 outputs only, not in those of 2.
+constexpr bool wide_point(int i) { return i == 3 || i == 4; }
+template <int Outputs>
+constexpr bool has_point(int i) {
+  return Outputs == 4 || !wide_point(i);
+}
+template <int Rows, int Cols>
+struct TileSize {
+  static constexpr int kRows = Rows, kCols = Cols;
+};
+
+// A tile of a block: its kind, and its number among the block's tiles of that kind.
+struct WinogradTile {
+  bool short_row, short_col;  // has at most 2 rows, columns of outputs
+  index number;
+
+  // f(TileSize): the outputs that are computed.
+  template <class F>
+  [[gnu::always_inline]] void with_size(F&& f) const {
+    if (short_row) {
+      short_col ? f(TileSize<2, 2>{}) : f(TileSize<2, 4>{});
+    } else {
+      short_col ? f(TileSize<4, 2>{}) : f(TileSize<4, 4>{});
+    }
+  }
+};
 struct WinogradBlock {
   index image, images;
   Range rows;
   index tiles;
+  index kinds[2][2];  // tiles of each kind, [short row][short column]
+
+  // How many tiles have point (i, j); which of them a tile is, if it has the point. For each point
+  // the kinds lie one after the other: long and long, long and short, short and long, ...
+  index tiles_of(index point) const {
+    const bool wide_i = wide_point(static_cast<int>(point / 6));
+    const bool wide_j = wide_point(static_cast<int>(point % 6));
+    return kinds[0][0] + (wide_j ? 0 : kinds[0][1]) + (wide_i ? 0 : kinds[1][0]) +
+           (wide_i || wide_j ? 0 : kinds[1][1]);
+  }
+  index place(const WinogradTile& t, bool wide_j) const {
+    index before = 0;
+    if (t.short_row || t.short_col) before += kinds[0][0];
+    if (t.short_row && !wide_j) before += kinds[0][1];
+    if (t.short_row && t.short_col) before += kinds[1][0];
+    return before + t.number;
+  }
 };
 struct WinogradPlan {
   index tiles_h, tiles_w;  // of one image
+  bool short_h, short_w;   // the last tile has at most 2 of 4 outputs
   index bands, images;     // bands of tile rows per image, or images per block (one of them is 1)
   index blocks;
 
+  bool short_row(index row) const { return short_h && row == tiles_h - 1; }
+  bool short_col(index col) const { return short_w && col == tiles_w - 1; }
   WinogradBlock block(const Conv& s, index i) const {
-    WinogradBlock b{i / bands * images, images, part_of(tiles_h, bands, i % bands), 0};
+    WinogradBlock b{i / bands * images, images, part_of(tiles_h, bands, i % bands), 0, {}};
     b.images = smaller(images, s.n - b.image);
     b.tiles = b.images * b.rows.size() * tiles_w;
+    const index rows[] = {b.rows.size() - short_row(b.rows.end - 1), short_row(b.rows.end - 1)};
+    const index cols[] = {tiles_w - short_w, short_w};
+    for (int r = 0; r < 2; ++r) {
+      for (int c = 0; c < 2; ++c) b.kinds[r][c] = b.images * rows[r] * cols[c];
+    }
     return b;
+  }
+  // f(tile row, tile column, tile) for the tiles of one image of a block.
+  template <class F>
+  [[gnu::always_inline]] void for_tiles(const WinogradBlock& b, index image, F&& f) const {
+    index numbers[2][2];
+    for (int r = 0; r < 2; ++r) {
+      for (int c = 0; c < 2; ++c) numbers[r][c] = b.kinds[r][c] / b.images * (image - b.image);
+    }
+    for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
+      for (index tc = 0; tc < tiles_w; ++tc) {
+        const bool r = short_row(tr), c = short_col(tc);
+        f(tr, tc, WinogradTile{r, c, numbers[r][c]++});
+      }
+    }
   }
   index most_rows() const { return div_up(tiles_h, bands); }
   index most_tiles() const { return images * most_rows() * tiles_w; }
@@ -70,7 +135,8 @@ struct WinogradPlan {
 // Blocks of about `wanted` tiles, fewer (down to `least`) where that would leave threads without
 // work.
 inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least) {
-  WinogradPlan p{div_up(s.oh, 4), div_up(s.ow, 4), 1, 1, 0};
+  const auto ends_short = [](index outputs) { return outputs % 4 == 1 || outputs % 4 == 2; };
+  WinogradPlan p{div_up(s.oh, 4), div_up(s.ow, 4), ends_short(s.oh), ends_short(s.ow), 1, 1, 0};
   const index per_image = p.tiles_h * p.tiles_w;
   p.bands = smaller(p.tiles_h, larger((per_image + wanted / 2) / wanted, div_up(kTasks / 2, s.n)));
   if (p.bands <= 1) {
@@ -91,7 +157,34 @@ struct TileLayout {
   index tile, block, point;
 };
 
-// V = Bᵀ d B for the tiles of one block, with the input read through `window` (scratch).
+// V = Bᵀ d B of one tile, for one vector of channels. d's rows and columns lie `row` and `col`
+// apart; point (i, j) goes to to[wide_point(j)] + (6 i + j) point.
+template <class T, int Rows, int Cols>
+[[gnu::always_inline]] inline void winograd_input_tile(const T* d, index row, index col,
+                                                       T* const (&to)[2], index point) {
+  Vec<T> columns[kPoints];  // Bᵀ d
+#pragma GCC unroll 6
+  for (int j = 0; j < Cols + 2; ++j) {
+    Vec<T> x[Rows + 2];
+#pragma GCC unroll 6
+    for (int i = 0; i < Rows + 2; ++i) x[i] = load(d + i * row + j * col);
+    transform_input<T>(x, columns + j, 6);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; ++i) {
+    if (!has_point<Rows>(i)) continue;
+    Vec<T> x[Cols + 2], v[6];
+#pragma GCC unroll 6
+    for (int j = 0; j < Cols + 2; ++j) x[j] = columns[6 * i + j];
+    transform_input<T>(x, v, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; ++j) {
+      if (has_point<Cols>(j)) store<T>(to[wide_point(j)] + (6 * i + j) * point, v[j]);
+    }
+  }
+}
+
+// V for the tiles of one block, with the input read through `window` (scratch).
 template <class T>
 void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
                      const ConvInput<T>& in, ReadNorm<T>& norm, const TileLayout& layout, T* window,
@@ -99,36 +192,21 @@ void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBloc
   constexpr index kL = kLanes<T>;
   const index step = round_up(s.c, kL), cols = 4 * plan.tiles_w + 2;
   const index image_size = (in.upsample ? s.h / 2 * (s.w / 2) : s.h * s.w) * s.c;
-  index tile = 0;
   for (index image = b.image; image < b.image + b.images; ++image) {
     norm.set_image(image);
     read_window(s, in, norm, in.x + image * image_size, 4 * b.rows.begin - s.pad_top,
                 4 * b.rows.size() + 2, -s.pad_left, cols, window, step);
-    for (index tr = 0; tr < b.rows.size(); ++tr) {
-      for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
-        const T* corner = window + (4 * tr * cols + 4 * tc) * step;
+    plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
+      const T* corner = window + (4 * (tr - b.rows.begin) * cols + 4 * tc) * step;
+      T* const begin[2] = {v + b.place(t, false) * layout.tile, v + b.place(t, true) * layout.tile};
+      t.with_size([&](auto size) {
         for (index c = 0; c < step; c += kL) {
-          Vec<T> columns[kPoints];  // Bᵀ d
-#pragma GCC unroll 6
-          for (int j = 0; j < 6; ++j) {
-            Vec<T> d[6];
-#pragma GCC unroll 6
-            for (int i = 0; i < 6; ++i) d[i] = load(corner + (i * cols + j) * step + c);
-            transform_input<T>(d, columns + j, 6);
-          }
-          T* to = v + tile * layout.tile + c / kBlock * layout.block + c % kBlock;
-#pragma GCC unroll 6
-          for (int i = 0; i < 6; ++i) {
-            Vec<T> d[6], o[6];
-#pragma GCC unroll 6
-            for (int j = 0; j < 6; ++j) d[j] = columns[6 * i + j];
-            transform_input<T>(d, o, 1);
-#pragma GCC unroll 6
-            for (int j = 0; j < 6; ++j) store<T>(to + (6 * i + j) * layout.point, o[j]);
-          }
+          const index at = c / kBlock * layout.block + c % kBlock;
+          winograd_input_tile<T, size.kRows, size.kCols>(
+              corner + c, cols * step, step, {begin[0] + at, begin[1] + at}, layout.point);
         }
-      }
-    }
+      });
+    });
   }
 }
 
@@ -219,41 +297,55 @@ template <class T, class Extent>
   }
 }
 
-// y = Aᵀ m A and what ConvOutput adds, for one panel of M[point][tile][width].
+// o = Aᵀ m A of one tile, for one vector of channels, outputs [4][4]; m's points lie as
+// winograd_input_tile's.
+template <class T, int Rows, int Cols>
+[[gnu::always_inline]] inline void winograd_output_tile(const T* const (&m)[2], index point,
+                                                        Vec<T>* o) {
+  Vec<T> columns[24];  // Aᵀ m, [4][6]
+#pragma GCC unroll 6
+  for (int j = 0; j < 6; ++j) {
+    if (!has_point<Cols>(j)) continue;
+    Vec<T> x[6];
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; ++i) {
+      if (has_point<Rows>(i)) x[i] = load(m[wide_point(j)] + (6 * i + j) * point);
+    }
+    transform_output<T, Rows>(x, columns + j, 6);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < Rows; ++i) {
+    Vec<T> x[6];
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; ++j) {
+      if (has_point<Cols>(j)) x[j] = columns[6 * i + j];
+    }
+    transform_output<T, Cols>(x, o + 4 * i, 1);
+  }
+}
+
+// y, with what ConvOutput adds, for one panel of M[point][tile][width].
 template <class T>
 void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b, const T* m,
                       index m_point, index p, const ConvOutput<T>& out) {
   const Panels<T> panels{s.k};
   const index width = panels.width(p), size = s.n * s.oh * s.ow * s.k / (out.sum_2x2 ? 4 : 1);
   const bool streamed = out.residual != out.y && streams(out.y, s.k, size);
-  index tile = 0;
   for (index image = b.image; image < b.image + b.images; ++image) {
-    for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
-      for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
+    plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
+      const T* const begin[2] = {m + b.place(t, false) * width, m + b.place(t, true) * width};
+      t.with_size([&](auto outputs) {
         for_vectors<T>(panels.lanes(p), [&](index lane, auto extent) {
-          const T* from = m + tile * width + lane;
-          Vec<T> columns[24], o[16];  // Aᵀ m, [4][6]
-#pragma GCC unroll 1
-          for (int j = 0; j < 6; ++j) {
-            Vec<T> d[6];
-#pragma GCC unroll 6
-            for (int i = 0; i < 6; ++i) d[i] = load(from + (6 * i + j) * m_point);
-            transform_output<T>(d, columns + j, 6);
-          }
-#pragma GCC unroll 1
-          for (int i = 0; i < 4; ++i) {
-            Vec<T> d[6];
-#pragma GCC unroll 6
-            for (int j = 0; j < 6; ++j) d[j] = columns[6 * i + j];
-            transform_output<T>(d, o + 4 * i, 1);
-          }
+          Vec<T> o[16];
+          winograd_output_tile<T, outputs.kRows, outputs.kCols>({begin[0] + lane, begin[1] + lane},
+                                                                m_point, o);
           write_tile(s, out,
-                     {image, 4 * tr, 4 * tc, smaller(4, s.oh - 4 * tr), smaller(4, s.ow - 4 * tc),
-                      p * panels.kWidth + lane},
+                     {image, 4 * tr, 4 * tc, smaller(outputs.kRows, s.oh - 4 * tr),
+                      smaller(outputs.kCols, s.ow - 4 * tc), p * panels.kWidth + lane},
                      o, streamed, extent);
         });
-      }
-    }
+      });
+    });
   }
   if (streamed) finish_streams();
 }
@@ -285,7 +377,7 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
       const index width = panels.width(p), vectors = panels.vectors(p);
       for (index point = 0; point < kPoints; ++point) {
         const T* panel = filters + kPoints * panels.offset(p, s.c) + point * s.c * width;
-        for_row_blocks(b.tiles, vectors, [&](index tile, index rows) {
+        for_row_blocks(b.tiles_of(point), vectors, [&](index tile, index rows) {
           tile_function<T>(rows, vectors)(
               v.get() + point * layout.point + tile * kBlock, k, panel,
               Output<T>{m.get() + point * m_point + tile * width, width, width, nullptr, 0});
@@ -296,57 +388,71 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
   });
 }
 
-// Z[panel][point][tile][width] = A dy Aᵀ for the tiles of one block, and bias[k] = Σ dy over it.
+// A dy Aᵀ of one tile, for one vector of channels; its points lie as winograd_input_tile's. Adds Σ
+// dy to `total`. pixel(i, j): dy there.
+template <class T, int Rows, int Cols, class Pixel>
+[[gnu::always_inline]] inline void winograd_gradient_tile(Pixel pixel, T* const (&to)[2],
+                                                          index point, Vec<T>& total) {
+  Vec<T> columns[24];  // A dy, [6][4]
+#pragma GCC unroll 4
+  for (int j = 0; j < Cols; ++j) {
+    Vec<T> y[Rows];
+#pragma GCC unroll 4
+    for (int i = 0; i < Rows; ++i) {
+      y[i] = pixel(i, j);
+      total += y[i];
+    }
+    transform_gradient<T>(y, columns + j, 4);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; ++i) {
+    if (!has_point<Rows>(i)) continue;
+    Vec<T> y[Cols], z[6];
+#pragma GCC unroll 4
+    for (int j = 0; j < Cols; ++j) y[j] = columns[4 * i + j];
+    transform_gradient<T>(y, z, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; ++j) {
+      if (has_point<Cols>(j)) store<T>(to[wide_point(j)] + (6 * i + j) * point, z[j]);
+    }
+  }
+}
+
+// Z[panel][point][tile][width] for the tiles of one block, and bias[k] = Σ dy over it.
 template <class T>
 void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
                         const T* dy, T* z, T* bias) {
   zero(bias, round_up(s.k, kLanes<T>));
   const Panels<T> panels{s.k};
-  index tile = 0;
   for (index image = b.image; image < b.image + b.images; ++image) {
-    for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
-      for (index tc = 0; tc < plan.tiles_w; ++tc, ++tile) {
-        const index rows = smaller(4, s.oh - 4 * tr), cols = smaller(4, s.ow - 4 * tc);
-        const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
-        // The tile after this one: the hardware does not foresee pieces of four rows.
-        for (index i = 0; i < rows; ++i) prefetch(corner + (i * s.ow + 4) * s.k, 4 * s.k);
+    plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
+      const index rows = smaller(4, s.oh - 4 * tr), cols = smaller(4, s.ow - 4 * tc);
+      const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
+      // The tile after this one: the hardware does not foresee pieces of four rows.
+      for (index i = 0; i < rows; ++i) prefetch(corner + (i * s.ow + 4) * s.k, 4 * s.k);
+      t.with_size([&](auto size) {
+        const bool whole = rows == size.kRows && cols == size.kCols;
         for_vectors<T>(s.k, [&](index o, auto extent) {
           const index p = o / panels.kWidth, width = panels.width(p);
-          Vec<T> columns[24], total{};  // A dy, [6][4]
-          const auto transform = [&](auto pixel) {
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; ++j) {
-              Vec<T> d[4];
-#pragma GCC unroll 4
-              for (int i = 0; i < 4; ++i) d[i] = pixel(i, j);
-              total += (d[0] + d[1]) + (d[2] + d[3]);
-              transform_gradient<T>(d, columns + j, 4);
-            }
-            store<T>(bias + o, load(bias + o) + total);
-          };
+          T* begin =
+              z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock + o % panels.kWidth;
+          T* const to[2] = {begin + b.place(t, false) * width, begin + b.place(t, true) * width};
+          const index point = point_step(b.tiles * width);
           const auto pixel = [&](int i, int j) {
             return load(corner + (i * s.ow + j) * s.k + o, extent);
           };
-          if (rows == 4 && cols == 4) {
-            transform(pixel);
+          Vec<T> total = load(bias + o);
+          if (whole) {
+            winograd_gradient_tile<T, size.kRows, size.kCols>(pixel, to, point, total);
           } else {
-            transform([&](int i, int j) { return i < rows && j < cols ? pixel(i, j) : Vec<T>{}; });
+            winograd_gradient_tile<T, size.kRows, size.kCols>(
+                [&](int i, int j) { return i < rows && j < cols ? pixel(i, j) : Vec<T>{}; }, to,
+                point, total);
           }
-          T* to = z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock + tile * width +
-                  o % panels.kWidth;
-          const index point = point_step(b.tiles * width);
-#pragma GCC unroll 6
-          for (int i = 0; i < 6; ++i) {
-            const Vec<T> d[4] = {columns[4 * i], columns[4 * i + 1], columns[4 * i + 2],
-                                 columns[4 * i + 3]};
-            Vec<T> g[6];
-            transform_gradient<T>(d, g, 1);
-#pragma GCC unroll 6
-            for (int j = 0; j < 6; ++j) store<T>(to + (6 * i + j) * point, g[j]);
-          }
+          store<T>(bias + o, total);
         });
-      }
-    }
+      });
+    });
   }
 }
 
@@ -420,7 +526,7 @@ void winograd_backward_weights(const Conv& s, const ConvInput<T>& in, const T* d
             const Output<T> o{out, width, width, i == blocks.begin ? nullptr : out, width};
             outer_function<T>(rows, vectors)(v.get() + point * layout.point + c,
                                              zp + point * point_step(b.tiles * width),
-                                             straight(b.tiles, depth, width), o);
+                                             straight(b.tiles_of(point), depth, width), o);
           }
           if (i + 1 == blocks.end) winograd_taps(s, p, {c, c + rows}, sum, &parts[chunk * part]);
         });

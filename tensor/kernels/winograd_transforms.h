@@ -15,7 +15,16 @@
 //          ⎢0  b/2 -1/2 -b  1 0⎥        ⎢ 1/6  -b/6  1/3 ⎥        ⎣0 a/2 -a/2  2b -2b 1⎦
 //          ⎣0   1    0 -5/2 0 1⎦        ⎣ 0     0     1  ⎦
 //
-// The functions below are these products, with what rows share computed once; o[i * step] is row i.
+// Where an image ends after one or two of a tile's four outputs, F(2, 3) at 0, ±a and ∞ does: the
+// same filters at four of the six points, with
+//
+//          ⎡1    0   -2   0⎤
+//     Bᵀ = ⎢0 -3a/2 -3/2  0⎥   Aᵀ = ⎡1 1  1 0⎤
+//          ⎢0  3a/2 -3/2  0⎥        ⎣0 a -a 1⎦
+//          ⎣0  -1/2   0   1⎦
+//
+// The functions below are these products, with what rows share computed once; o[i * step] is row i
+// (of F(4, 3), the points of F(2, 3) being its rows 0, 1, 2 and 5).
 #pragma once
 #include "tensor/kernels/simd.h"
 
@@ -46,15 +55,29 @@ template <class T>
   o[5 * step] = d[1] + (d[5] - T{2.5} * d[3]);
 }
 
-// Aᵀ: 6 -> 4
 template <class T>
+[[gnu::always_inline]] inline void transform_input(const Vec<T> (&d)[4], Vec<T>* o, int step) {
+  const Vec<T> even = T{-1.5} * d[2], odd = (T{1.5} * kA<T>)*d[1];
+  o[0] = d[0] - T{2} * d[2];
+  o[step] = even - odd;
+  o[2 * step] = even + odd;
+  o[5 * step] = d[3] - T{0.5} * d[1];
+}
+
+// Aᵀ: 6 -> M = 4, or 2 of them
+template <class T, int M>
 [[gnu::always_inline]] inline void transform_output(const Vec<T> (&m)[6], Vec<T>* o, int step) {
   const Vec<T> even_a = m[1] + m[2], odd_a = m[1] - m[2];
-  const Vec<T> even_b = m[3] + m[4], odd_b = m[3] - m[4];
-  o[0] = m[0] + even_a + even_b;
-  o[step] = kA<T> * odd_a + kB<T> * odd_b;
-  o[2 * step] = T{0.5} * even_a + T{2} * even_b;
-  o[3 * step] = (T{0.5} * kA<T>)*odd_a + ((T{2} * kB<T>)*odd_b + m[5]);
+  if constexpr (M == 2) {
+    o[0] = m[0] + even_a;
+    o[step] = kA<T> * odd_a + m[5];
+  } else {
+    const Vec<T> even_b = m[3] + m[4], odd_b = m[3] - m[4];
+    o[0] = m[0] + even_a + even_b;
+    o[step] = kA<T> * odd_a + kB<T> * odd_b;
+    o[2 * step] = T{0.5} * even_a + T{2} * even_b;
+    o[3 * step] = (T{0.5} * kA<T>)*odd_a + ((T{2} * kB<T>)*odd_b + m[5]);
+  }
 }
 
 // A: 4 -> 6, the adjoint of Aᵀ
@@ -65,6 +88,14 @@ template <class T>
   o[0] = y[0];
   evaluate_at_pairs<T>(even_a, odd_a, even_b, odd_b, o, step);
   o[5 * step] = y[3];
+}
+
+template <class T>
+[[gnu::always_inline]] inline void transform_gradient(const Vec<T> (&y)[2], Vec<T>* o, int step) {
+  o[0] = y[0];
+  o[step] = y[0] + kA<T> * y[1];
+  o[2 * step] = y[0] - kA<T> * y[1];
+  o[5 * step] = y[1];
 }
 
 // G: 3 -> 6
