@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -19,7 +20,7 @@ constexpr std::size_t round_up(std::size_t bytes, std::size_t to) {
 
 }  // namespace
 
-std::byte* Chunks::fetch(std::size_t& bytes) {
+Chunk fetch_chunk(std::size_t& bytes) {
   const std::size_t size = round_up(std::max(bytes, kChunk), kHugePage);
   if (size < bytes) return nullptr;
   void* chunk = std::aligned_alloc(kHugePage, size);
@@ -27,17 +28,18 @@ std::byte* Chunks::fetch(std::size_t& bytes) {
   if (chunk) madvise(chunk, size, MADV_HUGEPAGE);  // where it is not taken, nothing is lost
 #endif
   bytes = size;
-  return static_cast<std::byte*>(chunk);
+  return Chunk(static_cast<std::byte*>(chunk));
 }
 
 void* Chunks::cut(std::size_t bytes) {
   auto chunk =
-      std::find_if(chunks_.begin(), chunks_.end(), [&](const Chunk& c) { return bytes <= c.left; });
+      std::find_if(chunks_.begin(), chunks_.end(), [&](const Open& c) { return bytes <= c.left; });
   if (chunk == chunks_.end()) {
     std::size_t size = bytes;
-    std::byte* fresh = fetch(size);
+    Chunk fresh = fetch_chunk(size);
     if (!fresh) return nullptr;
-    chunk = chunks_.insert(chunk, {fresh, size});
+    std::byte* begin = fresh.get();
+    chunk = chunks_.insert(chunk, Open{std::move(fresh), begin, size});
   }
   std::byte* block = chunk->next;
   chunk->next += bytes;
@@ -74,10 +76,10 @@ void Heap::absorb_next(Block* block) noexcept {
 
 bool Heap::grow(std::size_t bytes) {
   std::size_t size = bytes + sizeof(Block);
-  std::byte* chunk = size < bytes ? nullptr : Chunks::fetch(size);
+  Chunk chunk = size < bytes ? nullptr : fetch_chunk(size);
   if (!chunk) return false;
-  ++fetched_;
-  insert(new (chunk) Block{size - sizeof(Block), nullptr, nullptr, true, nullptr, nullptr});
+  insert(new (chunk.get()) Block{size - sizeof(Block), nullptr, nullptr, true, nullptr, nullptr});
+  chunks_.push_back(std::move(chunk));
   return true;
 }
 

@@ -3,11 +3,21 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <vector>
 
 namespace sfumato::memory {
 
 inline constexpr std::size_t kAlign = 64;
+
+struct Free {
+  void operator()(std::byte* p) const { std::free(p); }
+};
+using Chunk = std::unique_ptr<std::byte, Free>;
+// A fresh chunk of at least `bytes`, which are rounded up to its size. Null if the system has no
+// memory left.
+Chunk fetch_chunk(std::size_t& bytes);
 
 // Blocks that are never given back: each cut from the first chunk with room.
 class Chunks {
@@ -15,15 +25,13 @@ class Chunks {
   // `bytes`: a multiple of 64. Null if the system has no memory left.
   void* cut(std::size_t bytes);
 
-  // A fresh chunk of at least `bytes`, which are rounded up to its size. Null as above.
-  static std::byte* fetch(std::size_t& bytes);
-
  private:
-  struct Chunk {
+  struct Open {
+    Chunk memory;
     std::byte* next;
     std::size_t left;
   };
-  std::vector<Chunk> chunks_;
+  std::vector<Open> chunks_;
 };
 
 // Blocks of any size that are given back: the smallest free one that is large enough is split, and
@@ -36,7 +44,7 @@ class Heap {
   void* allocate(std::size_t bytes);
   void release(void* block) noexcept;
   // Chunks fetched so far.
-  std::uint64_t fetched() const { return fetched_; }
+  std::uint64_t fetched() const { return chunks_.size(); }
 
  private:
   struct alignas(kAlign) Block;  // stands in front of its bytes
@@ -47,7 +55,7 @@ class Heap {
   static void absorb_next(Block* block) noexcept;
 
   Block* free_ = nullptr;  // a doubly linked list
-  std::uint64_t fetched_ = 0;
+  std::vector<Chunk> chunks_;
 };
 
 }  // namespace sfumato::memory
