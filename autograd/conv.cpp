@@ -56,27 +56,27 @@ const T* data_or_null(const Tensor& t) {
 // The tensors that a convolution reads, and the statistics of their normalisation.
 struct ConvRead {
   Tensor x, gamma, beta, mean, rstd;
-  kernels::GroupNorm norm;  // groups 0: none
+  std::int64_t groups;  // 0: no normalisation
+  double eps;
   bool upsample;
 
   template <class T>
-  kernels::ConvInput<T> input() const {
-    return {x.data<T>(),           upsample,
-            norm.groups,           data_or_null<T>(gamma),
-            data_or_null<T>(beta), data_or_null<T>(mean),
-            data_or_null<T>(rstd), norm.silu};
+  kernels::ConvInput<T> input() {
+    kernels::ConvInput<T> in{x.data<T>(), upsample};
+    if (groups > 0)
+      in = {x.data<T>(),    upsample,       groups,         eps, gamma.data<T>(),
+            beta.data<T>(), mean.data<T>(), rstd.data<T>(), true};
+    return in;
   }
 };
 
-template <class T>
 ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusion& fused) {
-  ConvRead r{x.value(), {}, {}, {}, {}, {}, options.upsample};
+  ConvRead r{x.value(), {}, {}, {}, {}, 0, 0, options.upsample};
   if (!fused.norm) return r;
-  const std::int64_t n = x.dim(0), c = x.dim(3), groups = fused.norm->groups;
-  r.norm = {n, x.dim(1) * x.dim(2), c, groups, fused.norm->eps, true};
+  r.groups = fused.norm->groups, r.eps = fused.norm->eps;
   r.gamma = fused.norm->gamma.value(), r.beta = fused.norm->beta.value();
-  r.mean = Tensor({n, groups}, x.dtype()), r.rstd = Tensor({n, groups}, x.dtype());
-  kernels::group_norm_statistics<T>(r.norm, r.x.data<T>(), r.mean.data<T>(), r.rstd.data<T>());
+  r.mean = Tensor({x.dim(0), r.groups}, x.dtype()),
+  r.rstd = Tensor({x.dim(0), r.groups}, x.dtype());
   return r;
 }
 
@@ -105,7 +105,7 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
   const kernels::Conv s = conv_of(x, weight, bias, options, fused);
   const Tensor w = weight.value();
   return dispatch_float("conv2d", x.dtype(), [&]<class T>() {
-    const ConvRead in = read_through<T>(x, options, fused);
+    ConvRead in = read_through(x, options, fused);
     Tensor y({s.n, s.oh, s.ow, s.k}, x.dtype());
     kernels::conv_forward<T>(
         s, in.input<T>(), w.data<T>(),
@@ -114,43 +114,28 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
         data_or_null<T>(filters<T>(s, weight)));
     const Var gamma = fused.norm ? fused.norm->gamma : Var();
     const Var beta = fused.norm ? fused.norm->beta : Var();
-    return record(
-        "conv2d", y, {x, weight, bias, gamma, beta, fused.per_image, fused.residual},
-        [=](const Tensor& dy, const Needs& needs) {
-          Gradients g(7);
-          auto fresh = [&](int i, const Shape& shape) {
-            g[i] = Tensor(shape, dy.dtype());
-            return g[i].template data<T>();
-          };
-          if (needs[1] || needs[2]) {
-            T* dw = fresh(1, w.shape());
-            kernels::conv_backward_weights<T>(s, in.input<T>(), dy.data<T>(), dw,
-                                              needs[2] ? fresh(2, {s.k}) : nullptr);
-          }
-          if (in.norm.groups > 0 && (needs[0] || needs[3] || needs[4])) {
-            T* dx = fresh(0, in.x.shape());
-            const Tensor so_far = needs.take(0);
-            kernels::conv_backward_data<T>(s, dy.data<T>(), w.data<T>(), dx, in.upsample);
-            kernels::group_norm_backward<T>(in.norm, in.x.data<T>(), in.gamma.data<T>(),
-                                            in.beta.data<T>(), in.mean.data<T>(), in.rstd.data<T>(),
-                                            dx, data_or_null<T>(so_far), dx, fresh(3, {s.c}),
-                                            fresh(4, {s.c}));
-          } else if (needs[0]) {
-            g[0] = needs.take(0);
-            const bool add = g[0].defined();
-            T* dx = add ? g[0].template data<T>() : fresh(0, in.x.shape());
-            kernels::conv_backward_data<T>(s, dy.data<T>(), w.data<T>(), dx, in.upsample, add);
-          }
-          if (needs[5]) {
-            T* sums = fresh(5, {s.n, s.k});
-            const std::int64_t pixels = s.oh * s.ow;
-            parallel_for(s.n, [&](std::int64_t b) {
-              kernels::sum_rows<T>(pixels, s.k, dy.data<T>() + b * pixels * s.k, sums + b * s.k);
-            });
-          }
-          if (needs[6]) g[6] = dy;
-          return g;
-        });
+    return record("conv2d", y, {x, weight, bias, gamma, beta, fused.per_image, fused.residual},
+                  [=](const Tensor& dy, const Needs& needs) mutable {
+                    Gradients g(7);
+                    auto fresh = [&](int i, const Shape& shape) {
+                      g[i] = Tensor(shape, dy.dtype());
+                      return g[i].template data<T>();
+                    };
+                    kernels::ConvGradients<T> to;
+                    if (needs[0] || needs[3] || needs[4]) {
+                      g[0] = needs.take(0);
+                      const bool add = g[0].defined();
+                      to.dx = add ? g[0].template data<T>() : fresh(0, in.x.shape());
+                      if (add) to.add = to.dx;
+                      if (in.groups > 0) to.dgamma = fresh(3, {s.c}), to.dbeta = fresh(4, {s.c});
+                    }
+                    if (needs[1] || needs[2]) to.dw = fresh(1, w.shape());
+                    if (needs[2]) to.db = fresh(2, {s.k});
+                    if (needs[5]) to.per_image = fresh(5, {s.n, s.k});
+                    kernels::conv_backward<T>(s, in.input<T>(), dy.data<T>(), w.data<T>(), to);
+                    if (needs[6]) g[6] = dy;
+                    return g;
+                  });
   });
 }
 

@@ -211,9 +211,12 @@ int main(int argc, char** argv) {
         [&] {
           kernels::conv_forward<float>(s, {x.data()}, w.data(), {y.data(), bias.data()});
         },
-        [&] { kernels::conv_backward_data(s, dy.data(), w.data(), dx.data()); },
         [&] {
-          kernels::conv_backward_weights<float>(s, {x.data()}, dy.data(), dw.data(), db.data());
+          kernels::conv_backward<float>(s, {x.data()}, dy.data(), w.data(), {.dx = dx.data()});
+        },
+        [&] {
+          kernels::conv_backward<float>(s, {x.data()}, dy.data(), w.data(),
+                                        {.dw = dw.data(), .db = db.data()});
         }};
 #if defined(SFUMATO_HAVE_DNNL)
     OneDnn other(s);

@@ -78,10 +78,12 @@ void bench_conv(index n, index size, index c, index k, index kernel, index strid
   print("fwd", operations, measure(operations, [&] {
           conv_forward<float>(s, {x.data()}, w.data(), {y.data(), bias.data()});
         }));
-  print("data", operations,
-        measure(operations, [&] { conv_backward_data(s, dy.data(), w.data(), dx.data()); }));
+  print("data", operations, measure(operations, [&] {
+          conv_backward<float>(s, {x.data()}, dy.data(), w.data(), {.dx = dx.data()});
+        }));
   print("weights", operations, measure(operations, [&] {
-          conv_backward_weights<float>(s, {x.data()}, dy.data(), dw.data(), db.data());
+          conv_backward<float>(s, {x.data()}, dy.data(), w.data(),
+                               {.dw = dw.data(), .db = db.data()});
         }));
   std::printf("\n");
   std::fflush(stdout);

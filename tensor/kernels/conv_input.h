@@ -6,12 +6,28 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
+// Numbers in one image of x, as it is stored.
+template <class T>
+index stored_size(const Conv& s, const ConvInput<T>& in) {
+  return (in.upsample ? s.h / 2 * (s.w / 2) : s.h * s.w) * s.c;
+}
+template <class T>
+GroupNorm norm_of(const Conv& s, const ConvInput<T>& in) {
+  return {s.n, stored_size(s, in) / s.c, s.c, in.groups, in.eps, in.silu};
+}
+
 // x -> (x - center) scale + shift, one number each per channel of one image.
 template <class T>
 class ReadNorm {
  public:
   ReadNorm(const ConvInput<T>& in, index channels)
       : in_(in), channels_(channels), numbers_(in.groups > 0 ? 2 * channels : 0) {}
+  // Writes the image's statistics; it is then in the cache.
+  void measure(const Conv& s, index image) {
+    const GroupNorm norm = norm_of(s, in_);
+    group_statistics(norm, {0, s.c}, in_.x + image * norm.hw * s.c, numbers_.get(),
+                     in_.mean + image * in_.groups, in_.rstd + image * in_.groups);
+  }
   void set_image(index image) {
     if (in_.groups == 0) return;
     const index per_group = channels_ / in_.groups;

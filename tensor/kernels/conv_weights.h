@@ -203,6 +203,14 @@ void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const
   }
 }
 
+// of_image[n, k] = Σ dy over the pixels of each image.
+template <class T>
+void sum_pixels(const Conv& s, const T* dy, T* of_image) {
+  const index pixels = s.oh * s.ow;
+  parallel_for(s.n,
+               [&](index b) { sum_rows(pixels, s.k, dy + b * pixels * s.k, of_image + b * s.k); });
+}
+
 template <class T>
 void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const T* dy, T* dw,
                      T* db) {

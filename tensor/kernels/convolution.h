@@ -1,6 +1,6 @@
 // The convolutions of kernels.h: Winograd where it pays, else direct.
 #pragma once
-#include "tensor/kernels/winograd.h"
+#include "tensor/kernels/winograd_backward.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
@@ -8,11 +8,13 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 template <class T>
 class PlainInput {
  public:
-  PlainInput(const Conv& s, const ConvInput<T>& in)
+  // `measure`: the statistics of the normalisation come first.
+  PlainInput(const Conv& s, const ConvInput<T>& in, bool measure)
       : plain_(!in.upsample && in.groups == 0),
         x_(in.x),
         copy_(plain_ ? 0 : s.n * s.h * s.w * s.c) {
     if (plain_) return;
+    if (in.groups > 0 && measure) group_norm_statistics(norm_of(s, in), in.x, in.mean, in.rstd);
     const index rows = in.upsample ? s.h / 2 : s.h, cols = in.upsample ? s.w / 2 : s.w;
     parallel_for(s.n, [&](index image) {
       ReadNorm<T> norm(in, s.c);
@@ -65,69 +67,80 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
   if (winograd_pays<T>(s)) {
     const Scratch<T> made(filters ? 0 : winograd_filters_size<T>(s));
     if (!filters) winograd_filters(s, {s.c * 9, 9, false}, w, made.get());
-    return winograd(s, in, filters ? filters : made.get(), out);
+    return winograd(s, in, filters ? filters : made.get(), out, in.groups > 0,
+                    winograd_streams(s, out));
   }
-  direct_forward(s, PlainInput<T>(s, in).get(), w, out.bias, out.y);
+  direct_forward(s, PlainInput<T>(s, in, true).get(), w, out.bias, out.y);
   add_to_output(s, out);
 }
 
-// to[n, h/2, w/2, c] (+)= the sums of 2x2 blocks of from[n, h, w, c].
+// to[n, h/2, w/2, c] = the sums of 2x2 blocks of from[n, h, w, c], + add unless null.
 template <class T>
-void sum_blocks(const Conv& s, const T* from, bool add, T* to) {
+void sum_blocks(const Conv& s, const T* from, const T* add, T* to) {
   const index line = s.w * s.c;
   parallel_for(s.n * (s.h / 2), [&](index row) {
     for (index j = 0; j < s.w / 2; ++j) {
       const T* f = from + 2 * row * line + 2 * j * s.c;
-      T* t = to + (row * (s.w / 2) + j) * s.c;
+      const index at = (row * (s.w / 2) + j) * s.c;
       for_vectors<T>(s.c, [&](index c, auto e) {
         const Vec<T> sum = (load(f + c, e) + load(f + s.c + c, e)) +
                            (load(f + line + c, e) + load(f + line + s.c + c, e));
-        store<T>(t + c, add ? load(t + c, e) + sum : sum, e);
+        store<T>(to + at + c, add ? load(add + at + c, e) + sum : sum, e);
       });
     }
   });
 }
 
+// du of a direct convolution, what it saw; to du if there is nothing to sum or add.
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample,
-                        bool accumulate) {
-  if (s.n <= 0 || s.h <= 0 || s.w <= 0 || s.c <= 0) return;
-  if (winograd_pays<T>(s)) {
-    // The adjoint at stride 1 is a convolution of dy with the taps mirrored.
-    const Conv turned{s.n, s.oh, s.ow, s.k, s.h, s.w, s.c, 3, 3, 1, 2 - s.pad_top, 2 - s.pad_left};
-    ConvOutput<T> out{dx};
-    out.sum_2x2 = upsample;
-    out.residual = accumulate ? dx : nullptr;
-    const Scratch<T> filters(winograd_filters_size<T>(turned));
-    winograd_filters(turned, {9, s.c * 9, true}, w, filters.get());
-    return winograd(turned, ConvInput<T>{dy}, filters.get(), out);
+void direct_input_gradient(const Conv& s, const T* dy, const T* w, bool upsample, const T* add,
+                           T* du) {
+  if (is_pointwise(s) && !upsample && (add == nullptr || add == du)) {
+    const Gemm g{s.n * s.h * s.w, s.c, s.k, false, false, add != nullptr, s.k, s.c, s.c};
+    return gemm_rows(g, dy, w, static_cast<const T*>(nullptr), du);
   }
-  if (is_pointwise(s) && !upsample) {
-    const Gemm g{s.n * s.h * s.w, s.c, s.k, false, false, accumulate, s.k, s.c, s.c};
-    return gemm_rows(g, dy, w, static_cast<const T*>(nullptr), dx);
-  }
-  if (!upsample && !accumulate) return direct_backward_data(s, dy, w, dx);
+  if (!upsample && add == nullptr) return direct_backward_data(s, dy, w, du);
   const index size = s.n * s.h * s.w * s.c;
   const Scratch<T> full(size);
   direct_backward_data(s, dy, w, full.get());
-  if (upsample) return sum_blocks(s, full.get(), accumulate, dx);
+  if (upsample) return sum_blocks(s, full.get(), add, du);
   parallel_ranges(size, 1 << 14, [&](index begin, index end) {
     for_vectors<T>(end - begin, [&](index i, auto e) {
-      store<T>(dx + begin + i, load(dx + begin + i, e) + load(full.get() + begin + i, e), e);
+      store<T>(du + begin + i, load(add + begin + i, e) + load(full.get() + begin + i, e), e);
     });
   });
 }
 
 template <class T>
-void conv_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db) {
-  if (s.k <= 0 || s.c <= 0) return;
-  if (s.n <= 0 || s.oh <= 0 || s.ow <= 0) {
-    zero(dw, s.k * s.c * s.kh * s.kw);
-    if (db) zero(db, s.k);
-  } else if (winograd_pays<T>(s)) {
-    winograd_backward_weights(s, in, dy, dw, db);
-  } else {
-    direct_backward_weights(s, PlainInput<T>(s, in).get(), dy, dw, db);
+void direct_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+                     const ConvGradients<T>& g) {
+  if (g.dw) direct_backward_weights(s, PlainInput<T>(s, in, false).get(), dy, g.dw, g.db);
+  if (g.per_image) sum_pixels(s, dy, g.per_image);
+  if (!g.dx) return;
+  if (in.groups == 0) return direct_input_gradient(s, dy, w, in.upsample, g.add, g.dx);
+  const GroupNorm norm = norm_of(s, in);
+  const Scratch<T> du(norm.n * norm.hw * norm.c);
+  direct_input_gradient(s, dy, w, in.upsample, static_cast<const T*>(nullptr), du.get());
+  SFUMATO_ISA_NAME::group_norm_backward(norm, in.x, in.gamma, in.beta, in.mean, in.rstd, du.get(),
+                                        g.add, g.dx, g.dgamma, g.dbeta);
+}
+
+template <class T>
+void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+                   const ConvGradients<T>& g) {
+  if (s.n > 0 && s.oh > 0 && s.ow > 0 && s.k > 0 && s.c > 0) {
+    if (winograd_pays<T>(s)) return winograd_backward(s, in, dy, w, g);
+    return direct_backward(s, in, dy, w, g);
+  }
+  // No output, or none that depends on the input.
+  if (g.dw) zero(g.dw, s.k * s.c * s.kh * s.kw);
+  if (g.db) zero(g.db, s.k);
+  if (g.per_image) zero(g.per_image, s.n * s.k);
+  if (g.dgamma) zero(g.dgamma, s.c);
+  if (g.dbeta) zero(g.dbeta, s.c);
+  if (g.dx) {
+    const index size = s.n * stored_size(s, in);
+    for (index i = 0; i < size; ++i) g.dx[i] = g.add ? g.add[i] : T{0};
   }
 }
 

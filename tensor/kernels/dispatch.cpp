@@ -146,17 +146,9 @@ void conv_filters(const Conv& s, const T* w, T* filters) {
   table<T>().conv_filters(s, w, filters);
 }
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample,
-                        bool accumulate) {
-  table<T>().conv_backward_data(s, dy, w, dx, upsample, accumulate);
-}
-template <class T>
-void conv_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db) {
-  table<T>().conv_backward_weights(s, in, dy, dw, db);
-}
-template <class T>
-void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd) {
-  table<T>().group_norm_statistics(s, x, mean, rstd);
+void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+                   const ConvGradients<T>& g) {
+  table<T>().conv_backward(s, in, dy, w, g);
 }
 template <class T>
 void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
@@ -211,9 +203,7 @@ struct Instantiate {
       conv_forward<T>,
       conv_filters_size<T>,
       conv_filters<T>,
-      conv_backward_data<T>,
-      conv_backward_weights<T>,
-      group_norm_statistics<T>,
+      conv_backward<T>,
       group_norm_forward<T>,
       group_norm_backward<T>,
       attention_forward<T>,

@@ -15,10 +15,8 @@ struct KernelTable {
                        const T* filters);
   index (*conv_filters_size)(const Conv&);
   void (*conv_filters)(const Conv&, const T* w, T* filters);
-  void (*conv_backward_data)(const Conv&, const T* dy, const T* w, T* dx, bool upsample,
-                             bool accumulate);
-  void (*conv_backward_weights)(const Conv&, const ConvInput<T>& in, const T* dy, T* dw, T* db);
-  void (*group_norm_statistics)(const GroupNorm&, const T* x, T* mean, T* rstd);
+  void (*conv_backward)(const Conv&, const ConvInput<T>& in, const T* dy, const T* w,
+                        const ConvGradients<T>& g);
   void (*group_norm_forward)(const GroupNorm&, const T* x, const T* gamma, const T* beta, T* y,
                              T* mean, T* rstd);
   void (*group_norm_backward)(const GroupNorm&, const T* x, const T* gamma, const T* beta,

@@ -31,14 +31,17 @@ struct Conv {
   index kh, kw, stride, pad_top, pad_left;
 };
 // Where a convolution's input comes from, and what happens to it as it is read: group normalisation
-// with the statistics given (then SiLU), and doubling of its pixels. What the convolution sees is
-// never stored, forward or backward.
+// (then SiLU), and doubling of its pixels. What the convolution sees is never stored, forward or
+// backward; the statistics mean, rstd [n, groups] are: conv_forward writes them, conv_backward
+// reads them.
 template <class T>
 struct ConvInput {
   const T* x;  // [n, h, w, c]; with `upsample` [n, h/2, w/2, c]
   bool upsample = false;
   index groups = 0;  // 0: no normalisation
-  const T *gamma = nullptr, *beta = nullptr, *mean = nullptr, *rstd = nullptr;
+  double eps = 0;
+  const T *gamma = nullptr, *beta = nullptr;
+  T *mean = nullptr, *rstd = nullptr;
   bool silu = false;
 };
 // Where its output goes, and what is added to it on the way: bias [k], an embedding per image
@@ -50,8 +53,7 @@ struct ConvOutput {
   const T *bias = nullptr, *per_image = nullptr, *residual = nullptr;
   bool sum_2x2 = false;
 };
-// w is [k, c, kh, kw] (PyTorch's layout) in all three. `filters`: null, or what conv_filters made
-// of w.
+// w is [k, c, kh, kw] (PyTorch's layout). `filters`: null, or what conv_filters made of w.
 template <class T>
 void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* filters = nullptr);
@@ -61,14 +63,20 @@ template <class T>
 index conv_filters_size(const Conv& s);
 template <class T>
 void conv_filters(const Conv& s, const T* w, T* filters);
-// dx = the adjoint of the forward pass applied to dy [n, oh, ow, k]: the gradient of what the
-// convolution saw, with `upsample` summed over each pixel's copies. With `accumulate`, dx += that.
+// Where the gradients of a convolution go; each is left out where null, all others are overwritten.
 template <class T>
-void conv_backward_data(const Conv& s, const T* dy, const T* w, T* dx, bool upsample = false,
-                        bool accumulate = false);
-// dw [k, c, kh, kw] and, unless null, db [k]; both overwritten.
+struct ConvGradients {
+  T* dx = nullptr;                        // of ConvInput's x, in its shape
+  const T* add = nullptr;                 // null, or what is added to dx: dx itself, or another
+  T *dgamma = nullptr, *dbeta = nullptr;  // [c], both or none; with a normalisation
+  T *dw = nullptr, *db = nullptr;         // [k, c, kh, kw], [k]; db only with dw
+  T* per_image = nullptr;                 // [n, k], of ConvOutput's
+};
+// Given dy [n, oh, ow, k]. (The gradient of ConvOutput's residual is dy.) One call for all of them,
+// because what one gradient reads, the next finds in the cache.
 template <class T>
-void conv_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db);
+void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+                   const ConvGradients<T>& g);
 
 // How 3x3 convolutions of stride 1 are computed: `direct` adds up the products as written;
 // `winograd` needs a quarter of them and rounds more (docs/performance.md); `automatic` takes
@@ -91,9 +99,6 @@ struct GroupNorm {
 template <class T>
 void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
                         T* mean, T* rstd);
-// The statistics alone.
-template <class T>
-void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd);
 // Overwrites dx [n,hw,c] (which may be dy), dgamma [c], dbeta [c]. `add` [n,hw,c] is added to dx
 // unless null.
 template <class T>

@@ -51,6 +51,54 @@ void spread(const T* of_group, Range channels, index per_group, T* of_channel) {
     of_channel[c - channels.begin] = of_group[c / per_group];
 }
 
+// Images are walked pixel by pixel, as memory lies, with as many vectors of channels side by side
+// as the registers hold: f(channel, Width<W>, extent), W = most, most / 2, ..., 1.
+template <int W>
+struct Width {
+  static constexpr int kVectors = W;
+};
+template <class T, int W, class F>
+[[gnu::always_inline]] inline void for_widths(index n, F&& f, index begin = 0) {
+  index i = begin;
+  for (; i + W * kLanes<T> <= n; i += W * kLanes<T>) f(i, Width<W>{}, Full{});
+  if constexpr (W > 1) {
+    for_widths<T, W / 2>(n, f, i);
+  } else if (i < n) {
+    f(i, Width<1>{}, Some{static_cast<int>(n - i)});
+  }
+}
+
+// sums[v] = Σ_i term(i, v) for W vectors side by side. As sum_terms does, in two running sums that
+// restart every 32 terms: the same order, and bits, for every W.
+template <int W, class Sum, class Term>
+[[gnu::always_inline]] inline void sum_side_by_side(index n, Sum (&sums)[W], Term&& term) {
+  for (int v = 0; v < W; ++v) sums[v] = Sum{};
+  for (index begin = 0; begin < n; begin += 32) {
+    const index end = smaller(begin + 32, n);
+    Sum even[W] = {}, odd[W] = {};
+    index i = begin;
+    for (; i + 2 <= end; i += 2) {
+#pragma GCC unroll 4
+      for (int v = 0; v < W; ++v) even[v] += term(i, v);
+#pragma GCC unroll 4
+      for (int v = 0; v < W; ++v) odd[v] += term(i + 1, v);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < W; ++v) {
+      if (i < end) even[v] += term(i, v);
+      even[v] += odd[v];
+      sums[v] += even[v];
+    }
+  }
+}
+
+// W vectors of numbers per channel.
+template <class T, int W, class Extent>
+[[gnu::always_inline]] inline void load_side_by_side(const T* p, Vec<T> (&to)[W], Extent extent) {
+#pragma GCC unroll 4
+  for (int v = 0; v < W; ++v) to[v] = load(p + v * kLanes<T>, extent);
+}
+
 // mean and rstd of the groups in `channels`, for one image.
 template <class T>
 void group_statistics(const GroupNorm& s, Range channels, const T* x, T* of_channel, T* mean,
@@ -66,12 +114,15 @@ void group_statistics(const GroupNorm& s, Range channels, const T* x, T* of_chan
     return sum / count;
   };
   const auto sums_over_pixels = [&](auto term) {
-    for_vectors<T>(channels.size(), [&](index c, auto extent) {
+    for_widths<T, 4>(channels.size(), [&](index c, auto width, auto extent) {
       const T* first = x + channels.begin + c;
-      const Vec<T> center = load(of_channel + c, extent);
-      const Vec<T> sum = sum_terms<Vec<T>>(
-          s.hw, [&](index i) { return term(load(first + i * s.c, extent), center); });
-      store<T>(of_channel + c, sum, extent);
+      Vec<T> center[width.kVectors], sums[width.kVectors];
+      load_side_by_side(of_channel + c, center, extent);
+      sum_side_by_side(s.hw, sums, [&](index i, int v) {
+        return term(load(first + i * s.c + v * kLanes<T>, extent), center[v]);
+      });
+      for (int v = 0; v < width.kVectors; ++v)
+        store<T>(of_channel + c + v * kLanes<T>, sums[v], extent);
     });
   };
   sums_over_pixels([](Vec<T> v, Vec<T>) { return v; });
@@ -83,6 +134,7 @@ void group_statistics(const GroupNorm& s, Range channels, const T* x, T* of_chan
     rstd[g] = static_cast<T>(1 / __builtin_sqrt(average(g, of_channel) + s.eps));
 }
 
+// Of all images.
 template <class T>
 void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd) {
   if (s.n <= 0 || s.hw <= 0 || s.c <= 0) return;
@@ -113,14 +165,25 @@ void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T*
       group_statistics(s, channels, from, centers.get(), m, r);
       spread(m, channels, plan.per_group, centers.get());
       spread(r, channels, plan.per_group, scales.get());
-      for_vectors<T>(channels.size(), [&](index c, auto extent) {
+      for_widths<T, 4>(channels.size(), [&](index c, auto width, auto extent) {
+        constexpr int kVectors = width.kVectors;
         const index at = channels.begin + c;
-        const Vec<T> center = load(centers.get() + c, extent);
-        const Vec<T> scale = load(scales.get() + c, extent) * load(gamma + at, extent);
-        const Vec<T> shift = load(beta + at, extent);
+        Vec<T> center[kVectors], scale[kVectors], g[kVectors], shift[kVectors];
+        load_side_by_side(centers.get() + c, center, extent);
+        load_side_by_side(scales.get() + c, scale, extent);
+        load_side_by_side(gamma + at, g, extent);
+        load_side_by_side(beta + at, shift, extent);
+        for (int v = 0; v < kVectors; ++v) scale[v] *= g[v];
         const auto pixels = [&](auto activation) {
-          for (index i = at; i < s.hw * s.c; i += s.c)
-            store<T>(to + i, activation((load(from + i, extent) - center) * scale + shift), extent);
+          for (index i = at; i < s.hw * s.c; i += s.c) {
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) {
+              const index j = i + v * kLanes<T>;
+              store<T>(to + j,
+                       activation((load(from + j, extent) - center[v]) * scale[v] + shift[v]),
+                       extent);
+            }
+          }
         };
         if (s.silu) {
           pixels([](Vec<T> z) { return z * sigmoid<T>(z); });
@@ -142,40 +205,58 @@ struct NormSums {
   }
 };
 
-// One image: dx, and its share of dbeta and dgamma (stored, or added unless first). Per-channel
-// working memory: center, scale (= rstd), a, b; in between, dz [hw, c] may be dx itself, which is
-// streamed to if it is not.
+// Where the gradients of one image go.
+template <class T>
+struct NormGradients {
+  T* dx;         // [hw, c]
+  const T* add;  // null, or what is added to dx
+  bool streamed;
+  T *dgamma, *dbeta;  // sums over images, of `channels`: stored by the first, added to by others
+  bool first;
+};
+
+// One image. dz [hw, channels.size()] is scratch, or dy itself if that has all channels.
+// Per-channel working memory: center, scale (= rstd), a, b.
 template <class T>
 void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, const T* gamma,
-                               const T* beta, const T* mean, const T* rstd, const T* dy,
-                               const T* add, T* dz, T* dx, bool first, T* dgamma, T* dbeta,
-                               T* work) {
+                               const T* beta, const T* mean, const T* rstd, const T* dy, T* dz,
+                               T* work, const NormGradients<T>& to) {
   const index per_group = s.c / s.groups, size = channels.size();
   T *centers = work, *scales = work + size, *a = work + 2 * size, *b = work + 3 * size;
   spread(mean, channels, per_group, centers);
   spread(rstd, channels, per_group, scales);
   // First pass: the sums. dz is kept, so that the sigmoid is computed once.
-  for_vectors<T>(size, [&](index c, auto extent) {
+  for_widths<T, 2>(size, [&](index c, auto width, auto extent) {
+    constexpr int kVectors = width.kVectors;
     const index at = channels.begin + c;
-    const Vec<T> center = load(centers + c, extent), scale = load(scales + c, extent);
-    const Vec<T> g = load(gamma + at, extent), shift = load(beta + at, extent);
+    Vec<T> center[kVectors], scale[kVectors], g[kVectors], shift[kVectors];
+    load_side_by_side(centers + c, center, extent);
+    load_side_by_side(scales + c, scale, extent);
+    load_side_by_side(gamma + at, g, extent);
+    load_side_by_side(beta + at, shift, extent);
+    NormSums<T> sums[kVectors];
     const auto pixels = [&](auto slope) {
-      return sum_terms<NormSums<T>>(s.hw, [&](index i) {
-        const index j = at + i * s.c;
-        const Vec<T> xhat = (load(x + j, extent) - center) * scale;
-        const Vec<T> d = load(dy + j, extent) * slope(xhat * g + shift);
-        store<T>(dz + j, d, extent);
+      sum_side_by_side(s.hw, sums, [&](index i, int v) {
+        const index j = at + i * s.c + v * kLanes<T>;
+        const Vec<T> xhat = (load(x + j, extent) - center[v]) * scale[v];
+        const Vec<T> d = load(dy + j, extent) * slope(xhat * g[v] + shift[v]);
+        store<T>(dz + i * size + c + v * kLanes<T>, d, extent);
         return NormSums<T>{d, d * xhat};
       });
     };
-    const NormSums<T> sums = s.silu ? pixels([](Vec<T> z) { return silu_slope<T>(z); })
-                                    : pixels([](Vec<T>) { return splat(T{1}); });
-    store<T>(a + c, sums.dz, extent);
-    store<T>(b + c, sums.dz_xhat, extent);
+    if (s.silu) {
+      pixels([](Vec<T> z) { return silu_slope<T>(z); });
+    } else {
+      pixels([](Vec<T>) { return splat(T{1}); });
+    }
+    for (int v = 0; v < kVectors; ++v) {
+      store<T>(a + c + v * kLanes<T>, sums[v].dz, extent);
+      store<T>(b + c + v * kLanes<T>, sums[v].dz_xhat, extent);
+    }
   });
   for (index c = 0; c < size; ++c) {
-    dbeta[c] = first ? a[c] : dbeta[c] + a[c];
-    dgamma[c] = first ? b[c] : dgamma[c] + b[c];
+    to.dbeta[c] = to.first ? a[c] : to.dbeta[c] + a[c];
+    to.dgamma[c] = to.first ? b[c] : to.dgamma[c] + b[c];
   }
   // a = rstd A/m and b = rstd² B/m, the same for all channels of a group.
   const double count = static_cast<double>(s.hw * per_group);
@@ -192,28 +273,46 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, c
       b[c] = static_cast<T>(r * r * sum_b / count);
     }
   }
-  for_vectors<T>(size, [&](index c, auto extent) {
+  for_widths<T, 4>(size, [&](index c, auto width, auto extent) {
+    constexpr int kVectors = width.kVectors;
     const index at = channels.begin + c;
-    const Vec<T> center = load(centers + c, extent);
-    const Vec<T> scale = load(scales + c, extent) * load(gamma + at, extent);
-    const Vec<T> va = load(a + c, extent), vb = load(b + c, extent);
-    const auto pixels = [&](auto more) {
-      for (index i = at; i < s.hw * s.c; i += s.c) {
-        const Vec<T> deviation = load(x + i, extent) - center;
-        const Vec<T> d = more(load(dz + i, extent) * scale - va - deviation * vb, i);
-        if (dz == dx) {
-          store<T>(dx + i, d, extent);
-        } else {
-          stream(dx + i, d);
+    Vec<T> center[kVectors], scale[kVectors], g[kVectors], va[kVectors], vb[kVectors];
+    load_side_by_side(centers + c, center, extent);
+    load_side_by_side(scales + c, scale, extent);
+    load_side_by_side(gamma + at, g, extent);
+    load_side_by_side(a + c, va, extent);
+    load_side_by_side(b + c, vb, extent);
+    for (int v = 0; v < kVectors; ++v) scale[v] *= g[v];
+    const auto pixels = [&](auto put) {
+      for (index i = 0; i < s.hw; ++i) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
+          const index j = at + i * s.c + v * kLanes<T>;
+          const Vec<T> deviation = load(x + j, extent) - center[v];
+          const Vec<T> d = load(dz + i * size + c + v * kLanes<T>, extent);
+          put(j, d * scale[v] - va[v] - deviation * vb[v]);
         }
       }
     };
-    if (add) {
-      pixels([&](Vec<T> v, index i) { return v + load(add + i, extent); });
+    const auto add = [&](index j, Vec<T> d) { return to.add ? d + load(to.add + j, extent) : d; };
+    if (to.streamed) {
+      pixels([&](index j, Vec<T> d) { stream(to.dx + j, add(j, d)); });
     } else {
-      pixels([](Vec<T> v, index) { return v; });
+      pixels([&](index j, Vec<T> d) { store<T>(to.dx + j, add(j, d), extent); });
     }
   });
+}
+
+// dgamma and dbeta, from the sums of `parts` tasks, [part][gamma, beta][c], in order.
+template <class T>
+void add_up_norm(index c, index parts, const T* sums, T* dgamma, T* dbeta) {
+  for (index i = 0; i < c; ++i) {
+    dgamma[i] = dbeta[i] = 0;
+    for (index p = 0; p < parts; ++p) {
+      dgamma[i] += sums[p * 2 * c + i];
+      dbeta[i] += sums[p * 2 * c + c + i];
+    }
+  }
 }
 
 template <class T>
@@ -226,29 +325,23 @@ void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T
     return;
   }
   const NormPlan plan = plan_norm(s);
-  const Scratch<T> parts(plan.ranges * 2 * s.c);  // [range][gamma, beta][c]
+  const Scratch<T> parts(plan.ranges * 2 * s.c);
   const bool streamed = add != dx && streams(dx, s.c, s.n * s.hw * s.c) && plan.slabs == 1;
   parallel_for(plan.tasks(), [&](index task) {
     const Range images = plan.image_range(task, s.n);
     const Range channels = plan.channel_range(task, s.c);
-    const Scratch<T> work(4 * channels.size()), dz(streamed ? s.hw * s.c : 0);
+    const Scratch<T> work(4 * channels.size()), dz(s.hw * channels.size());
     T* part = parts.get() + task / plan.slabs * 2 * s.c + channels.begin;
     for (index b = images.begin; b < images.end; ++b) {
       const index at = b * s.hw * s.c;
-      group_norm_backward_image(s, channels, x + at, gamma, beta, mean + b * s.groups,
-                                rstd + b * s.groups, dy + at, add ? add + at : nullptr,
-                                streamed ? dz.get() : dx + at, dx + at, b == images.begin, part,
-                                part + s.c, work.get());
+      group_norm_backward_image(
+          s, channels, x + at, gamma, beta, mean + b * s.groups, rstd + b * s.groups, dy + at,
+          dz.get(), work.get(),
+          {dx + at, add ? add + at : nullptr, streamed, part, part + s.c, b == images.begin});
     }
     if (streamed) finish_streams();
   });
-  for (index c = 0; c < s.c; ++c) {
-    dgamma[c] = dbeta[c] = 0;
-    for (index r = 0; r < plan.ranges; ++r) {
-      dgamma[c] += parts[r * 2 * s.c + c];
-      dbeta[c] += parts[r * 2 * s.c + s.c + c];
-    }
-  }
+  add_up_norm(s.c, plan.ranges, parts.get(), dgamma, dbeta);
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -5,8 +5,7 @@
 // matrix product [tiles, c] x [c, k], by the same micro-kernel as all others:
 //     x --Bᵀ·B--> V[36][tiles, c],   w --G·Gᵀ--> U[36][c, k],   M[36] = V[36] U[36],   M --Aᵀ·A-->
 //     y.
-// The gradient of the weights is the adjoint, point by point again:
-//     dy --A·Aᵀ--> Z[36][tiles, k],   dU[36] = Σ_tiles V[36]ᵀ Z[36],   dU --Gᵀ·G--> dw.
+// The gradients are in winograd_backward.h.
 //
 // The price is rounding: in f32, a relative error of about 1e-6 where the direct sum has half of
 // that (docs/performance.md has the table, tests/kernels/conv_test.cpp holds it).
@@ -137,12 +136,12 @@ struct WinogradPlan {
 inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least) {
   const auto ends_short = [](index outputs) { return outputs % 4 == 1 || outputs % 4 == 2; };
   WinogradPlan p{div_up(s.oh, 4), div_up(s.ow, 4), ends_short(s.oh), ends_short(s.ow), 1, 1, 0};
-  const index per_image = p.tiles_h * p.tiles_w;
-  p.bands = smaller(p.tiles_h, larger((per_image + wanted / 2) / wanted, div_up(kTasks / 2, s.n)));
+  const index per_image = p.tiles_h * p.tiles_w, tasks = inside_task() ? 1 : kTasks / 2;
+  p.bands = smaller(p.tiles_h, larger((per_image + wanted / 2) / wanted, div_up(tasks, s.n)));
   if (p.bands <= 1) {
     p.bands = 1;
     p.images = clamp_to((wanted + per_image / 2) / per_image, 1,
-                        larger(div_up(least, per_image), s.n / (kTasks / 2)));
+                        larger(div_up(least, per_image), s.n / tasks));
   }
   p.blocks = div_up(s.n, p.images) * p.bands;
   return p;
@@ -184,15 +183,17 @@ template <class T, int Rows, int Cols>
   }
 }
 
-// V for the tiles of one block, with the input read through `window` (scratch).
+// V for the tiles of one block, with the input read through `window` (scratch). `measure`: the
+// statistics of its normalisation come first.
 template <class T>
 void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
-                     const ConvInput<T>& in, ReadNorm<T>& norm, const TileLayout& layout, T* window,
-                     T* v) {
+                     const ConvInput<T>& in, ReadNorm<T>& norm, bool measure,
+                     const TileLayout& layout, T* window, T* v) {
   constexpr index kL = kLanes<T>;
   const index step = round_up(s.c, kL), cols = 4 * plan.tiles_w + 2;
-  const index image_size = (in.upsample ? s.h / 2 * (s.w / 2) : s.h * s.w) * s.c;
+  const index image_size = stored_size(s, in);
   for (index image = b.image; image < b.image + b.images; ++image) {
+    if (measure) norm.measure(s, image);
     norm.set_image(image);
     read_window(s, in, norm, in.x + image * image_size, 4 * b.rows.begin - s.pad_top,
                 4 * b.rows.size() + 2, -s.pad_left, cols, window, step);
@@ -327,10 +328,9 @@ template <class T, int Rows, int Cols>
 // y, with what ConvOutput adds, for one panel of M[point][tile][width].
 template <class T>
 void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b, const T* m,
-                      index m_point, index p, const ConvOutput<T>& out) {
+                      index m_point, index p, const ConvOutput<T>& out, bool streamed) {
   const Panels<T> panels{s.k};
-  const index width = panels.width(p), size = s.n * s.oh * s.ow * s.k / (out.sum_2x2 ? 4 : 1);
-  const bool streamed = out.residual != out.y && streams(out.y, s.k, size);
+  const index width = panels.width(p);
   for (index image = b.image; image < b.image + b.images; ++image) {
     plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
       const T* const begin[2] = {m + b.place(t, false) * width, m + b.place(t, true) * width};
@@ -350,12 +350,32 @@ void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlo
   if (streamed) finish_streams();
 }
 
-// The forward convolution, and, with the weights' order turned round, the backward one.
+// Images that a task takes at a time, if they are all it has.
 template <class T>
-void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const ConvOutput<T>& out) {
+index winograd_images(const Conv& s) {
+  const index per_image = div_up(s.oh, 4) * div_up(s.ow, 4);
+  return larger(1, winograd_tiles<T>(round_up(s.c, kBlock)) / per_image);
+}
+
+// Whether the output of s is streamed.
+template <class T>
+bool winograd_streams(const Conv& s, const ConvOutput<T>& out) {
+  return out.residual != out.y &&
+         streams(out.y, s.k, s.n * s.oh * s.ow * s.k / (out.sum_2x2 ? 4 : 1));
+}
+
+// The forward convolution, and, with the weights' order turned round, the backward one.
+// `measure`: it writes the statistics of its input first.
+template <class T>
+void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const ConvOutput<T>& out,
+              bool measure, bool streamed) {
   const Panels<T> panels{s.k};
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
   const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1);
+  if (measure && plan.bands > 1) {
+    group_norm_statistics(norm_of(s, in), in.x, in.mean, in.rstd);
+    measure = false;
+  }
   const index window_size =
       (4 * plan.most_rows() + 2) * (4 * plan.tiles_w + 2) * round_up(s.c, kLanes<T>);
   parallel_for(plan.blocks, [&](index task) {
@@ -366,7 +386,7 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
     ReadNorm<T> norm(in, s.c);
     {
       const Scratch<T> window(window_size);
-      winograd_inputs(s, plan, b, in, norm, layout, window.get(), v.get());
+      winograd_inputs(s, plan, b, in, norm, measure, layout, window.get(), v.get());
     }
     const Scratch<T> m(kPoints * m_point);
     const Scratch<Segment> segments(blocks);
@@ -383,157 +403,9 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
               Output<T>{m.get() + point * m_point + tile * width, width, width, nullptr, 0});
         });
       }
-      winograd_outputs(s, plan, b, m.get(), m_point, p, out);
+      winograd_outputs(s, plan, b, m.get(), m_point, p, out, streamed);
     }
   });
-}
-
-// A dy Aᵀ of one tile, for one vector of channels; its points lie as winograd_input_tile's. Adds Σ
-// dy to `total`. pixel(i, j): dy there.
-template <class T, int Rows, int Cols, class Pixel>
-[[gnu::always_inline]] inline void winograd_gradient_tile(Pixel pixel, T* const (&to)[2],
-                                                          index point, Vec<T>& total) {
-  Vec<T> columns[24];  // A dy, [6][4]
-#pragma GCC unroll 4
-  for (int j = 0; j < Cols; ++j) {
-    Vec<T> y[Rows];
-#pragma GCC unroll 4
-    for (int i = 0; i < Rows; ++i) {
-      y[i] = pixel(i, j);
-      total += y[i];
-    }
-    transform_gradient<T>(y, columns + j, 4);
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < 6; ++i) {
-    if (!has_point<Rows>(i)) continue;
-    Vec<T> y[Cols], z[6];
-#pragma GCC unroll 4
-    for (int j = 0; j < Cols; ++j) y[j] = columns[4 * i + j];
-    transform_gradient<T>(y, z, 1);
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; ++j) {
-      if (has_point<Cols>(j)) store<T>(to[wide_point(j)] + (6 * i + j) * point, z[j]);
-    }
-  }
-}
-
-// Z[panel][point][tile][width] for the tiles of one block, and bias[k] = Σ dy over it.
-template <class T>
-void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
-                        const T* dy, T* z, T* bias) {
-  zero(bias, round_up(s.k, kLanes<T>));
-  const Panels<T> panels{s.k};
-  for (index image = b.image; image < b.image + b.images; ++image) {
-    plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
-      const index rows = smaller(4, s.oh - 4 * tr), cols = smaller(4, s.ow - 4 * tc);
-      const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
-      // The tile after this one: the hardware does not foresee pieces of four rows.
-      for (index i = 0; i < rows; ++i) prefetch(corner + (i * s.ow + 4) * s.k, 4 * s.k);
-      t.with_size([&](auto size) {
-        const bool whole = rows == size.kRows && cols == size.kCols;
-        for_vectors<T>(s.k, [&](index o, auto extent) {
-          const index p = o / panels.kWidth, width = panels.width(p);
-          T* begin =
-              z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock + o % panels.kWidth;
-          T* const to[2] = {begin + b.place(t, false) * width, begin + b.place(t, true) * width};
-          const index point = point_step(b.tiles * width);
-          const auto pixel = [&](int i, int j) {
-            return load(corner + (i * s.ow + j) * s.k + o, extent);
-          };
-          Vec<T> total = load(bias + o);
-          if (whole) {
-            winograd_gradient_tile<T, size.kRows, size.kCols>(pixel, to, point, total);
-          } else {
-            winograd_gradient_tile<T, size.kRows, size.kCols>(
-                [&](int i, int j) { return i < rows && j < cols ? pixel(i, j) : Vec<T>{}; }, to,
-                point, total);
-          }
-          store<T>(bias + o, total);
-        });
-      });
-    });
-  }
-}
-
-// One chunk's sum dU[point][c][width] of some channels and panel p, turned into taps:
-// part[panel][tap, c][width].
-template <class T>
-void winograd_taps(const Conv& s, index p, Range channels, const T* sums, T* part) {
-  const Panels<T> panels{s.k};
-  const index width = panels.width(p), point = channels.size() * width;
-  T* to = part + panels.offset(p, 9 * s.c);
-  for (index c = channels.begin; c < channels.end; ++c, sums += width) {
-    for (index lane = 0; lane < width; lane += kLanes<T>) {
-      Vec<T> columns[18];  // Gᵀ dU, [3][6]
-      for (int j = 0; j < 6; ++j) {
-        Vec<T> u[6];
-        for (int i = 0; i < 6; ++i) u[i] = load(sums + (6 * i + j) * point + lane);
-        transform_filter_gradient<T>(u, columns + j, 6);
-      }
-      for (int i = 0; i < 3; ++i) {
-        Vec<T> u[6], g[3];
-        for (int j = 0; j < 6; ++j) u[j] = columns[6 * i + j];
-        transform_filter_gradient<T>(u, g, 1);
-        for (int j = 0; j < 3; ++j) store<T>(to + weight_row(s, i, j, c) * width + lane, g[j]);
-      }
-    }
-  }
-}
-
-template <class T>
-void winograd_backward_weights(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw, T* db) {
-  const Panels<T> panels{s.k};
-  const index depth = round_up(s.c, kBlock), columns = round_up(s.k, kLanes<T>);
-  const index tiles = s.n * div_up(s.oh, 4) * div_up(s.ow, 4);
-  const WinogradPlan plan =
-      plan_winograd(s, winograd_weight_tiles<T>(depth, columns), smaller(32, tiles / 8));
-  // Each chunk of the blocks has its own sum; they are added up in order at the end.
-  const index part = 9 * s.c * columns;
-  const index chunks = smaller(plan.blocks, kTasks / 2);
-  const Scratch<T> parts(chunks * part), bias_parts(chunks * columns);
-  const index most = plan.most_tiles();
-  const index window_size =
-      (4 * plan.most_rows() + 2) * (4 * plan.tiles_w + 2) * round_up(s.c, kLanes<T>);
-  parallel_for(chunks, [&](index chunk) {
-    const Range blocks = part_of(plan.blocks, chunks, chunk);
-    const Scratch<T> v(kPoints * point_step(depth * most)), window(window_size);
-    const Scratch<T> z(kPoints * (columns * most + panels.count() * kBlock));
-    const Scratch<T> bias(columns);
-    const Scratch<T> sums(kPoints * (blocks.size() > 1
-                                         ? s.c * columns
-                                         : larger(max_rows(1), max_rows(2) * 2) * kLanes<T>));
-    ReadNorm<T> norm(in, s.c);
-    for (index i = blocks.begin; i < blocks.end; ++i) {
-      const WinogradBlock b = plan.block(s, i);
-      const TileLayout layout{depth, kBlock, point_step(b.tiles * depth)};
-      winograd_inputs(s, plan, b, in, norm, layout, window.get(), v.get());
-      winograd_gradients(s, plan, b, dy, z.get(), bias.get());
-      for (index o = 0; o < columns; o += kLanes<T>) {
-        T* to = &bias_parts[chunk * columns + o];
-        store<T>(to, i == blocks.begin ? load(bias.get() + o) : load(to) + load(bias.get() + o));
-      }
-      // The sums of one row of register blocks at a time, over all points: a chunk of one block
-      // turns them into taps before they leave the cache.
-      for (index p = 0; p < panels.count(); ++p) {
-        const index width = panels.width(p), vectors = panels.vectors(p);
-        const T* zp = z.get() + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock;
-        for_row_blocks(s.c, vectors, [&](index c, index rows) {
-          T* sum = sums.get();
-          if (blocks.size() > 1) sum += kPoints * (panels.offset(p, s.c) + c * width);
-          for (index point = 0; point < kPoints; ++point) {
-            T* out = sum + point * rows * width;
-            const Output<T> o{out, width, width, i == blocks.begin ? nullptr : out, width};
-            outer_function<T>(rows, vectors)(v.get() + point * layout.point + c,
-                                             zp + point * point_step(b.tiles * width),
-                                             straight(b.tiles_of(point), depth, width), o);
-          }
-          if (i + 1 == blocks.end) winograd_taps(s, p, {c, c + rows}, sum, &parts[chunk * part]);
-        });
-      }
-    }
-  });
-  add_up_weights(s, chunks, {s.c * 9, 9, false}, parts.get(), bias_parts.get(), dw, db);
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

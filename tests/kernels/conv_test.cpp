@@ -126,17 +126,19 @@ void check(const Conv& s, double slack) {
   Guarded<T> got_y(y_size), got_y_bias(y_size), got_dx(x_size), got_dw(w_size), got_db(s.k);
   conv_forward<T>(s, {x.data()}, w.data(), {got_y_bias.data(), bias.data()});
   conv_forward<T>(s, {x.data()}, w.data(), {got_y.data()});
-  conv_backward_data(s, dy.data(), w.data(), got_dx.data());
-  conv_backward_weights<T>(s, {x.data()}, dy.data(), got_dw.data(), got_db.data());
+  conv_backward<T>(s, {x.data()}, dy.data(), w.data(),
+                   {.dx = got_dx.data(), .dw = got_dw.data(), .db = got_db.data()});
   expect_close(got_y_bias, y_bias, "y", slack);
   expect_close(got_y, y, "y without bias", slack);
   expect_close(got_dx, dx, "dx", slack);
   expect_close(got_dw, dw, "dw", slack);
   expect_close(got_db, db, "db");
 
-  Guarded<T> alone(w_size);
-  conv_backward_weights<T>(s, {x.data()}, dy.data(), alone.data(), nullptr);
-  EXPECT_EQ(alone.values(), got_dw.values());
+  Guarded<T> dx_alone(x_size), dw_alone(w_size);
+  conv_backward<T>(s, {x.data()}, dy.data(), w.data(), {.dx = dx_alone.data()});
+  conv_backward<T>(s, {x.data()}, dy.data(), w.data(), {.dw = dw_alone.data()});
+  EXPECT_EQ(dx_alone.values(), got_dx.values());
+  EXPECT_EQ(dw_alone.values(), got_dw.values());
 }
 
 TEST(ConvKernel, MatchesTheDefinition) {
@@ -162,8 +164,9 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
   for (const ConvMethod method : {ConvMethod::direct, ConvMethod::winograd}) {
     const UseMethod use(method);
     for_every_isa([&]<class T>() {
-      for (const Conv& s : {square(3, 14, 24, 20, 3, 1), square(2, 8, 33, 17, 3, 1),
-                            square(20, 4, 16, 40, 3, 1), square(2, 6, 6, 4, 1, 1)}) {
+      for (const Conv& s :
+           {square(3, 14, 24, 20, 3, 1), square(40, 14, 24, 20, 3, 1), square(2, 8, 33, 17, 3, 1),
+            square(20, 4, 16, 40, 3, 1), square(2, 6, 6, 4, 1, 1)}) {
         SCOPED_TRACE(describe(s));
         for (const bool upsample : {false, true}) {
           const index ih = upsample ? s.h / 2 : s.h, iw = upsample ? s.w / 2 : s.w;
@@ -189,33 +192,50 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
           }
           std::vector<T> y(dy.size()), dseen(seen.size()), dw(w.size()), db(s.k);
           conv_forward<T>(s, {seen.data()}, w.data(), {y.data(), bias.data()});
-          conv_backward_data(s, dy.data(), w.data(), dseen.data());
-          conv_backward_weights<T>(s, {seen.data()}, dy.data(), dw.data(), db.data());
+          conv_backward<T>(s, {seen.data()}, dy.data(), w.data(),
+                           {.dx = dseen.data(), .dw = dw.data(), .db = db.data()});
+          std::vector<double> dper_image(per_image.size());
+          for (index i = 0; i < std::ssize(y); ++i)
+            dper_image[i / (s.oh * s.ow * s.k) * s.k + i % s.k] += dy[i];
           for (index i = 0; i < std::ssize(y); ++i)
             y[i] += per_image[i / (s.oh * s.ow * s.k) * s.k + i % s.k] + residual[i];
-          std::vector<double> dx(x.size());
+          std::vector<T> dnormed(x.size()), dx(x.size()), dgamma(s.c), dbeta(s.c);
           for (index i = 0; i < std::ssize(seen); ++i) {
             const index c = i % s.c, col = i / s.c % s.w, row = i / (s.c * s.w) % s.h,
                         b = i / (s.c * s.w * s.h);
-            dx[upsample ? ((b * ih + row / 2) * iw + col / 2) * s.c + c : i] += dseen[i];
+            dnormed[upsample ? ((b * ih + row / 2) * iw + col / 2) * s.c + c : i] += dseen[i];
           }
+          group_norm_backward<T>(norm, x.data(), gamma.data(), beta.data(), mean.data(),
+                                 rstd.data(), dnormed.data(), nullptr, dx.data(), dgamma.data(),
+                                 dbeta.data());
 
           // On the way.
-          ConvInput<T> in{x.data(),    upsample,    groups,      gamma.data(),
-                          beta.data(), mean.data(), rstd.data(), true};
-          Guarded<T> got_y(y.size()), got_dx(x.size()), got_dw(w.size()), got_db(s.k);
+          std::vector<T> own_mean(mean.size()), own_rstd(mean.size());
+          const ConvInput<T> in{x.data(),        upsample,        groups,
+                                norm.eps,        gamma.data(),    beta.data(),
+                                own_mean.data(), own_rstd.data(), true};
+          Guarded<T> got_y(y.size()), got_dx(x.size()), got_dw(w.size()), got_db(s.k),
+              got_dgamma(s.c), got_dbeta(s.c), got_per_image(per_image.size());
           conv_forward<T>(s, in, w.data(),
                           {got_y.data(), bias.data(), per_image.data(), residual.data()});
-          conv_backward_data(s, dy.data(), w.data(), got_dx.data(), upsample);
-          conv_backward_weights(s, in, dy.data(), got_dw.data(), got_db.data());
-          Guarded<T> twice(x.size());
+          EXPECT_EQ(own_mean, mean);
+          EXPECT_EQ(own_rstd, rstd);
+          conv_backward<T>(s, in, dy.data(), w.data(),
+                           {got_dx.data(), nullptr, got_dgamma.data(), got_dbeta.data(),
+                            got_dw.data(), got_db.data(), got_per_image.data()});
+          Guarded<T> twice(x.size()), again(s.c);
           std::copy(got_dx.data(), got_dx.data() + got_dx.size(), twice.data());
-          conv_backward_data(s, dy.data(), w.data(), twice.data(), upsample, true);
-          std::vector<double> two(dx);
+          conv_backward<T>(s, in, dy.data(), w.data(),
+                           {twice.data(), twice.data(), again.data(), got_dbeta.data()});
+          std::vector<double> two = as_double(dx);
           for (double& d : two) d *= 2;
           expect_close(twice, two, "dx added to dx");
+          EXPECT_EQ(again.values(), got_dgamma.values());
+          expect_close(got_dgamma, as_double(dgamma), "dgamma");
+          expect_close(got_dbeta, as_double(dbeta), "dbeta");
+          expect_close(got_per_image, dper_image, "dper_image");
           expect_close(got_y, as_double(y), "y");
-          expect_close(got_dx, dx, "dx");
+          expect_close(got_dx, as_double(dx), "dx");
           expect_close(got_dw, as_double(dw), "dw");
           expect_close(got_db, as_double(db), "db");
         }
@@ -243,8 +263,8 @@ TEST(ConvKernel, WinogradRoundsWithinItsTable) {
                                           std::vector<U>(w.size())};
           std::vector<U> db(s.k);
           conv_forward<U>(s, {ux.data()}, uw.data(), {r[0].data()});
-          conv_backward_data(s, udy.data(), uw.data(), r[1].data());
-          conv_backward_weights<U>(s, {ux.data()}, udy.data(), r[2].data(), db.data());
+          conv_backward<U>(s, {ux.data()}, udy.data(), uw.data(),
+                           {.dx = r[1].data(), .dw = r[2].data(), .db = db.data()});
           return r;
         };
         const auto exact = all(ConvMethod::direct, double{});
@@ -275,8 +295,8 @@ TEST(ConvKernel, SameBitsOnAnyNumberOfThreads) {
       expect_same_on_any_threads([&] {
         Guarded<T> y(dy.size()), dx(x.size()), dw(w.size()), db(s.k);
         conv_forward<T>(s, {x.data()}, w.data(), {y.data()});
-        conv_backward_data(s, dy.data(), w.data(), dx.data());
-        conv_backward_weights<T>(s, {x.data()}, dy.data(), dw.data(), db.data());
+        conv_backward<T>(s, {x.data()}, dy.data(), w.data(),
+                         {.dx = dx.data(), .dw = dw.data(), .db = db.data()});
         std::vector<T> all;
         append(all, y), append(all, dx), append(all, dw), append(all, db);
         return all;

@@ -1,0 +1,290 @@
+// The gradients of a convolution by F(4x4, 3x3). Of the weights, the adjoint of winograd.h, point
+// by point:
+//     dy --A·Aᵀ--> Z[36][tiles, k],   dU[36] = Σ_tiles V[36]ᵀ Z[36],   dU --Gᵀ·G--> dw.
+// Of the input, the convolution of dy with the mirrored weights, then the adjoint of what ConvInput
+// does on the way in.
+#pragma once
+#include "tensor/kernels/winograd.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+// A dy Aᵀ of one tile, for one vector of channels; its points lie as winograd_input_tile's. Adds Σ
+// dy to `total`. pixel(i, j): dy there.
+template <class T, int Rows, int Cols, class Pixel>
+[[gnu::always_inline]] inline void winograd_gradient_tile(Pixel pixel, T* const (&to)[2],
+                                                          index point, Vec<T>& total) {
+  Vec<T> columns[24];  // A dy, [6][4]
+#pragma GCC unroll 4
+  for (int j = 0; j < Cols; ++j) {
+    Vec<T> y[Rows];
+#pragma GCC unroll 4
+    for (int i = 0; i < Rows; ++i) {
+      y[i] = pixel(i, j);
+      total += y[i];
+    }
+    transform_gradient<T>(y, columns + j, 4);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; ++i) {
+    if (!has_point<Rows>(i)) continue;
+    Vec<T> y[Cols], z[6];
+#pragma GCC unroll 4
+    for (int j = 0; j < Cols; ++j) y[j] = columns[4 * i + j];
+    transform_gradient<T>(y, z, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; ++j) {
+      if (has_point<Cols>(j)) store<T>(to[wide_point(j)] + (6 * i + j) * point, z[j]);
+    }
+  }
+}
+
+// Z[panel][point][tile][width] for the tiles of one block. bias[k] += Σ dy over it, and per_image
+// [n, k], unless null, the sums over its images. `total`: scratch, as long as bias.
+template <class T>
+void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
+                        const T* dy, T* z, T* total, T* bias, T* per_image) {
+  const Panels<T> panels{s.k};
+  for (index image = b.image; image < b.image + b.images; ++image) {
+    zero(total, round_up(s.k, kLanes<T>));
+    plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
+      const index rows = smaller(4, s.oh - 4 * tr), cols = smaller(4, s.ow - 4 * tc);
+      const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
+      // The tile after this one: the hardware does not foresee pieces of four rows.
+      for (index i = 0; i < rows; ++i) prefetch(corner + (i * s.ow + 4) * s.k, 4 * s.k);
+      t.with_size([&](auto size) {
+        const bool whole = rows == size.kRows && cols == size.kCols;
+        for_vectors<T>(s.k, [&](index o, auto extent) {
+          const index p = o / panels.kWidth, width = panels.width(p);
+          T* begin =
+              z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock + o % panels.kWidth;
+          T* const to[2] = {begin + b.place(t, false) * width, begin + b.place(t, true) * width};
+          const index point = point_step(b.tiles * width);
+          const auto pixel = [&](int i, int j) {
+            return load(corner + (i * s.ow + j) * s.k + o, extent);
+          };
+          Vec<T> sum = load(total + o);
+          if (whole) {
+            winograd_gradient_tile<T, size.kRows, size.kCols>(pixel, to, point, sum);
+          } else {
+            winograd_gradient_tile<T, size.kRows, size.kCols>(
+                [&](int i, int j) { return i < rows && j < cols ? pixel(i, j) : Vec<T>{}; }, to,
+                point, sum);
+          }
+          store<T>(total + o, sum);
+        });
+      });
+    });
+    for_vectors<T>(s.k, [&](index o, auto extent) {
+      const Vec<T> sum = load(total + o);
+      store<T>(bias + o, load(bias + o) + sum);
+      if (per_image) store<T>(per_image + image * s.k + o, sum, extent);
+    });
+  }
+}
+
+// One chunk's sum dU[point][c][width] of some channels and panel p, turned into taps:
+// part[panel][tap, c][width].
+template <class T>
+void winograd_taps(const Conv& s, index p, Range channels, const T* sums, T* part) {
+  const Panels<T> panels{s.k};
+  const index width = panels.width(p), point = channels.size() * width;
+  T* to = part + panels.offset(p, 9 * s.c);
+  for (index c = channels.begin; c < channels.end; ++c, sums += width) {
+    for (index lane = 0; lane < width; lane += kLanes<T>) {
+      Vec<T> columns[18];  // Gᵀ dU, [3][6]
+      for (int j = 0; j < 6; ++j) {
+        Vec<T> u[6];
+        for (int i = 0; i < 6; ++i) u[i] = load(sums + (6 * i + j) * point + lane);
+        transform_filter_gradient<T>(u, columns + j, 6);
+      }
+      for (int i = 0; i < 3; ++i) {
+        Vec<T> u[6], g[3];
+        for (int j = 0; j < 6; ++j) u[j] = columns[6 * i + j];
+        transform_filter_gradient<T>(u, g, 1);
+        for (int j = 0; j < 3; ++j) store<T>(to + weight_row(s, i, j, c) * width + lane, g[j]);
+      }
+    }
+  }
+}
+
+// One task's share of the weights' gradient: sums over consecutive blocks.
+template <class T>
+class WinogradWeights {
+ public:
+  // `part`, `bias`: where the taps (as add_up_weights reads them) and Σ dy go.
+  WinogradWeights(const Conv& s, const ConvInput<T>& in, const WinogradPlan& plan, Range blocks,
+                  T* part, T* bias)
+      : s_(s),
+        in_(in),
+        plan_(plan),
+        blocks_(blocks),
+        part_(part),
+        bias_(bias),
+        norm_(in, s.c),
+        columns_(round_up(s.k, kLanes<T>)),
+        sums_(kPoints * (blocks.size() > 1 ? s.c * columns_
+                                           : larger(max_rows(1), max_rows(2) * 2) * kLanes<T>)) {
+    zero(bias, columns_);
+  }
+
+  void add(index i, const T* dy, T* per_image) {
+    const Panels<T> panels{s_.k};
+    const WinogradBlock b = plan_.block(s_, i);
+    const index depth = round_up(s_.c, kBlock);
+    const TileLayout layout{depth, kBlock, point_step(b.tiles * depth)};
+    const Scratch<T> v(kPoints * layout.point);
+    const Scratch<T> z(kPoints * (columns_ * b.tiles + panels.count() * kBlock));
+    {
+      const Scratch<T> window((4 * b.rows.size() + 2) * (4 * plan_.tiles_w + 2) *
+                              round_up(s_.c, kLanes<T>));
+      winograd_inputs(s_, plan_, b, in_, norm_, false, layout, window.get(), v.get());
+    }
+    {
+      const Scratch<T> total(columns_);
+      winograd_gradients(s_, plan_, b, dy, z.get(), total.get(), bias_, per_image);
+    }
+    // The sums of one row of register blocks at a time, over all points: a task of one block turns
+    // them into taps before they leave the cache.
+    for (index p = 0; p < panels.count(); ++p) {
+      const index width = panels.width(p), vectors = panels.vectors(p);
+      const T* zp = z.get() + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock;
+      for_row_blocks(s_.c, vectors, [&](index c, index rows) {
+        T* sum = sums_.get();
+        if (blocks_.size() > 1) sum += kPoints * (panels.offset(p, s_.c) + c * width);
+        for (index point = 0; point < kPoints; ++point) {
+          T* out = sum + point * rows * width;
+          const Output<T> o{out, width, width, i == blocks_.begin ? nullptr : out, width};
+          outer_function<T>(rows, vectors)(v.get() + point * layout.point + c,
+                                           zp + point * point_step(b.tiles * width),
+                                           straight(b.tiles_of(point), depth, width), o);
+        }
+        if (i + 1 == blocks_.end) winograd_taps(s_, p, {c, c + rows}, sum, part_);
+      });
+    }
+  }
+
+ private:
+  const Conv& s_;
+  const ConvInput<T>& in_;
+  const WinogradPlan& plan_;
+  Range blocks_;
+  T *part_, *bias_;
+  ReadNorm<T> norm_;
+  index columns_;
+  Scratch<T> sums_;
+};
+
+// The gradient of the input: du, of what the convolution saw (with `upsample`, summed over each
+// pixel's copies), and through the normalisation dx.
+template <class T>
+class WinogradInputGradient {
+ public:
+  WinogradInputGradient(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+                        const ConvGradients<T>& g)
+      : in_(in),
+        dy_(dy),
+        g_(g),
+        norm_(norm_of(s, in)),
+        size_(stored_size(s, in)),
+        turned_{s.n, s.oh, s.ow, s.k, s.h, s.w, s.c, 3, 3, 1, 2 - s.pad_top, 2 - s.pad_left},
+        streamed_(g.add != g.dx && streams(g.dx, s.c, s.n * size_)),
+        filters_(g.dx ? winograd_filters_size<T>(turned_) : 0) {
+    // The adjoint at stride 1 is a convolution of dy with the taps mirrored.
+    if (g.dx) winograd_filters(turned_, {9, s.c * 9, true}, w, filters_.get());
+  }
+
+  // All images, one pass after the other.
+  void all() const {
+    if (in_.groups == 0) return convolve({0, norm_.n}, g_.add, g_.dx, streamed_);
+    const Scratch<T> du(norm_.n * size_);
+    convolve({0, norm_.n}, nullptr, du.get(), streams(du.get(), norm_.c, norm_.n * size_));
+    SFUMATO_ISA_NAME::group_norm_backward(norm_, in_.x, in_.gamma, in_.beta, in_.mean, in_.rstd,
+                                          du.get(), g_.add, g_.dx, g_.dgamma, g_.dbeta);
+  }
+  // In a task: some images, and their sums for add_up_norm.
+  void some(Range images, bool first, T* sums) const {
+    if (in_.groups == 0) {
+      const index at = images.begin * size_;
+      return convolve(images, g_.add ? g_.add + at : nullptr, g_.dx + at, streamed_);
+    }
+    const index step = winograd_images<T>(turned_);
+    const Scratch<T> du(step * size_), work(4 * norm_.c);
+    for (index b = images.begin; b < images.end; b += step) {
+      const Range block{b, smaller(b + step, images.end)};
+      convolve(block, nullptr, du.get(), false);
+      for (index image = block.begin; image < block.end; ++image) {
+        const index at = image * size_;
+        T* const dz = du.get() + (image - b) * size_;
+        group_norm_backward_image(norm_, {0, norm_.c}, in_.x + at, in_.gamma, in_.beta,
+                                  in_.mean + image * in_.groups, in_.rstd + image * in_.groups, dz,
+                                  dz, work.get(),
+                                  {g_.dx + at, g_.add ? g_.add + at : nullptr, streamed_, sums,
+                                   sums + norm_.c, first && image == images.begin});
+      }
+    }
+    if (streamed_) finish_streams();
+  }
+
+ private:
+  void convolve(Range images, const T* add, T* du, bool streamed) const {
+    Conv s = turned_;
+    s.n = images.size();
+    ConvOutput<T> out{du};
+    out.sum_2x2 = in_.upsample;
+    out.residual = add;
+    winograd(s, ConvInput<T>{dy_ + images.begin * s.h * s.w * s.c}, filters_.get(), out, false,
+             streamed);
+  }
+
+  const ConvInput<T>& in_;
+  const T* dy_;
+  const ConvGradients<T>& g_;
+  GroupNorm norm_;
+  index size_;  // numbers in an image of x
+  Conv turned_;
+  bool streamed_;
+  Scratch<T> filters_;
+};
+
+// Images are cut into chunks, each with its own sums, added up in order at the end. For as long as
+// a block is whole images, its input's gradient follows its weights' at once: what the one read of
+// dy and x, the other finds in the cache, and du never leaves it.
+template <class T>
+void winograd_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+                       const ConvGradients<T>& g) {
+  const index columns = round_up(s.k, kLanes<T>);
+  const index tiles = s.n * div_up(s.oh, 4) * div_up(s.ow, 4);
+  const WinogradPlan plan = plan_winograd(
+      s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns), smaller(32, tiles / 8));
+  const index part = 9 * s.c * columns, chunks = smaller(plan.blocks, kTasks / 2);
+  const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * columns : 0);
+  const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
+  const WinogradInputGradient<T> input(s, in, dy, w, g);
+  const auto input_of = [&](index chunk, index i, bool first) {
+    const WinogradBlock b = plan.block(s, i);
+    input.some({b.image, b.image + b.images}, first, norm_parts.get() + chunk * 2 * s.c);
+  };
+  const bool whole_images = plan.bands == 1, together = g.dx && whole_images;
+  if (g.dw || together) {
+    parallel_for(chunks, [&](index chunk) {
+      const Range blocks = part_of(plan.blocks, chunks, chunk);
+      if (!g.dw) {
+        for (index i = blocks.begin; i < blocks.end; ++i) input_of(chunk, i, i == blocks.begin);
+        return;
+      }
+      WinogradWeights<T> weights(s, in, plan, blocks, parts.get() + chunk * part,
+                                 bias_parts.get() + chunk * columns);
+      for (index i = blocks.begin; i < blocks.end; ++i) {
+        weights.add(i, dy, whole_images ? g.per_image : nullptr);
+        if (together) input_of(chunk, i, i == blocks.begin);
+      }
+    });
+  }
+  if (g.dw)
+    add_up_weights(s, chunks, {s.c * 9, 9, false}, parts.get(), bias_parts.get(), g.dw, g.db);
+  if (g.per_image && !(g.dw && whole_images)) sum_pixels(s, dy, g.per_image);
+  if (together && in.groups > 0) add_up_norm(s.c, chunks, norm_parts.get(), g.dgamma, g.dbeta);
+  if (g.dx && !together) input.all();
+}
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME
