@@ -238,6 +238,7 @@ int main(int argc, char** argv) {
                  i == 0 ? shape : "", passes[i], t.ours, 100 * share, memory_ms, t.theirs,
                  t.theirs / t.ours);
       rows.push_back({{"shape", shape},
+                      {"count", count},
                       {"pass", passes[i]},
                       {"ms", t.ours},
                       {"share_of_peak", share},
