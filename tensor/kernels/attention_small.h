@@ -1,7 +1,8 @@
 // Attention for heads of few channels (D a constant): there is so little to sum over that loading
 // and storing scores costs as much as making them. A block of lanes keeps its D vectors in
 // registers, and the other side's rows are read as they lie, one number at a time, broadcast. See
-// attention.h for the formulas.
+// attention.h for the formulas. Scores are in units of ln 2, since 2^x takes fewer operations than
+// e^x.
 #pragma once
 #include "tensor/kernels/simd_math.h"
 #include "tensor/kernels/tile.h"
@@ -48,14 +49,39 @@ template <int D, class T>
   for (int e = 0; e < D; ++e) lanes[e] += p * row[e];
 }
 
-// scores[i] = exp(scores[i] - from(i)) for `count` vectors; their sum. A loop of its own: its steps
+// D numbers side by side, in whatever registers hold them.
+template <int D, class T>
+struct RowOf {
+  typedef T type __attribute__((vector_size(D * sizeof(T)), aligned(alignof(T)), may_alias));
+};
+
+// to[r] += Σ_j p[r][j] rows[j] for R rows of D numbers, j < count; p's rows are one vector each.
+template <int D, int R, class T>
+[[gnu::always_inline]] inline void add_products(const T* p, const T* rows, index count, T* to) {
+  using Row = typename RowOf<D, T>::type;
+  Row* const out = reinterpret_cast<Row*>(to);
+  Row sum[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) sum[r] = out[r];
+  for (index j = 0; j < count; ++j) {
+    const Row row = *reinterpret_cast<const Row*>(rows + j * D);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sum[r] += p[r * kLanes<T> + j] * row;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) out[r] = sum[r];
+}
+
+inline constexpr double kLog2e = 1.4426950408889634, kLn2 = 0.69314718055994531;
+
+// scores[i] = 2^(scores[i] - from(i)) for `count` vectors; their sum. A loop of its own: its steps
 // take long and do not wait for each other, so that many of them must be under way at once.
 template <class T, class From>
 [[gnu::always_inline]] inline Vec<T> exp_all(T* scores, index count, From from) {
   Vec<T> sum{};
 #pragma GCC unroll 2
   for (index i = 0; i < count; ++i) {
-    const Vec<T> p = exp(load(scores + i * kLanes<T>) - from(i));
+    const Vec<T> p = exp2(load(scores + i * kLanes<T>) - from(i));
     store<T>(scores + i * kLanes<T>, p);
     sum += p;
   }
@@ -79,7 +105,8 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
     for (index begin = range.begin * kL; begin < smaller(range.end * kL, s.tq); begin += kL) {
       const index count = smaller(kL, s.tq - begin);
       Vec<T> queries[D], o[D] = {}, top = splat(static_cast<T>(-1e30)), sum{};
-      rows_to_lanes(qh + begin * s.q_row, s.q_row, count, static_cast<T>(s.scale), queries);
+      rows_to_lanes(qh + begin * s.q_row, s.q_row, count, static_cast<T>(s.scale * kLog2e),
+                    queries);
       for (index j0 = 0; j0 < s.tk; j0 += kKeys) {
         const index keys = smaller(kKeys, s.tk - j0);
         const T *kj = kh + j0 * s.kv_row, *vj = vh + j0 * s.kv_row;
@@ -89,7 +116,7 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
           top = max(score, top);
           store<T>(scores + j * kL, score);
         }
-        const Vec<T> shrink = exp(before - top);
+        const Vec<T> shrink = exp2(before - top);
         sum *= shrink;
         for (int e = 0; e < D; ++e) o[e] *= shrink;
         sum += exp_all(scores, keys, [&](index) { return top; });
@@ -99,7 +126,8 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
       lanes_to_rows(o, count, out + first + begin * out_row, out_row);
       T* lse_h = lse + (image * s.heads + head) * s.tq + begin;
       for (index i = 0; i < count; ++i)
-        lse_h[i] = top[i] + static_cast<T>(__builtin_log(static_cast<double>(sum[i])));
+        lse_h[i] = static_cast<T>(kLn2 * static_cast<double>(top[i]) +
+                                  __builtin_log(static_cast<double>(sum[i])));
     }
   });
 }
@@ -109,8 +137,6 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
                               const T* lse, const T* dout, T* dq, T* dk, T* dv) {
   constexpr index kL = kLanes<T>,
                   kQueries = 128;  // P and dS of this many queries stay in the cache
-  static_assert(D <= kL || D % kL == 0);
-  constexpr index kRow = D < kL ? kL : D;  // numbers of dq per query, whole vectors
   const index out_row = s.heads * D;
   const T scale = static_cast<T>(s.scale);
   parallel_for(s.n * s.heads, [&](index task) {
@@ -119,9 +145,9 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
     const index out_begin = task / s.heads * s.tq * out_row + task % s.heads * D;
     const T *qh = q + q_begin, *oh = out + out_begin, *doh = dout + out_begin;
     const T* lse_h = lse + task * s.tq;
-    const Scratch<T> delta(s.tq), dq_rows(s.tq * kRow),
-        panel(kL * kRow);  // [vector of D][keys][lane]
-    alignas(64) T p[kQueries * kL], ds[kQueries * kL];
+    const Scratch<T> delta(s.tq), dq_rows(s.tq * D);
+    zero(dq_rows.get(), s.tq * D);
+    alignas(64) T p[kQueries * kL], ds[kQueries * kL], rows_k[kL * D];
     for (index i = 0; i < s.tq; ++i) {
       T sum = 0;
       for (int e = 0; e < D; ++e) sum += oh[i * out_row + e] * doh[i * out_row + e];
@@ -130,20 +156,16 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
     for (index begin = 0; begin < s.tk; begin += kL) {
       const index keys = smaller(kL, s.tk - begin), at = k_begin + begin * s.kv_row;
       Vec<T> lanes_k[D], lanes_v[D], lanes_dk[D] = {}, lanes_dv[D] = {};
-      rows_to_lanes(k + at, s.kv_row, keys, scale, lanes_k);
+      rows_to_lanes(k + at, s.kv_row, keys, static_cast<T>(s.scale * kLog2e), lanes_k);
       rows_to_lanes(v + at, s.kv_row, keys, T{1}, lanes_v);
-      zero(panel.get(), kL * kRow);
       for (index j = 0; j < keys; ++j) {
-        for (int e = 0; e < D; ++e)
-          panel[(e / kL * kL + j) * kL + e % kL] = scale * k[at + j * s.kv_row + e];
+        for (int e = 0; e < D; ++e) rows_k[j * D + e] = scale * k[at + j * s.kv_row + e];
       }
-      const Segment all{0, keys};
-      const Depth depth{1, 0, &all, 1};
       for (index i0 = 0; i0 < s.tq; i0 += kQueries) {
         const index queries = smaller(kQueries, s.tq - i0);
         const T *qi = qh + i0 * s.q_row, *doi = doh + i0 * out_row;
         for (index i = 0; i < queries; ++i) store<T>(p + i * kL, dot(lanes_k, qi + i * s.q_row));
-        exp_all(p, queries, [&](index i) { return splat(lse_h[i0 + i]); });
+        exp_all(p, queries, [&](index i) { return splat(static_cast<T>(kLog2e) * lse_h[i0 + i]); });
         for (index i = 0; i < queries; ++i) {
           const Vec<T> dp = dot(lanes_v, doi + i * out_row) - delta[i0 + i];
           store<T>(ds + i * kL, load(p + i * kL) * dp);
@@ -152,21 +174,17 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
           add_product(lanes_dv, load(p + i * kL), doi + i * out_row);
         for (index i = 0; i < queries; ++i)
           add_product(lanes_dk, load(ds + i * kL), qi + i * s.q_row);
-        // dq [queries, D] += dS [queries, keys] K [keys, D]
-        for (index c = 0; c < kRow; c += kL) {
-          for_row_blocks(queries, 1, [&](index i, index count) {
-            T* to = dq_rows.get() + (i0 + i) * kRow + c;
-            const Output<T> o{to, kRow, kL, begin > 0 ? to : nullptr, kRow};
-            tile_function<T, kL>(count, 1)(ds + i * kL, depth, panel.get() + c * kL, o);
-          });
-        }
+        index i = 0;
+        T* const to = dq_rows.get() + i0 * D;
+        for (; i + 8 <= queries; i += 8) add_products<D, 8>(ds + i * kL, rows_k, keys, to + i * D);
+        for (; i < queries; ++i) add_products<D, 1>(ds + i * kL, rows_k, keys, to + i * D);
       }
       for (int e = 0; e < D; ++e) lanes_dk[e] *= scale;
       lanes_to_rows(lanes_dk, keys, dk + at, s.kv_row);
       lanes_to_rows(lanes_dv, keys, dv + at, s.kv_row);
     }
     for (index i = 0; i < s.tq; ++i) {
-      for (int e = 0; e < D; ++e) dq[q_begin + i * s.q_row + e] = dq_rows[i * kRow + e];
+      for (int e = 0; e < D; ++e) dq[q_begin + i * s.q_row + e] = dq_rows[i * D + e];
     }
   });
 }

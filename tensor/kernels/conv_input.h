@@ -70,10 +70,7 @@ class ReadNorm {
     if (in_.groups == 0) {
       run([](Vec<T> x, index, auto) { return x; });
     } else if (in_.silu) {
-      run([&](Vec<T> x, index c, auto extent) {
-        const Vec<T> z = norm(x, c, extent);
-        return z * sigmoid<T>(z);
-      });
+      run([&](Vec<T> x, index c, auto extent) { return silu<T>(norm(x, c, extent)); });
     } else {
       run(norm);
     }

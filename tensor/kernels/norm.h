@@ -186,7 +186,7 @@ void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T*
           }
         };
         if (s.silu) {
-          pixels([](Vec<T> z) { return z * sigmoid<T>(z); });
+          pixels([](Vec<T> z) { return silu<T>(z); });
         } else {
           pixels([](Vec<T> z) { return z; });
         }

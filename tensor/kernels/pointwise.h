@@ -11,7 +11,7 @@ void silu_forward(index n, const T* x, T* y) {
   parallel_ranges(n, kGrain, [&](index begin, index end) {
     for_vectors<T>(end - begin, [&](index i, auto extent) {
       const Vec<T> v = load(x + begin + i, extent);
-      store<T>(y + begin + i, v * sigmoid<T>(v), extent);
+      store<T>(y + begin + i, silu<T>(v), extent);
     });
   });
 }
