@@ -59,9 +59,10 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
         for (index p = 0; p < panels.count(); ++p) {
           const index col = p * panels.kWidth, begin = rows.begin + row;
           T* out = c + begin * g.ldc + col;
+          const index ahead = begin + 2 * count <= g.m ? count * g.lda : 0;
           const T* init = g.accumulate ? out : bias ? bias + col : nullptr;
           const Output<T> o{out, g.ldc, panels.lanes(p), init, g.accumulate ? g.ldc : 0, streamed};
-          rows_function<T>(count, panels.vectors(p))(a + begin * g.lda, g.lda, g.k,
+          rows_function<T>(count, panels.vectors(p))(a + begin * g.lda, g.lda, g.k, ahead,
                                                      packed.get() + panels.offset(p, g.k), o);
         }
       });
@@ -138,6 +139,11 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
     const bool add = chunks == 1 && g.accumulate;
     for (index k0 = k_range.begin; k0 == k_range.begin || k0 < k_range.end; k0 += kDepth) {
       const index steps = smaller(kDepth, k_range.end - k0);
+      const index later = smaller(kDepth, k_range.end - k0 - steps);
+      ReadAhead ahead;
+      ahead.add(a + (k0 + steps) * g.lda, later * g.lda * static_cast<index>(sizeof(T)));
+      if (in_place)
+        ahead.add(b + (k0 + steps) * g.ldb, later * g.ldb * static_cast<index>(sizeof(T)));
       for (index p = group.begin; p < group.end; ++p) {
         const index col = p * panels.kWidth, width = panels.width(p);
         const T* pb =
@@ -146,7 +152,8 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
         for_row_blocks(band.size(), panels.vectors(p), [&](index row, index count) {
           T* out = to + (band.begin + row) * to_stride + col;
           const bool fresh = k0 == k_range.begin && !add;
-          const Output<T> o{out, to_stride, panels.lanes(p), fresh ? nullptr : out, to_stride};
+          const Output<T> o{out,       to_stride, panels.lanes(p),  fresh ? nullptr : out,
+                            to_stride, false,     ahead.next(steps)};
           outer_function<T>(count, panels.vectors(p))(a + k0 * g.lda + band.begin + row, pb, k, o);
         });
       }

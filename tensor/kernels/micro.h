@@ -30,6 +30,49 @@ struct Output {
   const T* init;      // null: start at 0
   index init_stride;  // 0: the same row for all (a bias); `init = out`, its stride: accumulate
   bool streamed = false;
+  const void* ahead = nullptr;  // memory to fetch into the second-level cache, one line a step of k
+};
+
+// What will be read next, handed out piece by piece to the blocks computed meanwhile: the hardware
+// fetches ahead only inside a scan, so that every scan would begin by waiting for memory.
+class ReadAhead {
+ public:
+  static constexpr index kLine = 64;
+  void add(const void* begin, index bytes) {
+    if (bytes > 0) regions_[count_++] = {static_cast<const char*>(begin), bytes};
+  }
+  // For Output::ahead of a block of `steps` steps; null when all has been handed out.
+  const void* next(index steps) {
+    if (at_ == count_) return nullptr;
+    const char* from = regions_[at_].begin;
+    regions_[at_].begin += steps * kLine;
+    regions_[at_].bytes -= steps * kLine;
+    if (regions_[at_].bytes <= 0) ++at_;
+    return from;
+  }
+
+ private:
+  struct Region {
+    const char* begin;
+    index bytes;
+  };
+  Region regions_[2];
+  index count_ = 0, at_ = 0;
+};
+
+// The cursor inside a block: without anything to fetch, the same line of `here` again and again.
+class AheadCursor {
+ public:
+  [[gnu::always_inline]] AheadCursor(const void* ahead, const void* here)
+      : at_(static_cast<const char*>(ahead ? ahead : here)), step_(ahead ? ReadAhead::kLine : 0) {}
+  [[gnu::always_inline]] void step() {
+    __builtin_prefetch(at_, 0, 2);
+    at_ += step_;
+  }
+
+ private:
+  const char* at_;
+  index step_;
 };
 
 template <class T, int M, int N, class Last>
@@ -140,40 +183,50 @@ constexpr Walk straight(index count, index a_step, index b_step) {
 template <class T, int M, int N>
 void outer_block(const T* a, const T* b, const Walk& k, const Output<T>& o) {
   Vec<T> sum[M][N];
+  AheadCursor ahead(o.ahead, b);
   start(sum, o);
   for (index image = 0; image < k.images; ++image) {
     for (index row = 0; row < k.rows; ++row) {
       const T* pa = a + image * k.a_image + row * k.a_row;
       const T* pb = b + image * k.b_image + row * k.b_row;
-      for (index col = 0; col < k.cols; ++col, pa += k.a_col, pb += k.b_col)
+      for (index col = 0; col < k.cols; ++col, pa += k.a_col, pb += k.b_col) {
+        ahead.step();
         multiply_add<1>(sum, pa, pb);
+      }
     }
   }
   finish(sum, o);
 }
 
 // tile_block for rows that lie `lda` apart instead of in a tile: for products that use each row
-// only once or twice, where copying it would cost more than it saves.
+// only once or twice, where copying it would cost more than it saves. While they are read, the rows
+// `ahead` numbers further are fetched: the hardware does not foresee many short rows.
 template <class T, int M, int N>
-void rows_block(const T* a, index lda, index k, const T* panel, const Output<T>& o) {
+void rows_block(const T* a, index lda, index k, index ahead, const T* panel, const Output<T>& o) {
+  constexpr index kLine = 64 / static_cast<index>(sizeof(T));
   // One pointer for three rows: x86 addresses p, p + lda and p + 2 lda from two registers.
   constexpr int kPointers = (M + 2) / 3;
   Vec<T> sum[M][N];
   const T* rows[kPointers];
   for (int i = 0; i < kPointers; ++i) rows[i] = a + 3 * i * lda;
   start(sum, o);
-  for (index s = 0; s < k; ++s, panel += N * kLanes<T>) {
-    Vec<T> columns[N];
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) columns[n] = load(panel + n * kLanes<T>);
+  for (index begin = 0; begin < k; begin += kLine) {
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      const Vec<T> row = splat(rows[m / 3][m % 3 * lda]);
+    for (int m = 0; m < M; ++m) __builtin_prefetch(rows[m / 3] + m % 3 * lda + ahead);
+    const index end = smaller(begin + kLine, k);
+    for (index s = begin; s < end; ++s, panel += N * kLanes<T>) {
+      Vec<T> columns[N];
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) sum[m][n] += columns[n] * row;
-    }
+      for (int n = 0; n < N; ++n) columns[n] = load(panel + n * kLanes<T>);
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) {
+        const Vec<T> row = splat(rows[m / 3][m % 3 * lda]);
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) sum[m][n] += columns[n] * row;
+      }
 #pragma GCC unroll 8
-    for (int i = 0; i < kPointers; ++i) ++rows[i];
+      for (int i = 0; i < kPointers; ++i) ++rows[i];
+    }
   }
   finish(sum, o);
 }
@@ -186,7 +239,7 @@ template <class T>
 using OuterFn = void (*)(const T*, const T*, const Walk&, const Output<T>&);
 
 template <class T>
-using RowsFn = void (*)(const T*, index, index, const T*, const Output<T>&);
+using RowsFn = void (*)(const T*, index, index, index, const T*, const Output<T>&);
 
 template <int... M>
 struct Rows {};

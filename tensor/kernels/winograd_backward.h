@@ -127,9 +127,17 @@ class WinogradWeights {
     zero(bias, columns_);
   }
 
-  void add(index i, const T* dy, T* per_image) {
+  // Block i. `next`: the one that this thread will probably read next.
+  void add(index i, index next, const T* dy, T* per_image) {
     const Panels<T> panels{s_.k};
     const WinogradBlock b = plan_.block(s_, i);
+    ReadAhead ahead;
+    if (next < plan_.blocks && plan_.bands == 1) {
+      const WinogradBlock n = plan_.block(s_, next);
+      const index x_size = stored_size(s_, in_), dy_size = s_.oh * s_.ow * s_.k;
+      ahead.add(in_.x + n.image * x_size, n.images * x_size * static_cast<index>(sizeof(T)));
+      ahead.add(dy + n.image * dy_size, n.images * dy_size * static_cast<index>(sizeof(T)));
+    }
     const index depth = round_up(s_.c, kBlock);
     const TileLayout layout{depth, kBlock, point_step(b.tiles * depth)};
     const Scratch<T> v(kPoints * layout.point);
@@ -153,7 +161,13 @@ class WinogradWeights {
         if (blocks_.size() > 1) sum += kPoints * (panels.offset(p, s_.c) + c * width);
         for (index point = 0; point < kPoints; ++point) {
           T* out = sum + point * rows * width;
-          const Output<T> o{out, width, width, i == blocks_.begin ? nullptr : out, width};
+          const Output<T> o{out,
+                            width,
+                            width,
+                            i == blocks_.begin ? nullptr : out,
+                            width,
+                            false,
+                            ahead.next(b.tiles_of(point))};
           outer_function<T>(rows, vectors)(v.get() + point * layout.point + c,
                                            zp + point * point_step(b.tiles * width),
                                            straight(b.tiles_of(point), depth, width), o);
@@ -275,8 +289,10 @@ void winograd_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const
       WinogradWeights<T> weights(s, in, plan, blocks, parts.get() + chunk * part,
                                  bias_parts.get() + chunk * columns);
       for (index i = blocks.begin; i < blocks.end; ++i) {
-        weights.add(i, dy, whole_images ? g.per_image : nullptr);
+        const index next =
+            i + 1 < blocks.end ? i + 1 : part_of(plan.blocks, chunks, chunk + thread_count()).begin;
         if (together) input_of(chunk, i, i == blocks.begin);
+        weights.add(i, next, dy, whole_images ? g.per_image : nullptr);
       }
     });
   }
