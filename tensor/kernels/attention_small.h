@@ -31,6 +31,21 @@ inline void lanes_to_rows(const Vec<T> (&from)[D], index count, T* to, index row
   }
 }
 
+// D numbers side by side, in whatever registers hold them.
+template <int D, class T>
+struct RowOf {
+  typedef T type __attribute__((vector_size(D * sizeof(T)), aligned(alignof(T)), may_alias));
+};
+
+// Rows of D numbers from where they lie among other heads, side by side: hundreds of numbers apart,
+// they would crowd into a few sets of the first-level cache.
+template <int D, class T>
+inline void gather_rows(const T* from, index row_step, index count, T* to) {
+  using Row = typename RowOf<D, T>::type;
+  for (index i = 0; i < count; ++i)
+    *reinterpret_cast<Row*>(to + i * D) = *reinterpret_cast<const Row*>(from + i * row_step);
+}
+
 // Σ_e lanes[e] row[e]
 template <int D, class T>
 [[gnu::always_inline]] inline Vec<T> dot(const Vec<T> (&lanes)[D], const T* row) {
@@ -48,12 +63,6 @@ template <int D, class T>
 #pragma GCC unroll 16
   for (int e = 0; e < D; ++e) lanes[e] += p * row[e];
 }
-
-// D numbers side by side, in whatever registers hold them.
-template <int D, class T>
-struct RowOf {
-  typedef T type __attribute__((vector_size(D * sizeof(T)), aligned(alignof(T)), may_alias));
-};
 
 // to[r] += Σ_j p[r][j] rows[j] for R rows of D numbers, j < count; p's rows are one vector each.
 template <int D, int R, class T>
@@ -74,18 +83,19 @@ template <int D, int R, class T>
 
 inline constexpr double kLog2e = 1.4426950408889634, kLn2 = 0.69314718055994531;
 
-// scores[i] = 2^(scores[i] - from(i)) for `count` vectors; their sum. A loop of its own: its steps
-// take long and do not wait for each other, so that many of them must be under way at once.
+// scores[i] = 2^(scores[i] - from(i)) for `count` vectors, added to sum. A loop of its own: its
+// steps take long and do not wait for each other, so that many of them must be under way at once. A
+// function of its own: it needs the registers for its constants.
 template <class T, class From>
-[[gnu::always_inline]] inline Vec<T> exp_all(T* scores, index count, From from) {
-  Vec<T> sum{};
+[[gnu::noinline]] void exp_all(T* scores, index count, From from, Vec<T>& sum) {
+  Vec<T> total = sum;
 #pragma GCC unroll 2
   for (index i = 0; i < count; ++i) {
     const Vec<T> p = exp2(load(scores + i * kLanes<T>) - from(i));
     store<T>(scores + i * kLanes<T>, p);
-    sum += p;
+    total += p;
   }
-  return sum;
+  sum = total;
 }
 
 template <int D, class T>
@@ -97,8 +107,9 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
   parallel_for(s.n * s.heads * groups, [&](index task) {
     const index head = task / groups % s.heads, image = task / groups / s.heads;
     const T* qh = q + image * s.tq * s.q_row + head * D;
-    const T* kh = k + image * s.tk * s.kv_row + head * D;
-    const T* vh = v + image * s.tk * s.kv_row + head * D;
+    const Scratch<T> kh(s.tk * D), vh(s.tk * D);
+    gather_rows<D>(k + image * s.tk * s.kv_row + head * D, s.kv_row, s.tk, kh.get());
+    gather_rows<D>(v + image * s.tk * s.kv_row + head * D, s.kv_row, s.tk, vh.get());
     const index first = image * s.tq * out_row + head * D;
     const Range range = part_of(blocks, groups, task % groups);
     alignas(64) T scores[kKeys * kL];
@@ -109,9 +120,9 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
                     queries);
       for (index j0 = 0; j0 < s.tk; j0 += kKeys) {
         const index keys = smaller(kKeys, s.tk - j0);
-        const T *kj = kh + j0 * s.kv_row, *vj = vh + j0 * s.kv_row;
+        const T *kj = kh.get() + j0 * D, *vj = vh.get() + j0 * D;
         const Vec<T> before = top;
-        for (index j = 0; j < keys; ++j, kj += s.kv_row) {
+        for (index j = 0; j < keys; ++j, kj += D) {
           const Vec<T> score = dot(queries, kj);
           top = max(score, top);
           store<T>(scores + j * kL, score);
@@ -119,8 +130,9 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
         const Vec<T> shrink = exp2(before - top);
         sum *= shrink;
         for (int e = 0; e < D; ++e) o[e] *= shrink;
-        sum += exp_all(scores, keys, [&](index) { return top; });
-        for (index j = 0; j < keys; ++j, vj += s.kv_row) add_product(o, load(scores + j * kL), vj);
+        exp_all(
+            scores, keys, [=](index) { return top; }, sum);
+        for (index j = 0; j < keys; ++j, vj += D) add_product(o, load(scores + j * kL), vj);
       }
       for (int e = 0; e < D; ++e) o[e] /= sum;
       lanes_to_rows(o, count, out + first + begin * out_row, out_row);
@@ -143,15 +155,17 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
     const index q_begin = task / s.heads * s.tq * s.q_row + task % s.heads * D;
     const index k_begin = task / s.heads * s.tk * s.kv_row + task % s.heads * D;
     const index out_begin = task / s.heads * s.tq * out_row + task % s.heads * D;
-    const T *qh = q + q_begin, *oh = out + out_begin, *doh = dout + out_begin;
-    const T* lse_h = lse + task * s.tq;
-    const Scratch<T> delta(s.tq), dq_rows(s.tq * D);
+    const T* oh = out + out_begin;
+    const Scratch<T> delta(s.tq), lse_2(s.tq), dq_rows(s.tq * D), qh(s.tq * D), doh(s.tq * D);
+    gather_rows<D>(q + q_begin, s.q_row, s.tq, qh.get());
+    gather_rows<D>(dout + out_begin, out_row, s.tq, doh.get());
     zero(dq_rows.get(), s.tq * D);
     alignas(64) T p[kQueries * kL], ds[kQueries * kL], rows_k[kL * D];
     for (index i = 0; i < s.tq; ++i) {
       T sum = 0;
-      for (int e = 0; e < D; ++e) sum += oh[i * out_row + e] * doh[i * out_row + e];
+      for (int e = 0; e < D; ++e) sum += oh[i * out_row + e] * doh[i * D + e];
       delta[i] = sum;
+      lse_2[i] = static_cast<T>(kLog2e) * lse[task * s.tq + i];
     }
     for (index begin = 0; begin < s.tk; begin += kL) {
       const index keys = smaller(kL, s.tk - begin), at = k_begin + begin * s.kv_row;
@@ -163,17 +177,17 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
       }
       for (index i0 = 0; i0 < s.tq; i0 += kQueries) {
         const index queries = smaller(kQueries, s.tq - i0);
-        const T *qi = qh + i0 * s.q_row, *doi = doh + i0 * out_row;
-        for (index i = 0; i < queries; ++i) store<T>(p + i * kL, dot(lanes_k, qi + i * s.q_row));
-        exp_all(p, queries, [&](index i) { return splat(static_cast<T>(kLog2e) * lse_h[i0 + i]); });
+        const T *qi = qh.get() + i0 * D, *doi = doh.get() + i0 * D;
+        for (index i = 0; i < queries; ++i) store<T>(p + i * kL, dot(lanes_k, qi + i * D));
+        Vec<T> ignored{};
+        exp_all(
+            p, queries, [from = lse_2.get() + i0](index i) { return splat(from[i]); }, ignored);
         for (index i = 0; i < queries; ++i) {
-          const Vec<T> dp = dot(lanes_v, doi + i * out_row) - delta[i0 + i];
+          const Vec<T> dp = dot(lanes_v, doi + i * D) - delta[i0 + i];
           store<T>(ds + i * kL, load(p + i * kL) * dp);
         }
-        for (index i = 0; i < queries; ++i)
-          add_product(lanes_dv, load(p + i * kL), doi + i * out_row);
-        for (index i = 0; i < queries; ++i)
-          add_product(lanes_dk, load(ds + i * kL), qi + i * s.q_row);
+        for (index i = 0; i < queries; ++i) add_product(lanes_dv, load(p + i * kL), doi + i * D);
+        for (index i = 0; i < queries; ++i) add_product(lanes_dk, load(ds + i * kL), qi + i * D);
         index i = 0;
         T* const to = dq_rows.get() + i0 * D;
         for (; i + 8 <= queries; i += 8) add_products<D, 8>(ds + i * kL, rows_k, keys, to + i * D);
