@@ -157,14 +157,17 @@ struct Depth {
 template <class T, int M, int N, int Stride>
 void tile_block(const T* tile, const Depth& k, const T* panel, const Output<T>& o) {
   Vec<T> sum[M][N];
+  AheadCursor ahead(o.ahead, panel);
   start(sum, o);
   for (index row = 0; row < k.rows; ++row, tile += k.row_stride) {
     for (index g = 0; g < k.count; ++g) {
       const T* a = tile + k.segments[g].offset;
       // Not unrolled: the block is long enough, and GCC would mix neighbouring steps, run out of
       // registers and put sums on the stack (a fifth of the speed with 16 registers).
-      for (index s = 0; s < k.segments[g].steps; ++s, panel += N * kLanes<T>)
+      for (index s = 0; s < k.segments[g].steps; ++s, panel += N * kLanes<T>) {
+        ahead.step();
         multiply_add<Stride>(sum, a + s, panel);
+      }
     }
   }
   finish(sum, o);

@@ -365,12 +365,14 @@ bool winograd_streams(const Conv& s, const ConvOutput<T>& out) {
 }
 
 // The forward convolution, and, with the weights' order turned round, the backward one.
-// `measure`: it writes the statistics of its input first.
+// `measure`: it writes the statistics of its input first. `later`: null, or images like y that the
+// caller reads next.
 template <class T>
 void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const ConvOutput<T>& out,
-              bool measure, bool streamed) {
+              bool measure, bool streamed, const T* later = nullptr) {
   const Panels<T> panels{s.k};
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
+  const index out_size = s.oh * s.ow * s.k / (out.sum_2x2 ? 4 : 1);
   const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1);
   if (measure && plan.bands > 1) {
     group_norm_statistics(norm_of(s, in), in.x, in.mean, in.rstd);
@@ -388,6 +390,13 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
       const Scratch<T> window(window_size);
       winograd_inputs(s, plan, b, in, norm, measure, layout, window.get(), v.get());
     }
+    ReadAhead ahead;
+    const auto fetch = [&](const T* images) {
+      if (images == nullptr || plan.bands > 1) return;
+      ahead.add(images + b.image * out_size, b.images * out_size * static_cast<index>(sizeof(T)));
+    };
+    fetch(out.residual);
+    fetch(later);
     const Scratch<T> m(kPoints * m_point);
     const Scratch<Segment> segments(blocks);
     for (index i = 0; i < blocks; ++i)
@@ -398,9 +407,9 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
       for (index point = 0; point < kPoints; ++point) {
         const T* panel = filters + kPoints * panels.offset(p, s.c) + point * s.c * width;
         for_row_blocks(b.tiles_of(point), vectors, [&](index tile, index rows) {
-          tile_function<T>(rows, vectors)(
-              v.get() + point * layout.point + tile * kBlock, k, panel,
-              Output<T>{m.get() + point * m_point + tile * width, width, width, nullptr, 0});
+          tile_function<T>(rows, vectors)(v.get() + point * layout.point + tile * kBlock, k, panel,
+                                          Output<T>{m.get() + point * m_point + tile * width, width,
+                                                    width, nullptr, 0, false, ahead.next(s.c)});
         });
       }
       winograd_outputs(s, plan, b, m.get(), m_point, p, out, streamed);

@@ -225,7 +225,7 @@ class WinogradInputGradient {
     const Scratch<T> du(step * size_), work(4 * norm_.c);
     for (index b = images.begin; b < images.end; b += step) {
       const Range block{b, smaller(b + step, images.end)};
-      convolve(block, nullptr, du.get(), false);
+      convolve(block, nullptr, du.get(), false, in_.x + b * size_);
       for (index image = block.begin; image < block.end; ++image) {
         const index at = image * size_;
         T* const dz = du.get() + (image - b) * size_;
@@ -240,14 +240,14 @@ class WinogradInputGradient {
   }
 
  private:
-  void convolve(Range images, const T* add, T* du, bool streamed) const {
+  void convolve(Range images, const T* add, T* du, bool streamed, const T* later = nullptr) const {
     Conv s = turned_;
     s.n = images.size();
     ConvOutput<T> out{du};
     out.sum_2x2 = in_.upsample;
     out.residual = add;
     winograd(s, ConvInput<T>{dy_ + images.begin * s.h * s.w * s.c}, filters_.get(), out, false,
-             streamed);
+             streamed, later);
   }
 
   const ConvInput<T>& in_;
