@@ -63,7 +63,8 @@ void pack_taps(const Correlation& s, const Pass& pass, index p, index a, const T
 // first-level cache, and the same micro-kernel.
 template <class T>
 void correlate_rows(const Correlation& s, const Pass& pass, Range rows, const T* tile,
-                    index tile_row, Depth k, const T* panel, index vectors, Output<T> o) {
+                    index tile_row, Depth k, const T* panel, index vectors, ReadAhead& ahead,
+                    Output<T> o) {
   const index tap_row = pass.taps_c * s.c * vectors * kLanes<T>;  // weights of one row of taps
   T* out = o.out;
   for_row_blocks(pass.cols, vectors, [&](index j, index count) {
@@ -75,6 +76,7 @@ void correlate_rows(const Correlation& s, const Pass& pass, Range rows, const T*
       k.rows = clamp_to(s.h - in, begin, pass.taps_r) - begin;
       const index row = k.rows > 0 ? in + begin - tile_row : 0;
       o.out = out + i * pass.out_row + j * o.stride;
+      o.ahead = ahead.next(k.rows * pass.taps_c * s.c);
       block(tile + row * k.row_stride + j * kBlock, k, panel + begin * tap_row, o);
     }
   });
@@ -206,6 +208,12 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
       fill_tile_row(shape, in + (image * s.h + r) * s.w * s.c, s.w,
                     tile.get() + (r - row_begin) * shape.row_step());
     }
+    // What this thread will probably read next.
+    ReadAhead ahead;
+    if (const index next = image + thread_count(); bands * groups == 1 && next < s.n) {
+      const index size = s.h * s.w * s.c;
+      ahead.add(in + next * size, size * static_cast<index>(sizeof(T)));
+    }
     for (index q = 0; q < s.count; ++q) {
       const Pass& pass = s.passes[q];
       const Depth depth{0, shape.row_step(), segments.get() + pass.segments_begin,
@@ -216,7 +224,7 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
         const Output<T> o{out + image * s.out_image + pass.out_begin + col, pass.out_col,
                           panels.lanes(p), bias ? bias + col : nullptr, 0};
         correlate_rows(s, pass, {band.begin, smaller(band.end, pass.rows)}, tile.get(), row_begin,
-                       depth, panel, panels.vectors(p), o);
+                       depth, panel, panels.vectors(p), ahead, o);
       }
     }
   });

@@ -116,12 +116,18 @@ inline index weight_row(const Conv& s, index u, index v, index p) {
 // panel. (Panels of a part lie apart: side by side, two cores' prefetchers would fight over them.)
 template <class T>
 void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p, const T* dy,
-               bool first, T* part) {
+               bool first, ReadAhead& ahead, T* part) {
   const index vectors = Panels<T>{s.k}.vectors(p), width = vectors * kLanes<T>;
   const auto add = [&](const T* a, const T* b, const Walk& k, index row, index count, bool fresh) {
     for_row_blocks(count, vectors, [&](index r, index rows) {
       T* out = part + (row + r) * width;
-      const Output<T> o{out, width, width, fresh ? nullptr : out, width};
+      const Output<T> o{out,
+                        width,
+                        width,
+                        fresh ? nullptr : out,
+                        width,
+                        false,
+                        ahead.next(k.images * k.rows * k.cols)};
       outer_function<T>(rows, vectors)(a + r, b, k, o);
     });
   };
@@ -250,13 +256,20 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
                         &tile[b * tile_image + (r - top) * plan.shape.row_step()]);
         }
       }
+      ReadAhead ahead;
+      if (plan.bands == 1 && unit + 1 < group_range.end) {
+        const index x_size = s.h * s.w * s.c, dy_size = s.oh * s.ow * s.k, next = image + images;
+        const index count = smaller(plan.images, s.n - next) * static_cast<index>(sizeof(T));
+        ahead.add(x + next * x_size, count * x_size);
+        ahead.add(dy + next * dy_size, count * dy_size);
+      }
       const WeightGroup<T> group{images, rows, top, tile.get(), tile_image};
       const bool first = unit == group_range.begin;
       const T* panel = dy_panels.get();
       for (index p = panel_range.begin; p < panel_range.end; ++p) {
         const index width = panels.width(p);
         T* part = &parts[chunk * plan.depth * plan.columns + panels.offset(p, plan.depth)];
-        add_group(s, plan, group, p, panel, first, part);
+        add_group(s, plan, group, p, panel, first, ahead, part);
         for (index j = 0; db != nullptr && j < width; j += kLanes<T>) {
           T* to = &bias_parts[chunk * plan.columns + p * panels.kWidth + j];
           const Vec<T> sum = sum_terms<Vec<T>>(
