@@ -143,6 +143,9 @@ inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least) {
     p.images = clamp_to((wanted + per_image / 2) / per_image, 1,
                         larger(div_up(least, per_image), s.n / tasks));
   }
+  // Whole rounds of tasks, so that threads finish together.
+  if (const index rounds = div_up(s.n, p.images * tasks); p.images > 1 && rounds > 1)
+    p.images = div_up(s.n, rounds * tasks);
   p.blocks = div_up(s.n, p.images) * p.bands;
   return p;
 }
