@@ -90,8 +90,9 @@ struct WeightGroup {
   index tile_image;  // from one image's tile to the next
 };
 
-// dy's panels of a group, each contiguous: read in place, pixels 64 or 128 channels apart would
-// crowd into a few sets of the first-level cache. Lanes that do not exist are 0.
+// dy's panels of a group, each contiguous: read in place (as a single panel is), pixels 64 or 128
+// channels apart would crowd into a few sets of the first-level cache. Lanes that do not exist are
+// 0.
 template <class T>
 void pack_columns(const T* dy, index pixels, index k, Range panel_range, T* to) {
   const Panels<T> panels{k};
@@ -234,15 +235,19 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
     const index tile_image = tile_rows * plan.shape.row_step();
     const Scratch<T> tile(plan.gather ? most_pixels * round_up(plan.depth, kBlock)
                                       : plan.images * tile_image);
-    const Scratch<T> dy_panels(most_pixels * panel_range.size() * panels.kWidth);
+    const bool in_place = panels.count() == 1 && s.k == panels.width(0);
+    const Scratch<T> dy_panels(in_place ? 0 : most_pixels * panel_range.size() * panels.kWidth);
 
     for (index unit = group_range.begin; unit < group_range.end; ++unit) {
       const index image = plan.bands > 1 ? unit / plan.bands : unit * plan.images;
       const index images = smaller(plan.images, s.n - image);
       const Range rows = part_of(s.oh, plan.bands, plan.bands > 1 ? unit % plan.bands : 0);
       const index pixels = rows.size() * s.ow;
-      pack_columns(dy + (image * s.oh + rows.begin) * s.ow * s.k, images * pixels, s.k, panel_range,
-                   dy_panels.get());
+      const T* panel = dy + (image * s.oh + rows.begin) * s.ow * s.k;
+      if (!in_place) {
+        pack_columns(panel, images * pixels, s.k, panel_range, dy_panels.get());
+        panel = dy_panels.get();
+      }
       const index top = clamp_to(rows.begin * s.stride - s.pad_top, 0, s.h);
       const index bottom = clamp_to((rows.end - 1) * s.stride - s.pad_top + s.kh, top, s.h);
       for (index b = 0; b < images; ++b) {
@@ -265,7 +270,6 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       }
       const WeightGroup<T> group{images, rows, top, tile.get(), tile_image};
       const bool first = unit == group_range.begin;
-      const T* panel = dy_panels.get();
       for (index p = panel_range.begin; p < panel_range.end; ++p) {
         const index width = panels.width(p);
         T* part = &parts[chunk * plan.depth * plan.columns + panels.offset(p, plan.depth)];
