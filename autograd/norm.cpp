@@ -21,12 +21,12 @@ Var normalise(const char* op, const Var& x, const Var& gamma, const Var& beta,
     kernels::group_norm_forward<T>(s, xv.data<T>(), ga.data<T>(), be.data<T>(), y.data<T>(),
                                    mean.data<T>(), rstd.data<T>());
     return record(op, y, {x, gamma, beta}, [=](const Tensor& dy, const Needs& needs) {
-      const Tensor so_far = needs.take(0);
-      Tensor dx(xv.shape(), xv.dtype()), dgamma({s.c}, xv.dtype()), dbeta({s.c}, xv.dtype());
+      Tensor dx = needs.take(0), dgamma({s.c}, xv.dtype()), dbeta({s.c}, xv.dtype());
+      const bool add = dx.defined();
+      if (!add) dx = Tensor(xv.shape(), xv.dtype());
       kernels::group_norm_backward<T>(s, xv.data<T>(), ga.data<T>(), be.data<T>(), mean.data<T>(),
-                                      rstd.data<T>(), dy.data<T>(),
-                                      so_far.defined() ? so_far.data<T>() : nullptr, dx.data<T>(),
-                                      dgamma.data<T>(), dbeta.data<T>());
+                                      rstd.data<T>(), dy.data<T>(), add ? dx.data<T>() : nullptr,
+                                      dx.data<T>(), dgamma.data<T>(), dbeta.data<T>());
       return Gradients{dx, dgamma, dbeta};
     });
   });

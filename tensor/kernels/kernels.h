@@ -99,8 +99,8 @@ struct GroupNorm {
 template <class T>
 void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
                         T* mean, T* rstd);
-// Overwrites dx [n,hw,c] (which may be dy), dgamma [c], dbeta [c]. `add` [n,hw,c] is added to dx
-// unless null.
+// Overwrites dx [n,hw,c] (which may be dy), dgamma [c], dbeta [c]. `add` [n,hw,c], which may be dx,
+// is added to dx unless null.
 template <class T>
 void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
                          const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,

@@ -94,6 +94,12 @@ Result<T> run(const GroupNorm& s, const Case<T>& in) {
   for (index i = 0; i < dx.size(); ++i)
     EXPECT_EQ(dx.data()[i], r.dx.data()[i] + in.x[i]) << "in place, element " << i;
   EXPECT_EQ(dgamma.values(), r.dgamma.values());
+  // The same, added in place.
+  Guarded<T> sum(r.dx.size());
+  std::copy(in.x.begin(), in.x.end(), sum.data());
+  group_norm_backward(s, in.x.data(), in.gamma.data(), in.beta.data(), r.mean.data(), r.rstd.data(),
+                      in.dy.data(), sum.data(), sum.data(), dgamma.data(), dbeta.data());
+  EXPECT_EQ(sum.values(), dx.values());
   return r;
 }
 
