@@ -68,7 +68,7 @@ template <class T>
 struct ConvGradients {
   T* dx = nullptr;                        // of ConvInput's x, in its shape
   const T* add = nullptr;                 // null, or what is added to dx: dx itself, or another
-  T *dgamma = nullptr, *dbeta = nullptr;  // [c], both or none; with a normalisation
+  T *dgamma = nullptr, *dbeta = nullptr;  // [c], both, where x is normalised and dx wanted
   T *dw = nullptr, *db = nullptr;         // [k, c, kh, kw], [k]; db only with dw
   T* per_image = nullptr;                 // [n, k], of ConvOutput's
 };

@@ -260,9 +260,10 @@ class WinogradInputGradient {
   Scratch<T> filters_;
 };
 
-// Images are cut into chunks, each with its own sums, added up in order at the end. For as long as
-// a block is whole images, its input's gradient follows its weights' at once: what the one read of
-// dy and x, the other finds in the cache, and du never leaves it.
+// Images are cut into chunks, each with its own sums, added up in order at the end. As long as
+// blocks are whole images, the gradients of a block's input and weights follow one another: what
+// the one read of dy and x, the other finds in the cache, and du never leaves it. (The weights come
+// last because they fetch the next block meanwhile.)
 template <class T>
 void winograd_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                        const ConvGradients<T>& g) {
