@@ -90,7 +90,7 @@ struct WeightGroup {
   index tile_image;  // from one image's tile to the next
 };
 
-// dy's panels of a group, each contiguous: read in place (as a single panel is), pixels 64 or 128
+// dy's panels of a group, each contiguous: read in place, again and again, pixels 64 or 128
 // channels apart would crowd into a few sets of the first-level cache. Lanes that do not exist are
 // 0.
 template <class T>
@@ -114,10 +114,11 @@ inline index weight_row(const Conv& s, index u, index v, index p) {
 }
 
 // Adds one group to one panel of a part, [depth, lanes]; the first one overwrites. `dy` is the
-// panel. (Panels of a part lie apart: side by side, two cores' prefetchers would fight over them.)
+// panel, its pixels dy_step apart. (Panels of a part lie apart: side by side, two cores'
+// prefetchers would fight over them.)
 template <class T>
 void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p, const T* dy,
-               bool first, ReadAhead& ahead, T* part) {
+               index dy_step, bool first, ReadAhead& ahead, T* part) {
   const index vectors = Panels<T>{s.k}.vectors(p), width = vectors * kLanes<T>;
   const auto add = [&](const T* a, const T* b, const Walk& k, index row, index count, bool fresh) {
     for_row_blocks(count, vectors, [&](index r, index rows) {
@@ -132,11 +133,11 @@ void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, i
       outer_function<T>(rows, vectors)(a + r, b, k, o);
     });
   };
-  const index row_step = s.ow * width, image_step = g.rows.size() * row_step;
+  const index row_step = s.ow * dy_step, image_step = g.rows.size() * row_step;
   if (plan.gather) {
     const index pixels = g.images * g.rows.size() * s.ow;
     for (index d = 0; d < plan.depth; d += kBlock) {
-      add(g.tile + d * pixels, dy, straight(pixels, kBlock, width), d,
+      add(g.tile + d * pixels, dy, straight(pixels, kBlock, dy_step), d,
           smaller(kBlock, plan.depth - d), first);
     }
     return;
@@ -153,7 +154,7 @@ void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, i
       const index begin = clamp_to(-div_floor(shift, s.stride), from, to);
       const index end = clamp_to(div_floor(s.h - 1 - shift, s.stride) + 1, begin, to);
       const Walk k{g.images, g.tile_image, image_step, end - begin, s.stride * shape.row_step(),
-                   row_step, s.ow,         kBlock,     width};
+                   row_step, s.ow,         kBlock,     dy_step};
       const index row = begin < end ? begin * s.stride + shift - g.tile_row : 0;
       const T* a = g.tile + row * shape.row_step() + c / kBlock * shape.block_step();
       const T* b = dy + (begin - g.rows.begin) * row_step;
@@ -235,7 +236,9 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
     const index tile_image = tile_rows * plan.shape.row_step();
     const Scratch<T> tile(plan.gather ? most_pixels * round_up(plan.depth, kBlock)
                                       : plan.images * tile_image);
-    const bool in_place = panels.count() == 1 && s.k == panels.width(0);
+    // dy is read where it lies if it is one panel, or if each number is read once only.
+    const bool in_place =
+        s.k % kLanes<T> == 0 && (panels.count() == 1 || (plan.gather && plan.depth <= kBlock));
     const Scratch<T> dy_panels(in_place ? 0 : most_pixels * panel_range.size() * panels.kWidth);
 
     for (index unit = group_range.begin; unit < group_range.end; ++unit) {
@@ -244,7 +247,9 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       const Range rows = part_of(s.oh, plan.bands, plan.bands > 1 ? unit % plan.bands : 0);
       const index pixels = rows.size() * s.ow;
       const T* panel = dy + (image * s.oh + rows.begin) * s.ow * s.k;
-      if (!in_place) {
+      if (in_place) {
+        panel += panel_range.begin * panels.kWidth;
+      } else {
         pack_columns(panel, images * pixels, s.k, panel_range, dy_panels.get());
         panel = dy_panels.get();
       }
@@ -271,16 +276,16 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       const WeightGroup<T> group{images, rows, top, tile.get(), tile_image};
       const bool first = unit == group_range.begin;
       for (index p = panel_range.begin; p < panel_range.end; ++p) {
-        const index width = panels.width(p);
+        const index width = panels.width(p), step = in_place ? s.k : width;
         T* part = &parts[chunk * plan.depth * plan.columns + panels.offset(p, plan.depth)];
-        add_group(s, plan, group, p, panel, first, ahead, part);
+        add_group(s, plan, group, p, panel, step, first, ahead, part);
         for (index j = 0; db != nullptr && j < width; j += kLanes<T>) {
           T* to = &bias_parts[chunk * plan.columns + p * panels.kWidth + j];
-          const Vec<T> sum = sum_terms<Vec<T>>(
-              images * pixels, [&](index i) { return load(panel + i * width + j); });
+          const Vec<T> sum = sum_terms<Vec<T>>(images * pixels,
+                                               [&](index i) { return load(panel + i * step + j); });
           store<T>(to, first ? sum : load(to) + sum);
         }
-        panel += images * pixels * width;
+        panel += in_place ? width : images * pixels * width;
       }
     }
   });
