@@ -75,7 +75,7 @@ ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusi
   if (!fused.norm) return r;
   r.groups = fused.norm->groups, r.eps = fused.norm->eps;
   r.gamma = fused.norm->gamma.value(), r.beta = fused.norm->beta.value();
-  r.mean = Tensor({x.dim(0), r.groups}, x.dtype()),
+  r.mean = Tensor({x.dim(0), r.groups}, x.dtype());
   r.rstd = Tensor({x.dim(0), r.groups}, x.dtype());
   return r;
 }

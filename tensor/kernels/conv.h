@@ -212,7 +212,7 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
     ReadAhead ahead;
     if (const index next = image + thread_count(); bands * groups == 1 && next < s.n) {
       const index size = s.h * s.w * s.c;
-      ahead.add(in + next * size, size * static_cast<index>(sizeof(T)));
+      ahead.add(in + next * size, size);
     }
     for (index q = 0; q < s.count; ++q) {
       const Pass& pass = s.passes[q];

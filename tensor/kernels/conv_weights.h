@@ -269,7 +269,7 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       ReadAhead ahead;
       if (plan.bands == 1 && unit + 1 < group_range.end) {
         const index x_size = s.h * s.w * s.c, dy_size = s.oh * s.ow * s.k, next = image + images;
-        const index count = smaller(plan.images, s.n - next) * static_cast<index>(sizeof(T));
+        const index count = smaller(plan.images, s.n - next);
         ahead.add(x + next * x_size, count * x_size);
         ahead.add(dy + next * dy_size, count * dy_size);
       }

@@ -68,7 +68,7 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
     const Scratch<T> made(filters ? 0 : winograd_filters_size<T>(s));
     if (!filters) winograd_filters(s, {s.c * 9, 9, false}, w, made.get());
     return winograd(s, in, filters ? filters : made.get(), out, in.groups > 0,
-                    winograd_streams(s, out));
+                    out.residual != out.y && streams(out.y, s.k, s.n * s.oh * s.ow * s.k));
   }
   direct_forward(s, PlainInput<T>(s, in, true).get(), w, out.bias, out.y);
   add_to_output(s, out);

@@ -141,9 +141,8 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
       const index steps = smaller(kDepth, k_range.end - k0);
       const index later = smaller(kDepth, k_range.end - k0 - steps);
       ReadAhead ahead;
-      ahead.add(a + (k0 + steps) * g.lda, later * g.lda * static_cast<index>(sizeof(T)));
-      if (in_place)
-        ahead.add(b + (k0 + steps) * g.ldb, later * g.ldb * static_cast<index>(sizeof(T)));
+      ahead.add(a + (k0 + steps) * g.lda, later * g.lda);
+      if (in_place) ahead.add(b + (k0 + steps) * g.ldb, later * g.ldb);
       for (index p = group.begin; p < group.end; ++p) {
         const index col = p * panels.kWidth, width = panels.width(p);
         const T* pb =

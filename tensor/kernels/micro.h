@@ -38,8 +38,11 @@ struct Output {
 class ReadAhead {
  public:
   static constexpr index kLine = 64;
-  void add(const void* begin, index bytes) {
-    if (bytes > 0) regions_[count_++] = {static_cast<const char*>(begin), bytes};
+  template <class T>
+  void add(const T* begin, index count) {
+    if (count <= 0) return;
+    regions_[count_++] = {reinterpret_cast<const char*>(begin),
+                          count * static_cast<index>(sizeof(T))};
   }
   // For Output::ahead of a block of `steps` steps; null when all has been handed out.
   const void* next(index steps) {

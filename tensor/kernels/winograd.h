@@ -159,8 +159,19 @@ struct TileLayout {
   index tile, block, point;
 };
 
+// Row i of a tile's points, those that tiles of Cols columns have: point (i, j) goes to
+// to[wide_point(j)] + (6 i + j) point; `at` is 6 i point.
+template <class T, int Cols>
+[[gnu::always_inline]] inline void store_points(const Vec<T> (&v)[6], T* const (&to)[2], index at,
+                                                index point) {
+#pragma GCC unroll 6
+  for (int j = 0; j < 6; ++j) {
+    if (has_point<Cols>(j)) store<T>(to[wide_point(j)] + at + j * point, v[j]);
+  }
+}
+
 // V = Bᵀ d B of one tile, for one vector of channels. d's rows and columns lie `row` and `col`
-// apart; point (i, j) goes to to[wide_point(j)] + (6 i + j) point.
+// apart; its points go where store_points puts them.
 template <class T, int Rows, int Cols>
 [[gnu::always_inline]] inline void winograd_input_tile(const T* d, index row, index col,
                                                        T* const (&to)[2], index point) {
@@ -179,10 +190,7 @@ template <class T, int Rows, int Cols>
 #pragma GCC unroll 6
     for (int j = 0; j < Cols + 2; ++j) x[j] = columns[6 * i + j];
     transform_input<T>(x, v, 1);
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; ++j) {
-      if (has_point<Cols>(j)) store<T>(to[wide_point(j)] + (6 * i + j) * point, v[j]);
-    }
+    store_points<T, Cols>(v, to, 6 * i * point, point);
   }
 }
 
@@ -360,13 +368,6 @@ index winograd_images(const Conv& s) {
   return larger(1, winograd_tiles<T>(round_up(s.c, kBlock)) / per_image);
 }
 
-// Whether the output of s is streamed.
-template <class T>
-bool winograd_streams(const Conv& s, const ConvOutput<T>& out) {
-  return out.residual != out.y &&
-         streams(out.y, s.k, s.n * s.oh * s.ow * s.k / (out.sum_2x2 ? 4 : 1));
-}
-
 // The forward convolution, and, with the weights' order turned round, the backward one.
 // `measure`: it writes the statistics of its input first. `later`: null, or images like y that the
 // caller reads next.
@@ -396,7 +397,7 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
     ReadAhead ahead;
     const auto fetch = [&](const T* images) {
       if (images == nullptr || plan.bands > 1) return;
-      ahead.add(images + b.image * out_size, b.images * out_size * static_cast<index>(sizeof(T)));
+      ahead.add(images + b.image * out_size, b.images * out_size);
     };
     fetch(out.residual);
     fetch(later);

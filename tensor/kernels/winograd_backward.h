@@ -31,10 +31,7 @@ template <class T, int Rows, int Cols, class Pixel>
 #pragma GCC unroll 4
     for (int j = 0; j < Cols; ++j) y[j] = columns[4 * i + j];
     transform_gradient<T>(y, z, 1);
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; ++j) {
-      if (has_point<Cols>(j)) store<T>(to[wide_point(j)] + (6 * i + j) * point, z[j]);
-    }
+    store_points<T, Cols>(z, to, 6 * i * point, point);
   }
 }
 
@@ -135,8 +132,8 @@ class WinogradWeights {
     if (next < plan_.blocks && plan_.bands == 1) {
       const WinogradBlock n = plan_.block(s_, next);
       const index x_size = stored_size(s_, in_), dy_size = s_.oh * s_.ow * s_.k;
-      ahead.add(in_.x + n.image * x_size, n.images * x_size * static_cast<index>(sizeof(T)));
-      ahead.add(dy + n.image * dy_size, n.images * dy_size * static_cast<index>(sizeof(T)));
+      ahead.add(in_.x + n.image * x_size, n.images * x_size);
+      ahead.add(dy + n.image * dy_size, n.images * dy_size);
     }
     const index depth = round_up(s_.c, kBlock);
     const TileLayout layout{depth, kBlock, point_step(b.tiles * depth)};
