@@ -46,68 +46,80 @@ index winograd_weight_tiles(index in, index out) {
 
 // ---- how the work is cut: into blocks of rows of tiles of one image, or of several whole images
 
-// Whether point i of a dimension exists in tiles of 4 outputs only, not in those of 2.
-constexpr bool wide_point(int i) { return i == 3 || i == 4; }
-template <int Outputs>
-constexpr bool has_point(int i) {
-  return Outputs == 4 || !wide_point(i);
+// Whether a tile of `outputs` (2, 3 or 4) has point i of that dimension.
+constexpr bool has_point(index outputs, int i) {
+  return !(i == 4 ? outputs < 4 : i == 3 && outputs < 3);
 }
+// Points by which short tiles lack them: 0 none, 1 those of 2 outputs, 2 also those of 3.
+inline constexpr int kPointClasses = 3;
+constexpr int point_class(int i) { return i == 3 || i == 4 ? i - 2 : 0; }
+
 template <int Rows, int Cols>
 struct TileSize {
   static constexpr int kRows = Rows, kCols = Cols;
 };
 
-// A tile of a block: its kind, and its number among the block's tiles of that kind.
+// A tile of a block: the outputs that are computed, and its number among the block's tiles of its
+// kind.
 struct WinogradTile {
-  bool short_row, short_col;  // has at most 2 rows, columns of outputs
+  index rows, cols;
   index number;
 
-  // f(TileSize): the outputs that are computed.
+  // f(TileSize)
   template <class F>
   [[gnu::always_inline]] void with_size(F&& f) const {
-    if (short_row) {
-      short_col ? f(TileSize<2, 2>{}) : f(TileSize<2, 4>{});
-    } else {
-      short_col ? f(TileSize<4, 2>{}) : f(TileSize<4, 4>{});
-    }
+    const auto with_rows = [&]<int Rows>() {
+      if (cols == 4) return f(TileSize<Rows, 4>{});
+      cols == 3 ? f(TileSize<Rows, 3>{}) : f(TileSize<Rows, 2>{});
+    };
+    if (rows == 4) return with_rows.template operator()<4>();
+    rows == 3 ? with_rows.template operator()<3>() : with_rows.template operator()<2>();
   }
+};
+// Which of a block's tiles it is, for the points of each class.
+struct TilePlaces {
+  index of_class[kPointClasses];
 };
 struct WinogradBlock {
   index image, images;
   Range rows;
-  index tiles;
-  index kinds[2][2];  // tiles of each kind, [short row][short column]
+  index tiles = 0;
+  index last_rows = 4, last_cols = 4;  // outputs of an image's last tiles
+  index kinds[2][2] = {};              // tiles of each kind, [short row][short column]
 
-  // How many tiles have point (i, j); which of them a tile is, if it has the point. For each point
-  // the kinds lie one after the other: long and long, long and short, short and long, ...
+  // How many tiles have point (i, j), and which of them a tile is, if it has the point. For each
+  // point the kinds lie one after the other: long and long, long and short, short and long, ...
   index tiles_of(index point) const {
-    const bool wide_i = wide_point(static_cast<int>(point / 6));
-    const bool wide_j = wide_point(static_cast<int>(point % 6));
-    return kinds[0][0] + (wide_j ? 0 : kinds[0][1]) + (wide_i ? 0 : kinds[1][0]) +
-           (wide_i || wide_j ? 0 : kinds[1][1]);
+    const bool short_rows = has_point(last_rows, static_cast<int>(point / 6));
+    const bool short_cols = has_point(last_cols, static_cast<int>(point % 6));
+    return kinds[0][0] + (short_cols ? kinds[0][1] : 0) + (short_rows ? kinds[1][0] : 0) +
+           (short_rows && short_cols ? kinds[1][1] : 0);
   }
-  index place(const WinogradTile& t, bool wide_j) const {
-    index before = 0;
-    if (t.short_row || t.short_col) before += kinds[0][0];
-    if (t.short_row && !wide_j) before += kinds[0][1];
-    if (t.short_row && t.short_col) before += kinds[1][0];
-    return before + t.number;
+  TilePlaces places(const WinogradTile& t) const {
+    const bool short_row = t.rows < 4, short_col = t.cols < 4;
+    const auto place = [&](bool short_cols) {
+      return t.number + (short_row || short_col ? kinds[0][0] : 0) +
+             (short_row && short_cols ? kinds[0][1] : 0) +
+             (short_row && short_col ? kinds[1][0] : 0);
+    };
+    return {{place(true), place(has_point(last_cols, 3)), place(has_point(last_cols, 4))}};
   }
 };
 struct WinogradPlan {
-  index tiles_h, tiles_w;  // of one image
-  bool short_h, short_w;   // the last tile has at most 2 of 4 outputs
-  index bands, images;     // bands of tile rows per image, or images per block (one of them is 1)
+  index tiles_h, tiles_w;      // of one image
+  index last_rows, last_cols;  // outputs that its last tiles compute
+  index bands, images;  // bands of tile rows per image, or images per block (one of them is 1)
   index blocks;
 
-  bool short_row(index row) const { return short_h && row == tiles_h - 1; }
-  bool short_col(index col) const { return short_w && col == tiles_w - 1; }
   WinogradBlock block(const Conv& s, index i) const {
-    WinogradBlock b{i / bands * images, images, part_of(tiles_h, bands, i % bands), 0, {}};
-    b.images = smaller(images, s.n - b.image);
+    const index image = i / bands * images;
+    WinogradBlock b{image, smaller(images, s.n - image), part_of(tiles_h, bands, i % bands)};
+    b.last_rows = last_rows;
+    b.last_cols = last_cols;
     b.tiles = b.images * b.rows.size() * tiles_w;
-    const index rows[] = {b.rows.size() - short_row(b.rows.end - 1), short_row(b.rows.end - 1)};
-    const index cols[] = {tiles_w - short_w, short_w};
+    const index short_rows = last_rows < 4 && b.rows.end == tiles_h, short_cols = last_cols < 4;
+    const index rows[] = {b.rows.size() - short_rows, short_rows};
+    const index cols[] = {tiles_w - short_cols, short_cols};
     for (int r = 0; r < 2; ++r) {
       for (int c = 0; c < 2; ++c) b.kinds[r][c] = b.images * rows[r] * cols[c];
     }
@@ -122,8 +134,9 @@ struct WinogradPlan {
     }
     for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
       for (index tc = 0; tc < tiles_w; ++tc) {
-        const bool r = short_row(tr), c = short_col(tc);
-        f(tr, tc, WinogradTile{r, c, numbers[r][c]++});
+        const index rows = tr == tiles_h - 1 ? last_rows : 4;
+        const index cols = tc == tiles_w - 1 ? last_cols : 4;
+        f(tr, tc, WinogradTile{rows, cols, numbers[rows < 4][cols < 4]++});
       }
     }
   }
@@ -134,8 +147,8 @@ struct WinogradPlan {
 // Blocks of about `wanted` tiles, fewer (down to `least`) where that would leave threads without
 // work.
 inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least) {
-  const auto ends_short = [](index outputs) { return outputs % 4 == 1 || outputs % 4 == 2; };
-  WinogradPlan p{div_up(s.oh, 4), div_up(s.ow, 4), ends_short(s.oh), ends_short(s.ow), 1, 1, 0};
+  const auto last = [](index outputs) { return larger(2, (outputs - 1) % 4 + 1); };
+  WinogradPlan p{div_up(s.oh, 4), div_up(s.ow, 4), last(s.oh), last(s.ow), 1, 1, 0};
   const index per_image = p.tiles_h * p.tiles_w, tasks = inside_task() ? 1 : kTasks / 2;
   p.bands = smaller(p.tiles_h, larger((per_image + wanted / 2) / wanted, div_up(tasks, s.n)));
   if (p.bands <= 1) {
@@ -159,22 +172,35 @@ struct TileLayout {
   index tile, block, point;
 };
 
-// Row i of a tile's points, those that tiles of Cols columns have: point (i, j) goes to
-// to[wide_point(j)] + (6 i + j) point; `at` is 6 i point.
+// Where a tile keeps its points: point (i, j) at [point_class(j)] + (6 i + j) point.
+template <class T>
+struct TilePoints {
+  T* begin[kPointClasses];
+  index point;
+
+  TilePoints(T* points, const TilePlaces& places, index tile, index step) : point(step) {
+    for (int i = 0; i < kPointClasses; ++i) begin[i] = points + places.of_class[i] * tile;
+  }
+  [[gnu::always_inline]] T* at(int i, int j, index offset) const {
+    return begin[point_class(j)] + (6 * i + j) * point + offset;
+  }
+};
+
+// Row i of a tile's points, those that tiles of Cols columns have.
 template <class T, int Cols>
-[[gnu::always_inline]] inline void store_points(const Vec<T> (&v)[6], T* const (&to)[2], index at,
-                                                index point) {
+[[gnu::always_inline]] inline void store_points(const Vec<T> (&v)[6], const TilePoints<T>& to,
+                                                int i, index offset) {
 #pragma GCC unroll 6
   for (int j = 0; j < 6; ++j) {
-    if (has_point<Cols>(j)) store<T>(to[wide_point(j)] + at + j * point, v[j]);
+    if (has_point(Cols, j)) store<T>(to.at(i, j, offset), v[j]);
   }
 }
 
 // V = Bᵀ d B of one tile, for one vector of channels. d's rows and columns lie `row` and `col`
-// apart; its points go where store_points puts them.
+// apart.
 template <class T, int Rows, int Cols>
 [[gnu::always_inline]] inline void winograd_input_tile(const T* d, index row, index col,
-                                                       T* const (&to)[2], index point) {
+                                                       const TilePoints<T>& to, index offset) {
   Vec<T> columns[kPoints];  // Bᵀ d
 #pragma GCC unroll 6
   for (int j = 0; j < Cols + 2; ++j) {
@@ -185,12 +211,12 @@ template <class T, int Rows, int Cols>
   }
 #pragma GCC unroll 6
   for (int i = 0; i < 6; ++i) {
-    if (!has_point<Rows>(i)) continue;
+    if (!has_point(Rows, i)) continue;
     Vec<T> x[Cols + 2], v[6];
 #pragma GCC unroll 6
     for (int j = 0; j < Cols + 2; ++j) x[j] = columns[6 * i + j];
     transform_input<T>(x, v, 1);
-    store_points<T, Cols>(v, to, 6 * i * point, point);
+    store_points<T, Cols>(v, to, i, offset);
   }
 }
 
@@ -210,12 +236,11 @@ void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBloc
                 4 * b.rows.size() + 2, -s.pad_left, cols, window, step);
     plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
       const T* corner = window + (4 * (tr - b.rows.begin) * cols + 4 * tc) * step;
-      T* const begin[2] = {v + b.place(t, false) * layout.tile, v + b.place(t, true) * layout.tile};
+      const TilePoints<T> to(v, b.places(t), layout.tile, layout.point);
       t.with_size([&](auto size) {
         for (index c = 0; c < step; c += kL) {
-          const index at = c / kBlock * layout.block + c % kBlock;
-          winograd_input_tile<T, size.kRows, size.kCols>(
-              corner + c, cols * step, step, {begin[0] + at, begin[1] + at}, layout.point);
+          winograd_input_tile<T, size.kRows, size.kCols>(corner + c, cols * step, step, to,
+                                                         c / kBlock * layout.block + c % kBlock);
         }
       });
     });
@@ -286,9 +311,9 @@ template <class T, class Extent>
     }
   };
   if (out.sum_2x2) {  // the adjoint of doubling the pixels
-    for (index i = 0; i < t.rows; i += 2) {
+    for (index i = 0; i + 1 < t.rows; i += 2) {
       T* row = out.y + ((t.image * s.oh + t.row + i) / 2 * (s.ow / 2) + t.col / 2) * s.k + t.column;
-      for (index j = 0; j < t.cols; j += 2) {
+      for (index j = 0; j + 1 < t.cols; j += 2) {
         Vec<T> sum = (o[4 * i + j] + o[4 * i + j + 1]) + (o[4 * i + 4 + j] + o[4 * i + 5 + j]);
         if (out.residual) sum += load(out.residual + (row - out.y) + j / 2 * s.k, extent);
         put(row + j / 2 * s.k, sum);
@@ -309,19 +334,18 @@ template <class T, class Extent>
   }
 }
 
-// o = Aᵀ m A of one tile, for one vector of channels, outputs [4][4]; m's points lie as
-// winograd_input_tile's.
+// o = Aᵀ m A of one tile, for one vector of channels, outputs [4][4].
 template <class T, int Rows, int Cols>
-[[gnu::always_inline]] inline void winograd_output_tile(const T* const (&m)[2], index point,
+[[gnu::always_inline]] inline void winograd_output_tile(const TilePoints<const T>& m, index offset,
                                                         Vec<T>* o) {
   Vec<T> columns[24];  // Aᵀ m, [4][6]
 #pragma GCC unroll 6
   for (int j = 0; j < 6; ++j) {
-    if (!has_point<Cols>(j)) continue;
+    if (!has_point(Cols, j)) continue;
     Vec<T> x[6];
 #pragma GCC unroll 6
     for (int i = 0; i < 6; ++i) {
-      if (has_point<Rows>(i)) x[i] = load(m[wide_point(j)] + (6 * i + j) * point);
+      if (has_point(Rows, i)) x[i] = load(m.at(i, j, offset));
     }
     transform_output<T, Rows>(x, columns + j, 6);
   }
@@ -330,7 +354,7 @@ template <class T, int Rows, int Cols>
     Vec<T> x[6];
 #pragma GCC unroll 6
     for (int j = 0; j < 6; ++j) {
-      if (has_point<Cols>(j)) x[j] = columns[6 * i + j];
+      if (has_point(Cols, j)) x[j] = columns[6 * i + j];
     }
     transform_output<T, Cols>(x, o + 4 * i, 1);
   }
@@ -344,12 +368,11 @@ void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlo
   const index width = panels.width(p);
   for (index image = b.image; image < b.image + b.images; ++image) {
     plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
-      const T* const begin[2] = {m + b.place(t, false) * width, m + b.place(t, true) * width};
+      const TilePoints<const T> points(m, b.places(t), width, m_point);
       t.with_size([&](auto outputs) {
         for_vectors<T>(panels.lanes(p), [&](index lane, auto extent) {
           Vec<T> o[16];
-          winograd_output_tile<T, outputs.kRows, outputs.kCols>({begin[0] + lane, begin[1] + lane},
-                                                                m_point, o);
+          winograd_output_tile<T, outputs.kRows, outputs.kCols>(points, lane, o);
           write_tile(s, out,
                      {image, 4 * tr, 4 * tc, smaller(outputs.kRows, s.oh - 4 * tr),
                       smaller(outputs.kCols, s.ow - 4 * tc), p * panels.kWidth + lane},

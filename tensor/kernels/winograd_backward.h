@@ -8,11 +8,10 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// A dy Aᵀ of one tile, for one vector of channels; its points lie as winograd_input_tile's. Adds Σ
-// dy to `total`. pixel(i, j): dy there.
+// A dy Aᵀ of one tile, for one vector of channels. Adds Σ dy to `total`. pixel(i, j): dy there.
 template <class T, int Rows, int Cols, class Pixel>
-[[gnu::always_inline]] inline void winograd_gradient_tile(Pixel pixel, T* const (&to)[2],
-                                                          index point, Vec<T>& total) {
+[[gnu::always_inline]] inline void winograd_gradient_tile(Pixel pixel, const TilePoints<T>& to,
+                                                          index offset, Vec<T>& total) {
   Vec<T> columns[24];  // A dy, [6][4]
 #pragma GCC unroll 4
   for (int j = 0; j < Cols; ++j) {
@@ -26,12 +25,12 @@ template <class T, int Rows, int Cols, class Pixel>
   }
 #pragma GCC unroll 6
   for (int i = 0; i < 6; ++i) {
-    if (!has_point<Rows>(i)) continue;
+    if (!has_point(Rows, i)) continue;
     Vec<T> y[Cols], z[6];
 #pragma GCC unroll 4
     for (int j = 0; j < Cols; ++j) y[j] = columns[4 * i + j];
     transform_gradient<T>(y, z, 1);
-    store_points<T, Cols>(z, to, 6 * i * point, point);
+    store_points<T, Cols>(z, to, i, offset);
   }
 }
 
@@ -48,24 +47,24 @@ void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradB
       const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
       // The tile after this one: the hardware does not foresee pieces of four rows.
       for (index i = 0; i < rows; ++i) prefetch(corner + (i * s.ow + 4) * s.k, 4 * s.k);
+      const auto places = b.places(t);
       t.with_size([&](auto size) {
         const bool whole = rows == size.kRows && cols == size.kCols;
         for_vectors<T>(s.k, [&](index o, auto extent) {
           const index p = o / panels.kWidth, width = panels.width(p);
-          T* begin =
-              z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock + o % panels.kWidth;
-          T* const to[2] = {begin + b.place(t, false) * width, begin + b.place(t, true) * width};
-          const index point = point_step(b.tiles * width);
+          const TilePoints<T> to(z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock,
+                                 places, width, point_step(b.tiles * width));
+          const index offset = o % panels.kWidth;
           const auto pixel = [&](int i, int j) {
             return load(corner + (i * s.ow + j) * s.k + o, extent);
           };
           Vec<T> sum = load(total + o);
           if (whole) {
-            winograd_gradient_tile<T, size.kRows, size.kCols>(pixel, to, point, sum);
+            winograd_gradient_tile<T, size.kRows, size.kCols>(pixel, to, offset, sum);
           } else {
             winograd_gradient_tile<T, size.kRows, size.kCols>(
                 [&](int i, int j) { return i < rows && j < cols ? pixel(i, j) : Vec<T>{}; }, to,
-                point, sum);
+                offset, sum);
           }
           store<T>(total + o, sum);
         });

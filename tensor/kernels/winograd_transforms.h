@@ -23,8 +23,16 @@
 //          ⎢0  3a/2 -3/2  0⎥        ⎣0 a -a 1⎦
 //          ⎣0  -1/2   0   1⎦
 //
+// and after three of them F(3, 3) at 0, ±a, b and ∞:
+//
+//          ⎡1  -a    -2    b   0⎤
+//          ⎢0 -3b/2 -3/2 3b/2  0⎥        ⎡1  1   1  1 0⎤
+//     Bᵀ = ⎢0   a   -3/2   a   0⎥   Aᵀ = ⎢0  a  -a  b 0⎥
+//          ⎢0  -b     0   2b   0⎥        ⎣0 1/2 1/2 2 1⎦
+//          ⎣0   a   -1/2  -b   1⎦
+//
 // The functions below are these products, with what rows share computed once; o[i * step] is row i
-// (of F(4, 3), the points of F(2, 3) being its rows 0, 1, 2 and 5).
+// (of F(4, 3): the points of F(2, 3) are its rows 0, 1, 2 and 5, those of F(3, 3) also row 3).
 #pragma once
 #include "tensor/kernels/simd.h"
 
@@ -64,13 +72,28 @@ template <class T>
   o[5 * step] = d[3] - T{0.5} * d[1];
 }
 
-// Aᵀ: 6 -> M = 4, or 2 of them
+template <class T>
+[[gnu::always_inline]] inline void transform_input(const Vec<T> (&d)[5], Vec<T>* o, int step) {
+  const Vec<T> inner = d[3] - T{0.5} * d[1];
+  const Vec<T> middle = T{1.5} * d[2];
+  o[0] = (d[0] - T{2} * d[2]) + kB<T> * inner;
+  o[step] = (T{1.5} * kB<T>)*(d[3] - d[1]) - middle;
+  o[2 * step] = kA<T> * (d[1] + d[3]) - middle;
+  o[3 * step] = (T{2} * kB<T>)*inner;
+  o[5 * step] = (d[4] - T{0.5} * d[2]) - kB<T> * inner;
+}
+
+// Aᵀ: 6 -> M = 4, or 3 or 2 of them
 template <class T, int M>
 [[gnu::always_inline]] inline void transform_output(const Vec<T> (&m)[6], Vec<T>* o, int step) {
   const Vec<T> even_a = m[1] + m[2], odd_a = m[1] - m[2];
   if constexpr (M == 2) {
     o[0] = m[0] + even_a;
     o[step] = kA<T> * odd_a + m[5];
+  } else if constexpr (M == 3) {
+    o[0] = m[0] + even_a + m[3];
+    o[step] = kA<T> * odd_a + kB<T> * m[3];
+    o[2 * step] = T{0.5} * even_a + (T{2} * m[3] + m[5]);
   } else {
     const Vec<T> even_b = m[3] + m[4], odd_b = m[3] - m[4];
     o[0] = m[0] + even_a + even_b;
@@ -96,6 +119,16 @@ template <class T>
   o[step] = y[0] + kA<T> * y[1];
   o[2 * step] = y[0] - kA<T> * y[1];
   o[5 * step] = y[1];
+}
+
+template <class T>
+[[gnu::always_inline]] inline void transform_gradient(const Vec<T> (&y)[3], Vec<T>* o, int step) {
+  const Vec<T> even_a = y[0] + T{0.5} * y[2], even_b = y[0] + T{2} * y[2];
+  o[0] = y[0];
+  o[step] = even_a + kA<T> * y[1];
+  o[2 * step] = even_a - kA<T> * y[1];
+  o[3 * step] = even_b + kB<T> * y[1];
+  o[5 * step] = y[2];
 }
 
 // G: 3 -> 6

@@ -83,6 +83,11 @@ std::vector<Conv> shapes() {
   // Asymmetric padding, kernels and images.
   all.push_back(make_conv(2, 6, 9, 10, 12, 3, 3, 2, {0, 0, 1, 1}));
   all.push_back(make_conv(2, 7, 5, 9, 4, 2, 3, 1, {1, 0, 0, 2}));
+  // Every pair of what Winograd's last tiles hold: 1 to 4 rows and columns.
+  for (const index h : {5, 6, 7, 8}) {
+    for (const index w : {5, 6, 7, 8})
+      all.push_back(make_conv(3, h, w, 9, 17, 3, 3, 1, {1, 1, 1, 1}));
+  }
   all.push_back(make_conv(1, 4, 11, 2, 3, 3, 2, 2, {2, 1, 1, 3}));
   all.push_back(make_conv(2, 5, 6, 18, 19, 1, 5, 1, {0, 2, 0, 2}));
   all.push_back(make_conv(2, 5, 6, 8, 19, 1, 1, 1, {1, 2, 0, 3}));
