@@ -86,6 +86,7 @@ struct WinogradBlock {
   index tiles = 0;
   index last_rows = 4, last_cols = 4;  // outputs of an image's last tiles
   index kinds[2][2] = {};              // tiles of each kind, [short row][short column]
+  TilePlaces begin[2][2] = {};         // where they begin
 
   // How many tiles have point (i, j), and which of them a tile is, if it has the point. For each
   // point the kinds lie one after the other: long and long, long and short, short and long, ...
@@ -96,13 +97,9 @@ struct WinogradBlock {
            (short_rows && short_cols ? kinds[1][1] : 0);
   }
   TilePlaces places(const WinogradTile& t) const {
-    const bool short_row = t.rows < 4, short_col = t.cols < 4;
-    const auto place = [&](bool short_cols) {
-      return t.number + (short_row || short_col ? kinds[0][0] : 0) +
-             (short_row && short_cols ? kinds[0][1] : 0) +
-             (short_row && short_col ? kinds[1][0] : 0);
-    };
-    return {{place(true), place(has_point(last_cols, 3)), place(has_point(last_cols, 4))}};
+    const TilePlaces& first = begin[t.rows < 4][t.cols < 4];
+    return {
+        {first.of_class[0] + t.number, first.of_class[1] + t.number, first.of_class[2] + t.number}};
   }
 };
 struct WinogradPlan {
@@ -122,6 +119,12 @@ struct WinogradPlan {
     const index cols[] = {tiles_w - short_cols, short_cols};
     for (int r = 0; r < 2; ++r) {
       for (int c = 0; c < 2; ++c) b.kinds[r][c] = b.images * rows[r] * cols[c];
+    }
+    for (int k = 0; k < kPointClasses; ++k) {
+      const index long_rows = b.kinds[0][0] + (has_point(last_cols, 2 + k) ? b.kinds[0][1] : 0);
+      b.begin[0][1].of_class[k] = b.kinds[0][0];
+      b.begin[1][0].of_class[k] = long_rows;
+      b.begin[1][1].of_class[k] = long_rows + b.kinds[1][0];
     }
     return b;
   }
