@@ -21,9 +21,16 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
   s.n = x.dim(0), s.h = scale * x.dim(1), s.w = scale * x.dim(2);
   s.c = weight.dim(1), s.k = weight.dim(0), s.kh = weight.dim(2), s.kw = weight.dim(3);
   s.stride = o.stride, s.pad_top = o.pad_top, s.pad_left = o.pad_left;
-  if (x.dim(3) != s.c)
+  std::int64_t channels = x.dim(3);
+  if (fused.beside.defined()) {
+    expect_rank(op, "beside", fused.beside.value(), 4);
+    expect_shape(op, "beside", fused.beside.value(), x.shape().with(-1, fused.beside.dim(3)));
+    expect_dtype(op, "beside", fused.beside.value(), x.dtype());
+    channels += fused.beside.dim(3);
+  }
+  if (channels != s.c)
     throw Error(op, fmt::format("input {} has {} channels, weight {} expects {}", x.shape().str(),
-                                x.dim(3), weight.shape().str(), s.c));
+                                channels, weight.shape().str(), s.c));
   const std::int64_t room_h = s.h + o.pad_top + o.pad_bottom - s.kh;
   const std::int64_t room_w = s.w + o.pad_left + o.pad_right - s.kw;
   if (s.stride < 1 || room_h < 0 || room_w < 0)
@@ -55,7 +62,7 @@ const T* data_or_null(const Tensor& t) {
 
 // The tensors that a convolution reads, and the statistics of their normalisation.
 struct ConvRead {
-  Tensor x, gamma, beta, mean, rstd;
+  Tensor x, beside, gamma, beta, mean, rstd;
   std::int64_t groups;  // 0: no normalisation
   double eps;
   bool upsample;
@@ -66,12 +73,13 @@ struct ConvRead {
     if (groups > 0)
       in = {x.data<T>(),    upsample,       groups,         eps, gamma.data<T>(),
             beta.data<T>(), mean.data<T>(), rstd.data<T>(), true};
+    if (beside.defined()) in.beside = beside.data<T>(), in.beside_c = beside.dim(3);
     return in;
   }
 };
 
 ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusion& fused) {
-  ConvRead r{x.value(), {}, {}, {}, {}, 0, 0, options.upsample};
+  ConvRead r{x.value(), fused.beside.value(), {}, {}, {}, {}, 0, 0, options.upsample};
   if (!fused.norm) return r;
   r.groups = fused.norm->groups, r.eps = fused.norm->eps;
   r.gamma = fused.norm->gamma.value(), r.beta = fused.norm->beta.value();
@@ -94,7 +102,7 @@ Tensor filters(const kernels::Conv& s, const Var& weight) {
 
 }  // namespace
 
-// With u = x, or silu(group_norm(x)), its pixels doubled or not:
+// With u = x, or concat(x, beside), or silu(group_norm()) of these, its pixels doubled or not:
 // y[b,i,j,o] = Σ_{u,v,p} u[b, i·s + u - top, j·s + v - left, p] w[o,p,u,v]
 //              + bias[o] + per_image[b,o] + residual[b,i,j,o]
 // du: every output hands its gradient back to the inputs it saw, through the same weights.
@@ -114,19 +122,26 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
         data_or_null<T>(filters<T>(s, weight)));
     const Var gamma = fused.norm ? fused.norm->gamma : Var();
     const Var beta = fused.norm ? fused.norm->beta : Var();
-    return record("conv2d", y, {x, weight, bias, gamma, beta, fused.per_image, fused.residual},
+    return record("conv2d", y,
+                  {x, weight, bias, gamma, beta, fused.per_image, fused.residual, fused.beside},
                   [=](const Tensor& dy, const Needs& needs) mutable {
-                    Gradients g(7);
+                    Gradients g(8);
                     auto fresh = [&](int i, const Shape& shape) {
                       g[i] = Tensor(shape, dy.dtype());
                       return g[i].template data<T>();
                     };
                     kernels::ConvGradients<T> to;
-                    if (needs[0] || needs[3] || needs[4]) {
-                      g[0] = needs.take(0);
-                      const bool add = g[0].defined();
-                      to.dx = add ? g[0].template data<T>() : fresh(0, in.x.shape());
-                      if (add) to.add = to.dx;
+                    if (needs[0] || needs[3] || needs[4] || needs[7]) {
+                      // Added to what is there already, if anything.
+                      const auto image = [&](int i, const Tensor& of, const T*& add) {
+                        g[i] = needs.take(i);
+                        if (!g[i].defined()) return fresh(i, of.shape());
+                        T* const there = g[i].template data<T>();
+                        add = there;
+                        return there;
+                      };
+                      to.dx = image(0, in.x, to.add);
+                      if (in.beside.defined()) to.dbeside = image(7, in.beside, to.add_beside);
                       if (in.groups > 0) to.dgamma = fresh(3, {s.c}), to.dbeta = fresh(4, {s.c});
                     }
                     if (needs[1] || needs[2]) to.dw = fresh(1, w.shape());

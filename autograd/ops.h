@@ -83,8 +83,10 @@ struct ConvFusion {
   std::optional<NormSilu> norm = {};  // x is read through group_norm(x, ...), then SiLU
   Var per_image = {};                 // [N, Cout], added to every pixel of an image
   Var residual = {};                  // [N,OH,OW,Cout], added
+  Var beside = {};                    // [N,H,W,C2]: x is read as concat(x, beside)
 };
-// x [N,H,W,Cin], weight [Cout,Cin,KH,KW] (PyTorch's layout), bias [Cout] or undefined
+// x [N,H,W,Cin] (with `beside` the first Cin - C2 channels), weight [Cout,Cin,KH,KW] (PyTorch's
+// layout), bias [Cout] or undefined
 // -> [N,OH,OW,Cout]
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
            const ConvFusion& fused = {});

@@ -83,10 +83,13 @@ ResnetBlock::ResnetBlock(const Scope& s, const Options& o)
   if (o.in != o.out) conv_shortcut.emplace(s / "conv_shortcut", o.in, o.out, 1, Conv2dOptions{});
 }
 
-Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode) const {
+Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode,
+                            const Var& beside) const {
+  if (beside.defined() && !conv_shortcut) return (*this)(concat(x, beside), temb, mode);
   const Var t = time_emb_proj(silu(temb));  // [N,out], or [N,2 out] to scale and shift with
-  Var h = conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t});
-  const Var skip = conv_shortcut ? (*conv_shortcut)(x) : x;
+  Var h =
+      conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t, .beside = beside});
+  const Var skip = conv_shortcut ? (*conv_shortcut)(x, {.beside = beside}) : x;
   Var y;
   if (scale_shift) {
     const std::int64_t n = h.dim(0), c = h.dim(3);

@@ -108,7 +108,8 @@ struct ResnetBlock {
   bool scale_shift;
   double output_scale;
   ResnetBlock(const Scope& s, const Options& options);
-  Var operator()(const Var& x, const Var& temb, const Mode& mode) const;
+  // `beside`: the last of the `in` channels, if x has only the first.
+  Var operator()(const Var& x, const Var& temb, const Mode& mode, const Var& beside = {}) const;
 };
 
 // [N,H,W,C] -> [N,H/2,W/2,C] by a 3x3 convolution of stride 2. padding 0 pads one row and column

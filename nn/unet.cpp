@@ -159,8 +159,7 @@ Var UNet::time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, 
 Var UNet::block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& temb,
                 const Mode& mode) const {
   const auto run = [&level, i, mode](std::span<const Var> in) {
-    const Var x = in[2].defined() ? concat(in[0], in[2]) : in[0];
-    const Var y = level.resnets[i](x, in[1], mode);
+    const Var y = level.resnets[i](in[0], in[1], mode, in[2]);
     return i < level.attentions.size() ? level.attentions[i](y) : y;
   };
   if (mode.recompute) return checkpoint(run, {h, temb, skip});

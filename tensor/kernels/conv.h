@@ -14,6 +14,8 @@
 // need no such split, but at stride 2 would multiply by zero three times out of four.)
 #pragma once
 #include "tensor/kernels/gemm.h"
+#include "tensor/kernels/image.h"
+#include "tensor/kernels/pointwise.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
@@ -236,17 +238,18 @@ inline bool is_pointwise(const Conv& s) {
          s.oh == s.h && s.ow == s.w;
 }
 
+// x in two arrays only if it is pointwise.
 template <class T>
-void direct_forward(const Conv& s, const T* x, const T* w, const T* bias, T* y) {
+void direct_forward(const Conv& s, const Image<const T>& x, const T* w, const T* bias, T* y) {
   if (is_pointwise(s)) {
-    Gemm g{s.n * s.h * s.w, s.k, s.c, false, true, false, s.c, s.c, s.k};
-    return gemm_rows(g, x, w, bias, y);
+    const Gemm g{s.n * s.h * s.w, s.k, s.c, false, true, false, x.own(), s.c, s.k};
+    return gemm_rows(g, x.x, w, bias, y, x.beside, x.beside_c);
   }
   Pass pass{s.oh, s.ow, -s.pad_top, -s.pad_left, s.kh, s.kw, 0, s.kw, 1, 0, s.ow * s.k, s.k, 0, 0};
   const Correlation forward{
       s.n,         s.h,   s.w, s.c, s.k, s.oh * s.ow * s.k, s.stride, s.c * s.kh * s.kw,
       s.kh * s.kw, &pass, 1};
-  correlate(forward, x, w, bias, y);
+  correlate(forward, x.x, w, bias, y);
 }
 
 // One dimension of a pass of the backward convolution: the outputs r = f, f + s, f + 2s...
@@ -262,6 +265,21 @@ inline Phase phase_of(index f, index stride, index extent, index kernel, index p
   // r = f + q*s under tap `last` reads dy at q + (f + pad - last) / s; the division is exact.
   return {f < extent ? div_up(extent - f, stride) : 0, taps, last,
           taps > 0 ? div_floor(f + pad - last, stride) : 0};
+}
+
+// dx, + add, of a pointwise one: a product for each array of channels.
+template <class T>
+void pointwise_backward_data(const Conv& s, const T* dy, const T* w, const Image<const T>& add,
+                             const Image<T>& dx) {
+  const index pixels = s.n * s.h * s.w;
+  dx.parts({0, s.c}, [&](Range part) {
+    const index channels = part.size();
+    T* const to = dx.at(0, part.begin);
+    const T* summand = add.at(0, part.begin);
+    if (summand && summand != to) copy_rows(pixels, channels, summand, channels, to, channels);
+    const Gemm g{pixels, channels, s.k, false, false, summand != nullptr, s.k, s.c, channels};
+    gemm_rows(g, dy, w + part.begin, static_cast<const T*>(nullptr), to);
+  });
 }
 
 template <class T>

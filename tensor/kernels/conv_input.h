@@ -6,26 +6,42 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// Numbers in one image of x, as it is stored.
+// Pixels of one image of x, as it is stored.
 template <class T>
-index stored_size(const Conv& s, const ConvInput<T>& in) {
-  return (in.upsample ? s.h / 2 * (s.w / 2) : s.h * s.w) * s.c;
+index stored_pixels(const Conv& s, const ConvInput<T>& in) {
+  return in.upsample ? s.h / 2 * (s.w / 2) : s.h * s.w;
 }
 template <class T>
 GroupNorm norm_of(const Conv& s, const ConvInput<T>& in) {
-  return {s.n, stored_size(s, in) / s.c, s.c, in.groups, in.eps, in.silu};
+  return {s.n, stored_pixels(s, in), s.c, in.groups, in.eps, in.silu};
+}
+template <class T>
+Image<const T> image_of(const Conv& s, const ConvInput<T>& in) {
+  return {in.x, s.c, in.beside, in.beside_c};
+}
+// Where its gradient goes, and what is added to it.
+template <class T>
+Image<T> gradient_of(const Conv& s, const ConvInput<T>& in, const ConvGradients<T>& g) {
+  return {g.dx, s.c, g.dbeside, in.beside_c};
+}
+template <class T>
+Image<const T> added_of(const Conv& s, const ConvInput<T>& in, const ConvGradients<T>& g) {
+  return {g.add, s.c, g.add_beside, in.beside_c};
 }
 
 // x -> (x - center) scale + shift, one number each per channel of one image.
 template <class T>
 class ReadNorm {
  public:
-  ReadNorm(const ConvInput<T>& in, index channels)
-      : in_(in), channels_(channels), numbers_(in.groups > 0 ? 2 * channels : 0) {}
+  ReadNorm(const Conv& s, const ConvInput<T>& in)
+      : in_(in),
+        image_(image_of(s, in)),
+        channels_(s.c),
+        numbers_(in.groups > 0 ? 2 * channels_ : 0) {}
   // Writes the image's statistics; it is then in the cache.
   void measure(const Conv& s, index image) {
     const GroupNorm norm = norm_of(s, in_);
-    group_statistics(norm, {0, s.c}, in_.x + image * norm.hw * s.c, numbers_.get(),
+    group_statistics(norm, {0, s.c}, image_.from(image * norm.hw), numbers_.get(),
                      in_.mean + image * in_.groups, in_.rstd + image * in_.groups);
   }
   void set_image(index image) {
@@ -37,35 +53,40 @@ class ReadNorm {
       numbers_[channels_ + c] = rstd[c / per_group] * in_.gamma[c];
     }
   }
-  // to[i * to_step + c] for `pixels` pixels and all channels. Where to_step has room for whole
-  // vectors, the rest of the last one becomes 0.
-  void copy(const T* from, index pixels, T* to, index to_step) const {
+  // to[i * to_step + c] for `pixels` pixels, from stored pixel `first` on, and all channels. Where
+  // to_step has room for whole vectors, the rest of the last one becomes 0.
+  void copy(index first, index pixels, T* to, index to_step) const {
+    const bool exact = to_step == channels_ || image_.beside_c > 0;
+    if (exact && to_step > channels_) {
+      for (index i = 1; i <= pixels; ++i) store<T>(to + i * to_step - kLanes<T>, Vec<T>{});
+    }
     // Pixel by pixel, as memory lies: the hardware fetches ahead of a plain scan.
     const auto run = [&](auto value) {
-      const index sources = in_.upsample ? pixels / 2 : pixels;
-      for (index i = 0; i < sources; ++i) {
-        for_vectors<T>(channels_, [&](index c, auto extent) {
-          const Vec<T> v = value(load(from + i * channels_ + c, extent), c, extent);
-          const auto put = [&](index pixel) {
-            if (to_step == channels_) {
-              store<T>(to + pixel * to_step + c, v, extent);
-            } else {
-              store<T>(to + pixel * to_step + c, v);
-            }
-          };
-          if (in_.upsample) {
-            put(2 * i);
-            put(2 * i + 1);
-          } else {
-            put(i);
+      const index copies = in_.upsample ? 2 : 1, step = to_step;
+      const bool masked = exact;
+      image_.parts({0, channels_}, [&](Range part) {
+        const index channels = part.size(), begin = part.begin;
+        const T* from = image_.at(first, begin);
+        T* pixel = to + begin;
+        T* const end = pixel + pixels * step;
+        for (; pixel < end; from += channels) {
+          for (index copy = 0; copy < copies; ++copy, pixel += step) {
+            for_vectors<T>(channels, [&](index c, auto extent) {
+              const Vec<T> v = value(load(from + c, extent), begin + c, extent);
+              if (masked) {
+                store<T>(pixel + c, v, extent);
+              } else {
+                store<T>(pixel + c, v);
+              }
+            });
           }
-        });
-      }
+        }
+      });
     };
+    const T *const center = numbers_.get(), *const scale = center + channels_,
+                   *const shift = in_.beta;
     const auto norm = [&](Vec<T> x, index c, auto extent) {
-      const Vec<T> center = load(numbers_.get() + c, extent);
-      const Vec<T> scale = load(numbers_.get() + channels_ + c, extent);
-      return (x - center) * scale + load(in_.beta + c, extent);
+      return (x - load(center + c, extent)) * load(scale + c, extent) + load(shift + c, extent);
     };
     if (in_.groups == 0) {
       run([](Vec<T> x, index, auto) { return x; });
@@ -78,14 +99,31 @@ class ReadNorm {
 
  private:
   const ConvInput<T>& in_;
+  Image<const T> image_;
   index channels_;
   Scratch<T> numbers_;
 };
 
-// Rows [top, top + rows) and columns [left, left + cols) of an image of s, with zeros outside it:
-// to[row][col][step channels]. x: the image as it is stored.
+// The gradient of pixels that were only read, `du`, to where it belongs.
 template <class T>
-void read_window(const Conv& s, const ConvInput<T>& in, const ReadNorm<T>& norm, const T* x,
+void place_gradient(const T* du, index pixels, const Image<const T>& add, const Image<T>& dx) {
+  dx.parts({0, dx.c}, [&](Range part) {
+    const T* summand = add.at(0, part.begin);
+    T* to = dx.at(0, part.begin);
+    for (index i = 0; i < pixels; ++i) {
+      for_vectors<T>(part.size(), [&](index c, auto extent) {
+        const Vec<T> d = load(du + i * dx.c + part.begin + c, extent);
+        const index j = i * part.size() + c;
+        store<T>(to + j, summand ? d + load(summand + j, extent) : d, extent);
+      });
+    }
+  });
+}
+
+// Rows [top, top + rows) and columns [left, left + cols) of an image of s, with zeros outside it:
+// to[row][col][step channels].
+template <class T>
+void read_window(const Conv& s, const ConvInput<T>& in, const ReadNorm<T>& norm, index image,
                  index top, index rows, index left, index cols, T* to, index step) {
   const int half = in.upsample ? 1 : 0;
   const index begin = clamp_to(-left, 0, cols), end = clamp_to(s.w - left, begin, cols);
@@ -96,8 +134,8 @@ void read_window(const Conv& s, const ConvInput<T>& in, const ReadNorm<T>& norm,
     }
     zero(to, begin * step);
     // (An upsampled image begins at an even column here: its padding is 0 or at the left.)
-    norm.copy(x + ((r >> half) * (s.w >> half) + ((left + begin) >> half)) * s.c, end - begin,
-              to + begin * step, step);
+    const index row = image * (s.h >> half) + (r >> half);
+    norm.copy(row * (s.w >> half) + ((left + begin) >> half), end - begin, to + begin * step, step);
     zero(to + end * step, (cols - end) * step);
   }
 }

@@ -293,11 +293,15 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
 }
 
 template <class T>
-void direct_backward_weights(const Conv& s, const T* x, const T* dy, T* dw, T* db) {
+void direct_backward_weights(const Conv& s, const Image<const T>& image, const T* dy, T* dw,
+                             T* db) {
   const index taps = s.kh * s.kw;
+  const T* x = image.x;
   if (is_pointwise(s)) {
-    const Gemm g{s.k, s.c, s.n * s.h * s.w, true, false, false, s.k, s.c, s.c};
-    gemm_columns(g, dy, x, dw);
+    image.parts({0, s.c}, [&](Range part) {
+      const Gemm g{s.k, part.size(), s.n * s.h * s.w, true, false, false, s.k, part.size(), s.c};
+      gemm_columns(g, dy, image.at(0, part.begin), dw + part.begin);
+    });
     if (db) sum_rows(s.n * s.h * s.w, s.k, dy, db);
     return;
   }

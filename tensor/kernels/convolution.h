@@ -4,33 +4,35 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// The direct kernels read plain images: what ConvInput promises is done in a pass of its own first.
+// The direct kernels read plain images (1x1 products also those in two arrays): what ConvInput
+// promises is done in a pass of its own first.
 template <class T>
 class PlainInput {
  public:
   // `measure`: the statistics of the normalisation come first.
   PlainInput(const Conv& s, const ConvInput<T>& in, bool measure)
-      : plain_(!in.upsample && in.groups == 0),
-        x_(in.x),
+      : plain_(!in.upsample && in.groups == 0 && (in.beside_c == 0 || is_pointwise(s))),
+        x_(image_of(s, in)),
         copy_(plain_ ? 0 : s.n * s.h * s.w * s.c) {
     if (plain_) return;
-    if (in.groups > 0 && measure) group_norm_statistics(norm_of(s, in), in.x, in.mean, in.rstd);
+    if (in.groups > 0 && measure)
+      group_norm_statistics(norm_of(s, in), image_of(s, in), in.mean, in.rstd);
     const index rows = in.upsample ? s.h / 2 : s.h, cols = in.upsample ? s.w / 2 : s.w;
     parallel_for(s.n, [&](index image) {
-      ReadNorm<T> norm(in, s.c);
+      ReadNorm<T> norm(s, in);
       norm.set_image(image);
       for (index r = 0; r < s.h; ++r) {
         const index from = in.upsample ? r / 2 : r;
-        norm.copy(in.x + (image * rows + from) * cols * s.c, s.w,
-                  copy_.get() + (image * s.h + r) * s.w * s.c, s.c);
+        norm.copy((image * rows + from) * cols, s.w, copy_.get() + (image * s.h + r) * s.w * s.c,
+                  s.c);
       }
     });
   }
-  const T* get() const { return plain_ ? x_ : copy_.get(); }
+  Image<const T> get() const { return plain_ ? x_ : Image<const T>{copy_.get(), x_.c}; }
 
  private:
   bool plain_;
-  const T* x_;
+  Image<const T> x_;
   Scratch<T> copy_;
 };
 
@@ -91,24 +93,26 @@ void sum_blocks(const Conv& s, const T* from, const T* add, T* to) {
   });
 }
 
-// du of a direct convolution, what it saw; to du if there is nothing to sum or add.
+// The gradient of what a direct convolution saw, where only doubling of pixels lies between.
 template <class T>
-void direct_input_gradient(const Conv& s, const T* dy, const T* w, bool upsample, const T* add,
-                           T* du) {
-  if (is_pointwise(s) && !upsample && (add == nullptr || add == du)) {
-    const Gemm g{s.n * s.h * s.w, s.c, s.k, false, false, add != nullptr, s.k, s.c, s.c};
-    return gemm_rows(g, dy, w, static_cast<const T*>(nullptr), du);
-  }
-  if (!upsample && add == nullptr) return direct_backward_data(s, dy, w, du);
-  const index size = s.n * s.h * s.w * s.c;
-  const Scratch<T> full(size);
+void direct_input_gradient(const Conv& s, const T* dy, const T* w, bool upsample,
+                           const Image<const T>& add, const Image<T>& dx) {
+  if (is_pointwise(s) && !upsample) return pointwise_backward_data(s, dy, w, add, dx);
+  if (!upsample && add.x == nullptr && dx.beside_c == 0)
+    return direct_backward_data(s, dy, w, dx.x);
+  const Scratch<T> full(s.n * s.h * s.w * s.c);
   direct_backward_data(s, dy, w, full.get());
-  if (upsample) return sum_blocks(s, full.get(), add, du);
-  parallel_ranges(size, 1 << 14, [&](index begin, index end) {
-    for_vectors<T>(end - begin, [&](index i, auto e) {
-      store<T>(du + begin + i, load(add + begin + i, e) + load(full.get() + begin + i, e), e);
+  const auto place = [&](const T* du, index pixels) {
+    parallel_for(s.n, [&](index image) {
+      const index first = image * pixels;
+      place_gradient(du + first * s.c, pixels, add.from(first), dx.from(first));
     });
-  });
+  };
+  if (!upsample) return place(full.get(), s.h * s.w);
+  if (dx.beside_c == 0) return sum_blocks(s, full.get(), add.x, dx.x);
+  const Scratch<T> sums(s.n * (s.h / 2) * (s.w / 2) * s.c);
+  sum_blocks(s, full.get(), static_cast<const T*>(nullptr), sums.get());
+  place(sums.get(), s.h / 2 * (s.w / 2));
 }
 
 template <class T>
@@ -117,12 +121,14 @@ void direct_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T
   if (g.dw) direct_backward_weights(s, PlainInput<T>(s, in, false).get(), dy, g.dw, g.db);
   if (g.per_image) sum_pixels(s, dy, g.per_image);
   if (!g.dx) return;
-  if (in.groups == 0) return direct_input_gradient(s, dy, w, in.upsample, g.add, g.dx);
+  const Image<const T> add = added_of(s, in, g);
+  const Image<T> dx = gradient_of(s, in, g);
+  if (in.groups == 0) return direct_input_gradient(s, dy, w, in.upsample, add, dx);
   const GroupNorm norm = norm_of(s, in);
   const Scratch<T> du(norm.n * norm.hw * norm.c);
-  direct_input_gradient(s, dy, w, in.upsample, static_cast<const T*>(nullptr), du.get());
-  SFUMATO_ISA_NAME::group_norm_backward(norm, in.x, in.gamma, in.beta, in.mean, in.rstd, du.get(),
-                                        g.add, g.dx, g.dgamma, g.dbeta);
+  direct_input_gradient(s, dy, w, in.upsample, {nullptr, s.c}, Image<T>{du.get(), s.c});
+  SFUMATO_ISA_NAME::group_norm_backward(norm, image_of(s, in), in.gamma, in.beta, in.mean, in.rstd,
+                                        du.get(), add, dx, g.dgamma, g.dbeta);
 }
 
 template <class T>
@@ -139,8 +145,10 @@ void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* 
   if (g.dgamma) zero(g.dgamma, s.c);
   if (g.dbeta) zero(g.dbeta, s.c);
   if (g.dx) {
-    const index size = s.n * stored_size(s, in);
-    for (index i = 0; i < size; ++i) g.dx[i] = g.add ? g.add[i] : T{0};
+    const index pixels = s.n * stored_pixels(s, in);
+    const Scratch<T> nothing(pixels * s.c);
+    zero(nothing.get(), pixels * s.c);
+    place_gradient(nothing.get(), pixels, added_of(s, in, g), gradient_of(s, in, g));
   }
 }
 

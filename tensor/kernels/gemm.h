@@ -36,12 +36,14 @@ void pack_panels(const T* b, index ldb, bool transposed, index k, index n, T* pa
   });
 }
 
-// C = A op(B) + bias (or + C), A row-major. Short rows are read as they lie. Long ones are copied:
+// C = A op(B) + bias (or + C), A row-major; its last beside_k columns, if any, lie in an array of
+// their own, [m, beside_k]. Short rows are read as they lie. Long ones are copied:
 // a task makes a range of rows of some column panels, band by band; a band's part of A is copied
 // into the first-level cache, B's panels stream past it from the second, and while that is computed
 // the next band of A is fetched from memory.
 template <class T>
-void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
+void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c,
+               const T* beside = nullptr, index beside_k = 0) {
   constexpr index kDepth =
       1024;  // steps of k at a time: the panels of that depth stay in the cache
   constexpr index kBandBytes = 32 * 1024;
@@ -49,8 +51,15 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
   const Scratch<T> packed(panels.size(g.k));
   pack_panels(b, g.ldb, g.transpose_b, g.k, g.n, packed.get());
 
+  const index own_k = g.k - beside_k;
+  // f(columns, where they begin, lda) for each array that A lies in.
+  const auto parts = [&](auto&& f) {
+    if (own_k > 0 || beside_k == 0) f(Range{0, own_k}, a, g.lda);
+    if (beside_k > 0) f(Range{own_k, g.k}, beside, beside_k);
+  };
+  const auto crowded = [](index lda) { return lda * static_cast<index>(sizeof(T)) % 4096 == 0; };
   // (Rows a multiple of 4 KiB apart would crowd into one set of the first-level cache.)
-  if (g.k <= 512 && g.lda * static_cast<index>(sizeof(T)) % 4096 != 0) {
+  if (g.k <= 512 && !crowded(g.lda) && (beside_k == 0 || !crowded(beside_k))) {
     const index ranges = smaller(div_up(g.m, max_rows(2)), 2 * kTasks);
     const bool streamed = !g.accumulate && streams(c, g.n, g.m * g.n) && g.ldc == g.n;
     parallel_for(ranges, [&](index task) {
@@ -59,11 +68,17 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
         for (index p = 0; p < panels.count(); ++p) {
           const index col = p * panels.kWidth, begin = rows.begin + row;
           T* out = c + begin * g.ldc + col;
-          const index ahead = begin + 2 * count <= g.m ? count * g.lda : 0;
           const T* init = g.accumulate ? out : bias ? bias + col : nullptr;
-          const Output<T> o{out, g.ldc, panels.lanes(p), init, g.accumulate ? g.ldc : 0, streamed};
-          rows_function<T>(count, panels.vectors(p))(a + begin * g.lda, g.lda, g.k, ahead,
-                                                     packed.get() + panels.offset(p, g.k), o);
+          Output<T> o{out, g.ldc, panels.lanes(p), init, g.accumulate ? g.ldc : 0, false};
+          parts([&](Range part, const T* from, index lda) {
+            const index ahead = begin + 2 * count <= g.m ? count * lda : 0;
+            o.streamed = streamed && part.end == g.k;
+            rows_function<T>(count, panels.vectors(p))(
+                from + begin * lda, lda, part.size(), ahead,
+                packed.get() + panels.offset(p, g.k) + part.begin * panels.width(p), o);
+            o.init = out;
+            o.init_stride = g.ldc;
+          });
         }
       });
       if (streamed) finish_streams();
@@ -80,12 +95,11 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
     const Range group = part_of(panels.count(), groups, task % groups);
     const Scratch<T> tile(smaller(band, rows.size()) * round_up(depth, kBlock));
     const Scratch<Segment> segments(div_up(depth, kBlock));
-    for (index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepth) {
-      const index steps = smaller(kDepth, g.k - k0);
+    const auto slab = [&](const T* from, index lda, index k0, index steps) {
       for (index begin = rows.begin; begin < rows.end; begin += band) {
         const index height = smaller(band, rows.end - begin);
         const TileShape shape{steps, 1, 0, 1, height};
-        fill_blocks(tile.get(), shape.block_step(), a + begin * g.lda + k0, g.lda, height, steps);
+        fill_blocks(tile.get(), shape.block_step(), from + begin * lda, lda, height, steps);
         row_segments(shape, 0, 1, segments.get());
         const Depth k{1, 0, segments.get(), shape.blocks()};
         for (index p = group.begin; p < group.end; ++p) {
@@ -94,7 +108,7 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
             if (p == group.begin) {
               const index next = begin + band + row;
               for (index i = next; i < smaller(next + count, rows.end); ++i)
-                prefetch(a + i * g.lda + k0, steps);
+                prefetch(from + i * lda, steps);
             }
             const index col = p * panels.kWidth;
             T* out = c + (begin + row) * g.ldc + col;
@@ -107,7 +121,11 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c) {
           });
         }
       }
-    }
+    };
+    parts([&](Range part, const T* from, index lda) {
+      for (index k = part.begin; k == part.begin || k < part.end; k += kDepth)
+        slab(from + k - part.begin, lda, k, smaller(kDepth, part.end - k));
+    });
   });
 }
 

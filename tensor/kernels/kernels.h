@@ -43,6 +43,8 @@ struct ConvInput {
   const T *gamma = nullptr, *beta = nullptr;
   T *mean = nullptr, *rstd = nullptr;
   bool silu = false;
+  const T* beside = nullptr;  // where x has only the first channels: the last beside_c of them
+  index beside_c = 0;
 };
 // Where its output goes, and what is added to it on the way: bias [k], an embedding per image
 // [n, k], another image [n, oh, ow, k]; each may be null. Or `sum_2x2`: y [n, oh/2, ow/2, k] gets
@@ -71,6 +73,8 @@ struct ConvGradients {
   T *dgamma = nullptr, *dbeta = nullptr;  // [c], both, where x is normalised and dx wanted
   T *dw = nullptr, *db = nullptr;         // [k, c, kh, kw], [k]; db only with dw
   T* per_image = nullptr;                 // [n, k], of ConvOutput's
+  T* dbeside = nullptr;                   // as dx, of what lies beside it, with dx
+  const T* add_beside = nullptr;
 };
 // Given dy [n, oh, ow, k]. (The gradient of ConvOutput's residual is dy.) One call for all of them,
 // because what one gradient reads, the next finds in the cache.

@@ -59,7 +59,7 @@ class ReadAhead {
     const char* begin;
     index bytes;
   };
-  Region regions_[2];
+  Region regions_[3];
   index count_ = 0, at_ = 0;
 };
 

@@ -9,6 +9,7 @@
 //   dx = rstd (gamma dz - A/m - xhat B/m),  A = Σ gamma dz,  B = Σ gamma dz xhat over the group,
 // because mean and rstd depend on every x of the group: ∂mean/∂x = 1/m, ∂rstd/∂x = -rstd² xhat/m.
 #pragma once
+#include "tensor/kernels/image.h"
 #include "tensor/kernels/simd_math.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
@@ -101,8 +102,8 @@ template <class T, int W, class Extent>
 
 // mean and rstd of the groups in `channels`, for one image.
 template <class T>
-void group_statistics(const GroupNorm& s, Range channels, const T* x, T* of_channel, T* mean,
-                      T* rstd) {
+void group_statistics(const GroupNorm& s, Range channels, const Image<const T>& x, T* of_channel,
+                      T* mean, T* rstd) {
   const index per_group = s.c / s.groups;
   const double count = static_cast<double>(s.hw * per_group);
   const Range groups{channels.begin / per_group, channels.end / per_group};
@@ -114,15 +115,19 @@ void group_statistics(const GroupNorm& s, Range channels, const T* x, T* of_chan
     return sum / count;
   };
   const auto sums_over_pixels = [&](auto term) {
-    for_widths<T, 4>(channels.size(), [&](index c, auto width, auto extent) {
-      const T* first = x + channels.begin + c;
-      Vec<T> center[width.kVectors], sums[width.kVectors];
-      load_side_by_side(of_channel + c, center, extent);
-      sum_side_by_side(s.hw, sums, [&](index i, int v) {
-        return term(load(first + i * s.c + v * kLanes<T>, extent), center[v]);
+    x.parts(channels, [&](Range part) {
+      const index step = x.step(part.begin);
+      T* const numbers = of_channel + part.begin - channels.begin;
+      for_widths<T, 4>(part.size(), [&](index c, auto width, auto extent) {
+        const T* first = x.at(0, part.begin) + c;
+        Vec<T> center[width.kVectors], sums[width.kVectors];
+        load_side_by_side(numbers + c, center, extent);
+        sum_side_by_side(s.hw, sums, [&](index i, int v) {
+          return term(load(first + i * step + v * kLanes<T>, extent), center[v]);
+        });
+        for (int v = 0; v < width.kVectors; ++v)
+          store<T>(numbers + c + v * kLanes<T>, sums[v], extent);
       });
-      for (int v = 0; v < width.kVectors; ++v)
-        store<T>(of_channel + c + v * kLanes<T>, sums[v], extent);
     });
   };
   sums_over_pixels([](Vec<T> v, Vec<T>) { return v; });
@@ -136,7 +141,7 @@ void group_statistics(const GroupNorm& s, Range channels, const T* x, T* of_chan
 
 // Of all images.
 template <class T>
-void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd) {
+void group_norm_statistics(const GroupNorm& s, const Image<const T>& x, T* mean, T* rstd) {
   if (s.n <= 0 || s.hw <= 0 || s.c <= 0) return;
   const NormPlan plan = plan_norm(s);
   parallel_for(plan.tasks(), [&](index task) {
@@ -144,7 +149,7 @@ void group_norm_statistics(const GroupNorm& s, const T* x, T* mean, T* rstd) {
     const Range channels = plan.channel_range(task, s.c);
     const Scratch<T> work(channels.size());
     for (index b = images.begin; b < images.end; ++b)
-      group_statistics(s, channels, x + b * s.hw * s.c, work.get(), mean + b * s.groups,
+      group_statistics(s, channels, x.from(b * s.hw), work.get(), mean + b * s.groups,
                        rstd + b * s.groups);
   });
 }
@@ -162,7 +167,7 @@ void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T*
       const T* from = x + b * s.hw * s.c;
       T* to = y + b * s.hw * s.c;
       T *m = mean + b * s.groups, *r = rstd + b * s.groups;
-      group_statistics(s, channels, from, centers.get(), m, r);
+      group_statistics(s, channels, Image<const T>{from, s.c}, centers.get(), m, r);
       spread(m, channels, plan.per_group, centers.get());
       spread(r, channels, plan.per_group, scales.get());
       for_widths<T, 4>(channels.size(), [&](index c, auto width, auto extent) {
@@ -208,51 +213,55 @@ struct NormSums {
 // Where the gradients of one image go.
 template <class T>
 struct NormGradients {
-  T* dx;         // [hw, c]
-  const T* add;  // null, or what is added to dx
+  Image<T> dx;
+  Image<const T> add;  // null, or what is added to dx
   bool streamed;
   T *dgamma, *dbeta;  // sums over images, of `channels`: stored by the first, added to by others
   bool first;
 };
 
-// One image. dz [hw, channels.size()] is scratch, or dy itself if that has all channels.
-// Per-channel working memory: center, scale (= rstd), a, b.
+// One image; x, dx and what is added lie alike. dz [hw, channels.size()] is scratch, or dy itself
+// if that has all channels. Per-channel working memory: center, scale (= rstd), a, b.
 template <class T>
-void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, const T* gamma,
-                               const T* beta, const T* mean, const T* rstd, const T* dy, T* dz,
-                               T* work, const NormGradients<T>& to) {
+void group_norm_backward_image(const GroupNorm& s, Range channels, const Image<const T>& x,
+                               const T* gamma, const T* beta, const T* mean, const T* rstd,
+                               const T* dy, T* dz, T* work, const NormGradients<T>& to) {
   const index per_group = s.c / s.groups, size = channels.size();
   T *centers = work, *scales = work + size, *a = work + 2 * size, *b = work + 3 * size;
   spread(mean, channels, per_group, centers);
   spread(rstd, channels, per_group, scales);
   // First pass: the sums. dz is kept, so that the sigmoid is computed once.
-  for_widths<T, 2>(size, [&](index c, auto width, auto extent) {
-    constexpr int kVectors = width.kVectors;
-    const index at = channels.begin + c;
-    Vec<T> center[kVectors], scale[kVectors], g[kVectors], shift[kVectors];
-    load_side_by_side(centers + c, center, extent);
-    load_side_by_side(scales + c, scale, extent);
-    load_side_by_side(gamma + at, g, extent);
-    load_side_by_side(beta + at, shift, extent);
-    NormSums<T> sums[kVectors];
-    const auto pixels = [&](auto slope) {
-      sum_side_by_side(s.hw, sums, [&](index i, int v) {
-        const index j = at + i * s.c + v * kLanes<T>;
-        const Vec<T> xhat = (load(x + j, extent) - center[v]) * scale[v];
-        const Vec<T> d = load(dy + j, extent) * slope(xhat * g[v] + shift[v]);
-        store<T>(dz + i * size + c + v * kLanes<T>, d, extent);
-        return NormSums<T>{d, d * xhat};
-      });
-    };
-    if (s.silu) {
-      pixels([](Vec<T> z) { return silu_slope<T>(z); });
-    } else {
-      pixels([](Vec<T>) { return splat(T{1}); });
-    }
-    for (int v = 0; v < kVectors; ++v) {
-      store<T>(a + c + v * kLanes<T>, sums[v].dz, extent);
-      store<T>(b + c + v * kLanes<T>, sums[v].dz_xhat, extent);
-    }
+  x.parts(channels, [&](Range part) {
+    const index step = x.step(part.begin), before = part.begin - channels.begin;
+    for_widths<T, 2>(part.size(), [&](index in_part, auto width, auto extent) {
+      constexpr int kVectors = width.kVectors;
+      const index c = before + in_part, at = channels.begin + c;
+      const T* const from = x.at(0, part.begin) + in_part;
+      Vec<T> center[kVectors], scale[kVectors], g[kVectors], shift[kVectors];
+      load_side_by_side(centers + c, center, extent);
+      load_side_by_side(scales + c, scale, extent);
+      load_side_by_side(gamma + at, g, extent);
+      load_side_by_side(beta + at, shift, extent);
+      NormSums<T> sums[kVectors];
+      const auto pixels = [&](auto slope) {
+        sum_side_by_side(s.hw, sums, [&](index i, int v) {
+          const index lane = v * kLanes<T>;
+          const Vec<T> xhat = (load(from + i * step + lane, extent) - center[v]) * scale[v];
+          const Vec<T> d = load(dy + at + i * s.c + lane, extent) * slope(xhat * g[v] + shift[v]);
+          store<T>(dz + i * size + c + lane, d, extent);
+          return NormSums<T>{d, d * xhat};
+        });
+      };
+      if (s.silu) {
+        pixels([](Vec<T> z) { return silu_slope<T>(z); });
+      } else {
+        pixels([](Vec<T>) { return splat(T{1}); });
+      }
+      for (int v = 0; v < kVectors; ++v) {
+        store<T>(a + c + v * kLanes<T>, sums[v].dz, extent);
+        store<T>(b + c + v * kLanes<T>, sums[v].dz_xhat, extent);
+      }
+    });
   });
   for (index c = 0; c < size; ++c) {
     to.dbeta[c] = to.first ? a[c] : to.dbeta[c] + a[c];
@@ -273,33 +282,40 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const T* x, c
       b[c] = static_cast<T>(r * r * sum_b / count);
     }
   }
-  for_widths<T, 4>(size, [&](index c, auto width, auto extent) {
-    constexpr int kVectors = width.kVectors;
-    const index at = channels.begin + c;
-    Vec<T> center[kVectors], scale[kVectors], g[kVectors], va[kVectors], vb[kVectors];
-    load_side_by_side(centers + c, center, extent);
-    load_side_by_side(scales + c, scale, extent);
-    load_side_by_side(gamma + at, g, extent);
-    load_side_by_side(a + c, va, extent);
-    load_side_by_side(b + c, vb, extent);
-    for (int v = 0; v < kVectors; ++v) scale[v] *= g[v];
-    const auto pixels = [&](auto put) {
-      for (index i = 0; i < s.hw; ++i) {
+  x.parts(channels, [&](Range part) {
+    const index step = x.step(part.begin), before = part.begin - channels.begin;
+    const T *const from = x.at(0, part.begin), *const summand = to.add.at(0, part.begin);
+    T* const dx = to.dx.at(0, part.begin);
+    for_widths<T, 4>(part.size(), [&](index in_part, auto width, auto extent) {
+      constexpr int kVectors = width.kVectors;
+      const index c = before + in_part;
+      Vec<T> center[kVectors], scale[kVectors], g[kVectors], va[kVectors], vb[kVectors];
+      load_side_by_side(centers + c, center, extent);
+      load_side_by_side(scales + c, scale, extent);
+      load_side_by_side(gamma + channels.begin + c, g, extent);
+      load_side_by_side(a + c, va, extent);
+      load_side_by_side(b + c, vb, extent);
+      for (int v = 0; v < kVectors; ++v) scale[v] *= g[v];
+      const auto pixels = [&](auto put) {
+        for (index i = 0; i < s.hw; ++i) {
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) {
-          const index j = at + i * s.c + v * kLanes<T>;
-          const Vec<T> deviation = load(x + j, extent) - center[v];
-          const Vec<T> d = load(dz + i * size + c + v * kLanes<T>, extent);
-          put(j, d * scale[v] - va[v] - deviation * vb[v]);
+          for (int v = 0; v < kVectors; ++v) {
+            const index j = i * step + in_part + v * kLanes<T>;
+            const Vec<T> deviation = load(from + j, extent) - center[v];
+            const Vec<T> d = load(dz + i * size + c + v * kLanes<T>, extent);
+            put(j, d * scale[v] - va[v] - deviation * vb[v]);
+          }
         }
+      };
+      const auto add = [&](index j, Vec<T> d) {
+        return summand ? d + load(summand + j, extent) : d;
+      };
+      if (to.streamed) {
+        pixels([&](index j, Vec<T> d) { stream(dx + j, add(j, d)); });
+      } else {
+        pixels([&](index j, Vec<T> d) { store<T>(dx + j, add(j, d), extent); });
       }
-    };
-    const auto add = [&](index j, Vec<T> d) { return to.add ? d + load(to.add + j, extent) : d; };
-    if (to.streamed) {
-      pixels([&](index j, Vec<T> d) { stream(to.dx + j, add(j, d)); });
-    } else {
-      pixels([&](index j, Vec<T> d) { store<T>(to.dx + j, add(j, d), extent); });
-    }
+    });
   });
 }
 
@@ -316,9 +332,9 @@ void add_up_norm(index c, index parts, const T* sums, T* dgamma, T* dbeta) {
 }
 
 template <class T>
-void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
-                         const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,
-                         T* dbeta) {
+void group_norm_backward(const GroupNorm& s, const Image<const T>& x, const T* gamma, const T* beta,
+                         const T* mean, const T* rstd, const T* dy, const Image<const T>& add,
+                         const Image<T>& dx, T* dgamma, T* dbeta) {
   if (s.c <= 0) return;
   if (s.n <= 0 || s.hw <= 0) {
     for (index c = 0; c < s.c; ++c) dgamma[c] = dbeta[c] = 0;
@@ -326,22 +342,29 @@ void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T
   }
   const NormPlan plan = plan_norm(s);
   const Scratch<T> parts(plan.ranges * 2 * s.c);
-  const bool streamed = add != dx && streams(dx, s.c, s.n * s.hw * s.c) && plan.slabs == 1;
+  const bool streamed = plan.slabs == 1 && streams(dx, add, s.n * s.hw);
   parallel_for(plan.tasks(), [&](index task) {
     const Range images = plan.image_range(task, s.n);
     const Range channels = plan.channel_range(task, s.c);
     const Scratch<T> work(4 * channels.size()), dz(s.hw * channels.size());
     T* part = parts.get() + task / plan.slabs * 2 * s.c + channels.begin;
     for (index b = images.begin; b < images.end; ++b) {
-      const index at = b * s.hw * s.c;
+      const index pixel = b * s.hw;
       group_norm_backward_image(
-          s, channels, x + at, gamma, beta, mean + b * s.groups, rstd + b * s.groups, dy + at,
-          dz.get(), work.get(),
-          {dx + at, add ? add + at : nullptr, streamed, part, part + s.c, b == images.begin});
+          s, channels, x.from(pixel), gamma, beta, mean + b * s.groups, rstd + b * s.groups,
+          dy + pixel * s.c, dz.get(), work.get(),
+          {dx.from(pixel), add.from(pixel), streamed, part, part + s.c, b == images.begin});
     }
     if (streamed) finish_streams();
   });
   add_up_norm(s.c, plan.ranges, parts.get(), dgamma, dbeta);
+}
+template <class T>
+void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
+                         const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,
+                         T* dbeta) {
+  SFUMATO_ISA_NAME::group_norm_backward(s, Image<const T>{x, s.c}, gamma, beta, mean, rstd, dy,
+                                        Image<const T>{add, s.c}, Image<T>{dx, s.c}, dgamma, dbeta);
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -231,12 +231,11 @@ void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBloc
                      const TileLayout& layout, T* window, T* v) {
   constexpr index kL = kLanes<T>;
   const index step = round_up(s.c, kL), cols = 4 * plan.tiles_w + 2;
-  const index image_size = stored_size(s, in);
   for (index image = b.image; image < b.image + b.images; ++image) {
     if (measure) norm.measure(s, image);
     norm.set_image(image);
-    read_window(s, in, norm, in.x + image * image_size, 4 * b.rows.begin - s.pad_top,
-                4 * b.rows.size() + 2, -s.pad_left, cols, window, step);
+    read_window(s, in, norm, image, 4 * b.rows.begin - s.pad_top, 4 * b.rows.size() + 2,
+                -s.pad_left, cols, window, step);
     plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
       const T* corner = window + (4 * (tr - b.rows.begin) * cols + 4 * tc) * step;
       const TilePoints<T> to(v, b.places(t), layout.tile, layout.point);
@@ -395,17 +394,17 @@ index winograd_images(const Conv& s) {
 }
 
 // The forward convolution, and, with the weights' order turned round, the backward one.
-// `measure`: it writes the statistics of its input first. `later`: null, or images like y that the
-// caller reads next.
+// `measure`: it writes the statistics of its input first. `later`: images like y that the caller
+// reads next, if any.
 template <class T>
 void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const ConvOutput<T>& out,
-              bool measure, bool streamed, const T* later = nullptr) {
+              bool measure, bool streamed, const Image<const T>& later = {}) {
   const Panels<T> panels{s.k};
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
-  const index out_size = s.oh * s.ow * s.k / (out.sum_2x2 ? 4 : 1);
+  const index out_pixels = s.oh * s.ow / (out.sum_2x2 ? 4 : 1);
   const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1);
   if (measure && plan.bands > 1) {
-    group_norm_statistics(norm_of(s, in), in.x, in.mean, in.rstd);
+    group_norm_statistics(norm_of(s, in), image_of(s, in), in.mean, in.rstd);
     measure = false;
   }
   const index window_size =
@@ -415,17 +414,19 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
     const TileLayout layout{kBlock, b.tiles * kBlock, point_step(b.tiles * depth)};
     const index m_point = point_step(b.tiles * panels.kWidth);
     const Scratch<T> v(kPoints * layout.point);
-    ReadNorm<T> norm(in, s.c);
+    ReadNorm<T> norm(s, in);
     {
       const Scratch<T> window(window_size);
       winograd_inputs(s, plan, b, in, norm, measure, layout, window.get(), v.get());
     }
     ReadAhead ahead;
-    const auto fetch = [&](const T* images) {
-      if (images == nullptr || plan.bands > 1) return;
-      ahead.add(images + b.image * out_size, b.images * out_size);
+    const auto fetch = [&](const Image<const T>& images) {
+      if (images.x == nullptr || plan.bands > 1) return;
+      images.parts({0, images.c}, [&](Range part) {
+        ahead.add(images.at(b.image * out_pixels, part.begin), b.images * out_pixels * part.size());
+      });
     };
-    fetch(out.residual);
+    fetch({out.residual, s.k});
     fetch(later);
     const Scratch<T> m(kPoints * m_point);
     const Scratch<Segment> segments(blocks);

@@ -116,7 +116,7 @@ class WinogradWeights {
         blocks_(blocks),
         part_(part),
         bias_(bias),
-        norm_(in, s.c),
+        norm_(s, in),
         columns_(round_up(s.k, kLanes<T>)),
         sums_(kPoints * (blocks.size() > 1 ? s.c * columns_
                                            : larger(max_rows(1), max_rows(2) * 2) * kLanes<T>)) {
@@ -130,8 +130,10 @@ class WinogradWeights {
     ReadAhead ahead;
     if (next < plan_.blocks && plan_.bands == 1) {
       const WinogradBlock n = plan_.block(s_, next);
-      const index x_size = stored_size(s_, in_), dy_size = s_.oh * s_.ow * s_.k;
-      ahead.add(in_.x + n.image * x_size, n.images * x_size);
+      const index pixels = stored_pixels(s_, in_), dy_size = s_.oh * s_.ow * s_.k;
+      const Image<const T> x = image_of(s_, in_).from(n.image * pixels);
+      x.parts({0, s_.c},
+              [&](Range part) { ahead.add(x.at(0, part.begin), n.images * pixels * part.size()); });
       ahead.add(dy + n.image * dy_size, n.images * dy_size);
     }
     const index depth = round_up(s_.c, kBlock);
@@ -195,9 +197,12 @@ class WinogradInputGradient {
         dy_(dy),
         g_(g),
         norm_(norm_of(s, in)),
-        size_(stored_size(s, in)),
+        x_(image_of(s, in)),
+        dx_(gradient_of(s, in, g)),
+        add_(added_of(s, in, g)),
+        direct_(in.groups == 0 && in.beside_c == 0),
         turned_{s.n, s.oh, s.ow, s.k, s.h, s.w, s.c, 3, 3, 1, 2 - s.pad_top, 2 - s.pad_left},
-        streamed_(g.add != g.dx && streams(g.dx, s.c, s.n * size_)),
+        streamed_(g.dx && streams(dx_, add_, s.n * norm_.hw)),
         filters_(g.dx ? winograd_filters_size<T>(turned_) : 0) {
     // The adjoint at stride 1 is a convolution of dy with the taps mirrored.
     if (g.dx) winograd_filters(turned_, {9, s.c * 9, true}, w, filters_.get());
@@ -205,30 +210,41 @@ class WinogradInputGradient {
 
   // All images, one pass after the other.
   void all() const {
-    if (in_.groups == 0) return convolve({0, norm_.n}, g_.add, g_.dx, streamed_);
-    const Scratch<T> du(norm_.n * size_);
-    convolve({0, norm_.n}, nullptr, du.get(), streams(du.get(), norm_.c, norm_.n * size_));
-    SFUMATO_ISA_NAME::group_norm_backward(norm_, in_.x, in_.gamma, in_.beta, in_.mean, in_.rstd,
-                                          du.get(), g_.add, g_.dx, g_.dgamma, g_.dbeta);
+    if (direct_) return convolve({0, norm_.n}, g_.add, g_.dx, streamed_);
+    const Scratch<T> du(norm_.n * norm_.hw * norm_.c);
+    convolve({0, norm_.n}, nullptr, du.get(),
+             streams(du.get(), norm_.c, norm_.n * norm_.hw * norm_.c));
+    if (in_.groups == 0) {
+      parallel_for(norm_.n,
+                   [&](index image) { place(image, du.get() + image * norm_.hw * norm_.c); });
+    } else {
+      SFUMATO_ISA_NAME::group_norm_backward(norm_, x_, in_.gamma, in_.beta, in_.mean, in_.rstd,
+                                            du.get(), add_, dx_, g_.dgamma, g_.dbeta);
+    }
   }
   // In a task: some images, and their sums for add_up_norm.
   void some(Range images, bool first, T* sums) const {
-    if (in_.groups == 0) {
-      const index at = images.begin * size_;
+    const index size = norm_.hw * norm_.c;
+    if (direct_) {
+      const index at = images.begin * size;
       return convolve(images, g_.add ? g_.add + at : nullptr, g_.dx + at, streamed_);
     }
     const index step = winograd_images<T>(turned_);
-    const Scratch<T> du(step * size_), work(4 * norm_.c);
+    const Scratch<T> du(step * size), work(4 * norm_.c);
     for (index b = images.begin; b < images.end; b += step) {
       const Range block{b, smaller(b + step, images.end)};
-      convolve(block, nullptr, du.get(), false, in_.x + b * size_);
+      convolve(block, nullptr, du.get(), false, x_.from(b * norm_.hw));
       for (index image = block.begin; image < block.end; ++image) {
-        const index at = image * size_;
-        T* const dz = du.get() + (image - b) * size_;
-        group_norm_backward_image(norm_, {0, norm_.c}, in_.x + at, in_.gamma, in_.beta,
+        const index pixel = image * norm_.hw;
+        T* const dz = du.get() + (image - b) * size;
+        if (in_.groups == 0) {
+          place(image, dz);
+          continue;
+        }
+        group_norm_backward_image(norm_, {0, norm_.c}, x_.from(pixel), in_.gamma, in_.beta,
                                   in_.mean + image * in_.groups, in_.rstd + image * in_.groups, dz,
                                   dz, work.get(),
-                                  {g_.dx + at, g_.add ? g_.add + at : nullptr, streamed_, sums,
+                                  {dx_.from(pixel), add_.from(pixel), streamed_, sums,
                                    sums + norm_.c, first && image == images.begin});
       }
     }
@@ -236,7 +252,8 @@ class WinogradInputGradient {
   }
 
  private:
-  void convolve(Range images, const T* add, T* du, bool streamed, const T* later = nullptr) const {
+  void convolve(Range images, const T* add, T* du, bool streamed,
+                const Image<const T>& later = {}) const {
     Conv s = turned_;
     s.n = images.size();
     ConvOutput<T> out{du};
@@ -245,12 +262,19 @@ class WinogradInputGradient {
     winograd(s, ConvInput<T>{dy_ + images.begin * s.h * s.w * s.c}, filters_.get(), out, false,
              streamed, later);
   }
+  void place(index image, const T* du) const {
+    const index pixel = image * norm_.hw;
+    place_gradient(du, norm_.hw, add_.from(pixel), dx_.from(pixel));
+  }
 
   const ConvInput<T>& in_;
   const T* dy_;
   const ConvGradients<T>& g_;
   GroupNorm norm_;
-  index size_;  // numbers in an image of x
+  Image<const T> x_;
+  Image<T> dx_;
+  Image<const T> add_;
+  bool direct_;  // du is dx
   Conv turned_;
   bool streamed_;
   Scratch<T> filters_;

@@ -132,6 +132,11 @@ const Refusal kRefusals[] = {
        conv2d(zeros({1, 4, 4, 3}), zeros({2, 5, 3, 3}), {}, {});
      },
      "[conv2d] input [1, 4, 4, 3] has 3 channels, weight [2, 5, 3, 3] expects 5"},
+    {"conv_beside",
+     [] {
+       conv2d(zeros({1, 4, 4, 3}), zeros({2, 5, 3, 3}), {}, {}, {.beside = zeros({1, 2, 4, 2})});
+     },
+     "[conv2d] beside has shape [1, 2, 4, 2], expected [1, 4, 4, 2]"},
     {"conv_small",
      [] {
        conv2d(zeros({1, 2, 2, 5}), zeros({2, 5, 3, 3}), {}, {});

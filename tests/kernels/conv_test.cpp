@@ -249,6 +249,74 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
   }
 }
 
+// Channels in two arrays are read, and get their gradients, as those of one are.
+TEST(ConvKernel, ReadsTwoImagesSideBySide) {
+  for (const ConvMethod method : {ConvMethod::direct, ConvMethod::winograd}) {
+    const UseMethod use(method);
+    for_every_isa([&]<class T>() {
+      for (const Conv& s : {square(3, 14, 48, 20, 3, 1), square(40, 6, 24, 17, 3, 1),
+                            square(2, 8, 33, 9, 3, 2), square(2, 6, 20, 33, 1, 1)}) {
+        for (const index beside_c : {index{1}, index{5}, index{16}, s.c - 1}) {
+          for (const bool upsample : {false, true}) {
+            for (const index groups : {0, 1}) {
+              SCOPED_TRACE(describe(s) + (upsample ? " upsampled" : "") + ", " +
+                           std::to_string(beside_c) + " beside, " + std::to_string(groups) +
+                           " groups");
+              const index pixels = s.n * s.h * s.w / (upsample ? 4 : 1), own_c = s.c - beside_c;
+              const auto x = numbers<T>(pixels * s.c, 1), add = numbers<T>(pixels * s.c, 2);
+              const auto w = numbers<T>(s.k * s.c * s.kh * s.kw, 3),
+                         dy = numbers<T>(s.n * s.oh * s.ow * s.k, 4);
+              const auto gamma = numbers<T>(s.c, 5), beta = numbers<T>(s.c, 6);
+              const auto split = [&](const std::vector<T>& whole, Guarded<T>& own,
+                                     Guarded<T>& beside) {
+                for (index i = 0; i < pixels; ++i) {
+                  const T* from = whole.data() + i * s.c;
+                  std::copy(from, from + own_c, own.data() + i * own_c);
+                  std::copy(from + own_c, from + s.c, beside.data() + i * beside_c);
+                }
+              };
+              const auto run = [&](ConvInput<T> in, ConvGradients<T> to) {
+                std::vector<T> mean(s.n), rstd(s.n), y(dy.size()), dw(w.size()), db(s.k),
+                    dgamma(s.c), dbeta(s.c);
+                in.upsample = upsample;
+                if (groups > 0) {
+                  in.groups = groups, in.eps = 1e-5, in.silu = true;
+                  in.gamma = gamma.data(), in.beta = beta.data();
+                  in.mean = mean.data(), in.rstd = rstd.data();
+                  to.dgamma = dgamma.data(), to.dbeta = dbeta.data();
+                }
+                to.dw = dw.data(), to.db = db.data();
+                conv_forward<T>(s, in, w.data(), {y.data()});
+                conv_backward<T>(s, in, dy.data(), w.data(), to);
+                return std::array{y, dw, db, dgamma, dbeta};
+              };
+              Guarded<T> dx(x.size());
+              const auto one = run({x.data()}, {.dx = dx.data(), .add = add.data()});
+              // Added to another image, and to what is there already.
+              Guarded<T> own(pixels * own_c), beside(pixels * beside_c);
+              Guarded<T> add_own(pixels * own_c), there(pixels * beside_c), got(pixels * own_c);
+              split(x, own, beside);
+              split(add, add_own, there);
+              ConvInput<T> in{own.data()};
+              in.beside = beside.data(), in.beside_c = beside_c;
+              const auto two = run(in, {.dx = got.data(),
+                                        .add = add_own.data(),
+                                        .dbeside = there.data(),
+                                        .add_beside = there.data()});
+              for (std::size_t i = 0; i < one.size(); ++i)
+                EXPECT_LT(distance(two[i].data(), as_double(one[i])), by_type<T>(1e-6, 1e-14)) << i;
+              Guarded<T> want_own(pixels * own_c), want_beside(pixels * beside_c);
+              split({dx.data(), dx.data() + dx.size()}, want_own, want_beside);
+              EXPECT_EQ(got.values(), want_own.values());
+              EXPECT_EQ(there.values(), want_beside.values());
+            }
+          }
+        }
+      }
+    });
+  }
+}
+
 // The error table of docs/performance.md: the f32 result against that of f64, for shapes of the
 // reference networks.
 TEST(ConvKernel, WinogradRoundsWithinItsTable) {
