@@ -15,10 +15,22 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 // empty: the kh*kw*c numbers that each output pixel sees are gathered into one long row instead.
 inline constexpr index kFewChannels = 8;
 
+// Rows of the result for the taps of row u begin at u weight_rows_step(s): an empty row between
+// them, because a distance of 4 KiB would crowd all taps into one set of the first-level cache.
+inline index weight_rows_step(const Conv& s) { return s.c * s.kw + (s.c < kFewChannels ? 0 : 1); }
+inline index weight_rows(const Conv& s) { return s.kh * weight_rows_step(s); }
+// Row of the result for tap (u, v) and channel p. Channels come in blocks of a tile, and inside one
+// the taps v: at stride 1 the numbers that these rows multiply are then neighbours in the tile, and
+// blocks of rows may run across taps.
+inline index weight_row(const Conv& s, index u, index v, index p) {
+  const index first = p / kBlock * kBlock, width = smaller(kBlock, s.c - first);
+  return u * weight_rows_step(s) + first * s.kw + v * width + p - first;
+}
+
 // How the work is cut. A unit is a band of output rows of one image; a group is what a task holds
 // in its cache at a time: one unit, or several whole images where they are small.
 struct WeightPlan {
-  index taps, depth;  // depth = taps * c rows of the result
+  index taps, depth;  // depth: rows of the result
   index columns;      // k rounded up to whole vectors
   bool gather;        // few channels
   TileShape shape;
@@ -32,7 +44,7 @@ WeightPlan plan_weights(const Conv& s) {
   constexpr index kBytes = sizeof(T);
   WeightPlan p{};
   p.taps = s.kh * s.kw;
-  p.depth = p.taps * s.c;
+  p.depth = weight_rows(s);
   p.columns = round_up(s.k, kLanes<T>);
   p.gather = s.c < kFewChannels;
   const index pixels = s.oh * s.ow;
@@ -105,14 +117,6 @@ void pack_columns(const T* dy, index pixels, index k, Range panel_range, T* to) 
   }
 }
 
-// Row of the result for tap (u, v) and channel p. Channels come in blocks of a tile, and inside one
-// the taps v: at stride 1 the numbers that these rows multiply are then neighbours in the tile, and
-// blocks of rows may run across taps.
-inline index weight_row(const Conv& s, index u, index v, index p) {
-  const index first = p / kBlock * kBlock, width = smaller(kBlock, s.c - first);
-  return (u * s.c + first) * s.kw + v * width + p - first;
-}
-
 // Adds one group to one panel of a part, [depth, lanes]; the first one overwrites. `dy` is the
 // panel, its pixels dy_step apart. (Panels of a part lie apart: side by side, two cores'
 // prefetchers would fight over them.)
@@ -176,13 +180,13 @@ struct WeightOrder {
   bool mirrored;
 };
 
-// dw = Σ parts[chunk, panel, (tap, p), lane], and db = Σ bias_parts[chunk, o] unless null.
+// dw = Σ parts[chunk, panel, row, lane], and db = Σ bias_parts[chunk, o] unless null.
 template <class T>
 void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const T* parts,
                     const T* bias_parts, T* dw, T* db) {
   constexpr index kL = kLanes<T>;
   const Panels<T> panels{s.k};
-  const index taps = s.kh * s.kw, depth = taps * s.c, columns = round_up(s.k, kL);
+  const index taps = s.kh * s.kw, depth = weight_rows(s), columns = round_up(s.k, kL);
   parallel_ranges(s.c, div_up(s.c, kTasks), [&](index begin, index end) {
     const Scratch<T> sums(taps * kL);
     for (index p = begin; p < end; ++p) {

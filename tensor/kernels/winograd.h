@@ -249,6 +249,16 @@ void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBloc
   }
 }
 
+// Where panel p of U begins, and the distance between its points.
+template <class T>
+index filter_panel_begin(const Conv& s, index p) {
+  return kPoints * (Panels<T>{s.k}.offset(p, s.c) + p * kBlock);
+}
+template <class T>
+index filter_point_step(const Conv& s, index p) {
+  return point_step(s.c * Panels<T>{s.k}.width(p));
+}
+
 // Panel p of U as [point][channel][lane] = G g Gᵀ. `order` tells where w's numbers lie.
 template <class T>
 void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Range channels,
@@ -256,6 +266,7 @@ void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Ran
   constexpr index kL = kLanes<T>;
   const Panels<T> panels{s.k};
   const index width = panels.width(p), lanes = panels.lanes(p);
+  const index point = filter_point_step<T>(s, p);
   for (index c = channels.begin; c < channels.end; ++c) {
     for (index lane = 0; lane < width; lane += kL) {
       T taps[9][kL];
@@ -273,7 +284,7 @@ void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Ran
         const Vec<T> g[3] = {columns[3 * i], columns[3 * i + 1], columns[3 * i + 2]};
         Vec<T> o[6];
         transform_filter<T>(g, o, 1);
-        for (int j = 0; j < 6; ++j) store<T>(panel + ((6 * i + j) * s.c + c) * width + lane, o[j]);
+        for (int j = 0; j < 6; ++j) store<T>(panel + (6 * i + j) * point + c * width + lane, o[j]);
       }
     }
   }
@@ -282,7 +293,8 @@ void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Ran
 // All of U, for a convolution of s.
 template <class T>
 index winograd_filters_size(const Conv& s) {
-  return kPoints * Panels<T>{s.k}.size(s.c);
+  const Panels<T> panels{s.k};
+  return kPoints * (panels.size(s.c) + panels.count() * kBlock);
 }
 template <class T>
 void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* filters) {
@@ -291,7 +303,7 @@ void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* fi
   parallel_for(panels.count() * blocks, [&](index task) {
     const index p = task / blocks, c = task % blocks * kBlock;
     winograd_filter_panel(s, order, p, {c, smaller(c + kBlock, s.c)}, w,
-                          filters + kPoints * panels.offset(p, s.c));
+                          filters + filter_panel_begin<T>(s, p));
   });
 }
 
@@ -436,7 +448,7 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
     for (index p = 0; p < panels.count(); ++p) {
       const index width = panels.width(p), vectors = panels.vectors(p);
       for (index point = 0; point < kPoints; ++point) {
-        const T* panel = filters + kPoints * panels.offset(p, s.c) + point * s.c * width;
+        const T* panel = filters + filter_panel_begin<T>(s, p) + point * filter_point_step<T>(s, p);
         for_row_blocks(b.tiles_of(point), vectors, [&](index tile, index rows) {
           tile_function<T>(rows, vectors)(v.get() + point * layout.point + tile * kBlock, k, panel,
                                           Output<T>{m.get() + point * m_point + tile * width, width,

@@ -79,12 +79,12 @@ void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradB
 }
 
 // One chunk's sum dU[point][c][width] of some channels and panel p, turned into taps:
-// part[panel][tap, c][width].
+// part[panel][weight_row][width].
 template <class T>
 void winograd_taps(const Conv& s, index p, Range channels, const T* sums, T* part) {
   const Panels<T> panels{s.k};
   const index width = panels.width(p), point = channels.size() * width;
-  T* to = part + panels.offset(p, 9 * s.c);
+  T* to = part + panels.offset(p, weight_rows(s));
   for (index c = channels.begin; c < channels.end; ++c, sums += width) {
     for (index lane = 0; lane < width; lane += kLanes<T>) {
       Vec<T> columns[18];  // Gᵀ dU, [3][6]
@@ -291,7 +291,7 @@ void winograd_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const
   const index tiles = s.n * div_up(s.oh, 4) * div_up(s.ow, 4);
   const WinogradPlan plan = plan_winograd(
       s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns), smaller(32, tiles / 8));
-  const index part = 9 * s.c * columns, chunks = smaller(plan.blocks, kTasks / 2);
+  const index part = weight_rows(s) * columns, chunks = smaller(plan.blocks, kTasks / 2);
   const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * columns : 0);
   const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
   const WinogradInputGradient<T> input(s, in, dy, w, g);
