@@ -40,7 +40,7 @@ index winograd_tiles(index channels) {
 }
 template <class T>
 index winograd_weight_tiles(index in, index out) {
-  return clamp_to(4 * kWinogradBytes / (kPoints * (in + out) * static_cast<index>(sizeof(T))), 64,
+  return clamp_to(4 * kWinogradBytes / (kPoints * (in + out) * static_cast<index>(sizeof(T))), 100,
                   128);
 }
 

@@ -78,10 +78,10 @@ void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradB
   }
 }
 
-// One chunk's sum dU[point][c][width] of some channels and panel p, turned into taps:
-// part[panel][weight_row][width].
+// A block's sum dU[point][c][width] of some channels and panel p, turned into taps and added to
+// (`first`: stored to) part[panel][weight_row][width].
 template <class T>
-void winograd_taps(const Conv& s, index p, Range channels, const T* sums, T* part) {
+void winograd_taps(const Conv& s, index p, Range channels, const T* sums, bool first, T* part) {
   const Panels<T> panels{s.k};
   const index width = panels.width(p), point = channels.size() * width;
   T* to = part + panels.offset(p, weight_rows(s));
@@ -97,7 +97,10 @@ void winograd_taps(const Conv& s, index p, Range channels, const T* sums, T* par
         Vec<T> u[6], g[3];
         for (int j = 0; j < 6; ++j) u[j] = columns[6 * i + j];
         transform_filter_gradient<T>(u, g, 1);
-        for (int j = 0; j < 3; ++j) store<T>(to + weight_row(s, i, j, c) * width + lane, g[j]);
+        for (int j = 0; j < 3; ++j) {
+          T* const tap = to + weight_row(s, i, j, c) * width + lane;
+          store<T>(tap, first ? g[j] : load(tap) + g[j]);
+        }
       }
     }
   }
@@ -118,8 +121,7 @@ class WinogradWeights {
         bias_(bias),
         norm_(s, in),
         columns_(round_up(s.k, kLanes<T>)),
-        sums_(kPoints * (blocks.size() > 1 ? s.c * columns_
-                                           : larger(max_rows(1), max_rows(2) * 2) * kLanes<T>)) {
+        sums_(kPoints * larger(max_rows(1), max_rows(2) * 2) * kLanes<T>) {
     zero(bias, columns_);
   }
 
@@ -149,28 +151,20 @@ class WinogradWeights {
       const Scratch<T> total(columns_);
       winograd_gradients(s_, plan_, b, dy, z.get(), total.get(), bias_, per_image);
     }
-    // The sums of one row of register blocks at a time, over all points: a task of one block turns
-    // them into taps before they leave the cache.
+    // The sums of one row of register blocks at a time, over all points: they are turned into taps,
+    // a quarter as many numbers, before they leave the cache.
     for (index p = 0; p < panels.count(); ++p) {
       const index width = panels.width(p), vectors = panels.vectors(p);
       const T* zp = z.get() + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock;
       for_row_blocks(s_.c, vectors, [&](index c, index rows) {
-        T* sum = sums_.get();
-        if (blocks_.size() > 1) sum += kPoints * (panels.offset(p, s_.c) + c * width);
         for (index point = 0; point < kPoints; ++point) {
-          T* out = sum + point * rows * width;
-          const Output<T> o{out,
-                            width,
-                            width,
-                            i == blocks_.begin ? nullptr : out,
-                            width,
-                            false,
+          const Output<T> o{sums_.get() + point * rows * width, width, width, nullptr, 0, false,
                             ahead.next(b.tiles_of(point))};
           outer_function<T>(rows, vectors)(v.get() + point * layout.point + c,
                                            zp + point * point_step(b.tiles * width),
                                            straight(b.tiles_of(point), depth, width), o);
         }
-        if (i + 1 == blocks_.end) winograd_taps(s_, p, {c, c + rows}, sum, part_);
+        winograd_taps(s_, p, {c, c + rows}, sums_.get(), i == blocks_.begin, part_);
       });
     }
   }
@@ -291,7 +285,10 @@ void winograd_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const
   const index tiles = s.n * div_up(s.oh, 4) * div_up(s.ow, 4);
   const WinogradPlan plan = plan_winograd(
       s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns), smaller(32, tiles / 8));
-  const index part = weight_rows(s) * columns, chunks = smaller(plan.blocks, kTasks / 2);
+  const index part = weight_rows(s) * columns;
+  // Fewer for large weights: each chunk's sum is written and read once more.
+  const index wanted = (index{1} << 20) / (part * static_cast<index>(sizeof(T)));
+  const index chunks = smaller(plan.blocks, clamp_to(wanted, kTasks / 4, kTasks / 2));
   const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * columns : 0);
   const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
   const WinogradInputGradient<T> input(s, in, dy, w, g);
