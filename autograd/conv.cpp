@@ -90,12 +90,12 @@ ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusi
 
 // What the forward pass makes of the weights first; undefined if it uses them as they are.
 template <class T>
-Tensor filters(const kernels::Conv& s, const Var& weight) {
-  const std::int64_t size = kernels::conv_filters_size<T>(s);
+Tensor filters(const kernels::Conv& s, bool upsample, const Var& weight) {
+  const std::int64_t size = kernels::conv_filters_size<T>(s, upsample);
   if (size == 0) return {};
   return FixedWeights::once(weight, [&] {
     Tensor made({size}, weight.dtype());
-    kernels::conv_filters<T>(s, weight.value().data<T>(), made.data<T>());
+    kernels::conv_filters<T>(s, upsample, weight.value().data<T>(), made.data<T>());
     return made;
   });
 }
@@ -119,7 +119,7 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
         s, in.input<T>(), w.data<T>(),
         {y.data<T>(), data_or_null<T>(bias.value()), data_or_null<T>(fused.per_image.value()),
          data_or_null<T>(fused.residual.value())},
-        data_or_null<T>(filters<T>(s, weight)));
+        data_or_null<T>(filters<T>(s, options.upsample, weight)));
     const Var gamma = fused.norm ? fused.norm->gamma : Var();
     const Var beta = fused.norm ? fused.norm->beta : Var();
     return record("conv2d", y,

@@ -121,11 +121,10 @@ void place_gradient(const T* du, index pixels, const Image<const T>& add, const 
 }
 
 // Rows [top, top + rows) and columns [left, left + cols) of an image of s, with zeros outside it:
-// to[row][col][step channels].
+// to[row][col][step channels]. Its pixels are not doubled.
 template <class T>
-void read_window(const Conv& s, const ConvInput<T>& in, const ReadNorm<T>& norm, index image,
-                 index top, index rows, index left, index cols, T* to, index step) {
-  const int half = in.upsample ? 1 : 0;
+void read_window(const Conv& s, const ReadNorm<T>& norm, index image, index top, index rows,
+                 index left, index cols, T* to, index step) {
   const index begin = clamp_to(-left, 0, cols), end = clamp_to(s.w - left, begin, cols);
   for (index r = top; r < top + rows; ++r, to += cols * step) {
     if (r < 0 || r >= s.h) {
@@ -133,9 +132,7 @@ void read_window(const Conv& s, const ConvInput<T>& in, const ReadNorm<T>& norm,
       continue;
     }
     zero(to, begin * step);
-    // (An upsampled image begins at an even column here: its padding is 0 or at the left.)
-    const index row = image * (s.h >> half) + (r >> half);
-    norm.copy(row * (s.w >> half) + ((left + begin) >> half), end - begin, to + begin * step, step);
+    norm.copy((image * s.h + r) * s.w + left + begin, end - begin, to + begin * step, step);
     zero(to + end * step, (cols - end) * step);
   }
 }

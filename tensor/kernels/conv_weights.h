@@ -180,10 +180,20 @@ struct WeightOrder {
   bool mirrored;
 };
 
-// dw = Σ parts[chunk, panel, row, lane], and db = Σ bias_parts[chunk, o] unless null.
+// db = Σ bias_parts[chunk, o], with o filled up to whole vectors.
 template <class T>
-void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const T* parts,
-                    const T* bias_parts, T* dw, T* db) {
+void add_up_bias(index k, index chunks, const T* bias_parts, T* db) {
+  for (index o = 0; o < k; ++o) {
+    T sum = 0;
+    for (index chunk = 0; chunk < chunks; ++chunk)
+      sum += bias_parts[chunk * round_up(k, kLanes<T>) + o];
+    db[o] = sum;
+  }
+}
+
+// dw = Σ parts[chunk, panel, row, lane].
+template <class T>
+void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const T* parts, T* dw) {
   constexpr index kL = kLanes<T>;
   const Panels<T> panels{s.k};
   const index taps = s.kh * s.kw, depth = weight_rows(s), columns = round_up(s.k, kL);
@@ -207,12 +217,6 @@ void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const
       }
     }
   });
-  if (db == nullptr) return;
-  for (index o = 0; o < s.k; ++o) {
-    T sum = 0;
-    for (index chunk = 0; chunk < chunks; ++chunk) sum += bias_parts[chunk * columns + o];
-    db[o] = sum;
-  }
 }
 
 // of_image[n, k] = Σ dy over the pixels of each image.
@@ -293,7 +297,8 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       }
     }
   });
-  add_up_weights(s, plan.chunks, order, parts.get(), bias_parts.get(), dw, db);
+  add_up_weights(s, plan.chunks, order, parts.get(), dw);
+  if (db) add_up_bias(s.k, plan.chunks, bias_parts.get(), db);
 }
 
 template <class T>

@@ -54,22 +54,32 @@ void add_to_output(const Conv& s, const ConvOutput<T>& out) {
 }
 
 template <class T>
-index conv_filters_size(const Conv& s) {
-  return winograd_pays<T>(s) ? winograd_filters_size<T>(s) : 0;
+index conv_filters_size(const Conv& s, bool upsample) {
+  return winograd_pays<T>(s, upsample) ? winograd_filters_size<T>(winograd_conv<T>(s, upsample).s)
+                                       : 0;
 }
 template <class T>
-void conv_filters(const Conv& s, const T* w, T* filters) {
-  if (winograd_pays<T>(s)) winograd_filters(s, {s.c * 9, 9, false}, w, filters);
+void conv_filters(const Conv& s, bool upsample, const T* w, T* filters) {
+  if (!winograd_pays<T>(s, upsample)) return;
+  const Conv tiled = winograd_conv<T>(s, upsample).s;
+  const index taps = tiled.kh * tiled.kw;
+  const Scratch<T> folded(upsample ? tiled.k * tiled.c * taps : 0);
+  if (upsample) fold_taps(s, w, folded.get());
+  winograd_filters(tiled, {s.c * taps, taps, false}, upsample ? folded.get() : w, filters);
 }
 
 template <class T>
 void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* filters) {
   if (s.n <= 0 || s.oh <= 0 || s.ow <= 0 || s.k <= 0) return;
-  if (winograd_pays<T>(s)) {
-    const Scratch<T> made(filters ? 0 : winograd_filters_size<T>(s));
-    if (!filters) winograd_filters(s, {s.c * 9, 9, false}, w, made.get());
-    return winograd(s, in, filters ? filters : made.get(), out, in.groups > 0,
+  if (winograd_pays<T>(s, in.upsample)) {
+    const Scratch<T> made(filters ? 0 : SFUMATO_ISA_NAME::conv_filters_size<T>(s, in.upsample));
+    if (!filters) SFUMATO_ISA_NAME::conv_filters(s, in.upsample, w, made.get());
+    const WinogradConv conv = winograd_conv<T>(s, in.upsample);
+    ConvInput<T> stored = in;
+    stored.upsample = false;
+    return winograd(conv.s, stored, {}, filters ? filters : made.get(), out, conv.out,
+                    in.groups > 0,
                     out.residual != out.y && streams(out.y, s.k, s.n * s.oh * s.ow * s.k));
   }
   direct_forward(s, PlainInput<T>(s, in, true).get(), w, out.bias, out.y);
@@ -135,7 +145,7 @@ template <class T>
 void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                    const ConvGradients<T>& g) {
   if (s.n > 0 && s.oh > 0 && s.ow > 0 && s.k > 0 && s.c > 0) {
-    if (winograd_pays<T>(s)) return winograd_backward(s, in, dy, w, g);
+    if (winograd_pays<T>(s, in.upsample)) return winograd_backward(s, in, dy, w, g);
     return direct_backward(s, in, dy, w, g);
   }
   // No output, or none that depends on the input.

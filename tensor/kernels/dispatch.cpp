@@ -138,12 +138,12 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
   table<T>().conv_forward(s, in, w, out, filters);
 }
 template <class T>
-index conv_filters_size(const Conv& s) {
-  return table<T>().conv_filters_size(s);
+index conv_filters_size(const Conv& s, bool upsample) {
+  return table<T>().conv_filters_size(s, upsample);
 }
 template <class T>
-void conv_filters(const Conv& s, const T* w, T* filters) {
-  table<T>().conv_filters(s, w, filters);
+void conv_filters(const Conv& s, bool upsample, const T* w, T* filters) {
+  table<T>().conv_filters(s, upsample, w, filters);
 }
 template <class T>
 void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,

@@ -13,8 +13,8 @@ struct KernelTable {
   void (*gemm)(const Gemm&, const T* a, const T* b, T* c);
   void (*conv_forward)(const Conv&, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                        const T* filters);
-  index (*conv_filters_size)(const Conv&);
-  void (*conv_filters)(const Conv&, const T* w, T* filters);
+  index (*conv_filters_size)(const Conv&, bool upsample);
+  void (*conv_filters)(const Conv&, bool upsample, const T* w, T* filters);
   void (*conv_backward)(const Conv&, const ConvInput<T>& in, const T* dy, const T* w,
                         const ConvGradients<T>& g);
   void (*group_norm_forward)(const GroupNorm&, const T* x, const T* gamma, const T* beta, T* y,

@@ -47,24 +47,22 @@ struct ConvInput {
   index beside_c = 0;
 };
 // Where its output goes, and what is added to it on the way: bias [k], an embedding per image
-// [n, k], another image [n, oh, ow, k]; each may be null. Or `sum_2x2`: y [n, oh/2, ow/2, k] gets
-// the sums of 2x2 blocks, the adjoint of `upsample`.
+// [n, k], another image [n, oh, ow, k]; each may be null.
 template <class T>
 struct ConvOutput {
   T* y;
   const T *bias = nullptr, *per_image = nullptr, *residual = nullptr;
-  bool sum_2x2 = false;
 };
 // w is [k, c, kh, kw] (PyTorch's layout). `filters`: null, or what conv_filters made of w.
 template <class T>
 void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* filters = nullptr);
-// For weights that many calls share: conv_filters_size(s) numbers (none where w is used as it is)
+// For weights that many calls share: conv_filters_size numbers (none where w is used as it is)
 // that spare conv_forward its first step.
 template <class T>
-index conv_filters_size(const Conv& s);
+index conv_filters_size(const Conv& s, bool upsample);
 template <class T>
-void conv_filters(const Conv& s, const T* w, T* filters);
+void conv_filters(const Conv& s, bool upsample, const T* w, T* filters);
 // Where the gradients of a convolution go; each is left out where null, all others are overwritten.
 template <class T>
 struct ConvGradients {

@@ -5,18 +5,21 @@
 // matrix product [tiles, c] x [c, k], by the same micro-kernel as all others:
 //     x --Bᵀ·B--> V[36][tiles, c],   w --G·Gᵀ--> U[36][c, k],   M[36] = V[36] U[36],   M --Aᵀ·A-->
 //     y.
+// What reads doubled pixels becomes a convolution by 2x2 taps, F(5x5, 2x2), see winograd_images.h.
 // The gradients are in winograd_backward.h.
 //
 // The price is rounding: in f32, a relative error of about 1e-6 where the direct sum has half of
 // that (docs/performance.md has the table, tests/kernels/conv_test.cpp holds it).
 #pragma once
-#include "tensor/kernels/conv_input.h"
 #include "tensor/kernels/conv_weights.h"
+#include "tensor/kernels/winograd_images.h"
 #include "tensor/kernels/winograd_transforms.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 inline constexpr index kPoints = 36;
+// Outputs per row of a whole tile: 6 = outputs + taps - 1.
+constexpr index tile_pitch(const Conv& s) { return 7 - s.kh; }
 // What V of one block may take of the second-level cache; M, a panel of U and the window need as
 // much again.
 inline constexpr index kWinogradBytes = 320 * 1024;
@@ -25,15 +28,16 @@ inline constexpr index kWinogradBytes = 320 * 1024;
 // few channels that the transforms outweigh the products. f64 is for checks, where its rounding
 // would be in the way.
 template <class T>
-inline bool winograd_pays(const Conv& s) {
+inline bool winograd_pays(const Conv& s, bool upsample) {
   if (s.kh != 3 || s.kw != 3 || s.stride != 1 || s.n <= 0) return false;
+  if (upsample && !(s.pad_top == 1 && s.pad_left == 1 && s.oh == s.h && s.ow == s.w)) return false;
   if (conv_method() != ConvMethod::automatic) return conv_method() == ConvMethod::winograd;
   const index covered = 16 * div_up(s.oh, 4) * div_up(s.ow, 4);
   return sizeof(T) == 4 && s.c >= 8 && s.k >= 8 && 5 * s.oh * s.ow >= 2 * covered;
 }
 
 // Tiles per block. Forward: V of a block stays in the second-level cache.
-// Weight gradients load and store every sum once a block, so they want more of them.
+// Weight gradients turn every sum into taps once a block, so they want more of them.
 template <class T>
 index winograd_tiles(index channels) {
   return clamp_to(kWinogradBytes / (kPoints * channels * static_cast<index>(sizeof(T))), 14, 49);
@@ -46,11 +50,11 @@ index winograd_weight_tiles(index in, index out) {
 
 // ---- how the work is cut: into blocks of rows of tiles of one image, or of several whole images
 
-// Whether a tile of `outputs` (2, 3 or 4) has point i of that dimension.
-constexpr bool has_point(index outputs, int i) {
-  return !(i == 4 ? outputs < 4 : i == 3 && outputs < 3);
+// Whether a tile of `points` (4, 5 or 6) has point i of that dimension.
+constexpr bool has_point(index points, int i) {
+  return !(i == 4 ? points < 6 : i == 3 && points < 5);
 }
-// Points by which short tiles lack them: 0 none, 1 those of 2 outputs, 2 also those of 3.
+// Points by which short tiles lack them: 0 none, 1 those of four points, 2 also those of five.
 inline constexpr int kPointClasses = 3;
 constexpr int point_class(int i) { return i == 3 || i == 4 ? i - 2 : 0; }
 
@@ -59,7 +63,7 @@ struct TileSize {
   static constexpr int kRows = Rows, kCols = Cols;
 };
 
-// A tile of a block: the outputs that are computed, and its number among the block's tiles of its
+// A tile of a block: its rows and columns of points, and its number among the block's tiles of its
 // kind.
 struct WinogradTile {
   index rows, cols;
@@ -69,11 +73,11 @@ struct WinogradTile {
   template <class F>
   [[gnu::always_inline]] void with_size(F&& f) const {
     const auto with_rows = [&]<int Rows>() {
-      if (cols == 4) return f(TileSize<Rows, 4>{});
-      cols == 3 ? f(TileSize<Rows, 3>{}) : f(TileSize<Rows, 2>{});
+      if (cols == 6) return f(TileSize<Rows, 6>{});
+      cols == 5 ? f(TileSize<Rows, 5>{}) : f(TileSize<Rows, 4>{});
     };
-    if (rows == 4) return with_rows.template operator()<4>();
-    rows == 3 ? with_rows.template operator()<3>() : with_rows.template operator()<2>();
+    if (rows == 6) return with_rows.template operator()<6>();
+    rows == 5 ? with_rows.template operator()<5>() : with_rows.template operator()<4>();
   }
 };
 // Which of a block's tiles it is, for the points of each class.
@@ -84,7 +88,7 @@ struct WinogradBlock {
   index image, images;
   Range rows;
   index tiles = 0;
-  index last_rows = 4, last_cols = 4;  // outputs of an image's last tiles
+  index last_rows = 6, last_cols = 6;  // points of an image's last tiles
   index kinds[2][2] = {};              // tiles of each kind, [short row][short column]
   TilePlaces begin[2][2] = {};         // where they begin
 
@@ -97,14 +101,14 @@ struct WinogradBlock {
            (short_rows && short_cols ? kinds[1][1] : 0);
   }
   TilePlaces places(const WinogradTile& t) const {
-    const TilePlaces& first = begin[t.rows < 4][t.cols < 4];
+    const TilePlaces& first = begin[t.rows < 6][t.cols < 6];
     return {
         {first.of_class[0] + t.number, first.of_class[1] + t.number, first.of_class[2] + t.number}};
   }
 };
 struct WinogradPlan {
   index tiles_h, tiles_w;      // of one image
-  index last_rows, last_cols;  // outputs that its last tiles compute
+  index last_rows, last_cols;  // points of its last tiles
   index bands, images;  // bands of tile rows per image, or images per block (one of them is 1)
   index blocks;
 
@@ -114,7 +118,7 @@ struct WinogradPlan {
     b.last_rows = last_rows;
     b.last_cols = last_cols;
     b.tiles = b.images * b.rows.size() * tiles_w;
-    const index short_rows = last_rows < 4 && b.rows.end == tiles_h, short_cols = last_cols < 4;
+    const index short_rows = last_rows < 6 && b.rows.end == tiles_h, short_cols = last_cols < 6;
     const index rows[] = {b.rows.size() - short_rows, short_rows};
     const index cols[] = {tiles_w - short_cols, short_cols};
     for (int r = 0; r < 2; ++r) {
@@ -137,9 +141,9 @@ struct WinogradPlan {
     }
     for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
       for (index tc = 0; tc < tiles_w; ++tc) {
-        const index rows = tr == tiles_h - 1 ? last_rows : 4;
-        const index cols = tc == tiles_w - 1 ? last_cols : 4;
-        f(tr, tc, WinogradTile{rows, cols, numbers[rows < 4][cols < 4]++});
+        const index rows = tr == tiles_h - 1 ? last_rows : 6;
+        const index cols = tc == tiles_w - 1 ? last_cols : 6;
+        f(tr, tc, WinogradTile{rows, cols, numbers[rows < 6][cols < 6]++});
       }
     }
   }
@@ -150,8 +154,9 @@ struct WinogradPlan {
 // Blocks of about `wanted` tiles, fewer (down to `least`) where that would leave threads without
 // work.
 inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least) {
-  const auto last = [](index outputs) { return larger(2, (outputs - 1) % 4 + 1); };
-  WinogradPlan p{div_up(s.oh, 4), div_up(s.ow, 4), last(s.oh), last(s.ow), 1, 1, 0};
+  const index pitch = tile_pitch(s);
+  const auto last = [&](index outputs) { return larger(4, (outputs - 1) % pitch + s.kh); };
+  WinogradPlan p{div_up(s.oh, pitch), div_up(s.ow, pitch), last(s.oh), last(s.ow), 1, 1, 0};
   const index per_image = p.tiles_h * p.tiles_w, tasks = inside_task() ? 1 : kTasks / 2;
   p.bands = smaller(p.tiles_h, larger((per_image + wanted / 2) / wanted, div_up(tasks, s.n)));
   if (p.bands <= 1) {
@@ -206,38 +211,52 @@ template <class T, int Rows, int Cols>
                                                        const TilePoints<T>& to, index offset) {
   Vec<T> columns[kPoints];  // Bᵀ d
 #pragma GCC unroll 6
-  for (int j = 0; j < Cols + 2; ++j) {
-    Vec<T> x[Rows + 2];
+  for (int j = 0; j < Cols; ++j) {
+    Vec<T> x[Rows];
 #pragma GCC unroll 6
-    for (int i = 0; i < Rows + 2; ++i) x[i] = load(d + i * row + j * col);
+    for (int i = 0; i < Rows; ++i) x[i] = load(d + i * row + j * col);
     transform_input<T>(x, columns + j, 6);
   }
 #pragma GCC unroll 6
   for (int i = 0; i < 6; ++i) {
     if (!has_point(Rows, i)) continue;
-    Vec<T> x[Cols + 2], v[6];
+    Vec<T> x[Cols], v[6];
 #pragma GCC unroll 6
-    for (int j = 0; j < Cols + 2; ++j) x[j] = columns[6 * i + j];
+    for (int j = 0; j < Cols; ++j) x[j] = columns[6 * i + j];
     transform_input<T>(x, v, 1);
     store_points<T, Cols>(v, to, i, offset);
   }
 }
 
-// V for the tiles of one block, with the input read through `window` (scratch). `measure`: the
-// statistics of its normalisation come first.
+// Numbers in the window of a block: what its tiles see of one image.
+template <class T>
+index window_size(const Conv& s, const WinogradPlan& plan) {
+  const index more = s.kh - 1, pitch = tile_pitch(s);
+  return (pitch * plan.most_rows() + more) * (pitch * plan.tiles_w + more) *
+         round_up(s.c, kLanes<T>);
+}
+
+// V for the tiles of one block, with the input read through `window` (scratch); `grid`: how it
+// lies. `measure`: the statistics of its normalisation come first.
 template <class T>
 void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
-                     const ConvInput<T>& in, ReadNorm<T>& norm, bool measure,
-                     const TileLayout& layout, T* window, T* v) {
+                     const ConvInput<T>& in, const TiledImage& grid, ReadNorm<T>& norm,
+                     bool measure, const TileLayout& layout, T* window, T* v) {
   constexpr index kL = kLanes<T>;
-  const index step = round_up(s.c, kL), cols = 4 * plan.tiles_w + 2;
+  const index pitch = tile_pitch(s), more = s.kh - 1;
+  const index step = round_up(s.c, kL), cols = pitch * plan.tiles_w + more;
   for (index image = b.image; image < b.image + b.images; ++image) {
     if (measure) norm.measure(s, image);
     norm.set_image(image);
-    read_window(s, in, norm, image, 4 * b.rows.begin - s.pad_top, 4 * b.rows.size() + 2,
-                -s.pad_left, cols, window, step);
+    const index top = pitch * b.rows.begin - s.pad_top, rows = pitch * b.rows.size() + more;
+    if (grid.blocks) {
+      read_blocks(grid, in.x + image * grid.size(), {top, top + rows},
+                  {-s.pad_left, cols - s.pad_left}, window, step);
+    } else {
+      read_window(s, norm, image, top, rows, -s.pad_left, cols, window, step);
+    }
     plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
-      const T* corner = window + (4 * (tr - b.rows.begin) * cols + 4 * tc) * step;
+      const T* corner = window + pitch * ((tr - b.rows.begin) * cols + tc) * step;
       const TilePoints<T> to(v, b.places(t), layout.tile, layout.point);
       t.with_size([&](auto size) {
         for (index c = 0; c < step; c += kL) {
@@ -260,7 +279,7 @@ index filter_point_step(const Conv& s, index p) {
 }
 
 // Panel p of U as [point][channel][lane] = G g Gᵀ. `order` tells where w's numbers lie.
-template <class T>
+template <class T, int Taps>
 void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Range channels,
                            const T* w, T* panel) {
   constexpr index kL = kLanes<T>;
@@ -269,20 +288,22 @@ void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Ran
   const index point = filter_point_step<T>(s, p);
   for (index c = channels.begin; c < channels.end; ++c) {
     for (index lane = 0; lane < width; lane += kL) {
-      T taps[9][kL];
+      T taps[Taps * Taps][kL];
       for (index j = 0; j < kL; ++j) {
         const bool there = lane + j < lanes;
         const T* from = w + (p * panels.kWidth + lane + j) * order.out + c * order.in;
-        for (index t = 0; t < 9; ++t) taps[order.mirrored ? 8 - t : t][j] = there ? from[t] : T{0};
+        for (index t = 0; t < Taps * Taps; ++t)
+          taps[order.mirrored ? Taps * Taps - 1 - t : t][j] = there ? from[t] : T{0};
       }
-      Vec<T> columns[18];  // G g, [6][3]
-      for (int j = 0; j < 3; ++j) {
-        const Vec<T> g[3] = {load(taps[j]), load(taps[3 + j]), load(taps[6 + j])};
-        transform_filter<T>(g, columns + j, 3);
+      Vec<T> columns[6 * Taps];  // G g
+      for (int j = 0; j < Taps; ++j) {
+        Vec<T> g[Taps];
+        for (int i = 0; i < Taps; ++i) g[i] = load(taps[Taps * i + j]);
+        transform_filter<T>(g, columns + j, Taps);
       }
       for (int i = 0; i < 6; ++i) {
-        const Vec<T> g[3] = {columns[3 * i], columns[3 * i + 1], columns[3 * i + 2]};
-        Vec<T> o[6];
+        Vec<T> g[Taps], o[6];
+        for (int j = 0; j < Taps; ++j) g[j] = columns[Taps * i + j];
         transform_filter<T>(g, o, 1);
         for (int j = 0; j < 6; ++j) store<T>(panel + (6 * i + j) * point + c * width + lane, o[j]);
       }
@@ -302,57 +323,22 @@ void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* fi
   const index blocks = div_up(s.c, kBlock);
   parallel_for(panels.count() * blocks, [&](index task) {
     const index p = task / blocks, c = task % blocks * kBlock;
-    winograd_filter_panel(s, order, p, {c, smaller(c + kBlock, s.c)}, w,
-                          filters + filter_panel_begin<T>(s, p));
+    const Range channels{c, smaller(c + kBlock, s.c)};
+    T* const panel = filters + filter_panel_begin<T>(s, p);
+    if (s.kh == 2) {
+      winograd_filter_panel<T, 2>(s, order, p, channels, w, panel);
+    } else {
+      winograd_filter_panel<T, 3>(s, order, p, channels, w, panel);
+    }
   });
 }
 
-// A rectangle of at most 4x4 outputs of one image, `column` the channel they begin with.
-struct OutputTile {
-  index image, row, col, rows, cols, column;
-};
-
-// Writes o[4][4], vectors of output channels, where it belongs.
-template <class T, class Extent>
-[[gnu::always_inline]] inline void write_tile(const Conv& s, const ConvOutput<T>& out,
-                                              const OutputTile& t, const Vec<T>* o, bool streamed,
-                                              Extent extent) {
-  const auto put = [&](T* to, Vec<T> v) {
-    if (streamed) {
-      stream(to, v);
-    } else {
-      store<T>(to, v, extent);
-    }
-  };
-  if (out.sum_2x2) {  // the adjoint of doubling the pixels
-    for (index i = 0; i + 1 < t.rows; i += 2) {
-      T* row = out.y + ((t.image * s.oh + t.row + i) / 2 * (s.ow / 2) + t.col / 2) * s.k + t.column;
-      for (index j = 0; j + 1 < t.cols; j += 2) {
-        Vec<T> sum = (o[4 * i + j] + o[4 * i + j + 1]) + (o[4 * i + 4 + j] + o[4 * i + 5 + j]);
-        if (out.residual) sum += load(out.residual + (row - out.y) + j / 2 * s.k, extent);
-        put(row + j / 2 * s.k, sum);
-      }
-    }
-    return;
-  }
-  Vec<T> shift{};
-  if (out.bias) shift = load(out.bias + t.column, extent);
-  if (out.per_image) shift += load(out.per_image + t.image * s.k + t.column, extent);
-  for (index i = 0; i < t.rows; ++i) {
-    const index at = ((t.image * s.oh + t.row + i) * s.ow + t.col) * s.k + t.column;
-    for (index j = 0; j < t.cols; ++j) {
-      Vec<T> y = o[4 * i + j] + shift;
-      if (out.residual) y += load(out.residual + at + j * s.k, extent);
-      put(out.y + at + j * s.k, y);
-    }
-  }
-}
-
-// o = Aᵀ m A of one tile, for one vector of channels, outputs [4][4].
-template <class T, int Rows, int Cols>
+// o = Aᵀ m A of one tile, for one vector of channels, row by row: put(i, j, output) for each.
+template <class T, int Rows, int Cols, int Taps, class Put>
 [[gnu::always_inline]] inline void winograd_output_tile(const TilePoints<const T>& m, index offset,
-                                                        Vec<T>* o) {
-  Vec<T> columns[24];  // Aᵀ m, [4][6]
+                                                        Put put) {
+  constexpr int kRows = Rows + 1 - Taps, kCols = Cols + 1 - Taps;
+  Vec<T> columns[6 * kRows];  // Aᵀ m
 #pragma GCC unroll 6
   for (int j = 0; j < 6; ++j) {
     if (!has_point(Cols, j)) continue;
@@ -361,36 +347,61 @@ template <class T, int Rows, int Cols>
     for (int i = 0; i < 6; ++i) {
       if (has_point(Rows, i)) x[i] = load(m.at(i, j, offset));
     }
-    transform_output<T, Rows>(x, columns + j, 6);
+    transform_output<T, Rows, kRows>(x, columns + j, 6);
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < Rows; ++i) {
-    Vec<T> x[6];
+#pragma GCC unroll 6
+  for (int i = 0; i < kRows; ++i) {
+    Vec<T> x[6], o[kCols];
 #pragma GCC unroll 6
     for (int j = 0; j < 6; ++j) {
       if (has_point(Cols, j)) x[j] = columns[6 * i + j];
     }
-    transform_output<T, Cols>(x, o + 4 * i, 1);
+    transform_output<T, Cols, kCols>(x, o, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < kCols; ++j) put(i, j, o[j]);
   }
 }
 
 // y, with what ConvOutput adds, for one panel of M[point][tile][width].
-template <class T>
-void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b, const T* m,
-                      index m_point, index p, const ConvOutput<T>& out, bool streamed) {
+template <class T, int Taps>
+void winograd_outputs(const Conv& s, const TiledImage& grid, const WinogradPlan& plan,
+                      const WinogradBlock& b, const T* m, index m_point, index p,
+                      const ConvOutput<T>& out, bool streamed) {
+  constexpr int kPitch = 7 - Taps;
   const Panels<T> panels{s.k};
-  const index width = panels.width(p);
+  const index k = grid.channels, width = panels.width(p), first = p * panels.kWidth;
   for (index image = b.image; image < b.image + b.images; ++image) {
     plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
       const TilePoints<const T> points(m, b.places(t), width, m_point);
-      t.with_size([&](auto outputs) {
-        for_vectors<T>(panels.lanes(p), [&](index lane, auto extent) {
-          Vec<T> o[16];
-          winograd_output_tile<T, outputs.kRows, outputs.kCols>(points, lane, o);
-          write_tile(s, out,
-                     {image, 4 * tr, 4 * tc, smaller(outputs.kRows, s.oh - 4 * tr),
-                      smaller(outputs.kCols, s.ow - 4 * tc), p * panels.kWidth + lane},
-                     o, streamed, extent);
+      t.with_size([&](auto size) {
+        constexpr int kRows = size.kRows + 1 - Taps, kCols = size.kCols + 1 - Taps;
+        grid.for_vectors<T>({first, first + panels.lanes(p)}, [&](index column, index channel,
+                                                                  auto extent) {
+          const TilePixels area = grid.pixels<T>(kPitch * tr, kPitch * tc, kRows, kCols, column);
+          const index corner =
+              ((image * grid.rows + area.row) * grid.cols + area.col) * k + channel;
+          Vec<T> shift{};
+          if (out.bias) shift = load(out.bias + channel, extent);
+          if (out.per_image) shift += load(out.per_image + image * k + channel, extent);
+          const auto put = [&](int i, int j, Vec<T> y) {
+            const index at = corner + (i * grid.cols + j) * area.scale * k;
+            y += shift;
+            if (out.residual) y += load(out.residual + at, extent);
+            if (streamed) {
+              stream(out.y + at, y);
+            } else {
+              store<T>(out.y + at, y, extent);
+            }
+          };
+          if (area.whole(kRows, kCols)) {
+            winograd_output_tile<T, size.kRows, size.kCols, Taps>(points, column - first, put);
+          } else {
+            winograd_output_tile<T, size.kRows, size.kCols, Taps>(points, column - first,
+                                                                  [&](int i, int j, Vec<T> y) {
+                                                                    if (area.has(i, j))
+                                                                      put(i, j, y);
+                                                                  });
+          }
         });
       });
     });
@@ -401,26 +412,25 @@ void winograd_outputs(const Conv& s, const WinogradPlan& plan, const WinogradBlo
 // Images that a task takes at a time, if they are all it has.
 template <class T>
 index winograd_images(const Conv& s) {
-  const index per_image = div_up(s.oh, 4) * div_up(s.ow, 4);
+  const index per_image = div_up(s.oh, tile_pitch(s)) * div_up(s.ow, tile_pitch(s));
   return larger(1, winograd_tiles<T>(round_up(s.c, kBlock)) / per_image);
 }
 
-// The forward convolution, and, with the weights' order turned round, the backward one.
-// `measure`: it writes the statistics of its input first. `later`: images like y that the caller
-// reads next, if any.
+// The forward convolution, and, with the weights' order turned round, the backward one. `from`,
+// `to`: how its input and its output lie. `measure`: it writes the statistics of its input first.
+// `later`: images like y that the caller reads next, if any.
 template <class T>
-void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const ConvOutput<T>& out,
-              bool measure, bool streamed, const Image<const T>& later = {}) {
+void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, const T* filters,
+              const ConvOutput<T>& out, const TiledImage& to, bool measure, bool streamed,
+              const Image<const T>& later = {}) {
   const Panels<T> panels{s.k};
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
-  const index out_pixels = s.oh * s.ow / (out.sum_2x2 ? 4 : 1);
+  const index out_pixels = to.rows * to.cols;
   const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1);
   if (measure && plan.bands > 1) {
     group_norm_statistics(norm_of(s, in), image_of(s, in), in.mean, in.rstd);
     measure = false;
   }
-  const index window_size =
-      (4 * plan.most_rows() + 2) * (4 * plan.tiles_w + 2) * round_up(s.c, kLanes<T>);
   parallel_for(plan.blocks, [&](index task) {
     const WinogradBlock b = plan.block(s, task);
     const TileLayout layout{kBlock, b.tiles * kBlock, point_step(b.tiles * depth)};
@@ -428,8 +438,8 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
     const Scratch<T> v(kPoints * layout.point);
     ReadNorm<T> norm(s, in);
     {
-      const Scratch<T> window(window_size);
-      winograd_inputs(s, plan, b, in, norm, measure, layout, window.get(), v.get());
+      const Scratch<T> window(window_size<T>(s, plan));
+      winograd_inputs(s, plan, b, in, from, norm, measure, layout, window.get(), v.get());
     }
     ReadAhead ahead;
     const auto fetch = [&](const Image<const T>& images) {
@@ -438,7 +448,7 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
         ahead.add(images.at(b.image * out_pixels, part.begin), b.images * out_pixels * part.size());
       });
     };
-    fetch({out.residual, s.k});
+    fetch({out.residual, to.channels});
     fetch(later);
     const Scratch<T> m(kPoints * m_point);
     const Scratch<Segment> segments(blocks);
@@ -455,7 +465,11 @@ void winograd(const Conv& s, const ConvInput<T>& in, const T* filters, const Con
                                                     width, nullptr, 0, false, ahead.next(s.c)});
         });
       }
-      winograd_outputs(s, plan, b, m.get(), m_point, p, out, streamed);
+      if (s.kh == 2) {
+        winograd_outputs<T, 2>(s, to, plan, b, m.get(), m_point, p, out, streamed);
+      } else {
+        winograd_outputs<T, 3>(s, to, plan, b, m.get(), m_point, p, out, streamed);
+      }
     }
   });
 }

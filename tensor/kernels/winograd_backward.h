@@ -9,95 +9,103 @@
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // A dy Aᵀ of one tile, for one vector of channels. Adds Σ dy to `total`. pixel(i, j): dy there.
-template <class T, int Rows, int Cols, class Pixel>
+template <class T, int Rows, int Cols, int Taps, class Pixel>
 [[gnu::always_inline]] inline void winograd_gradient_tile(Pixel pixel, const TilePoints<T>& to,
                                                           index offset, Vec<T>& total) {
-  Vec<T> columns[24];  // A dy, [6][4]
-#pragma GCC unroll 4
-  for (int j = 0; j < Cols; ++j) {
-    Vec<T> y[Rows];
-#pragma GCC unroll 4
-    for (int i = 0; i < Rows; ++i) {
+  constexpr int kRows = Rows + 1 - Taps, kCols = Cols + 1 - Taps;
+  Vec<T> columns[6 * kCols];  // A dy
+#pragma GCC unroll 6
+  for (int j = 0; j < kCols; ++j) {
+    Vec<T> y[kRows];
+#pragma GCC unroll 6
+    for (int i = 0; i < kRows; ++i) {
       y[i] = pixel(i, j);
       total += y[i];
     }
-    transform_gradient<T>(y, columns + j, 4);
+    transform_gradient<T, Rows, kRows>(y, columns + j, kCols);
   }
 #pragma GCC unroll 6
   for (int i = 0; i < 6; ++i) {
     if (!has_point(Rows, i)) continue;
-    Vec<T> y[Cols], z[6];
-#pragma GCC unroll 4
-    for (int j = 0; j < Cols; ++j) y[j] = columns[4 * i + j];
-    transform_gradient<T>(y, z, 1);
+    Vec<T> y[kCols], z[6];
+#pragma GCC unroll 6
+    for (int j = 0; j < kCols; ++j) y[j] = columns[kCols * i + j];
+    transform_gradient<T, Cols, kCols>(y, z, 1);
     store_points<T, Cols>(z, to, i, offset);
   }
 }
 
-// Z[panel][point][tile][width] for the tiles of one block. bias[k] += Σ dy over it, and per_image
-// [n, k], unless null, the sums over its images. `total`: scratch, as long as bias.
-template <class T>
-void winograd_gradients(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
-                        const T* dy, T* z, T* total, T* bias, T* per_image) {
+// Z[panel][point][tile][width] for the tiles of one block; `grid`: how dy lies. bias[k] += Σ dy
+// over it, and per_image [n, k], unless null, the sums over its images. `total`: scratch, as long
+// as bias.
+template <class T, int Taps>
+void winograd_gradients(const Conv& s, const TiledImage& grid, const WinogradPlan& plan,
+                        const WinogradBlock& b, const T* dy, T* z, T* total, T* bias,
+                        T* per_image) {
+  constexpr int kPitch = 7 - Taps;
   const Panels<T> panels{s.k};
+  const index k = grid.channels, across = kPitch * (grid.blocks ? 2 : 1);
   for (index image = b.image; image < b.image + b.images; ++image) {
-    zero(total, round_up(s.k, kLanes<T>));
+    zero(total, round_up(k, kLanes<T>));
     plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
-      const index rows = smaller(4, s.oh - 4 * tr), cols = smaller(4, s.ow - 4 * tc);
-      const T* corner = dy + ((image * s.oh + 4 * tr) * s.ow + 4 * tc) * s.k;
-      // The tile after this one: the hardware does not foresee pieces of four rows.
-      for (index i = 0; i < rows; ++i) prefetch(corner + (i * s.ow + 4) * s.k, 4 * s.k);
+      // The tile after this one: the hardware does not foresee pieces of a few rows.
+      for (index r = across * tr; r < smaller(across * (tr + 1), grid.rows); ++r)
+        prefetch(dy + ((image * grid.rows + r) * grid.cols + across * (tc + 1)) * k, across * k);
       const auto places = b.places(t);
       t.with_size([&](auto size) {
-        const bool whole = rows == size.kRows && cols == size.kCols;
-        for_vectors<T>(s.k, [&](index o, auto extent) {
+        constexpr int kRows = size.kRows + 1 - Taps, kCols = size.kCols + 1 - Taps;
+        grid.for_vectors<T>({0, s.k}, [&](index o, index channel, auto extent) {
           const index p = o / panels.kWidth, width = panels.width(p);
           const TilePoints<T> to(z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock,
                                  places, width, point_step(b.tiles * width));
           const index offset = o % panels.kWidth;
+          const TilePixels area = grid.pixels<T>(kPitch * tr, kPitch * tc, kRows, kCols, o);
+          const index corner =
+              ((image * grid.rows + area.row) * grid.cols + area.col) * k + channel;
           const auto pixel = [&](int i, int j) {
-            return load(corner + (i * s.ow + j) * s.k + o, extent);
+            return load(dy + corner + (i * grid.cols + j) * area.scale * k, extent);
           };
-          Vec<T> sum = load(total + o);
-          if (whole) {
-            winograd_gradient_tile<T, size.kRows, size.kCols>(pixel, to, offset, sum);
+          Vec<T> sum = load(total + channel);
+          if (area.whole(kRows, kCols)) {
+            winograd_gradient_tile<T, size.kRows, size.kCols, Taps>(pixel, to, offset, sum);
           } else {
-            winograd_gradient_tile<T, size.kRows, size.kCols>(
-                [&](int i, int j) { return i < rows && j < cols ? pixel(i, j) : Vec<T>{}; }, to,
-                offset, sum);
+            winograd_gradient_tile<T, size.kRows, size.kCols, Taps>(
+                [&](int i, int j) { return area.has(i, j) ? pixel(i, j) : Vec<T>{}; }, to, offset,
+                sum);
           }
-          store<T>(total + o, sum);
+          store<T>(total + channel, sum);
         });
       });
     });
-    for_vectors<T>(s.k, [&](index o, auto extent) {
+    for_vectors<T>(k, [&](index o, auto extent) {
       const Vec<T> sum = load(total + o);
       store<T>(bias + o, load(bias + o) + sum);
-      if (per_image) store<T>(per_image + image * s.k + o, sum, extent);
+      if (per_image) store<T>(per_image + image * k + o, sum, extent);
     });
   }
 }
 
 // A block's sum dU[point][c][width] of some channels and panel p, turned into taps and added to
 // (`first`: stored to) part[panel][weight_row][width].
-template <class T>
+template <class T, int Taps>
 void winograd_taps(const Conv& s, index p, Range channels, const T* sums, bool first, T* part) {
   const Panels<T> panels{s.k};
   const index width = panels.width(p), point = channels.size() * width;
   T* to = part + panels.offset(p, weight_rows(s));
   for (index c = channels.begin; c < channels.end; ++c, sums += width) {
     for (index lane = 0; lane < width; lane += kLanes<T>) {
-      Vec<T> columns[18];  // Gᵀ dU, [3][6]
+      Vec<T> columns[6 * Taps];  // Gᵀ dU
       for (int j = 0; j < 6; ++j) {
-        Vec<T> u[6];
+        Vec<T> u[6], g[Taps];
         for (int i = 0; i < 6; ++i) u[i] = load(sums + (6 * i + j) * point + lane);
-        transform_filter_gradient<T>(u, columns + j, 6);
+        transform_filter_gradient<T>(u, g);
+        for (int i = 0; i < Taps; ++i) columns[6 * i + j] = g[i];
       }
-      for (int i = 0; i < 3; ++i) {
-        Vec<T> u[6], g[3];
+      for (int i = 0; i < Taps; ++i) {
+        Vec<T> u[6], g[Taps];
         for (int j = 0; j < 6; ++j) u[j] = columns[6 * i + j];
-        transform_filter_gradient<T>(u, g, 1);
-        for (int j = 0; j < 3; ++j) {
+        transform_filter_gradient<T>(u, g);
+        for (int j = 0; j < Taps; ++j) {
           T* const tap = to + weight_row(s, i, j, c) * width + lane;
           store<T>(tap, first ? g[j] : load(tap) + g[j]);
         }
@@ -110,11 +118,12 @@ void winograd_taps(const Conv& s, index p, Range channels, const T* sums, bool f
 template <class T>
 class WinogradWeights {
  public:
-  // `part`, `bias`: where the taps (as add_up_weights reads them) and Σ dy go.
-  WinogradWeights(const Conv& s, const ConvInput<T>& in, const WinogradPlan& plan, Range blocks,
-                  T* part, T* bias)
+  // `part`, `bias`: where the taps (as add_up_weights reads them) and Σ dy go. `grid`: how dy lies.
+  WinogradWeights(const Conv& s, const ConvInput<T>& in, const TiledImage& grid,
+                  const WinogradPlan& plan, Range blocks, T* part, T* bias)
       : s_(s),
         in_(in),
+        grid_(grid),
         plan_(plan),
         blocks_(blocks),
         part_(part),
@@ -122,7 +131,7 @@ class WinogradWeights {
         norm_(s, in),
         columns_(round_up(s.k, kLanes<T>)),
         sums_(kPoints * larger(max_rows(1), max_rows(2) * 2) * kLanes<T>) {
-    zero(bias, columns_);
+    zero(bias, round_up(grid.channels, kLanes<T>));
   }
 
   // Block i. `next`: the one that this thread will probably read next.
@@ -132,7 +141,7 @@ class WinogradWeights {
     ReadAhead ahead;
     if (next < plan_.blocks && plan_.bands == 1) {
       const WinogradBlock n = plan_.block(s_, next);
-      const index pixels = stored_pixels(s_, in_), dy_size = s_.oh * s_.ow * s_.k;
+      const index pixels = stored_pixels(s_, in_), dy_size = grid_.size();
       const Image<const T> x = image_of(s_, in_).from(n.image * pixels);
       x.parts({0, s_.c},
               [&](Range part) { ahead.add(x.at(0, part.begin), n.images * pixels * part.size()); });
@@ -143,13 +152,13 @@ class WinogradWeights {
     const Scratch<T> v(kPoints * layout.point);
     const Scratch<T> z(kPoints * (columns_ * b.tiles + panels.count() * kBlock));
     {
-      const Scratch<T> window((4 * b.rows.size() + 2) * (4 * plan_.tiles_w + 2) *
-                              round_up(s_.c, kLanes<T>));
-      winograd_inputs(s_, plan_, b, in_, norm_, false, layout, window.get(), v.get());
+      const Scratch<T> window(window_size<T>(s_, plan_));
+      winograd_inputs(s_, plan_, b, in_, {}, norm_, false, layout, window.get(), v.get());
     }
     {
-      const Scratch<T> total(columns_);
-      winograd_gradients(s_, plan_, b, dy, z.get(), total.get(), bias_, per_image);
+      const Scratch<T> total(round_up(grid_.channels, kLanes<T>));
+      const auto gradients = s_.kh == 2 ? winograd_gradients<T, 2> : winograd_gradients<T, 3>;
+      gradients(s_, grid_, plan_, b, dy, z.get(), total.get(), bias_, per_image);
     }
     // The sums of one row of register blocks at a time, over all points: they are turned into taps,
     // a quarter as many numbers, before they leave the cache.
@@ -164,7 +173,8 @@ class WinogradWeights {
                                            zp + point * point_step(b.tiles * width),
                                            straight(b.tiles_of(point), depth, width), o);
         }
-        winograd_taps(s_, p, {c, c + rows}, sums_.get(), i == blocks_.begin, part_);
+        const auto taps = s_.kh == 2 ? winograd_taps<T, 2> : winograd_taps<T, 3>;
+        taps(s_, p, {c, c + rows}, sums_.get(), i == blocks_.begin, part_);
       });
     }
   }
@@ -172,6 +182,7 @@ class WinogradWeights {
  private:
   const Conv& s_;
   const ConvInput<T>& in_;
+  TiledImage grid_;
   const WinogradPlan& plan_;
   Range blocks_;
   T *part_, *bias_;
@@ -180,14 +191,14 @@ class WinogradWeights {
   Scratch<T> sums_;
 };
 
-// The gradient of the input: du, of what the convolution saw (with `upsample`, summed over each
-// pixel's copies), and through the normalisation dx.
+// The gradient of the input: du, of what the convolution saw, and through the normalisation dx.
 template <class T>
 class WinogradInputGradient {
  public:
-  WinogradInputGradient(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
-                        const ConvGradients<T>& g)
+  WinogradInputGradient(const Conv& s, const ConvInput<T>& in, const TiledImage& grid, const T* dy,
+                        const T* w, const ConvGradients<T>& g)
       : in_(in),
+        grid_(grid),
         dy_(dy),
         g_(g),
         norm_(norm_of(s, in)),
@@ -195,11 +206,23 @@ class WinogradInputGradient {
         dx_(gradient_of(s, in, g)),
         add_(added_of(s, in, g)),
         direct_(in.groups == 0 && in.beside_c == 0),
-        turned_{s.n, s.oh, s.ow, s.k, s.h, s.w, s.c, 3, 3, 1, 2 - s.pad_top, 2 - s.pad_left},
+        turned_{s.n,
+                s.oh,
+                s.ow,
+                s.k,
+                s.h,
+                s.w,
+                s.c,
+                s.kh,
+                s.kw,
+                1,
+                s.kh - 1 - s.pad_top,
+                s.kw - 1 - s.pad_left},
         streamed_(g.dx && streams(dx_, add_, s.n * norm_.hw)),
         filters_(g.dx ? winograd_filters_size<T>(turned_) : 0) {
     // The adjoint at stride 1 is a convolution of dy with the taps mirrored.
-    if (g.dx) winograd_filters(turned_, {9, s.c * 9, true}, w, filters_.get());
+    const index taps = s.kh * s.kw;
+    if (g.dx) winograd_filters(turned_, {taps, s.c * taps, true}, w, filters_.get());
   }
 
   // All images, one pass after the other.
@@ -250,11 +273,8 @@ class WinogradInputGradient {
                 const Image<const T>& later = {}) const {
     Conv s = turned_;
     s.n = images.size();
-    ConvOutput<T> out{du};
-    out.sum_2x2 = in_.upsample;
-    out.residual = add;
-    winograd(s, ConvInput<T>{dy_ + images.begin * s.h * s.w * s.c}, filters_.get(), out, false,
-             streamed, later);
+    winograd(s, ConvInput<T>{dy_ + images.begin * grid_.size()}, grid_, filters_.get(),
+             ConvOutput<T>{du, nullptr, nullptr, add}, {s.oh, s.ow, s.k}, false, streamed, later);
   }
   void place(index image, const T* du) const {
     const index pixel = image * norm_.hw;
@@ -262,6 +282,7 @@ class WinogradInputGradient {
   }
 
   const ConvInput<T>& in_;
+  TiledImage grid_;
   const T* dy_;
   const ConvGradients<T>& g_;
   GroupNorm norm_;
@@ -274,24 +295,35 @@ class WinogradInputGradient {
   Scratch<T> filters_;
 };
 
-// Images are cut into chunks, each with its own sums, added up in order at the end. As long as
-// blocks are whole images, the gradients of a block's input and weights follow one another: what
-// the one read of dy and x, the other finds in the cache, and du never leaves it. (The weights come
-// last because they fetch the next block meanwhile.)
+// `saw`: the convolution as its caller sees it. Images are cut into chunks, each with its own sums,
+// added up in order at the end. As long as blocks are whole images, the gradients of a block's
+// input and weights follow one another: what the one read of dy and x, the other finds in the
+// cache, and du never leaves it. (The weights come last because they fetch the next block
+// meanwhile.)
 template <class T>
-void winograd_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, const T* w,
                        const ConvGradients<T>& g) {
-  const index columns = round_up(s.k, kLanes<T>);
-  const index tiles = s.n * div_up(s.oh, 4) * div_up(s.ow, 4);
+  const WinogradConv conv = winograd_conv<T>(saw, from.upsample);
+  const Conv& s = conv.s;
+  const TiledImage& grid = conv.out;
+  const bool folds = from.upsample;
+  const index taps = s.kh * s.kw, folded_size = folds ? s.k * s.c * taps : 0;
+  const Scratch<T> folded(folded_size), dfolded(g.dw ? folded_size : 0);
+  if (folds) fold_taps(saw, w, folded.get());
+  ConvInput<T> in = from;
+  in.upsample = false;
+
+  const index columns = round_up(s.k, kLanes<T>), bias_columns = round_up(grid.channels, kLanes<T>);
+  const index tiles = s.n * div_up(s.oh, tile_pitch(s)) * div_up(s.ow, tile_pitch(s));
   const WinogradPlan plan = plan_winograd(
       s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns), smaller(32, tiles / 8));
   const index part = weight_rows(s) * columns;
   // Fewer for large weights: each chunk's sum is written and read once more.
   const index wanted = (index{1} << 20) / (part * static_cast<index>(sizeof(T)));
   const index chunks = smaller(plan.blocks, clamp_to(wanted, kTasks / 4, kTasks / 2));
-  const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * columns : 0);
+  const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * bias_columns : 0);
   const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
-  const WinogradInputGradient<T> input(s, in, dy, w, g);
+  const WinogradInputGradient<T> input(s, in, grid, dy, folds ? folded.get() : w, g);
   const auto input_of = [&](index chunk, index i, bool first) {
     const WinogradBlock b = plan.block(s, i);
     input.some({b.image, b.image + b.images}, first, norm_parts.get() + chunk * 2 * s.c);
@@ -304,8 +336,8 @@ void winograd_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const
         for (index i = blocks.begin; i < blocks.end; ++i) input_of(chunk, i, i == blocks.begin);
         return;
       }
-      WinogradWeights<T> weights(s, in, plan, blocks, parts.get() + chunk * part,
-                                 bias_parts.get() + chunk * columns);
+      WinogradWeights<T> weights(s, in, grid, plan, blocks, parts.get() + chunk * part,
+                                 bias_parts.get() + chunk * bias_columns);
       for (index i = blocks.begin; i < blocks.end; ++i) {
         const index next =
             i + 1 < blocks.end ? i + 1 : part_of(plan.blocks, chunks, chunk + thread_count()).begin;
@@ -314,9 +346,12 @@ void winograd_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const
       }
     });
   }
-  if (g.dw)
-    add_up_weights(s, chunks, {s.c * 9, 9, false}, parts.get(), bias_parts.get(), g.dw, g.db);
-  if (g.per_image && !(g.dw && whole_images)) sum_pixels(s, dy, g.per_image);
+  if (g.dw) {
+    add_up_weights(s, chunks, {s.c * taps, taps, false}, parts.get(), folds ? dfolded.get() : g.dw);
+    if (folds) unfold_taps(saw, dfolded.get(), g.dw);
+    if (g.db) add_up_bias(saw.k, chunks, bias_parts.get(), g.db);
+  }
+  if (g.per_image && !(g.dw && whole_images)) sum_pixels(saw, dy, g.per_image);
   if (together && in.groups > 0) add_up_norm(s.c, chunks, norm_parts.get(), g.dgamma, g.dbeta);
   if (g.dx && !together) input.all();
 }
