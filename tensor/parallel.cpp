@@ -39,10 +39,14 @@ thread_local bool in_task = false;
 
 // One parallel_for at a time: the caller publishes a job, wakes the workers, takes tasks itself,
 // and waits until every worker that joined has left.
+//
+// Each thread has a share of neighbouring tasks, the same for every job of as many tasks, and helps
+// the others when it is done: what one job wrote, the next finds near the same core.
 class Pool {
  public:
-  explicit Pool(int threads) : spin_(threads <= available_cores() ? 4000 : 0) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  explicit Pool(int threads)
+      : spin_(threads <= available_cores() ? 4000 : 0), shares_(static_cast<std::size_t>(threads)) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   }
 
   ~Pool() {
@@ -61,14 +65,16 @@ class Pool {
       std::lock_guard lock(mutex_);
       fn_ = fn;
       context_ = context;
-      tasks_ = tasks;
       error_ = nullptr;
-      next_.store(0, std::memory_order_relaxed);
-      busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+      for (int i = 0; i < threads(); ++i) {
+        shares_[i].next.store(tasks * i / threads(), std::memory_order_relaxed);
+        shares_[i].end = tasks * (i + 1) / threads();
+      }
+      busy_.store(threads() - 1, std::memory_order_relaxed);
       generation_.fetch_add(1, std::memory_order_release);
     }
     if (sleeping_.load() > 0) wake_.notify_all();
-    take_tasks();
+    take_tasks(0);
     for (int i = 0; busy_.load(std::memory_order_acquire) > 0; ++i) {
       if (i < spin_) {
         relax();
@@ -80,26 +86,35 @@ class Pool {
     if (error_) std::rethrow_exception(error_);
   }
 
-  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  int threads() const { return static_cast<int>(shares_.size()); }
 
  private:
-  void take_tasks() {
+  // Tasks that one thread begins with.
+  struct alignas(64) Share {
+    std::atomic<std::int64_t> next{0};
+    std::int64_t end = 0;
+  };
+
+  void take_tasks(int thread) {
     in_task = true;
-    for (;;) {
-      const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
-      if (i >= tasks_) break;
-      try {
-        fn_(context_, i);
-      } catch (...) {
-        std::lock_guard lock(mutex_);
-        if (!error_) error_ = std::current_exception();
-        next_.store(tasks_, std::memory_order_relaxed);
+    for (int i = 0; i < threads(); ++i) {
+      Share& share = shares_[(thread + i) % threads()];
+      for (;;) {
+        const std::int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+        if (task >= share.end) break;
+        try {
+          fn_(context_, task);
+        } catch (...) {
+          std::lock_guard lock(mutex_);
+          if (!error_) error_ = std::current_exception();
+          for (Share& s : shares_) s.next.store(s.end, std::memory_order_relaxed);
+        }
       }
     }
     in_task = false;
   }
 
-  void work() {
+  void work(int thread) {
     std::uint64_t seen = 0;
     for (;;) {
       for (int i = 0; generation_.load(std::memory_order_acquire) == seen && i < spin_; ++i)
@@ -112,7 +127,7 @@ class Pool {
         if (stop_) return;
         seen = generation_.load(std::memory_order_acquire);
       }
-      take_tasks();
+      take_tasks(thread);
       if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
         std::lock_guard lock(mutex_);
         done_.notify_one();
@@ -121,13 +136,12 @@ class Pool {
   }
 
   const int spin_;
+  std::vector<Share> shares_;
   std::vector<std::thread> workers_;
   std::mutex job_mutex_, mutex_;
   std::condition_variable wake_, done_;
   std::atomic<std::uint64_t> generation_{0};
-  std::atomic<std::int64_t> next_{0};
   std::atomic<int> busy_{0}, sleeping_{0};
-  std::int64_t tasks_ = 0;
   detail::TaskFn fn_ = nullptr;
   const void* context_ = nullptr;
   std::exception_ptr error_;

@@ -212,7 +212,7 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
     }
     // What this thread will probably read next.
     ReadAhead ahead;
-    if (const index next = image + thread_count(); bands * groups == 1 && next < s.n) {
+    if (const index next = image + 1; bands * groups == 1 && next < s.n) {
       const index size = s.h * s.w * s.c;
       ahead.add(in + next * size, size);
     }

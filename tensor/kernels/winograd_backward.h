@@ -134,13 +134,13 @@ class WinogradWeights {
     zero(bias, round_up(grid.channels, kLanes<T>));
   }
 
-  // Block i. `next`: the one that this thread will probably read next.
-  void add(index i, index next, const T* dy, T* per_image) {
+  // Block i; the one after it will probably be this thread's next.
+  void add(index i, const T* dy, T* per_image) {
     const Panels<T> panels{s_.k};
     const WinogradBlock b = plan_.block(s_, i);
     ReadAhead ahead;
-    if (next < plan_.blocks && plan_.bands == 1) {
-      const WinogradBlock n = plan_.block(s_, next);
+    if (i + 1 < plan_.blocks && plan_.bands == 1) {
+      const WinogradBlock n = plan_.block(s_, i + 1);
       const index pixels = stored_pixels(s_, in_), dy_size = grid_.size();
       const Image<const T> x = image_of(s_, in_).from(n.image * pixels);
       x.parts({0, s_.c},
@@ -339,10 +339,8 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
       WinogradWeights<T> weights(s, in, grid, plan, blocks, parts.get() + chunk * part,
                                  bias_parts.get() + chunk * bias_columns);
       for (index i = blocks.begin; i < blocks.end; ++i) {
-        const index next =
-            i + 1 < blocks.end ? i + 1 : part_of(plan.blocks, chunks, chunk + thread_count()).begin;
         if (together) input_of(chunk, i, i == blocks.begin);
-        weights.add(i, next, dy, whole_images ? g.per_image : nullptr);
+        weights.add(i, dy, whole_images ? g.per_image : nullptr);
       }
     });
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <barrier>
 #include <thread>
 #include <vector>
 
@@ -136,6 +137,36 @@ TEST(Parallel, CallersOnSeveralThreadsTakeTurns) {
 TEST(Parallel, RefusesAbsurdThreadCounts) {
   EXPECT_THROW(set_thread_count(0), Error);
   EXPECT_THROW(set_thread_count(1 << 20), Error);
+}
+
+TEST(Memory, ScratchComesBackToTheThreadThatUsedItLast) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "under the address sanitizer nothing is kept";
+#endif
+  constexpr std::size_t kBytes = 12345;
+  void *mine[2], *others[2];
+  std::barrier step(2);
+  std::jthread other([&] {
+    others[0] = memory::allocate_in_task(kBytes);
+    step.arrive_and_wait();
+    step.arrive_and_wait();
+    memory::release_in_task(others[0], kBytes);  // the last to come back
+    step.arrive_and_wait();
+    step.arrive_and_wait();
+    others[1] = memory::allocate_in_task(kBytes);
+    memory::release_in_task(others[1], kBytes);
+  });
+  mine[0] = memory::allocate_in_task(kBytes);
+  step.arrive_and_wait();
+  memory::release_in_task(mine[0], kBytes);
+  step.arrive_and_wait();
+  step.arrive_and_wait();
+  mine[1] = memory::allocate_in_task(kBytes);
+  step.arrive_and_wait();
+  other.join();
+  memory::release_in_task(mine[1], kBytes);
+  EXPECT_EQ(mine[1], mine[0]);
+  EXPECT_EQ(others[1], others[0]);
 }
 
 }  // namespace
