@@ -317,10 +317,7 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
   const index tiles = s.n * div_up(s.oh, tile_pitch(s)) * div_up(s.ow, tile_pitch(s));
   const WinogradPlan plan = plan_winograd(
       s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns), smaller(32, tiles / 8));
-  const index part = weight_rows(s) * columns;
-  // Fewer for large weights: each chunk's sum is written and read once more.
-  const index wanted = (index{1} << 20) / (part * static_cast<index>(sizeof(T)));
-  const index chunks = smaller(plan.blocks, clamp_to(wanted, kTasks / 4, kTasks / 2));
+  const index part = weight_rows(s) * columns, chunks = smaller(plan.blocks, kTasks / 2);
   const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * bias_columns : 0);
   const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
   const WinogradInputGradient<T> input(s, in, grid, dy, folds ? folded.get() : w, g);
