@@ -93,7 +93,7 @@ template <class T>
 Tensor filters(const kernels::Conv& s, bool upsample, const Var& weight) {
   const std::int64_t size = kernels::conv_filters_size<T>(s, upsample);
   if (size == 0) return {};
-  return FixedWeights::once(weight, [&] {
+  return FixedWeights::once(weight, upsample ? 1 : 0, [&] {
     Tensor made({size}, weight.dtype());
     kernels::conv_filters<T>(s, upsample, weight.value().data<T>(), made.data<T>());
     return made;

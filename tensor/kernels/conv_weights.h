@@ -4,7 +4,8 @@
 // outer_block with rows = input channels, columns = output channels, and k = pixels.
 //
 // The pixels are cut into chunks, each with its own sum, added up in order at the end. How many
-// depends on the shape alone: few for large weights, so that memory and the final pass stay small.
+// depends on the shape alone: few for large weights here, so that memory and the final pass stay
+// small.
 #pragma once
 #include "tensor/kernels/conv.h"
 #include "tensor/kernels/pointwise.h"

@@ -81,8 +81,8 @@ void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* 
                    const ConvGradients<T>& g);
 
 // How 3x3 convolutions of stride 1 are computed: `direct` adds up the products as written;
-// `winograd` needs a quarter of them and rounds more (docs/performance.md); `automatic` takes
-// Winograd where it is faster, in f32.
+// `winograd` needs a quarter of them or less and rounds more (docs/performance.md); `automatic`
+// takes Winograd where it is faster, in f32.
 enum class ConvMethod { automatic, direct, winograd };
 // SFUMATO_CONV=auto|direct|winograd. Throws Error when it names something else.
 ConvMethod conv_method();

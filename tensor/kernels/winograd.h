@@ -9,7 +9,8 @@
 // The gradients are in winograd_backward.h.
 //
 // The price is rounding: in f32, a relative error of about 1e-6 where the direct sum has half of
-// that (docs/performance.md has the table, tests/kernels/conv_test.cpp holds it).
+// that, or, for the gradient of doubled pixels, a quarter (docs/performance.md has the table,
+// tests/kernels/conv_test.cpp holds it).
 #pragma once
 #include "tensor/kernels/conv_weights.h"
 #include "tensor/kernels/winograd_images.h"
@@ -20,16 +21,19 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 inline constexpr index kPoints = 36;
 // Outputs per row of a whole tile: 6 = outputs + taps - 1.
 constexpr index tile_pitch(const Conv& s) { return 7 - s.kh; }
+constexpr index tiles_per_image(const Conv& s) {
+  return div_up(s.oh, tile_pitch(s)) * div_up(s.ow, tile_pitch(s));
+}
 // What V of one block may take of the second-level cache; M, a panel of U and the window need as
 // much again.
 inline constexpr index kWinogradBytes = 320 * 1024;
 
-// Worth it for 3x3 at stride 1, unless the image's ends leave most of the 4x4 tiles empty, or so
-// few channels that the transforms outweigh the products. f64 is for checks, where its rounding
-// would be in the way.
+// Worth it for 3x3 at stride 1 (doubled pixels: padded by one all round), unless the image's ends
+// leave most of its 4x4 tiles empty, or so few channels that the transforms outweigh the products.
+// f64 is for checks, where its rounding would be in the way.
 template <class T>
 inline bool winograd_pays(const Conv& s, bool upsample) {
-  if (s.kh != 3 || s.kw != 3 || s.stride != 1 || s.n <= 0) return false;
+  if (s.kh != 3 || s.kw != 3 || s.stride != 1 || s.n <= 0 || s.c <= 0 || s.k <= 0) return false;
   if (upsample && !(s.pad_top == 1 && s.pad_left == 1 && s.oh == s.h && s.ow == s.w)) return false;
   if (conv_method() != ConvMethod::automatic) return conv_method() == ConvMethod::winograd;
   const index covered = 16 * div_up(s.oh, 4) * div_up(s.ow, 4);
@@ -171,9 +175,23 @@ inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least) {
   return p;
 }
 
-// Numbers between one point's array and the next: never a multiple of 4 KiB, which would crowd the
-// 36 stores of a transform into one set of the first-level cache.
-inline index point_step(index numbers) { return numbers + kBlock; }
+// Numbers between one point's array and the next, at most kBlock more than it has: never a multiple
+// of 4 KiB, which would crowd the 36 stores of a transform into one set of the first-level cache.
+template <class T>
+index point_step(index numbers) {
+  const index step = numbers + kBlock;
+  return step * static_cast<index>(sizeof(T)) % 4096 == 0 ? numbers : step;
+}
+
+// Panels of 36 arrays [rows][width], as U (rows: channels) and Z (tiles) are kept.
+template <class T>
+struct PointPanels {
+  Panels<T> panels;
+  index rows;
+  index begin(index p) const { return kPoints * (panels.offset(p, rows) + p * kBlock); }
+  index step(index p) const { return point_step<T>(rows * panels.width(p)); }
+  index size() const { return kPoints * (panels.size(rows) + panels.count() * kBlock); }
+};
 
 // Where V keeps tile t's channel c of a point: at t * tile + c / kBlock * block + c % kBlock.
 struct TileLayout {
@@ -268,14 +286,9 @@ void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBloc
   }
 }
 
-// Where panel p of U begins, and the distance between its points.
 template <class T>
-index filter_panel_begin(const Conv& s, index p) {
-  return kPoints * (Panels<T>{s.k}.offset(p, s.c) + p * kBlock);
-}
-template <class T>
-index filter_point_step(const Conv& s, index p) {
-  return point_step(s.c * Panels<T>{s.k}.width(p));
+PointPanels<T> filter_panels(const Conv& s) {
+  return {{s.k}, s.c};
 }
 
 // Panel p of U as [point][channel][lane] = G g Gᵀ. `order` tells where w's numbers lie.
@@ -285,7 +298,7 @@ void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Ran
   constexpr index kL = kLanes<T>;
   const Panels<T> panels{s.k};
   const index width = panels.width(p), lanes = panels.lanes(p);
-  const index point = filter_point_step<T>(s, p);
+  const index point = filter_panels<T>(s).step(p);
   for (index c = channels.begin; c < channels.end; ++c) {
     for (index lane = 0; lane < width; lane += kL) {
       T taps[Taps * Taps][kL];
@@ -314,8 +327,7 @@ void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Ran
 // All of U, for a convolution of s.
 template <class T>
 index winograd_filters_size(const Conv& s) {
-  const Panels<T> panels{s.k};
-  return kPoints * (panels.size(s.c) + panels.count() * kBlock);
+  return filter_panels<T>(s).size();
 }
 template <class T>
 void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* filters) {
@@ -324,7 +336,7 @@ void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* fi
   parallel_for(panels.count() * blocks, [&](index task) {
     const index p = task / blocks, c = task % blocks * kBlock;
     const Range channels{c, smaller(c + kBlock, s.c)};
-    T* const panel = filters + filter_panel_begin<T>(s, p);
+    T* const panel = filters + filter_panels<T>(s).begin(p);
     if (s.kh == 2) {
       winograd_filter_panel<T, 2>(s, order, p, channels, w, panel);
     } else {
@@ -333,7 +345,7 @@ void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* fi
   });
 }
 
-// o = Aᵀ m A of one tile, for one vector of channels, row by row: put(i, j, output) for each.
+// o = Aᵀ m A of one tile, for one vector of channels: put(i, o) for each row of outputs.
 template <class T, int Rows, int Cols, int Taps, class Put>
 [[gnu::always_inline]] inline void winograd_output_tile(const TilePoints<const T>& m, index offset,
                                                         Put put) {
@@ -357,8 +369,7 @@ template <class T, int Rows, int Cols, int Taps, class Put>
       if (has_point(Cols, j)) x[j] = columns[6 * i + j];
     }
     transform_output<T, Cols, kCols>(x, o, 1);
-#pragma GCC unroll 6
-    for (int j = 0; j < kCols; ++j) put(i, j, o[j]);
+    put(i, o);
   }
 }
 
@@ -376,14 +387,14 @@ void winograd_outputs(const Conv& s, const TiledImage& grid, const WinogradPlan&
       t.with_size([&](auto size) {
         constexpr int kRows = size.kRows + 1 - Taps, kCols = size.kCols + 1 - Taps;
         grid.for_vectors<T>({first, first + panels.lanes(p)}, [&](index column, index channel,
-                                                                  auto extent) {
+                                                                  Some lanes) {
           const TilePixels area = grid.pixels<T>(kPitch * tr, kPitch * tc, kRows, kCols, column);
           const index corner =
               ((image * grid.rows + area.row) * grid.cols + area.col) * k + channel;
           Vec<T> shift{};
-          if (out.bias) shift = load(out.bias + channel, extent);
-          if (out.per_image) shift += load(out.per_image + image * k + channel, extent);
-          const auto put = [&](int i, int j, Vec<T> y) {
+          if (out.bias) shift = load(out.bias + channel, lanes);
+          if (out.per_image) shift += load(out.per_image + image * k + channel, lanes);
+          const auto put = [&](int i, int j, Vec<T> y, auto extent) {
             const index at = corner + (i * grid.cols + j) * area.scale * k;
             y += shift;
             if (out.residual) y += load(out.residual + at, extent);
@@ -393,14 +404,20 @@ void winograd_outputs(const Conv& s, const TiledImage& grid, const WinogradPlan&
               store<T>(out.y + at, y, extent);
             }
           };
-          if (area.whole(kRows, kCols)) {
-            winograd_output_tile<T, size.kRows, size.kCols, Taps>(points, column - first, put);
+          if (lanes.count == kLanes<T> && area.whole(kRows, kCols)) {
+            winograd_output_tile<T, size.kRows, size.kCols, Taps>(
+                points, column - first, [&](int i, const Vec<T>(&o)[kCols]) {
+#pragma GCC unroll 6
+                  for (int j = 0; j < kCols; ++j) put(i, j, o[j], Full{});
+                });
           } else {
-            winograd_output_tile<T, size.kRows, size.kCols, Taps>(points, column - first,
-                                                                  [&](int i, int j, Vec<T> y) {
-                                                                    if (area.has(i, j))
-                                                                      put(i, j, y);
-                                                                  });
+            winograd_output_tile<T, size.kRows, size.kCols, Taps>(
+                points, column - first, [&](int i, const Vec<T>(&o)[kCols]) {
+#pragma GCC unroll 1
+                  for (int j = 0; j < kCols; ++j) {
+                    if (area.has(i, j)) put(i, j, o[j], lanes);
+                  }
+                });
           }
         });
       });
@@ -412,8 +429,7 @@ void winograd_outputs(const Conv& s, const TiledImage& grid, const WinogradPlan&
 // Images that a task takes at a time, if they are all it has.
 template <class T>
 index winograd_images(const Conv& s) {
-  const index per_image = div_up(s.oh, tile_pitch(s)) * div_up(s.ow, tile_pitch(s));
-  return larger(1, winograd_tiles<T>(round_up(s.c, kBlock)) / per_image);
+  return larger(1, winograd_tiles<T>(round_up(s.c, kBlock)) / tiles_per_image(s));
 }
 
 // The forward convolution, and, with the weights' order turned round, the backward one. `from`,
@@ -424,6 +440,7 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
               const ConvOutput<T>& out, const TiledImage& to, bool measure, bool streamed,
               const Image<const T>& later = {}) {
   const Panels<T> panels{s.k};
+  const PointPanels<T> u = filter_panels<T>(s);
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
   const index out_pixels = to.rows * to.cols;
   const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1);
@@ -433,8 +450,8 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
   }
   parallel_for(plan.blocks, [&](index task) {
     const WinogradBlock b = plan.block(s, task);
-    const TileLayout layout{kBlock, b.tiles * kBlock, point_step(b.tiles * depth)};
-    const index m_point = point_step(b.tiles * panels.kWidth);
+    const TileLayout layout{kBlock, b.tiles * kBlock, point_step<T>(b.tiles * depth)};
+    const index m_point = point_step<T>(b.tiles * panels.kWidth);
     const Scratch<T> v(kPoints * layout.point);
     ReadNorm<T> norm(s, in);
     {
@@ -458,7 +475,7 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
     for (index p = 0; p < panels.count(); ++p) {
       const index width = panels.width(p), vectors = panels.vectors(p);
       for (index point = 0; point < kPoints; ++point) {
-        const T* panel = filters + filter_panel_begin<T>(s, p) + point * filter_point_step<T>(s, p);
+        const T* panel = filters + u.begin(p) + point * u.step(p);
         for_row_blocks(b.tiles_of(point), vectors, [&](index tile, index rows) {
           tile_function<T>(rows, vectors)(v.get() + point * layout.point + tile * kBlock, k, panel,
                                           Output<T>{m.get() + point * m_point + tile * width, width,

@@ -44,6 +44,7 @@ void winograd_gradients(const Conv& s, const TiledImage& grid, const WinogradPla
                         T* per_image) {
   constexpr int kPitch = 7 - Taps;
   const Panels<T> panels{s.k};
+  const PointPanels<T> z_panels{panels, b.tiles};
   const index k = grid.channels, across = kPitch * (grid.blocks ? 2 : 1);
   for (index image = b.image; image < b.image + b.images; ++image) {
     zero(total, round_up(k, kLanes<T>));
@@ -54,24 +55,24 @@ void winograd_gradients(const Conv& s, const TiledImage& grid, const WinogradPla
       const auto places = b.places(t);
       t.with_size([&](auto size) {
         constexpr int kRows = size.kRows + 1 - Taps, kCols = size.kCols + 1 - Taps;
-        grid.for_vectors<T>({0, s.k}, [&](index o, index channel, auto extent) {
+        grid.for_vectors<T>({0, s.k}, [&](index o, index channel, Some lanes) {
           const index p = o / panels.kWidth, width = panels.width(p);
-          const TilePoints<T> to(z + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock,
-                                 places, width, point_step(b.tiles * width));
+          const TilePoints<T> to(z + z_panels.begin(p), places, width, z_panels.step(p));
           const index offset = o % panels.kWidth;
           const TilePixels area = grid.pixels<T>(kPitch * tr, kPitch * tc, kRows, kCols, o);
           const index corner =
               ((image * grid.rows + area.row) * grid.cols + area.col) * k + channel;
-          const auto pixel = [&](int i, int j) {
-            return load(dy + corner + (i * grid.cols + j) * area.scale * k, extent);
+          const auto pixel = [&](int i, int j, auto extent) {
+            return load(dy + (corner + (i * grid.cols + j) * area.scale * k), extent);
           };
           Vec<T> sum = load(total + channel);
-          if (area.whole(kRows, kCols)) {
-            winograd_gradient_tile<T, size.kRows, size.kCols, Taps>(pixel, to, offset, sum);
+          if (lanes.count == kLanes<T> && area.whole(kRows, kCols)) {
+            winograd_gradient_tile<T, size.kRows, size.kCols, Taps>(
+                [&](int i, int j) { return pixel(i, j, Full{}); }, to, offset, sum);
           } else {
             winograd_gradient_tile<T, size.kRows, size.kCols, Taps>(
-                [&](int i, int j) { return area.has(i, j) ? pixel(i, j) : Vec<T>{}; }, to, offset,
-                sum);
+                [&](int i, int j) { return area.has(i, j) ? pixel(i, j, lanes) : Vec<T>{}; }, to,
+                offset, sum);
           }
           store<T>(total + channel, sum);
         });
@@ -129,7 +130,6 @@ class WinogradWeights {
         part_(part),
         bias_(bias),
         norm_(s, in),
-        columns_(round_up(s.k, kLanes<T>)),
         sums_(kPoints * larger(max_rows(1), max_rows(2) * 2) * kLanes<T>) {
     zero(bias, round_up(grid.channels, kLanes<T>));
   }
@@ -148,9 +148,10 @@ class WinogradWeights {
       ahead.add(dy + n.image * dy_size, n.images * dy_size);
     }
     const index depth = round_up(s_.c, kBlock);
-    const TileLayout layout{depth, kBlock, point_step(b.tiles * depth)};
+    const TileLayout layout{depth, kBlock, point_step<T>(b.tiles * depth)};
     const Scratch<T> v(kPoints * layout.point);
-    const Scratch<T> z(kPoints * (columns_ * b.tiles + panels.count() * kBlock));
+    const PointPanels<T> z_panels{panels, b.tiles};
+    const Scratch<T> z(z_panels.size());
     {
       const Scratch<T> window(window_size<T>(s_, plan_));
       winograd_inputs(s_, plan_, b, in_, {}, norm_, false, layout, window.get(), v.get());
@@ -164,13 +165,13 @@ class WinogradWeights {
     // a quarter as many numbers, before they leave the cache.
     for (index p = 0; p < panels.count(); ++p) {
       const index width = panels.width(p), vectors = panels.vectors(p);
-      const T* zp = z.get() + panels.offset(p, kPoints * b.tiles) + p * kPoints * kBlock;
+      const T* zp = z.get() + z_panels.begin(p);
       for_row_blocks(s_.c, vectors, [&](index c, index rows) {
         for (index point = 0; point < kPoints; ++point) {
           const Output<T> o{sums_.get() + point * rows * width, width, width, nullptr, 0, false,
                             ahead.next(b.tiles_of(point))};
           outer_function<T>(rows, vectors)(v.get() + point * layout.point + c,
-                                           zp + point * point_step(b.tiles * width),
+                                           zp + point * z_panels.step(p),
                                            straight(b.tiles_of(point), depth, width), o);
         }
         const auto taps = s_.kh == 2 ? winograd_taps<T, 2> : winograd_taps<T, 3>;
@@ -187,7 +188,6 @@ class WinogradWeights {
   Range blocks_;
   T *part_, *bias_;
   ReadNorm<T> norm_;
-  index columns_;
   Scratch<T> sums_;
 };
 
@@ -314,7 +314,7 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
   in.upsample = false;
 
   const index columns = round_up(s.k, kLanes<T>), bias_columns = round_up(grid.channels, kLanes<T>);
-  const index tiles = s.n * div_up(s.oh, tile_pitch(s)) * div_up(s.ow, tile_pitch(s));
+  const index tiles = s.n * tiles_per_image(s);
   const WinogradPlan plan = plan_winograd(
       s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns), smaller(32, tiles / 8));
   const index part = weight_rows(s) * columns, chunks = smaller(plan.blocks, kTasks / 2);

@@ -40,16 +40,12 @@ struct TiledImage {
     const index padded = round_up(channels, kLanes<T>);
     return !blocks ? 0 : (column >= padded) + (column >= 2 * padded) + (column >= 3 * padded);
   }
-  // f(column, stored channel, extent) for each vector of the columns.
+  // f(column, stored channel, lanes that exist) for each vector of the columns.
   template <class T, class F>
   [[gnu::always_inline]] void for_vectors(Range columns, F&& f) const {
     for (index o = columns.begin; o < columns.end; o += kLanes<T>) {
       const index channel = o - phase<T>(o) * round_up(channels, kLanes<T>);
-      if (channels - channel >= kLanes<T>) {
-        f(o, channel, Full{});
-      } else {
-        f(o, channel, Some{static_cast<int>(channels - channel)});
-      }
+      f(o, channel, Some{static_cast<int>(smaller(channels - channel, kLanes<T>))});
     }
   }
   // Of a tile of tile_rows x tile_cols pixels, or blocks, from (row, col) on.

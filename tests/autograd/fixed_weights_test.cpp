@@ -46,13 +46,32 @@ TEST(FixedWeights, MakesOncePerWeight) {
   int made = 0;
   const auto make = [&] { return ++made, Tensor::zeros({1}); };
   const Var a(Tensor::zeros({3}), true), b(Tensor::zeros({3}), true), computed(Tensor::zeros({3}));
-  FixedWeights::once(a, make);
+  FixedWeights::once(a, 0, make);
   EXPECT_EQ(made, 1) << "none alive";
   const FixedWeights fixed;
   for (int i = 0; i < 2; ++i) {
-    for (const Var& w : {a, b, computed}) FixedWeights::once(w, make);
+    for (const Var& w : {a, b, computed}) FixedWeights::once(w, 0, make);
   }
   EXPECT_EQ(made, 1 + 1 + 1 + 2);
+  FixedWeights::once(a, 1, make);
+  EXPECT_EQ(made, 1 + 1 + 1 + 2 + 1) << "another use";
+}
+
+TEST(FixedWeights, PlainAndDoubledPixelsKeepTheirOwn) {
+  const NoGrad no_grad;
+  const Tensor x = normal({2, 12, 12, 16}, 0);
+  const Var parameter(normal({16, 16, 3, 3}, 1), true);
+  const auto convolve = [&](bool upsample) {
+    Conv2dOptions options = Conv2dOptions::padded(1);
+    options.upsample = upsample;
+    return conv2d(x, parameter, {}, options).value();
+  };
+  const Tensor plain = convolve(false), doubled = convolve(true);
+  for (const bool first : {false, true}) {
+    const FixedWeights fixed;
+    for (const bool upsample : {first, !first, first})
+      EXPECT_TRUE(equal(convolve(upsample), upsample ? doubled : plain));
+  }
 }
 
 }  // namespace

@@ -171,7 +171,8 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
     for_every_isa([&]<class T>() {
       for (const Conv& s :
            {square(3, 14, 24, 20, 3, 1), square(40, 14, 24, 20, 3, 1), square(2, 8, 33, 17, 3, 1),
-            square(20, 4, 16, 40, 3, 1), square(2, 6, 6, 4, 1, 1)}) {
+            square(20, 4, 16, 40, 3, 1), make_conv(3, 10, 16, 24, 20, 3, 3, 1, {1, 1, 1, 1}),
+            square(2, 6, 6, 4, 1, 1)}) {
         SCOPED_TRACE(describe(s));
         for (const bool upsample : {false, true}) {
           const index ih = upsample ? s.h / 2 : s.h, iw = upsample ? s.w / 2 : s.w;
