@@ -238,6 +238,22 @@ inline bool is_pointwise(const Conv& s) {
          s.oh == s.h && s.ow == s.w;
 }
 
+// The adjoint of a convolution of stride 1: one of dy, with the taps mirrored.
+inline Conv adjoint_of(const Conv& s) {
+  return {s.n,
+          s.oh,
+          s.ow,
+          s.k,
+          s.h,
+          s.w,
+          s.c,
+          s.kh,
+          s.kw,
+          1,
+          s.kh - 1 - s.pad_top,
+          s.kw - 1 - s.pad_left};
+}
+
 // x in two arrays only if it is pointwise.
 template <class T>
 void direct_forward(const Conv& s, const Image<const T>& x, const T* w, const T* bias, T* y) {

@@ -318,19 +318,7 @@ void direct_backward_weights(const Conv& s, const Image<const T>& image, const T
   if (s.stride == 1 && s.k < kLanes<T> / 2 && s.k < s.c) {
     // So few output channels leave most lanes empty. The sum is symmetric: with x and dy in each
     // other's place, the taps mirrored, the lanes are the input channels.
-    const Conv swapped{s.n,
-                       s.oh,
-                       s.ow,
-                       s.k,
-                       s.h,
-                       s.w,
-                       s.c,
-                       s.kh,
-                       s.kw,
-                       1,
-                       s.kh - 1 - s.pad_top,
-                       s.kw - 1 - s.pad_left};
-    weight_gradient(swapped, {taps, s.c * taps, true}, dy, x, dw, static_cast<T*>(nullptr));
+    weight_gradient(adjoint_of(s), {taps, s.c * taps, true}, dy, x, dw, static_cast<T*>(nullptr));
     if (db) sum_rows(s.n * s.oh * s.ow, s.k, dy, db);
     return;
   }

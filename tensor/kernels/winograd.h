@@ -152,7 +152,6 @@ struct WinogradPlan {
     }
   }
   index most_rows() const { return div_up(tiles_h, bands); }
-  index most_tiles() const { return images * most_rows() * tiles_w; }
 };
 
 // Blocks of about `wanted` tiles, fewer (down to `least`) where that would leave threads without

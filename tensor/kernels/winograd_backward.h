@@ -206,21 +206,9 @@ class WinogradInputGradient {
         dx_(gradient_of(s, in, g)),
         add_(added_of(s, in, g)),
         direct_(in.groups == 0 && in.beside_c == 0),
-        turned_{s.n,
-                s.oh,
-                s.ow,
-                s.k,
-                s.h,
-                s.w,
-                s.c,
-                s.kh,
-                s.kw,
-                1,
-                s.kh - 1 - s.pad_top,
-                s.kw - 1 - s.pad_left},
+        turned_(adjoint_of(s)),
         streamed_(g.dx && streams(dx_, add_, s.n * norm_.hw)),
         filters_(g.dx ? winograd_filters_size<T>(turned_) : 0) {
-    // The adjoint at stride 1 is a convolution of dy with the taps mirrored.
     const index taps = s.kh * s.kw;
     if (g.dx) winograd_filters(turned_, {taps, s.c * taps, true}, w, filters_.get());
   }
