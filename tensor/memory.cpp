@@ -4,11 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <mutex>
-#include <vector>
+#include <new>
 
 #include "tensor/error.h"
 #include "tensor/heap.h"
@@ -41,61 +40,89 @@ SizeClass size_class(std::size_t bytes) {
 
 constexpr std::size_t kClasses = 64 * 4 + 8;
 
-constexpr int kNobody = -1;
-int this_thread() {
-  static std::atomic<int> threads{0};
-  thread_local const int number = threads++;
-  return number;
-}
+// Free blocks of one size class, each holding the address of the next.
+class FreeList {
+ public:
+  // Null if there is none.
+  void* pop() noexcept {
+    Block* block = first_;
+    if (block) first_ = block->next;
+    return block;
+  }
+  void push(void* block) noexcept { first_ = new (block) Block{first_}; }
 
-// The free blocks of each size class, and the threads that used them last.
-struct FreeBlock {
-  void* block;
-  int thread;
+ private:
+  struct Block {
+    Block* next;
+  };
+  Block* first_ = nullptr;
 };
-struct Lists {
-  std::array<std::vector<FreeBlock>, kClasses> free;
-  std::array<std::size_t, kClasses> owned{};
-};
+using Lists = std::array<FreeList, kClasses>;
 
-// How many blocks of each class the task on this thread holds.
-thread_local std::array<std::uint16_t, kClasses> held{};
+// What the tasks on one thread hold, and what they gave back, which the thread keeps: no other has
+// to be asked, and the block used last may still be in its core's cache. What another core has
+// written there comes over line by line; a step once took 60 % longer whenever two threads happened
+// to swap their blocks from task to task.
+struct OfThread {
+  std::array<std::uint16_t, kClasses> held{};
+  Lists free;
+
+  ~OfThread();
+};
+thread_local OfThread of_thread;
 
 class Cache {
  public:
   void* take(std::size_t bytes) {
     std::lock_guard lock(mutex_);
-    if (!kCache || bytes <= kSmall) return take(small_, size_class(bytes));
-    const std::uint64_t fetched = heap_.fetched();
-    void* block = heap_.allocate(bytes);
-    if (!block) throw_out_of_memory(bytes);
-    stats_.system_allocations += heap_.fetched() - fetched;
-    count(bytes);
+    void* block;
+    if (!kCache || bytes <= kSmall) {
+      const SizeClass c = size_class(bytes);
+      bytes = c.bytes;
+      block = small_[c.index].pop();
+      if (!block) block = fetch(bytes);
+    } else {
+      const std::uint64_t fetched = heap_.fetched();
+      block = heap_.allocate(bytes);
+      if (!block) throw_out_of_memory(bytes);
+      stats_.system_allocations += heap_.fetched() - fetched;
+    }
+    stats_.bytes_in_use += bytes;
+    stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_in_use);
     return block;
   }
   void put(void* block, std::size_t bytes) noexcept {
     std::lock_guard lock(mutex_);
-    if (!kCache || bytes <= kSmall) return put(small_, size_class(bytes), block);
+    if (!kCache || bytes <= kSmall) {
+      const SizeClass c = size_class(bytes);
+      bytes = c.bytes;
+      give_back(small_[c.index], block);
+    } else {
+      heap_.release(block);
+    }
     stats_.bytes_in_use -= bytes;
-    heap_.release(block);
   }
 
   void* take_in_task(std::size_t bytes) {
     const SizeClass c = size_class(bytes);
-    const std::uint16_t count = ++held[c.index];
-    std::lock_guard lock(mutex_);
-    if (kCache && count > reserved_[c.index]) {
-      reserved_[c.index] = count;
-      const int threads = thread_count();
-      for (int i = 0; i < threads; ++i) tasks_.free[c.index].push_back({fetch(tasks_, c), kNobody});
-    }
-    return take(tasks_, c);
+    OfThread& mine = of_thread;
+    void* block = mine.free[c.index].pop();
+    if (!block) block = take_for_task(c, mine.held[c.index] + 1);
+    ++mine.held[c.index];
+    return block;
   }
   void put_in_task(void* block, std::size_t bytes) noexcept {
     const SizeClass c = size_class(bytes);
-    --held[c.index];
+    OfThread& mine = of_thread;
+    --mine.held[c.index];
+    give_back(mine.free[c.index], block);
+  }
+  // A thread ends.
+  void put_all(Lists& lists) noexcept {
     std::lock_guard lock(mutex_);
-    put(tasks_, c, block);
+    for (std::size_t i = 0; i < kClasses; ++i) {
+      while (void* block = lists[i].pop()) tasks_[i].push(block);
+    }
   }
 
   Stats stats() {
@@ -112,58 +139,36 @@ class Cache {
   [[noreturn]] static void throw_out_of_memory(std::size_t bytes) {
     throw Error("memory", fmt::format("the system has no {} bytes left", bytes));
   }
-  void count(std::size_t bytes) {
-    stats_.bytes_in_use += bytes;
-    stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_in_use);
-  }
-  // A fresh block, and room in its list for every block of this class to come back.
-  void* fetch(Lists& lists, const SizeClass& c) {
-    auto& list = lists.free[c.index];
-    if (list.capacity() < ++lists.owned[c.index]) list.reserve(2 * lists.owned[c.index] + 16);
+  void* fetch(std::size_t bytes) {
     ++stats_.system_allocations;
-    void* block = kCache ? chunks_.cut(c.bytes) : std::aligned_alloc(kAlign, c.bytes);
-    if (!block) throw_out_of_memory(c.bytes);
+    void* block = kCache ? chunks_.cut(bytes) : std::aligned_alloc(kAlign, bytes);
+    if (!block) throw_out_of_memory(bytes);
     return block;
   }
-  void* take(Lists& lists, const SizeClass& c) {
-    auto& list = lists.free[c.index];
-    void* block = nullptr;
-    if (list.empty()) {
-      block = fetch(lists, c);
-    } else {
-      const auto chosen = &lists == &tasks_ ? last_used_here(list) : list.end() - 1;
-      block = chosen->block;
-      list.erase(chosen);
-    }
-    count(c.bytes);
-    return block;
-  }
-  // The block that this thread used last, or nobody, if there is one: it may still be in its core's
-  // cache. What another core has written there comes over line by line; a step once took 60 %
-  // longer whenever two threads happened to swap their blocks from task to task.
-  static std::vector<FreeBlock>::iterator last_used_here(std::vector<FreeBlock>& list) {
-    auto chosen = list.begin();  // else the one that has lain longest
-    for (auto block = list.end(); block != list.begin();) {
-      --block;
-      if (block->thread == this_thread()) return block;
-      if (block->thread == kNobody) chosen = block;
-    }
-    return chosen;
-  }
-  void put(Lists& lists, const SizeClass& c, void* block) noexcept {
-    stats_.bytes_in_use -= c.bytes;
+  static void give_back(FreeList& list, void* block) noexcept {
     if (kCache) {
-      lists.free[c.index].push_back({block, this_thread()});
+      list.push(block);
     } else {
       std::free(block);
     }
+  }
+  // The count-th block of its class that a task holds.
+  void* take_for_task(const SizeClass& c, int count) {
+    std::lock_guard lock(mutex_);
+    if (kCache && count > reserved_[c.index]) {
+      const int threads = thread_count();
+      for (int i = 0; i < threads; ++i) tasks_[c.index].push(fetch(c.bytes));
+      reserved_[c.index] = count;
+    }
+    void* block = tasks_[c.index].pop();
+    return block ? block : fetch(c.bytes);
   }
 
   std::mutex mutex_;
   Heap heap_;
   Chunks chunks_;
-  Lists small_, tasks_;
-  std::array<std::uint16_t, kClasses> reserved_{};  // blocks for each thread in tasks_
+  Lists small_, tasks_;                   // tasks_: what no thread has asked for yet
+  std::array<int, kClasses> reserved_{};  // blocks fetched for each thread
   Stats stats_{};
 };
 
@@ -172,6 +177,8 @@ Cache& cache() {
   static Cache* instance = new Cache;
   return *instance;
 }
+
+OfThread::~OfThread() { cache().put_all(free); }
 
 }  // namespace
 
