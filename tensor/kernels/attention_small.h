@@ -6,30 +6,9 @@
 #pragma once
 #include "tensor/kernels/simd_math.h"
 #include "tensor/kernels/tile.h"
+#include "tensor/kernels/transpose.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
-
-// Rows [begin, begin + count) of from[.., D] as lanes: to[e] = from[begin..., e]; zeros beyond.
-template <int D, class T>
-inline void rows_to_lanes(const T* from, index row_step, index count, T scale, Vec<T> (&to)[D]) {
-  T lanes[D][kLanes<T>] = {};
-  for (index i = 0; i < count; ++i) {
-#pragma GCC unroll 16
-    for (int e = 0; e < D; ++e) lanes[e][i] = scale * from[i * row_step + e];
-  }
-#pragma GCC unroll 16
-  for (int e = 0; e < D; ++e) to[e] = load(lanes[e]);
-}
-template <int D, class T>
-inline void lanes_to_rows(const Vec<T> (&from)[D], index count, T* to, index row_step) {
-  T lanes[D][kLanes<T>];
-#pragma GCC unroll 16
-  for (int e = 0; e < D; ++e) store<T>(lanes[e], from[e]);
-  for (index i = 0; i < count; ++i) {
-#pragma GCC unroll 16
-    for (int e = 0; e < D; ++e) to[i * row_step + e] = lanes[e][i];
-  }
-}
 
 // D numbers side by side, in whatever registers hold them.
 template <int D, class T>
@@ -116,8 +95,8 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
     for (index begin = range.begin * kL; begin < smaller(range.end * kL, s.tq); begin += kL) {
       const index count = smaller(kL, s.tq - begin);
       Vec<T> queries[D], o[D] = {}, top = splat(static_cast<T>(-1e30)), sum{};
-      rows_to_lanes(qh + begin * s.q_row, s.q_row, count, static_cast<T>(s.scale * kLog2e),
-                    queries);
+      rows_to_lanes(qh + begin * s.q_row, s.q_row, count, queries);
+      for (int e = 0; e < D; ++e) queries[e] *= static_cast<T>(s.scale * kLog2e);
       for (index j0 = 0; j0 < s.tk; j0 += kKeys) {
         const index keys = smaller(kKeys, s.tk - j0);
         const T *kj = kh.get() + j0 * D, *vj = vh.get() + j0 * D;
@@ -170,8 +149,9 @@ void small_attention_backward(const Attention& s, const T* q, const T* k, const 
     for (index begin = 0; begin < s.tk; begin += kL) {
       const index keys = smaller(kL, s.tk - begin), at = k_begin + begin * s.kv_row;
       Vec<T> lanes_k[D], lanes_v[D], lanes_dk[D] = {}, lanes_dv[D] = {};
-      rows_to_lanes(k + at, s.kv_row, keys, static_cast<T>(s.scale * kLog2e), lanes_k);
-      rows_to_lanes(v + at, s.kv_row, keys, T{1}, lanes_v);
+      rows_to_lanes(k + at, s.kv_row, keys, lanes_k);
+      rows_to_lanes(v + at, s.kv_row, keys, lanes_v);
+      for (int e = 0; e < D; ++e) lanes_k[e] *= static_cast<T>(s.scale * kLog2e);
       for (index j = 0; j < keys; ++j) {
         for (int e = 0; e < D; ++e) rows_k[j * D + e] = scale * k[at + j * s.kv_row + e];
       }

@@ -13,6 +13,7 @@
 // tests/kernels/conv_test.cpp holds it).
 #pragma once
 #include "tensor/kernels/conv_weights.h"
+#include "tensor/kernels/transpose.h"
 #include "tensor/kernels/winograd_images.h"
 #include "tensor/kernels/winograd_transforms.h"
 
@@ -291,7 +292,7 @@ PointPanels<T> filter_panels(const Conv& s) {
 }
 
 // Panel p of U as [point][channel][lane] = G g Gᵀ. `order` tells where w's numbers lie.
-template <class T, int Taps>
+template <class T, int Taps, bool Mirrored>
 void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Range channels,
                            const T* w, T* panel) {
   constexpr index kL = kLanes<T>;
@@ -300,23 +301,27 @@ void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Ran
   const index point = filter_panels<T>(s).step(p);
   for (index c = channels.begin; c < channels.end; ++c) {
     for (index lane = 0; lane < width; lane += kL) {
-      T taps[Taps * Taps][kL];
-      for (index j = 0; j < kL; ++j) {
-        const bool there = lane + j < lanes;
-        const T* from = w + (p * panels.kWidth + lane + j) * order.out + c * order.in;
-        for (index t = 0; t < Taps * Taps; ++t)
-          taps[order.mirrored ? Taps * Taps - 1 - t : t][j] = there ? from[t] : T{0};
-      }
+      Vec<T> taps[Taps * Taps];
+      rows_to_lanes(w + (p * panels.kWidth + lane) * order.out + c * order.in, order.out,
+                    clamp_to(lanes - lane, 0, kL), taps);
       Vec<T> columns[6 * Taps];  // G g
+#pragma GCC unroll 3
       for (int j = 0; j < Taps; ++j) {
         Vec<T> g[Taps];
-        for (int i = 0; i < Taps; ++i) g[i] = load(taps[Taps * i + j]);
+#pragma GCC unroll 3
+        for (int i = 0; i < Taps; ++i) {
+          const int t = Taps * i + j;
+          g[i] = taps[Mirrored ? Taps * Taps - 1 - t : t];
+        }
         transform_filter<T>(g, columns + j, Taps);
       }
+#pragma GCC unroll 6
       for (int i = 0; i < 6; ++i) {
         Vec<T> g[Taps], o[6];
+#pragma GCC unroll 3
         for (int j = 0; j < Taps; ++j) g[j] = columns[Taps * i + j];
         transform_filter<T>(g, o, 1);
+#pragma GCC unroll 6
         for (int j = 0; j < 6; ++j) store<T>(panel + (6 * i + j) * point + c * width + lane, o[j]);
       }
     }
@@ -336,11 +341,12 @@ void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* fi
     const index p = task / blocks, c = task % blocks * kBlock;
     const Range channels{c, smaller(c + kBlock, s.c)};
     T* const panel = filters + filter_panels<T>(s).begin(p);
-    if (s.kh == 2) {
-      winograd_filter_panel<T, 2>(s, order, p, channels, w, panel);
-    } else {
-      winograd_filter_panel<T, 3>(s, order, p, channels, w, panel);
-    }
+    const auto transform = [&]<int Taps>() {
+      const auto f = order.mirrored ? winograd_filter_panel<T, Taps, true>
+                                    : winograd_filter_panel<T, Taps, false>;
+      f(s, order, p, channels, w, panel);
+    };
+    s.kh == 2 ? transform.template operator()<2>() : transform.template operator()<3>();
   });
 }
 

@@ -1,0 +1,93 @@
+// Rows of numbers in memory to lanes of vectors, and back, by shuffles in registers: number by
+// number, every vector would be read from stores too fresh and too small to be forwarded.
+#pragma once
+#include "tensor/kernels/simd.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+template <int... L>
+struct LaneNumbers {};
+template <int Count, int... L>
+struct LanesBelow : LanesBelow<Count - 1, Count - 1, L...> {};
+template <int... L>
+struct LanesBelow<0, L...> {
+  using type = LaneNumbers<L...>;  // 0, 1, ..., Count - 1
+};
+
+// Seen as two by two blocks of Half lanes, a and b: the left blocks of both, or the right ones.
+template <class T, int Half, bool Right, int... L>
+[[gnu::always_inline]] inline Vec<T> blocks_of(Vec<T> a, Vec<T> b, LaneNumbers<L...>) {
+#define SFUMATO_LANE (L & Half ? kLanes<T> + L - (Right ? 0 : Half) : L + (Right ? Half : 0))...
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, SFUMATO_LANE);
+#else
+  return __builtin_shuffle(a, b, BitVec<T>{SFUMATO_LANE});
+#endif
+#undef SFUMATO_LANE
+}
+
+// v[i][j] becomes v[j][i]: the two blocks off the diagonal are exchanged, then the same inside each
+// block.
+template <class T, int Half = kLanes<T> / 2>
+[[gnu::always_inline]] inline void transpose(Vec<T> (&v)[kLanes<T>]) {
+  if constexpr (Half > 0) {
+    using Lanes = typename LanesBelow<kLanes<T>>::type;
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes<T>; ++i) {
+      if (i & Half) continue;
+      const Vec<T> a = v[i], b = v[i + Half];
+      v[i] = blocks_of<T, Half, false>(a, b, Lanes());
+      v[i + Half] = blocks_of<T, Half, true>(a, b, Lanes());
+    }
+    transpose<T, Half / 2>(v);
+  }
+}
+
+// to[e] lane i = from[i * step + e], for `count` rows of D numbers; zeros beyond.
+template <int D, class T>
+[[gnu::always_inline]] inline void rows_to_lanes(const T* from, index step, index count,
+                                                 Vec<T> (&to)[D]) {
+  constexpr int kL = kLanes<T>;
+#pragma GCC unroll 16
+  for (int first = 0; first < D; first += kL) {
+    const Some width{D - first < kL ? D - first : kL};
+    Vec<T> v[kL];
+#pragma GCC unroll 16
+    for (int i = 0; i < kL; ++i) {
+      v[i] = i >= count       ? Vec<T>{}
+             : D - first < kL ? load(from + i * step + first, width)
+                              : load(from + i * step + first);
+    }
+    transpose<T>(v);
+#pragma GCC unroll 16
+    for (int e = 0; e < kL; ++e) {
+      if (first + e < D) to[first + e] = v[e];
+    }
+  }
+}
+
+// The other way round.
+template <int D, class T>
+[[gnu::always_inline]] inline void lanes_to_rows(const Vec<T> (&from)[D], index count, T* to,
+                                                 index step) {
+  constexpr int kL = kLanes<T>;
+#pragma GCC unroll 16
+  for (int first = 0; first < D; first += kL) {
+    const Some width{D - first < kL ? D - first : kL};
+    Vec<T> v[kL];
+#pragma GCC unroll 16
+    for (int e = 0; e < kL; ++e) v[e] = first + e < D ? from[first + e] : Vec<T>{};
+    transpose<T>(v);
+#pragma GCC unroll 16
+    for (int i = 0; i < kL; ++i) {
+      if (i >= count) break;
+      if (D - first < kL) {
+        store<T>(to + i * step + first, v[i], width);
+      } else {
+        store<T>(to + i * step + first, v[i]);
+      }
+    }
+  }
+}
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME
