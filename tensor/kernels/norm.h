@@ -218,6 +218,7 @@ struct NormGradients {
   bool streamed;
   T *dgamma, *dbeta;  // sums over images, of `channels`: stored by the first, added to by others
   bool first;
+  T* y = nullptr;  // [hw, channels.size()]: where the normalisation's output goes, if it is wanted
 };
 
 // One image; x, dx and what is added lie alike. dz [hw, channels.size()] is scratch, or dy itself
@@ -243,19 +244,21 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const Image<c
       load_side_by_side(gamma + at, g, extent);
       load_side_by_side(beta + at, shift, extent);
       NormSums<T> sums[kVectors];
-      const auto pixels = [&](auto slope) {
+      const auto pixels = [&](auto activation) {
         sum_side_by_side(s.hw, sums, [&](index i, int v) {
-          const index lane = v * kLanes<T>;
+          const index lane = v * kLanes<T>, j = i * size + c + lane;
           const Vec<T> xhat = (load(from + i * step + lane, extent) - center[v]) * scale[v];
-          const Vec<T> d = load(dy + at + i * s.c + lane, extent) * slope(xhat * g[v] + shift[v]);
-          store<T>(dz + i * size + c + lane, d, extent);
+          const SiluAndSlope<T> y = activation(xhat * g[v] + shift[v]);
+          const Vec<T> d = load(dy + at + i * s.c + lane, extent) * y.slope;
+          store<T>(dz + j, d, extent);
+          if (to.y) store<T>(to.y + j, y.value, extent);
           return NormSums<T>{d, d * xhat};
         });
       };
       if (s.silu) {
-        pixels([](Vec<T> z) { return silu_slope<T>(z); });
+        pixels([](Vec<T> z) { return silu_and_slope<T>(z); });
       } else {
-        pixels([](Vec<T>) { return splat(T{1}); });
+        pixels([](Vec<T> z) { return SiluAndSlope<T>{z, splat(T{1})}; });
       }
       for (int v = 0; v < kVectors; ++v) {
         store<T>(a + c + v * kLanes<T>, sums[v].dz, extent);

@@ -20,7 +20,7 @@ template <class T>
 void silu_backward(index n, const T* x, const T* dy, T* dx) {
   parallel_ranges(n, kGrain, [&](index begin, index end) {
     for_vectors<T>(end - begin, [&](index i, auto extent) {
-      const Vec<T> slope = silu_slope<T>(load(x + begin + i, extent));
+      const Vec<T> slope = silu_and_slope<T>(load(x + begin + i, extent)).slope;
       store<T>(dx + begin + i, load(dy + begin + i, extent) * slope, extent);
     });
   });

@@ -70,11 +70,15 @@ template <class T>
   return z / (T{1} + exp(-z));
 }
 
-// d/dz z s(z) = s (1 + z (1 - s)).
+// It, and d/dz z s(z) = s (1 + z (1 - s)).
 template <class T>
-[[gnu::always_inline]] inline Vec<T> silu_slope(Vec<T> z) {
+struct SiluAndSlope {
+  Vec<T> value, slope;
+};
+template <class T>
+[[gnu::always_inline]] inline SiluAndSlope<T> silu_and_slope(Vec<T> z) {
   const Vec<T> s = sigmoid<T>(z);
-  return s * (z * (T{1} - s) + T{1});
+  return {z * s, s * (z * (T{1} - s) + T{1})};
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -134,8 +134,9 @@ class WinogradWeights {
     zero(bias, round_up(grid.channels, kLanes<T>));
   }
 
-  // Block i; the one after it will probably be this thread's next.
-  void add(index i, const T* dy, T* per_image) {
+  // Block i; the one after it will probably be this thread's next. `seen`: its images as the
+  // convolution sees them, [images, h, w, c], unless null.
+  void add(index i, const T* dy, const T* seen, T* per_image) {
     const Panels<T> panels{s_.k};
     const WinogradBlock b = plan_.block(s_, i);
     ReadAhead ahead;
@@ -154,7 +155,15 @@ class WinogradWeights {
     const Scratch<T> z(z_panels.size());
     {
       const Scratch<T> window(window_size<T>(s_, plan_));
-      winograd_inputs(s_, plan_, b, in_, {}, norm_, false, layout, window.get(), v.get());
+      if (seen) {
+        const ConvInput<T> plain{seen};
+        ReadNorm<T> copy(s_, plain);
+        WinogradBlock first = b;
+        first.image = 0;
+        winograd_inputs(s_, plan_, first, plain, {}, copy, false, layout, window.get(), v.get());
+      } else {
+        winograd_inputs(s_, plan_, b, in_, {}, norm_, false, layout, window.get(), v.get());
+      }
     }
     {
       const Scratch<T> total(round_up(grid_.channels, kLanes<T>));
@@ -227,8 +236,9 @@ class WinogradInputGradient {
                                             du.get(), add_, dx_, g_.dgamma, g_.dbeta);
     }
   }
-  // In a task: some images, and their sums for add_up_norm.
-  void some(Range images, bool first, T* sums) const {
+  // In a task: some images, and their sums for add_up_norm. `seen`, unless null: becomes the images
+  // as the convolution sees them, where they are normalised.
+  void some(Range images, bool first, T* sums, T* seen) const {
     const index size = norm_.hw * norm_.c;
     if (direct_) {
       const index at = images.begin * size;
@@ -250,7 +260,8 @@ class WinogradInputGradient {
                                   in_.mean + image * in_.groups, in_.rstd + image * in_.groups, dz,
                                   dz, work.get(),
                                   {dx_.from(pixel), add_.from(pixel), streamed_, sums,
-                                   sums + norm_.c, first && image == images.begin});
+                                   sums + norm_.c, first && image == images.begin,
+                                   seen ? seen + (image - images.begin) * size : nullptr});
       }
     }
     if (streamed_) finish_streams();
@@ -309,23 +320,27 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
   const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * bias_columns : 0);
   const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
   const WinogradInputGradient<T> input(s, in, grid, dy, folds ? folded.get() : w, g);
-  const auto input_of = [&](index chunk, index i, bool first) {
+  const auto input_of = [&](index chunk, index i, bool first, T* seen) {
     const WinogradBlock b = plan.block(s, i);
-    input.some({b.image, b.image + b.images}, first, norm_parts.get() + chunk * 2 * s.c);
+    input.some({b.image, b.image + b.images}, first, norm_parts.get() + chunk * 2 * s.c, seen);
   };
   const bool whole_images = plan.bands == 1, together = g.dx && whole_images;
+  const bool keeps_seen = together && g.dw && in.groups > 0;
   if (g.dw || together) {
     parallel_for(chunks, [&](index chunk) {
       const Range blocks = part_of(plan.blocks, chunks, chunk);
       if (!g.dw) {
-        for (index i = blocks.begin; i < blocks.end; ++i) input_of(chunk, i, i == blocks.begin);
+        for (index i = blocks.begin; i < blocks.end; ++i)
+          input_of(chunk, i, i == blocks.begin, nullptr);
         return;
       }
       WinogradWeights<T> weights(s, in, grid, plan, blocks, parts.get() + chunk * part,
                                  bias_parts.get() + chunk * bias_columns);
+      const Scratch<T> seen(keeps_seen ? plan.images * s.h * s.w * s.c : 0);
+      T* const kept = keeps_seen ? seen.get() : nullptr;
       for (index i = blocks.begin; i < blocks.end; ++i) {
-        if (together) input_of(chunk, i, i == blocks.begin);
-        weights.add(i, dy, whole_images ? g.per_image : nullptr);
+        if (together) input_of(chunk, i, i == blocks.begin, kept);
+        weights.add(i, dy, kept, whole_images ? g.per_image : nullptr);
       }
     });
   }
