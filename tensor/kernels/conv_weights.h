@@ -13,20 +13,29 @@
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // Below this many input channels, the c rows of one tap would leave most of the register block
-// empty: the kh*kw*c numbers that each output pixel sees are gathered into one long row instead.
+// empty. The numbers that a column of taps sees, kh*c of them, are gathered side by side instead;
+// those of neighbouring columns follow, so that what an output pixel sees is one run of numbers.
 inline constexpr index kFewChannels = 8;
 
 // Rows of the result for the taps of row u begin at u weight_rows_step(s): an empty row between
 // them, because a distance of 4 KiB would crowd all taps into one set of the first-level cache.
 inline index weight_rows_step(const Conv& s) { return s.c * s.kw + (s.c < kFewChannels ? 0 : 1); }
 inline index weight_rows(const Conv& s) { return s.kh * weight_rows_step(s); }
+// Taps v of one phase, phase + i stride.
+inline index taps_of_phase(const Conv& s, index phase) { return div_up(s.kw - phase, s.stride); }
 // Row of the result for tap (u, v) and channel p. Channels come in blocks of a tile, and inside one
-// the taps v: at stride 1 the numbers that these rows multiply are then neighbours in the tile, and
-// blocks of rows may run across taps.
+// the taps v, phase by phase: the numbers that these rows multiply are then neighbours in the tile,
+// and blocks of rows may run across the taps of a phase.
 inline index weight_row(const Conv& s, index u, index v, index p) {
+  if (s.c < kFewChannels) return (v * s.kh + u) * s.c + p;
   const index first = p / kBlock * kBlock, width = smaller(kBlock, s.c - first);
-  return u * weight_rows_step(s) + first * s.kw + v * width + p - first;
+  index place = v / s.stride;
+  for (index phase = 0; phase < v % s.stride; ++phase) place += taps_of_phase(s, phase);
+  return u * weight_rows_step(s) + first * s.kw + place * width + p - first;
 }
+
+// Columns of an image that a row of outputs sees, with padding.
+inline index gathered_columns(const Conv& s) { return (s.ow - 1) * s.stride + s.kw; }
 
 // How the work is cut. A unit is a band of output rows of one image; a group is what a task holds
 // in its cache at a time: one unit, or several whole images where they are small.
@@ -51,7 +60,7 @@ WeightPlan plan_weights(const Conv& s) {
   const index pixels = s.oh * s.ow;
   index row_bytes;  // in the cache, for each output row
   if (p.gather) {
-    row_bytes = s.ow * round_up(p.depth, kBlock) * kBytes;
+    row_bytes = gathered_columns(s) * s.kh * s.c * kBytes;
   } else {
     p.shape = {s.c, s.stride, -s.pad_left, smaller(s.stride, s.kw), s.ow + (s.kw - 1) / s.stride};
     row_bytes = smaller(s.stride, s.kh) * p.shape.row_step() * kBytes;
@@ -67,28 +76,30 @@ WeightPlan plan_weights(const Conv& s) {
   p.groups = div_up(s.n * p.bands, p.images);
   const index part_bytes = p.depth * p.columns * kBytes;
   p.chunks = smaller(clamp_to((4 << 20) / part_bytes, 1, kTasks / 2), p.groups);
-  p.panel_groups = smaller(Panels<T>{s.k}.count(), div_up(kTasks, p.chunks));
+  p.panel_groups = smaller(Panels<T>{s.k}.count(), div_up(kTasks / 2, p.chunks));
   return p;
 }
 
-// Rows [begin, end) of the output, seen through every tap: to[block][pixel][kBlock], where the
-// number for tap (u, v) and channel p is u, v, p read as one index.
+// What the output rows see, gathered: to[row][column][kh*c], zeros outside the image.
 template <class T>
-void gather_patches(const Conv& s, const T* x, Range rows, index block_step, T* to) {
-  for (index t = 0; t < s.kh * s.kw * s.c; ++t) {
-    const index u = t / (s.kw * s.c), v = t / s.c % s.kw, p = t % s.c;
-    T* at = to + t / kBlock * block_step + t % kBlock;
-    for (index i = rows.begin; i < rows.end; ++i, at += s.ow * kBlock) {
+void gather_columns(const Conv& s, const T* x, Range rows, T* to) {
+  const index width = gathered_columns(s), step = s.kh * s.c;
+  const index begin = clamp_to(s.pad_left, 0, width);
+  const index end = clamp_to(s.w + s.pad_left, begin, width);
+  for (index i = rows.begin; i < rows.end; ++i, to += width * step) {
+    zero(to, begin * step);
+    zero(to + end * step, (width - end) * step);
+    for (index u = 0; u < s.kh; ++u) {
       const index r = i * s.stride + u - s.pad_top;
-      const bool inside = r >= 0 && r < s.h;
-      // Output columns j whose input column j*stride + v - pad_left exists.
-      const index first = clamp_to(-div_floor(v - s.pad_left, s.stride), 0, s.ow);
-      const index last = clamp_to(div_floor(s.w - 1 + s.pad_left - v, s.stride) + 1, first, s.ow);
-      const index begin = inside ? first : s.ow, end = inside ? last : s.ow;
-      for (index j = 0; j < begin; ++j) at[j * kBlock] = 0;
-      for (index j = begin; j < end; ++j)
-        at[j * kBlock] = x[(r * s.w + j * s.stride + v - s.pad_left) * s.c + p];
-      for (index j = end; j < s.ow; ++j) at[j * kBlock] = 0;
+      const T* const row = x + (r * s.w - s.pad_left) * s.c;
+      for (index p = 0; p < s.c; ++p) {
+        T* const at = to + u * s.c + p;
+        if (r < 0 || r >= s.h) {
+          for (index j = begin; j < end; ++j) at[j * step] = 0;
+        } else {
+          for (index j = begin; j < end; ++j) at[j * step] = row[j * s.c + p];
+        }
+      }
     }
   }
 }
@@ -140,12 +151,11 @@ void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, i
   };
   const index row_step = s.ow * dy_step, image_step = g.rows.size() * row_step;
   if (plan.gather) {
-    const index pixels = g.images * g.rows.size() * s.ow;
-    for (index d = 0; d < plan.depth; d += kBlock) {
-      add(g.tile + d * pixels, dy, straight(pixels, kBlock, dy_step), d,
-          smaller(kBlock, plan.depth - d), first);
-    }
-    return;
+    const index column = s.kh * s.c;
+    const Walk k{
+        g.images, g.tile_image, image_step,        g.rows.size(), gathered_columns(s) * column,
+        row_step, s.ow,         s.stride * column, dy_step};
+    return add(g.tile, dy, k, 0, plan.depth, first);
   }
   const TileShape& shape = plan.shape;
   const index walks = div_up(g.rows.size(), plan.walk_rows);
@@ -165,12 +175,13 @@ void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, i
       const T* b = dy + (begin - g.rows.begin) * row_step;
       const bool fresh = first && walk == 0;
       const index channels = smaller(kBlock, s.c - c);
-      if (s.stride == 1 && channels == kBlock) {
-        add(a, b, k, weight_row(s, u, 0, c), s.kw * kBlock, fresh);
-        continue;
+      for (index phase = 0; phase < shape.phases; ++phase) {
+        const index taps = taps_of_phase(s, phase), runs = channels == kBlock ? 1 : taps;
+        for (index run = 0; run < runs; ++run) {
+          const index v = phase + run * s.stride;
+          add(a + shape.column(v), b, k, weight_row(s, u, v, c), taps / runs * channels, fresh);
+        }
       }
-      for (index v = 0; v < s.kw; ++v)
-        add(a + shape.column(v), b, k, weight_row(s, u, v, c), channels, fresh);
     }
   }
 }
@@ -242,12 +253,11 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
     const Range panel_range = part_of(panels.count(), plan.panel_groups, task % plan.panel_groups);
     const index most_pixels = plan.images * plan.band_rows * s.ow;
     const index tile_rows = smaller(s.h, (plan.band_rows - 1) * s.stride + s.kh);
-    const index tile_image = tile_rows * plan.shape.row_step();
-    const Scratch<T> tile(plan.gather ? most_pixels * round_up(plan.depth, kBlock)
-                                      : plan.images * tile_image);
+    const index tile_image = plan.gather ? plan.band_rows * gathered_columns(s) * s.kh * s.c
+                                         : tile_rows * plan.shape.row_step();
+    const Scratch<T> tile(plan.images * tile_image);
     // dy is read where it lies if it is one panel, or if each number is read once only.
-    const bool in_place =
-        s.k % kLanes<T> == 0 && (panels.count() == 1 || (plan.gather && plan.depth <= kBlock));
+    const bool in_place = s.k % kLanes<T> == 0 && (panels.count() == 1 || plan.gather);
     const Scratch<T> dy_panels(in_place ? 0 : most_pixels * panel_range.size() * panels.kWidth);
 
     for (index unit = group_range.begin; unit < group_range.end; ++unit) {
@@ -267,7 +277,7 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       for (index b = 0; b < images; ++b) {
         const T* from = x + (image + b) * s.h * s.w * s.c;
         if (plan.gather) {
-          gather_patches(s, from, rows, images * pixels * kBlock, &tile[b * pixels * kBlock]);
+          gather_columns(s, from, rows, &tile[b * tile_image]);
           continue;
         }
         for (index r = top; r < bottom; ++r) {
