@@ -169,5 +169,18 @@ TEST(Memory, ScratchComesBackToTheThreadThatUsedItLast) {
   EXPECT_EQ(others[1], others[0]);
 }
 
+TEST(Memory, ScratchOfAThreadThatEndedIsUsedAgain) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "under the address sanitizer nothing is kept";
+#endif
+  const auto use = [] {
+    std::jthread([] { memory::release_in_task(memory::allocate_in_task(54321), 54321); }).join();
+  };
+  use();
+  const auto fetched = memory::stats().system_allocations;
+  for (int i = 0; i < 100; ++i) use();
+  EXPECT_EQ(memory::stats().system_allocations, fetched);
+}
+
 }  // namespace
 }  // namespace sfumato
