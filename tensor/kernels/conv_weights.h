@@ -91,13 +91,13 @@ void gather_columns(const Conv& s, const T* x, Range rows, T* to) {
     zero(to + end * step, (width - end) * step);
     for (index u = 0; u < s.kh; ++u) {
       const index r = i * s.stride + u - s.pad_top;
-      const T* const row = x + (r * s.w - s.pad_left) * s.c;
+      const index row = r * s.w - s.pad_left;
       for (index p = 0; p < s.c; ++p) {
         T* const at = to + u * s.c + p;
         if (r < 0 || r >= s.h) {
           for (index j = begin; j < end; ++j) at[j * step] = 0;
         } else {
-          for (index j = begin; j < end; ++j) at[j * step] = row[j * s.c + p];
+          for (index j = begin; j < end; ++j) at[j * step] = x[(row + j) * s.c + p];
         }
       }
     }

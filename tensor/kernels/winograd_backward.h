@@ -130,7 +130,7 @@ class WinogradWeights {
         part_(part),
         bias_(bias),
         norm_(s, in),
-        sums_(kPoints * larger(max_rows(1), max_rows(2) * 2) * kLanes<T>) {
+        sums_(kPoints * kBlock * Panels<T>::kWidth) {
     zero(bias, round_up(grid.channels, kLanes<T>));
   }
 
@@ -149,7 +149,9 @@ class WinogradWeights {
       ahead.add(dy + n.image * dy_size, n.images * dy_size);
     }
     const index depth = round_up(s_.c, kBlock);
-    const TileLayout layout{depth, kBlock, point_step<T>(b.tiles * depth)};
+    const index tile = kManyRows ? depth : kBlock;
+    const TileLayout layout{tile, kManyRows ? kBlock : b.tiles * kBlock,
+                            point_step<T>(b.tiles * depth)};
     const Scratch<T> v(kPoints * layout.point);
     const PointPanels<T> z_panels{panels, b.tiles};
     const Scratch<T> z(z_panels.size());
@@ -170,26 +172,39 @@ class WinogradWeights {
       const auto gradients = s_.kh == 2 ? winograd_gradients<T, 2> : winograd_gradients<T, 3>;
       gradients(s_, grid_, plan_, b, dy, z.get(), total.get(), bias_, per_image);
     }
-    // The sums of one row of register blocks at a time, over all points: they are turned into taps,
-    // a quarter as many numbers, before they leave the cache.
+    // The sums of a few channels at a time, over all points: they are turned into taps, a quarter
+    // as many numbers, before they leave the cache.
+    const auto taps = s_.kh == 2 ? winograd_taps<T, 2> : winograd_taps<T, 3>;
     for (index p = 0; p < panels.count(); ++p) {
       const index width = panels.width(p), vectors = panels.vectors(p);
-      const T* zp = z.get() + z_panels.begin(p);
-      for_row_blocks(s_.c, vectors, [&](index c, index rows) {
+      const auto add_channels = [&](index c, index channels) {
         for (index point = 0; point < kPoints; ++point) {
-          const Output<T> o{sums_.get() + point * rows * width, width, width, nullptr, 0, false,
-                            ahead.next(b.tiles_of(point))};
-          outer_function<T>(rows, vectors)(v.get() + point * layout.point + c,
-                                           zp + point * z_panels.step(p),
-                                           straight(b.tiles_of(point), depth, width), o);
+          const index tiles = b.tiles_of(point);
+          const T* vp = v.get() + point * layout.point + c / kBlock * layout.block + c % kBlock;
+          const T* zp = z.get() + z_panels.begin(p) + point * z_panels.step(p);
+          T* const sums = sums_.get() + point * channels * width;
+          for_row_blocks(channels, vectors, [&](index row, index rows) {
+            const Output<T> o{sums + row * width, width, width, nullptr, 0, false,
+                              ahead.next(tiles)};
+            outer_function<T>(rows, vectors)(vp + row, zp, straight(tiles, tile, width), o);
+          });
         }
-        const auto taps = s_.kh == 2 ? winograd_taps<T, 2> : winograd_taps<T, 3>;
-        taps(s_, p, {c, c + rows}, sums_.get(), i == blocks_.begin, part_);
-      });
+        taps(s_, p, {c, c + channels}, sums_.get(), i == blocks_.begin, part_);
+      };
+      if constexpr (kManyRows) {
+        for_row_blocks(s_.c, vectors, add_channels);
+      } else {
+        for (index c = 0; c < s_.c; c += kBlock) add_channels(c, smaller(kBlock, s_.c - c));
+      }
     }
   }
 
  private:
+  // With many registers, a block of them takes as many channels as it can hold, from all of a
+  // tile's, side by side. With few, several blocks share the channels of one kBlock, which lie tile
+  // after tile: they and dy's are read from the first-level cache again (a tenth of the time).
+  static constexpr bool kManyRows = kRegisters == 32;
+
   const Conv& s_;
   const ConvInput<T>& in_;
   TiledImage grid_;
