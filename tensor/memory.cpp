@@ -155,11 +155,9 @@ class Cache {
   // The count-th block of its class that a task holds.
   void* take_for_task(const SizeClass& c, int count) {
     std::lock_guard lock(mutex_);
-    if (kCache && count > reserved_[c.index]) {
-      const int threads = thread_count();
-      for (int i = 0; i < threads; ++i) tasks_[c.index].push(fetch(c.bytes));
-      reserved_[c.index] = count;
-    }
+    int& fetched = fetched_[c.index];
+    for (const int wanted = kCache ? count * thread_count() : 0; fetched < wanted; ++fetched)
+      tasks_[c.index].push(fetch(c.bytes));
     void* block = tasks_[c.index].pop();
     return block ? block : fetch(c.bytes);
   }
@@ -167,8 +165,8 @@ class Cache {
   std::mutex mutex_;
   Heap heap_;
   Chunks chunks_;
-  Lists small_, tasks_;                   // tasks_: what no thread has asked for yet
-  std::array<int, kClasses> reserved_{};  // blocks fetched for each thread
+  Lists small_, tasks_;                  // tasks_: what no thread keeps
+  std::array<int, kClasses> fetched_{};  // blocks for tasks, with those that threads keep
   Stats stats_{};
 };
 

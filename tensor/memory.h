@@ -15,14 +15,14 @@ void release(void* block, std::size_t bytes) noexcept;
 
 // The same for blocks that live inside one task of a parallel_for. How many tasks run at once is a
 // matter of chance; so whenever one needs a block more than any before it, one is fetched for every
-// thread, and what is fetched in the first step is enough for all that follow. A thread gets back
-// the block that it released last. Stats counts these blocks when they are fetched only.
+// thread, and what is fetched in the first step is enough for all that follow. The thread that took
+// a block releases it, and gets back the one that it released last.
 void* allocate_in_task(std::size_t bytes);
 void release_in_task(void* block, std::size_t bytes) noexcept;
 
 struct Stats {
   std::uint64_t system_allocations;  // fresh blocks or chunks of them
-  std::size_t bytes_in_use;          // handed out and not yet returned
+  std::size_t bytes_in_use;          // handed out by `allocate` and not yet returned
   std::size_t bytes_peak;            // largest bytes_in_use seen
 };
 Stats stats();

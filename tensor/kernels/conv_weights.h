@@ -17,10 +17,11 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 // those of neighbouring columns follow, so that what an output pixel sees is one run of numbers.
 inline constexpr index kFewChannels = 8;
 
-// Rows of the result for the taps of row u begin at u weight_rows_step(s): an empty row between
-// them, because a distance of 4 KiB would crowd all taps into one set of the first-level cache.
-inline index weight_rows_step(const Conv& s) { return s.c * s.kw + (s.c < kFewChannels ? 0 : 1); }
-inline index weight_rows(const Conv& s) { return s.kh * weight_rows_step(s); }
+// Rows of the result. Behind those for each row of taps one stays empty: a distance of 4 KiB would
+// crowd all taps into one set of the first-level cache.
+inline index weight_rows(const Conv& s) {
+  return s.kh * (s.c * s.kw + (s.c < kFewChannels ? 0 : 1));
+}
 // Taps v of one phase, phase + i stride.
 inline index taps_of_phase(const Conv& s, index phase) { return div_up(s.kw - phase, s.stride); }
 // Row of the result for tap (u, v) and channel p. Channels come in blocks of a tile, and inside one
@@ -29,9 +30,12 @@ inline index taps_of_phase(const Conv& s, index phase) { return div_up(s.kw - ph
 inline index weight_row(const Conv& s, index u, index v, index p) {
   if (s.c < kFewChannels) return (v * s.kh + u) * s.c + p;
   const index first = p / kBlock * kBlock, width = smaller(kBlock, s.c - first);
-  index place = v / s.stride;
-  for (index phase = 0; phase < v % s.stride; ++phase) place += taps_of_phase(s, phase);
-  return u * weight_rows_step(s) + first * s.kw + place * width + p - first;
+  index place = v;
+  if (s.stride > 1) {
+    place = v / s.stride;
+    for (index phase = 0; phase < v % s.stride; ++phase) place += taps_of_phase(s, phase);
+  }
+  return u * (s.c * s.kw + 1) + first * s.kw + place * width + p - first;
 }
 
 // Columns of an image that a row of outputs sees, with padding.
@@ -40,9 +44,9 @@ inline index gathered_columns(const Conv& s) { return (s.ow - 1) * s.stride + s.
 // How the work is cut. A unit is a band of output rows of one image; a group is what a task holds
 // in its cache at a time: one unit, or several whole images where they are small.
 struct WeightPlan {
-  index taps, depth;  // depth: rows of the result
-  index columns;      // k rounded up to whole vectors
-  bool gather;        // few channels
+  index depth;    // rows of the result
+  index columns;  // k rounded up to whole vectors
+  bool gather;    // few channels
   TileShape shape;
   index bands, band_rows, images;  // images per group
   index groups, chunks, panel_groups;
@@ -53,14 +57,13 @@ template <class T>
 WeightPlan plan_weights(const Conv& s) {
   constexpr index kBytes = sizeof(T);
   WeightPlan p{};
-  p.taps = s.kh * s.kw;
   p.depth = weight_rows(s);
   p.columns = round_up(s.k, kLanes<T>);
   p.gather = s.c < kFewChannels;
   const index pixels = s.oh * s.ow;
   index row_bytes;  // in the cache, for each output row
   if (p.gather) {
-    row_bytes = gathered_columns(s) * s.kh * s.c * kBytes;
+    row_bytes = (gathered_columns(s) * s.kh * s.c + s.ow * p.columns) * kBytes;
   } else {
     p.shape = {s.c, s.stride, -s.pad_left, smaller(s.stride, s.kw), s.ow + (s.kw - 1) / s.stride};
     row_bytes = smaller(s.stride, s.kh) * p.shape.row_step() * kBytes;
@@ -256,7 +259,7 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
     const index tile_image = plan.gather ? plan.band_rows * gathered_columns(s) * s.kh * s.c
                                          : tile_rows * plan.shape.row_step();
     const Scratch<T> tile(plan.images * tile_image);
-    // dy is read where it lies if it is one panel, or if each number is read once only.
+    // dy is read where it lies if it is one panel, or for so few rows that copying would not pay.
     const bool in_place = s.k % kLanes<T> == 0 && (panels.count() == 1 || plan.gather);
     const Scratch<T> dy_panels(in_place ? 0 : most_pixels * panel_range.size() * panels.kWidth);
 

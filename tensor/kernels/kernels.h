@@ -31,9 +31,9 @@ struct Conv {
   index kh, kw, stride, pad_top, pad_left;
 };
 // Where a convolution's input comes from, and what happens to it as it is read: group normalisation
-// (then SiLU), and doubling of its pixels. What the convolution sees is never stored, forward or
-// backward; the statistics mean, rstd [n, groups] are: conv_forward writes them, conv_backward
-// reads them.
+// (then SiLU), and doubling of its pixels. What the convolution sees is never stored, beyond
+// the images at hand; the statistics mean, rstd [n, groups] are: conv_forward writes them,
+// conv_backward reads them.
 template <class T>
 struct ConvInput {
   const T* x;  // [n, h, w, c]; with `upsample` [n, h/2, w/2, c]

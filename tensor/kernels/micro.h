@@ -247,47 +247,38 @@ using OuterFn = void (*)(const T*, const T*, const Walk&, const Output<T>&);
 template <class T>
 using RowsFn = void (*)(const T*, index, index, index, const T*, const Output<T>&);
 
-template <int... M>
-struct Rows {};
-template <int Count, int... M>
-struct RowsUpTo : RowsUpTo<Count - 1, Count, M...> {};
-template <int... M>
-struct RowsUpTo<0, M...> {
-  using type = Rows<M...>;  // 1, 2, ..., Count
-};
-
 template <class T, int N, int Stride, int... M>
-inline TileFn<T> tile_function(index rows, Rows<M...>) {
-  static constexpr TileFn<T> table[] = {tile_block<T, M, N, Stride>...};
+inline TileFn<T> tile_function(index rows, Numbers<M...>) {
+  static constexpr TileFn<T> table[] = {tile_block<T, M + 1, N, Stride>...};
   return table[rows - 1];
 }
 template <class T, int N, int... M>
-inline OuterFn<T> outer_function(index rows, Rows<M...>) {
-  static constexpr OuterFn<T> table[] = {outer_block<T, M, N>...};
+inline OuterFn<T> outer_function(index rows, Numbers<M...>) {
+  static constexpr OuterFn<T> table[] = {outer_block<T, M + 1, N>...};
   return table[rows - 1];
 }
 
 template <class T, int N, int... M>
-inline RowsFn<T> rows_function(index rows, Rows<M...>) {
-  static constexpr RowsFn<T> table[] = {rows_block<T, M, N>...};
+inline RowsFn<T> rows_function(index rows, Numbers<M...>) {
+  static constexpr RowsFn<T> table[] = {rows_block<T, M + 1, N>...};
   return table[rows - 1];
 }
 template <class T>
 inline RowsFn<T> rows_function(index rows, index vectors) {
-  if (vectors == 2) return rows_function<T, 2>(rows, typename RowsUpTo<kMaxRows<2>>::type());
-  return rows_function<T, 1>(rows, typename RowsUpTo<kMaxRows<1>>::type());
+  if (vectors == 2) return rows_function<T, 2>(rows, typename NumbersBelow<kMaxRows<2>>::type());
+  return rows_function<T, 1>(rows, typename NumbersBelow<kMaxRows<1>>::type());
 }
 
 template <class T, int Stride = kBlock>
 inline TileFn<T> tile_function(index rows, index vectors) {
   if (vectors == 2)
-    return tile_function<T, 2, Stride>(rows, typename RowsUpTo<kMaxRows<2>>::type());
-  return tile_function<T, 1, Stride>(rows, typename RowsUpTo<kMaxRows<1>>::type());
+    return tile_function<T, 2, Stride>(rows, typename NumbersBelow<kMaxRows<2>>::type());
+  return tile_function<T, 1, Stride>(rows, typename NumbersBelow<kMaxRows<1>>::type());
 }
 template <class T>
 inline OuterFn<T> outer_function(index rows, index vectors) {
-  if (vectors == 2) return outer_function<T, 2>(rows, typename RowsUpTo<kMaxRows<2>>::type());
-  return outer_function<T, 1>(rows, typename RowsUpTo<kMaxRows<1>>::type());
+  if (vectors == 2) return outer_function<T, 2>(rows, typename NumbersBelow<kMaxRows<2>>::type());
+  return outer_function<T, 1>(rows, typename NumbersBelow<kMaxRows<1>>::type());
 }
 
 inline index max_rows(index vectors) { return vectors == 2 ? kMaxRows<2> : kMaxRows<1>; }

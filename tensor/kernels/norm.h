@@ -245,7 +245,7 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const Image<c
       load_side_by_side(beta + at, shift, extent);
       NormSums<T> sums[kVectors];
       const auto pixels = [&](auto activation) {
-        sum_side_by_side(s.hw, sums, [&](index i, int v) {
+        const auto term = [&](index i, int v) __attribute__((always_inline)) {
           const index lane = v * kLanes<T>, j = i * size + c + lane;
           const Vec<T> xhat = (load(from + i * step + lane, extent) - center[v]) * scale[v];
           const SiluAndSlope<T> y = activation(xhat * g[v] + shift[v]);
@@ -253,12 +253,16 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const Image<c
           store<T>(dz + j, d, extent);
           if (to.y) store<T>(to.y + j, y.value, extent);
           return NormSums<T>{d, d * xhat};
-        });
+        };
+        sum_side_by_side(s.hw, sums, term);
       };
+      // Always inlined: which multiply-adds are fused, and with them the bits, would depend on it.
       if (s.silu) {
-        pixels([](Vec<T> z) { return silu_and_slope<T>(z); });
+        pixels([](Vec<T> z) __attribute__((always_inline)) { return silu_and_slope<T>(z); });
       } else {
-        pixels([](Vec<T> z) { return SiluAndSlope<T>{z, splat(T{1})}; });
+        pixels([](Vec<T> z) __attribute__((always_inline)) {
+          return SiluAndSlope<T>{z, splat(T{1})};
+        });
       }
       for (int v = 0; v < kVectors; ++v) {
         store<T>(a + c + v * kLanes<T>, sums[v].dz, extent);

@@ -180,6 +180,16 @@ inline bool streams(const T* to, index columns, index count) {
          count * static_cast<index>(sizeof(T)) >= kStreamBytes;
 }
 
+// 0, 1, ..., Count - 1 as template arguments.
+template <int... I>
+struct Numbers {};
+template <int Count, int... I>
+struct NumbersBelow : NumbersBelow<Count - 1, Count - 1, I...> {};
+template <int... I>
+struct NumbersBelow<0, I...> {
+  using type = Numbers<I...>;
+};
+
 // f(i, Full{}) for each whole vector of [0, n), then f(i, Some{rest}) for what is left.
 template <class T, class F>
 [[gnu::always_inline]] inline void for_vectors(index n, F&& f) {

@@ -5,18 +5,9 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-template <int... L>
-struct LaneNumbers {};
-template <int Count, int... L>
-struct LanesBelow : LanesBelow<Count - 1, Count - 1, L...> {};
-template <int... L>
-struct LanesBelow<0, L...> {
-  using type = LaneNumbers<L...>;  // 0, 1, ..., Count - 1
-};
-
 // Seen as two by two blocks of Half lanes, a and b: the left blocks of both, or the right ones.
 template <class T, int Half, bool Right, int... L>
-[[gnu::always_inline]] inline Vec<T> blocks_of(Vec<T> a, Vec<T> b, LaneNumbers<L...>) {
+[[gnu::always_inline]] inline Vec<T> blocks_of(Vec<T> a, Vec<T> b, Numbers<L...>) {
 #define SFUMATO_LANE (L & Half ? kLanes<T> + L - (Right ? 0 : Half) : L + (Right ? Half : 0))...
 #if defined(__clang__)
   return __builtin_shufflevector(a, b, SFUMATO_LANE);
@@ -31,7 +22,7 @@ template <class T, int Half, bool Right, int... L>
 template <class T, int Half = kLanes<T> / 2>
 [[gnu::always_inline]] inline void transpose(Vec<T> (&v)[kLanes<T>]) {
   if constexpr (Half > 0) {
-    using Lanes = typename LanesBelow<kLanes<T>>::type;
+    using Lanes = typename NumbersBelow<kLanes<T>>::type;
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes<T>; ++i) {
       if (i & Half) continue;

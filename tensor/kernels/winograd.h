@@ -303,7 +303,7 @@ void winograd_filter_panel(const Conv& s, const WeightOrder& order, index p, Ran
     for (index lane = 0; lane < width; lane += kL) {
       Vec<T> taps[Taps * Taps];
       rows_to_lanes(w + (p * panels.kWidth + lane) * order.out + c * order.in, order.out,
-                    clamp_to(lanes - lane, 0, kL), taps);
+                    smaller(lanes - lane, kL), taps);
       Vec<T> columns[6 * Taps];  // G g
 #pragma GCC unroll 3
       for (int j = 0; j < Taps; ++j) {
@@ -341,12 +341,11 @@ void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* fi
     const index p = task / blocks, c = task % blocks * kBlock;
     const Range channels{c, smaller(c + kBlock, s.c)};
     T* const panel = filters + filter_panels<T>(s).begin(p);
-    const auto transform = [&]<int Taps>() {
-      const auto f = order.mirrored ? winograd_filter_panel<T, Taps, true>
-                                    : winograd_filter_panel<T, Taps, false>;
-      f(s, order, p, channels, w, panel);
-    };
-    s.kh == 2 ? transform.template operator()<2>() : transform.template operator()<3>();
+    const auto two =
+        order.mirrored ? winograd_filter_panel<T, 2, true> : winograd_filter_panel<T, 2, false>;
+    const auto three =
+        order.mirrored ? winograd_filter_panel<T, 3, true> : winograd_filter_panel<T, 3, false>;
+    (s.kh == 2 ? two : three)(s, order, p, channels, w, panel);
   });
 }
 

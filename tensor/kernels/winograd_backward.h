@@ -340,6 +340,7 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
     input.some({b.image, b.image + b.images}, first, norm_parts.get() + chunk * 2 * s.c, seen);
   };
   const bool whole_images = plan.bands == 1, together = g.dx && whole_images;
+  // (Up to rounding what the forward convolution saw.)
   const bool keeps_seen = together && g.dw && in.groups > 0;
   if (g.dw || together) {
     parallel_for(chunks, [&](index chunk) {

@@ -80,6 +80,12 @@ std::vector<Conv> shapes() {
   all.push_back(square(2, 13, 20, 33, 3, 3));
   all.push_back(square(3, 9, 17, 33, 1, 1));
   all.push_back(square(3, 9, 17, 33, 1, 2));
+  // Several taps of a phase side by side; several images at a time, and not in whole groups.
+  all.push_back(square(2, 11, 35, 17, 5, 2));
+  all.push_back(square(2, 11, 35, 17, 5, 3));
+  all.push_back(square(19, 6, 17, 16, 5, 2));
+  all.push_back(square(19, 7, 3, 16, 3, 1));
+  all.push_back(square(19, 7, 3, 16, 3, 2));
   // Asymmetric padding, kernels and images.
   all.push_back(make_conv(2, 6, 9, 10, 12, 3, 3, 2, {0, 0, 1, 1}));
   all.push_back(make_conv(2, 7, 5, 9, 4, 2, 3, 1, {1, 0, 0, 2}));
@@ -170,14 +176,15 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
     const UseMethod use(method);
     for_every_isa([&]<class T>() {
       for (const Conv& s :
-           {square(3, 14, 24, 20, 3, 1), square(40, 14, 24, 20, 3, 1), square(2, 8, 33, 17, 3, 1),
-            square(20, 4, 16, 40, 3, 1), make_conv(3, 10, 16, 24, 20, 3, 3, 1, {1, 1, 1, 1}),
+           {square(3, 14, 24, 20, 3, 1), square(41, 14, 24, 20, 3, 1), square(2, 8, 33, 17, 3, 1),
+            square(17, 4, 16, 40, 3, 1), make_conv(3, 10, 16, 24, 20, 3, 3, 1, {1, 1, 1, 1}),
             square(2, 6, 6, 4, 1, 1)}) {
         SCOPED_TRACE(describe(s));
-        for (const bool upsample : {false, true}) {
+        for (const auto& [upsample, silu] :
+             {std::pair(false, true), std::pair(false, false), std::pair(true, true)}) {
           const index ih = upsample ? s.h / 2 : s.h, iw = upsample ? s.w / 2 : s.w;
           const index groups = s.c % 8 == 0 ? 8 : 3;
-          const GroupNorm norm{s.n, ih * iw, s.c, groups, 1e-5, true};
+          const GroupNorm norm{s.n, ih * iw, s.c, groups, 1e-5, silu};
           const auto x = numbers<T>(s.n * ih * iw * s.c, 1);
           const auto w = numbers<T>(s.k * s.c * s.kh * s.kw, 2),
                      dy = numbers<T>(s.n * s.oh * s.ow * s.k, 3);
@@ -219,7 +226,7 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
           std::vector<T> own_mean(mean.size()), own_rstd(mean.size());
           const ConvInput<T> in{x.data(),        upsample,        groups,
                                 norm.eps,        gamma.data(),    beta.data(),
-                                own_mean.data(), own_rstd.data(), true};
+                                own_mean.data(), own_rstd.data(), silu};
           Guarded<T> got_y(y.size()), got_dx(x.size()), got_dw(w.size()), got_db(s.k),
               got_dgamma(s.c), got_dbeta(s.c), got_per_image(per_image.size());
           conv_forward<T>(s, in, w.data(),
