@@ -29,7 +29,7 @@ void silu_backward(index n, const T* x, const T* dy, T* dx) {
 template <class T>
 void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
   if (cols <= 0) return;
-  const bool streamed = to_step % kLanes<T> == 0 && streams(to, cols, rows * cols);
+  const bool streamed = streams(to, cols, rows * cols) && whole_lines(to, to_step);
   parallel_ranges(rows, 1 + kGrain / cols, [&](index begin, index end) {
     for (index r = begin; r < end; ++r) {
       const T* f = from + r * from_step;

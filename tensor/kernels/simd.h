@@ -152,9 +152,10 @@ template <class T>
 // ---- past the caches
 //
 // An ordinary store first reads the cache line that it is about to overwrite, and pushes another
-// one out. For an array that no cache will hold until it is read, a streaming store saves both,
-// where a vector is a whole line. A task that streamed ends with finish_streams(), before others
-// read.
+// one out. For an array that no cache will hold until it is read, a streaming store saves both, if
+// the vectors of a line follow one another. A task that streamed ends with finish_streams(), before
+// others read.
+inline constexpr int kLineBytes = 64;
 #if defined(__AVX512F__)
 [[gnu::always_inline]] inline void stream(float* p, Vec<float> v) {
   _mm512_stream_ps(p, (__m512)v);
@@ -162,21 +163,38 @@ template <class T>
 [[gnu::always_inline]] inline void stream(double* p, Vec<double> v) {
   _mm512_stream_pd(p, (__m512d)v);
 }
-inline void finish_streams() { _mm_sfence(); }
-inline constexpr bool kStreams = true;
+#elif defined(__AVX2__)
+[[gnu::always_inline]] inline void stream(float* p, Vec<float> v) {
+  _mm256_stream_ps(p, (__m256)v);
+}
+[[gnu::always_inline]] inline void stream(double* p, Vec<double> v) {
+  _mm256_stream_pd(p, (__m256d)v);
+}
 #else
 template <class T>
 [[gnu::always_inline]] inline void stream(T* p, Vec<T> v) {
   store<T>(p, v);
 }
+#endif
+#if defined(__AVX2__)
+inline void finish_streams() { _mm_sfence(); }
+inline constexpr bool kStreams = true;
+#else
 inline void finish_streams() {}
 inline constexpr bool kStreams = false;
 #endif
-// Whether to stream to rows of `columns` numbers from `to` on, `count` numbers in all.
+// Vectors that have to follow one another where they stream.
+inline constexpr int kStreamVectors = kStreams ? kLineBytes / kVectorBytes : 1;
+// Whether rows of `columns` numbers from `to` on are whole lines.
+template <class T>
+inline bool whole_lines(const T* to, index columns) {
+  return columns * static_cast<index>(sizeof(T)) % kLineBytes == 0 &&
+         reinterpret_cast<std::uintptr_t>(to) % kLineBytes == 0;
+}
+// Whether to stream to them, `count` numbers in all.
 template <class T>
 inline bool streams(const T* to, index columns, index count) {
-  return kStreams && columns % kLanes<T> == 0 &&
-         reinterpret_cast<std::uintptr_t>(to) % kVectorBytes == 0 &&
+  return kStreams && whole_lines(to, columns) &&
          count * static_cast<index>(sizeof(T)) >= kStreamBytes;
 }
 

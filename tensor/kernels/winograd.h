@@ -349,36 +349,44 @@ void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* fi
   });
 }
 
-// o = Aᵀ m A of one tile, for one vector of channels: put(i, o) for each row of outputs.
-template <class T, int Rows, int Cols, int Taps, class Put>
+// o = Aᵀ m A of one tile, for N vectors of channels: put(i, o) for each row of outputs.
+template <class T, int Rows, int Cols, int Taps, int N, class Put>
 [[gnu::always_inline]] inline void winograd_output_tile(const TilePoints<const T>& m, index offset,
                                                         Put put) {
   constexpr int kRows = Rows + 1 - Taps, kCols = Cols + 1 - Taps;
-  Vec<T> columns[6 * kRows];  // Aᵀ m
+  Vec<T> columns[N][6 * kRows];  // Aᵀ m
+#pragma GCC unroll 2
+  for (int n = 0; n < N; ++n) {
 #pragma GCC unroll 6
-  for (int j = 0; j < 6; ++j) {
-    if (!has_point(Cols, j)) continue;
-    Vec<T> x[6];
+    for (int j = 0; j < 6; ++j) {
+      if (!has_point(Cols, j)) continue;
+      Vec<T> x[6];
 #pragma GCC unroll 6
-    for (int i = 0; i < 6; ++i) {
-      if (has_point(Rows, i)) x[i] = load(m.at(i, j, offset));
+      for (int i = 0; i < 6; ++i) {
+        if (has_point(Rows, i)) x[i] = load(m.at(i, j, offset + n * kLanes<T>));
+      }
+      transform_output<T, Rows, kRows>(x, columns[n] + j, 6);
     }
-    transform_output<T, Rows, kRows>(x, columns + j, 6);
   }
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
-    Vec<T> x[6], o[kCols];
+    Vec<T> o[N][kCols];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) {
+      Vec<T> x[6];
 #pragma GCC unroll 6
-    for (int j = 0; j < 6; ++j) {
-      if (has_point(Cols, j)) x[j] = columns[6 * i + j];
+      for (int j = 0; j < 6; ++j) {
+        if (has_point(Cols, j)) x[j] = columns[n][6 * i + j];
+      }
+      transform_output<T, Cols, kCols>(x, o[n], 1);
     }
-    transform_output<T, Cols, kCols>(x, o, 1);
     put(i, o);
   }
 }
 
-// y, with what ConvOutput adds, for one panel of M[point][tile][width].
-template <class T, int Taps>
+// y, with what ConvOutput adds, for one panel of M[point][tile][width]. N vectors of a pixel at a
+// time: with more than one they must all be there.
+template <class T, int Taps, int N>
 void winograd_outputs(const Conv& s, const TiledImage& grid, const WinogradPlan& plan,
                       const WinogradBlock& b, const T* m, index m_point, index p,
                       const ConvOutput<T>& out, bool streamed) {
@@ -390,36 +398,44 @@ void winograd_outputs(const Conv& s, const TiledImage& grid, const WinogradPlan&
       const TilePoints<const T> points(m, b.places(t), width, m_point);
       t.with_size([&](auto size) {
         constexpr int kRows = size.kRows + 1 - Taps, kCols = size.kCols + 1 - Taps;
-        grid.for_vectors<T>({first, first + panels.lanes(p)}, [&](index column, index channel,
-                                                                  Some lanes) {
+        grid.for_vectors<T, N>({first, first + panels.lanes(p)}, [&](index column, index channel,
+                                                                     Some lanes) {
           const TilePixels area = grid.pixels<T>(kPitch * tr, kPitch * tc, kRows, kCols, column);
           const index corner =
               ((image * grid.rows + area.row) * grid.cols + area.col) * k + channel;
-          Vec<T> shift{};
-          if (out.bias) shift = load(out.bias + channel, lanes);
-          if (out.per_image) shift += load(out.per_image + image * k + channel, lanes);
-          const auto put = [&](int i, int j, Vec<T> y, auto extent) {
+          Vec<T> shift[N] = {};
+#pragma GCC unroll 2
+          for (int n = 0; n < N; ++n) {
+            const index c = channel + n * kLanes<T>;
+            if (out.bias) shift[n] = load(out.bias + c, lanes);
+            if (out.per_image) shift[n] += load(out.per_image + image * k + c, lanes);
+          }
+          const auto put = [&](int i, int j, const Vec<T>(&o)[N][kCols], auto extent) {
             const index at = corner + (i * grid.cols + j) * area.scale * k;
-            y += shift;
-            if (out.residual) y += load(out.residual + at, extent);
-            if (streamed) {
-              stream(out.y + at, y);
-            } else {
-              store<T>(out.y + at, y, extent);
+#pragma GCC unroll 2
+            for (int n = 0; n < N; ++n) {
+              const index to = at + n * kLanes<T>;
+              Vec<T> y = o[n][j] + shift[n];
+              if (out.residual) y += load(out.residual + to, extent);
+              if (streamed) {
+                stream(out.y + to, y);
+              } else {
+                store<T>(out.y + to, y, extent);
+              }
             }
           };
           if (lanes.count == kLanes<T> && area.whole(kRows, kCols)) {
-            winograd_output_tile<T, size.kRows, size.kCols, Taps>(
-                points, column - first, [&](int i, const Vec<T>(&o)[kCols]) {
+            winograd_output_tile<T, size.kRows, size.kCols, Taps, N>(
+                points, column - first, [&](int i, const Vec<T>(&o)[N][kCols]) {
 #pragma GCC unroll 6
-                  for (int j = 0; j < kCols; ++j) put(i, j, o[j], Full{});
+                  for (int j = 0; j < kCols; ++j) put(i, j, o, Full{});
                 });
           } else {
-            winograd_output_tile<T, size.kRows, size.kCols, Taps>(
-                points, column - first, [&](int i, const Vec<T>(&o)[kCols]) {
+            winograd_output_tile<T, size.kRows, size.kCols, Taps, N>(
+                points, column - first, [&](int i, const Vec<T>(&o)[N][kCols]) {
 #pragma GCC unroll 1
                   for (int j = 0; j < kCols; ++j) {
-                    if (area.has(i, j)) put(i, j, o[j], lanes);
+                    if (area.has(i, j)) put(i, j, o, lanes);
                   }
                 });
           }
@@ -486,11 +502,12 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
                                                     width, nullptr, 0, false, ahead.next(s.c)});
         });
       }
-      if (s.kh == 2) {
-        winograd_outputs<T, 2>(s, to, plan, b, m.get(), m_point, p, out, streamed);
-      } else {
-        winograd_outputs<T, 3>(s, to, plan, b, m.get(), m_point, p, out, streamed);
-      }
+      const auto outputs = [&]<int N>() {
+        return s.kh == 2 ? winograd_outputs<T, 2, N> : winograd_outputs<T, 3, N>;
+      };
+      const auto put = streamed ? outputs.template operator()<kStreamVectors>()
+                                : outputs.template operator()<1>();
+      put(s, to, plan, b, m.get(), m_point, p, out, streamed);
     }
   });
 }

@@ -40,10 +40,10 @@ struct TiledImage {
     const index padded = round_up(channels, kLanes<T>);
     return !blocks ? 0 : (column >= padded) + (column >= 2 * padded) + (column >= 3 * padded);
   }
-  // f(column, stored channel, lanes that exist) for each vector of the columns.
-  template <class T, class F>
+  // f(column, stored channel, lanes that exist) for each vector of the columns, or each N of them.
+  template <class T, int N = 1, class F>
   [[gnu::always_inline]] void for_vectors(Range columns, F&& f) const {
-    for (index o = columns.begin; o < columns.end; o += kLanes<T>) {
+    for (index o = columns.begin; o < columns.end; o += N * kLanes<T>) {
       const index channel = o - phase<T>(o) * round_up(channels, kLanes<T>);
       f(o, channel, Some{static_cast<int>(smaller(channels - channel, kLanes<T>))});
     }
