@@ -86,28 +86,37 @@ void winograd_gradients(const Conv& s, const TiledImage& grid, const WinogradPla
   }
 }
 
-// A block's sum dU[point][c][width] of some channels and panel p, turned into taps and added to
+// A block's sums dU[c][point][lane] of some channels and panel p, turned into taps and added to
 // (`first`: stored to) part[panel][weight_row][width].
 template <class T, int Taps>
 void winograd_taps(const Conv& s, index p, Range channels, const T* sums, bool first, T* part) {
+  constexpr int kL = kLanes<T>, kWidth = Panels<T>::kWidth;
   const Panels<T> panels{s.k};
-  const index width = panels.width(p), point = channels.size() * width;
-  T* to = part + panels.offset(p, weight_rows(s));
-  for (index c = channels.begin; c < channels.end; ++c, sums += width) {
-    for (index lane = 0; lane < width; lane += kLanes<T>) {
+  const index width = panels.width(p);
+  T* const to = part + panels.offset(p, weight_rows(s));
+  for (index c = channels.begin; c < channels.end; ++c, sums += kPoints * kWidth) {
+    const index row = weight_row(s, 0, 0, c);
+    const index down = weight_row(s, 1, 0, c) - row, right = weight_row(s, 0, 1, c) - row;
+    for (index lane = 0; lane < width; lane += kL) {
       Vec<T> columns[6 * Taps];  // Gᵀ dU
+#pragma GCC unroll 6
       for (int j = 0; j < 6; ++j) {
         Vec<T> u[6], g[Taps];
-        for (int i = 0; i < 6; ++i) u[i] = load(sums + (6 * i + j) * point + lane);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; ++i) u[i] = load(sums + (6 * i + j) * kWidth + lane);
         transform_filter_gradient<T>(u, g);
+#pragma GCC unroll 3
         for (int i = 0; i < Taps; ++i) columns[6 * i + j] = g[i];
       }
+#pragma GCC unroll 3
       for (int i = 0; i < Taps; ++i) {
         Vec<T> u[6], g[Taps];
+#pragma GCC unroll 6
         for (int j = 0; j < 6; ++j) u[j] = columns[6 * i + j];
         transform_filter_gradient<T>(u, g);
+#pragma GCC unroll 3
         for (int j = 0; j < Taps; ++j) {
-          T* const tap = to + weight_row(s, i, j, c) * width + lane;
+          T* const tap = to + (row + i * down + j * right) * width + lane;
           store<T>(tap, first ? g[j] : load(tap) + g[j]);
         }
       }
@@ -182,9 +191,9 @@ class WinogradWeights {
           const index tiles = b.tiles_of(point);
           const T* vp = v.get() + point * layout.point + c / kBlock * layout.block + c % kBlock;
           const T* zp = z.get() + z_panels.begin(p) + point * z_panels.step(p);
-          T* const sums = sums_.get() + point * channels * width;
           for_row_blocks(channels, vectors, [&](index row, index rows) {
-            const Output<T> o{sums + row * width, width, width, nullptr, 0, false,
+            T* const sums = sums_.get() + (row * kPoints + point) * panels.kWidth;
+            const Output<T> o{sums, kPoints * panels.kWidth, width, nullptr, 0, false,
                               ahead.next(tiles)};
             outer_function<T>(rows, vectors)(vp + row, zp, straight(tiles, tile, width), o);
           });
