@@ -191,10 +191,17 @@ class WinogradWeights {
           const index tiles = b.tiles_of(point);
           const T* vp = v.get() + point * layout.point + c / kBlock * layout.block + c % kBlock;
           const T* zp = z.get() + z_panels.begin(p) + point * z_panels.step(p);
+          // To fetch meanwhile. Later blocks of a point: the next point's V and dy, each too short
+          // for the hardware to foresee.
+          const auto soon = [&](index row, index rows) -> const void* {
+            if (row == 0) return ahead.next(tiles);
+            if (point + 1 == kPoints) return nullptr;
+            return row + rows < channels ? vp + layout.point : zp + z_panels.step(p);
+          };
           for_row_blocks(channels, vectors, [&](index row, index rows) {
             T* const sums = sums_.get() + (row * kPoints + point) * panels.kWidth;
-            const Output<T> o{sums, kPoints * panels.kWidth, width, nullptr, 0, false,
-                              ahead.next(tiles)};
+            const Output<T> o{sums,  kPoints * panels.kWidth, width, nullptr, 0,
+                              false, soon(row, rows)};
             outer_function<T>(rows, vectors)(vp + row, zp, straight(tiles, tile, width), o);
           });
         }
