@@ -207,18 +207,27 @@ struct TilePoints {
   TilePoints(T* points, const TilePlaces& places, index tile, index step) : point(step) {
     for (int i = 0; i < kPointClasses; ++i) begin[i] = points + places.of_class[i] * tile;
   }
-  [[gnu::always_inline]] T* at(int i, int j, index offset) const {
-    return begin[point_class(j)] + (6 * i + j) * point + offset;
+  // So many numbers further. The compiler may not see through it: it would work out the addresses
+  // of all 36 points beforehand and keep them on the stack.
+  [[gnu::always_inline]] TilePoints moved(index numbers) const {
+    TilePoints to = *this;
+#pragma GCC unroll 3
+    for (int i = 0; i < kPointClasses; ++i) {
+      to.begin[i] += numbers;
+      asm("" : "+r"(to.begin[i]));
+    }
+    return to;
   }
+  // Point (0, j)
+  [[gnu::always_inline]] T* at(int j) const { return begin[point_class(j)] + j * point; }
 };
 
-// Row i of a tile's points, those that tiles of Cols columns have.
+// A row of a tile's points, those that tiles of Cols columns have.
 template <class T, int Cols>
-[[gnu::always_inline]] inline void store_points(const Vec<T> (&v)[6], const TilePoints<T>& to,
-                                                int i, index offset) {
+[[gnu::always_inline]] inline void store_points(const Vec<T> (&v)[6], const TilePoints<T>& to) {
 #pragma GCC unroll 6
   for (int j = 0; j < 6; ++j) {
-    if (has_point(Cols, j)) store<T>(to.at(i, j, offset), v[j]);
+    if (has_point(Cols, j)) store<T>(to.at(j), v[j]);
   }
 }
 
@@ -226,7 +235,7 @@ template <class T, int Cols>
 // apart.
 template <class T, int Rows, int Cols>
 [[gnu::always_inline]] inline void winograd_input_tile(const T* d, index row, index col,
-                                                       const TilePoints<T>& to, index offset) {
+                                                       TilePoints<T> to) {
   Vec<T> columns[kPoints];  // Bᵀ d
 #pragma GCC unroll 6
   for (int j = 0; j < Cols; ++j) {
@@ -237,12 +246,14 @@ template <class T, int Rows, int Cols>
   }
 #pragma GCC unroll 6
   for (int i = 0; i < 6; ++i) {
-    if (!has_point(Rows, i)) continue;
-    Vec<T> x[Cols], v[6];
+    if (has_point(Rows, i)) {
+      Vec<T> x[Cols], v[6];
 #pragma GCC unroll 6
-    for (int j = 0; j < Cols; ++j) x[j] = columns[6 * i + j];
-    transform_input<T>(x, v, 1);
-    store_points<T, Cols>(v, to, i, offset);
+      for (int j = 0; j < Cols; ++j) x[j] = columns[6 * i + j];
+      transform_input<T>(x, v, 1);
+      store_points<T, Cols>(v, to);
+    }
+    to = to.moved(6 * to.point);
   }
 }
 
@@ -278,8 +289,8 @@ void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBloc
       const TilePoints<T> to(v, b.places(t), layout.tile, layout.point);
       t.with_size([&](auto size) {
         for (index c = 0; c < step; c += kL) {
-          winograd_input_tile<T, size.kRows, size.kCols>(corner + c, cols * step, step, to,
-                                                         c / kBlock * layout.block + c % kBlock);
+          winograd_input_tile<T, size.kRows, size.kCols>(
+              corner + c, cols * step, step, to.moved(c / kBlock * layout.block + c % kBlock));
         }
       });
     });
@@ -351,21 +362,23 @@ void winograd_filters(const Conv& s, const WeightOrder& order, const T* w, T* fi
 
 // o = Aᵀ m A of one tile, for N vectors of channels: put(i, o) for each row of outputs.
 template <class T, int Rows, int Cols, int Taps, int N, class Put>
-[[gnu::always_inline]] inline void winograd_output_tile(const TilePoints<const T>& m, index offset,
-                                                        Put put) {
+[[gnu::always_inline]] inline void winograd_output_tile(const TilePoints<const T>& m, Put put) {
   constexpr int kRows = Rows + 1 - Taps, kCols = Cols + 1 - Taps;
   Vec<T> columns[N][6 * kRows];  // Aᵀ m
 #pragma GCC unroll 2
   for (int n = 0; n < N; ++n) {
+    TilePoints<const T> from = m.moved(n * kLanes<T>);
 #pragma GCC unroll 6
     for (int j = 0; j < 6; ++j) {
-      if (!has_point(Cols, j)) continue;
-      Vec<T> x[6];
+      if (has_point(Cols, j)) {
+        Vec<T> x[6];
 #pragma GCC unroll 6
-      for (int i = 0; i < 6; ++i) {
-        if (has_point(Rows, i)) x[i] = load(m.at(i, j, offset + n * kLanes<T>));
+        for (int i = 0; i < 6; ++i) {
+          if (has_point(Rows, i)) x[i] = load(from.begin[point_class(j)] + 6 * i * from.point);
+        }
+        transform_output<T, Rows, kRows>(x, columns[n] + j, 6);
       }
-      transform_output<T, Rows, kRows>(x, columns[n] + j, 6);
+      from = from.moved(from.point);
     }
   }
 #pragma GCC unroll 6
@@ -426,13 +439,13 @@ void winograd_outputs(const Conv& s, const TiledImage& grid, const WinogradPlan&
           };
           if (lanes.count == kLanes<T> && area.whole(kRows, kCols)) {
             winograd_output_tile<T, size.kRows, size.kCols, Taps, N>(
-                points, column - first, [&](int i, const Vec<T>(&o)[N][kCols]) {
+                points.moved(column - first), [&](int i, const Vec<T>(&o)[N][kCols]) {
 #pragma GCC unroll 6
                   for (int j = 0; j < kCols; ++j) put(i, j, o, Full{});
                 });
           } else {
             winograd_output_tile<T, size.kRows, size.kCols, Taps, N>(
-                points, column - first, [&](int i, const Vec<T>(&o)[N][kCols]) {
+                points.moved(column - first), [&](int i, const Vec<T>(&o)[N][kCols]) {
 #pragma GCC unroll 1
                   for (int j = 0; j < kCols; ++j) {
                     if (area.has(i, j)) put(i, j, o, lanes);

@@ -10,8 +10,8 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // A dy Aᵀ of one tile, for one vector of channels. Adds Σ dy to `total`. pixel(i, j): dy there.
 template <class T, int Rows, int Cols, int Taps, class Pixel>
-[[gnu::always_inline]] inline void winograd_gradient_tile(Pixel pixel, const TilePoints<T>& to,
-                                                          index offset, Vec<T>& total) {
+[[gnu::always_inline]] inline void winograd_gradient_tile(Pixel pixel, TilePoints<T> to,
+                                                          Vec<T>& total) {
   constexpr int kRows = Rows + 1 - Taps, kCols = Cols + 1 - Taps;
   Vec<T> columns[6 * kCols];  // A dy
 #pragma GCC unroll 6
@@ -26,12 +26,14 @@ template <class T, int Rows, int Cols, int Taps, class Pixel>
   }
 #pragma GCC unroll 6
   for (int i = 0; i < 6; ++i) {
-    if (!has_point(Rows, i)) continue;
-    Vec<T> y[kCols], z[6];
+    if (has_point(Rows, i)) {
+      Vec<T> y[kCols], z[6];
 #pragma GCC unroll 6
-    for (int j = 0; j < kCols; ++j) y[j] = columns[kCols * i + j];
-    transform_gradient<T, Cols, kCols>(y, z, 1);
-    store_points<T, Cols>(z, to, i, offset);
+      for (int j = 0; j < kCols; ++j) y[j] = columns[kCols * i + j];
+      transform_gradient<T, Cols, kCols>(y, z, 1);
+      store_points<T, Cols>(z, to);
+    }
+    to = to.moved(6 * to.point);
   }
 }
 
@@ -58,7 +60,6 @@ void winograd_gradients(const Conv& s, const TiledImage& grid, const WinogradPla
         grid.for_vectors<T>({0, s.k}, [&](index o, index channel, Some lanes) {
           const index p = o / panels.kWidth, width = panels.width(p);
           const TilePoints<T> to(z + z_panels.begin(p), places, width, z_panels.step(p));
-          const index offset = o % panels.kWidth;
           const TilePixels area = grid.pixels<T>(kPitch * tr, kPitch * tc, kRows, kCols, o);
           const index corner =
               ((image * grid.rows + area.row) * grid.cols + area.col) * k + channel;
@@ -68,11 +69,12 @@ void winograd_gradients(const Conv& s, const TiledImage& grid, const WinogradPla
           Vec<T> sum = load(total + channel);
           if (lanes.count == kLanes<T> && area.whole(kRows, kCols)) {
             winograd_gradient_tile<T, size.kRows, size.kCols, Taps>(
-                [&](int i, int j) { return pixel(i, j, Full{}); }, to, offset, sum);
+                [&](int i, int j) { return pixel(i, j, Full{}); }, to.moved(o % panels.kWidth),
+                sum);
           } else {
             winograd_gradient_tile<T, size.kRows, size.kCols, Taps>(
-                [&](int i, int j) { return area.has(i, j) ? pixel(i, j, lanes) : Vec<T>{}; }, to,
-                offset, sum);
+                [&](int i, int j) { return area.has(i, j) ? pixel(i, j, lanes) : Vec<T>{}; },
+                to.moved(o % panels.kWidth), sum);
           }
           store<T>(total + channel, sum);
         });
