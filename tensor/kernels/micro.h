@@ -287,10 +287,11 @@ inline index max_rows(index vectors) { return vectors == 2 ? kMaxRows<2> : kMaxR
 // blocks keep all registers busier than 6 6 6 6 4) and calls f(begin, rows).
 template <class F>
 [[gnu::always_inline]] inline void for_row_blocks(index count, index vectors, F&& f) {
-  const index blocks = div_up(count, max_rows(vectors));
-  for (index i = 0; i < blocks; ++i) {
-    const Range r = part_of(count, blocks, i);
-    f(r.begin, r.size());
+  const index blocks = larger(1, div_up(count, max_rows(vectors)));
+  index longer = count % blocks;  // blocks of one row more
+  for (index begin = 0, rows; begin < count; begin += rows) {
+    rows = count / blocks + (longer-- > 0);
+    f(begin, rows);
   }
 }
 
