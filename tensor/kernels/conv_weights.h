@@ -17,10 +17,12 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 // those of neighbouring columns follow, so that what an output pixel sees is one run of numbers.
 inline constexpr index kFewChannels = 8;
 
-// Rows of the result. Behind those for each row of taps one stays empty: a distance of 4 KiB would
+// Rows of the result for one row of taps, the last of which stays empty: a distance of 4 KiB would
 // crowd all taps into one set of the first-level cache.
+inline index tap_row_step(const Conv& s) { return s.kw * s.c + 1; }
+// Rows of the result.
 inline index weight_rows(const Conv& s) {
-  return s.kh * (s.c * s.kw + (s.c < kFewChannels ? 0 : 1));
+  return s.kh * (s.c < kFewChannels ? s.kw * s.c : tap_row_step(s));
 }
 // Taps v of one phase, phase + i stride.
 inline index taps_of_phase(const Conv& s, index phase) { return div_up(s.kw - phase, s.stride); }
@@ -35,7 +37,7 @@ inline index weight_row(const Conv& s, index u, index v, index p) {
     place = v / s.stride;
     for (index phase = 0; phase < v % s.stride; ++phase) place += taps_of_phase(s, phase);
   }
-  return u * (s.c * s.kw + 1) + first * s.kw + place * width + p - first;
+  return u * tap_row_step(s) + first * s.kw + place * width + p - first;
 }
 
 // Columns of an image that a row of outputs sees, with padding.
