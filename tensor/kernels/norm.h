@@ -200,13 +200,13 @@ void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T*
   });
 }
 
-// Σ dz and Σ dz xhat.
+// Σ dz and Σ dz (x - mean).
 template <class T>
 struct NormSums {
-  Vec<T> dz, dz_xhat;
+  Vec<T> dz, dz_deviation;
   [[gnu::always_inline]] void operator+=(const NormSums& other) {
     dz += other.dz;
-    dz_xhat += other.dz_xhat;
+    dz_deviation += other.dz_deviation;
   }
 };
 
@@ -243,16 +243,17 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const Image<c
       load_side_by_side(scales + c, scale, extent);
       load_side_by_side(gamma + at, g, extent);
       load_side_by_side(beta + at, shift, extent);
+      for (int v = 0; v < kVectors; ++v) g[v] *= scale[v];
       NormSums<T> sums[kVectors];
       const auto pixels = [&](auto activation) {
         const auto term = [&](index i, int v) __attribute__((always_inline)) {
           const index lane = v * kLanes<T>, j = i * size + c + lane;
-          const Vec<T> xhat = (load(from + i * step + lane, extent) - center[v]) * scale[v];
-          const SiluAndSlope<T> y = activation(xhat * g[v] + shift[v]);
+          const Vec<T> deviation = load(from + i * step + lane, extent) - center[v];
+          const SiluAndSlope<T> y = activation(deviation * g[v] + shift[v]);
           const Vec<T> d = load(dy + at + i * s.c + lane, extent) * y.slope;
           store<T>(dz + j, d, extent);
           if (to.y) store<T>(to.y + j, y.value, extent);
-          return NormSums<T>{d, d * xhat};
+          return NormSums<T>{d, d * deviation};
         };
         sum_side_by_side(s.hw, sums, term);
       };
@@ -266,7 +267,7 @@ void group_norm_backward_image(const GroupNorm& s, Range channels, const Image<c
       }
       for (int v = 0; v < kVectors; ++v) {
         store<T>(a + c + v * kLanes<T>, sums[v].dz, extent);
-        store<T>(b + c + v * kLanes<T>, sums[v].dz_xhat, extent);
+        store<T>(b + c + v * kLanes<T>, sums[v].dz_deviation * scale[v], extent);
       }
     });
   });
