@@ -193,6 +193,7 @@ class WinogradWeights {
           const index tiles = b.tiles_of(point);
           const T* vp = v.get() + point * layout.point + c / kBlock * layout.block + c % kBlock;
           const T* zp = z.get() + z_panels.begin(p) + point * z_panels.step(p);
+          const Walk walk = straight(tiles, tile, width);
           // To fetch meanwhile. Later blocks of a point: the next point's V and dy, each too short
           // for the hardware to foresee.
           const auto soon = [&](index row, index rows) -> const void* {
@@ -204,7 +205,7 @@ class WinogradWeights {
             T* const sums = sums_.get() + (row * kPoints + point) * panels.kWidth;
             const Output<T> o{sums,  kPoints * panels.kWidth, width, nullptr, 0,
                               false, soon(row, rows)};
-            outer_function<T>(rows, vectors)(vp + row, zp, straight(tiles, tile, width), o);
+            outer_function<T>(rows, vectors)(vp + row, zp, walk, o);
           });
         }
         taps(s_, p, {c, c + channels}, sums_.get(), i == blocks_.begin, part_);
