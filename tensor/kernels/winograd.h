@@ -137,9 +137,14 @@ struct WinogradPlan {
     }
     return b;
   }
-  // f(tile row, tile column, tile) for the tiles of one image of a block.
+  // f(tile row, tile column, tile) for the tiles of one image of a block, or of some of its rows.
   template <class F>
   [[gnu::always_inline]] void for_tiles(const WinogradBlock& b, index image, F&& f) const {
+    for_tiles(b, b.rows, image, f);
+  }
+  template <class F>
+  [[gnu::always_inline]] void for_tiles(const WinogradBlock& b, Range some, index image,
+                                        F&& f) const {
     index numbers[2][2];
     for (int r = 0; r < 2; ++r) {
       for (int c = 0; c < 2; ++c) numbers[r][c] = b.kinds[r][c] / b.images * (image - b.image);
@@ -148,20 +153,22 @@ struct WinogradPlan {
       for (index tc = 0; tc < tiles_w; ++tc) {
         const index rows = tr == tiles_h - 1 ? last_rows : 6;
         const index cols = tc == tiles_w - 1 ? last_cols : 6;
-        f(tr, tc, WinogradTile{rows, cols, numbers[rows < 6][cols < 6]++});
+        const index number = numbers[rows < 6][cols < 6]++;
+        if (tr >= some.begin && tr < some.end) f(tr, tc, WinogradTile{rows, cols, number});
       }
     }
   }
   index most_rows() const { return div_up(tiles_h, bands); }
+  index most_tiles() const { return images * most_rows() * tiles_w; }
 };
 
 // Blocks of about `wanted` tiles, fewer (down to `least`) where that would leave threads without
-// work.
-inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least) {
+// work: `tasks` are to be found.
+inline WinogradPlan plan_winograd(const Conv& s, index wanted, index least, index tasks) {
   const index pitch = tile_pitch(s);
   const auto last = [&](index outputs) { return larger(4, (outputs - 1) % pitch + s.kh); };
   WinogradPlan p{div_up(s.oh, pitch), div_up(s.ow, pitch), last(s.oh), last(s.ow), 1, 1, 0};
-  const index per_image = p.tiles_h * p.tiles_w, tasks = inside_task() ? 1 : kTasks / 2;
+  const index per_image = p.tiles_h * p.tiles_w;
   p.bands = smaller(p.tiles_h, larger((per_image + wanted / 2) / wanted, div_up(tasks, s.n)));
   if (p.bands <= 1) {
     p.bands = 1;
@@ -265,27 +272,27 @@ index window_size(const Conv& s, const WinogradPlan& plan) {
          round_up(s.c, kLanes<T>);
 }
 
-// V for the tiles of one block, with the input read through `window` (scratch); `grid`: how it
-// lies. `measure`: the statistics of its normalisation come first.
+// V for some rows of the tiles of one block, with the input read through `window` (scratch);
+// `grid`: how it lies. `measure`: the statistics of its normalisation come first.
 template <class T>
 void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
-                     const ConvInput<T>& in, const TiledImage& grid, ReadNorm<T>& norm,
-                     bool measure, const TileLayout& layout, T* window, T* v) {
+                     Range tile_rows, const ConvInput<T>& in, const TiledImage& grid,
+                     ReadNorm<T>& norm, bool measure, const TileLayout& layout, T* window, T* v) {
   constexpr index kL = kLanes<T>;
   const index pitch = tile_pitch(s), more = s.kh - 1;
   const index step = round_up(s.c, kL), cols = pitch * plan.tiles_w + more;
   for (index image = b.image; image < b.image + b.images; ++image) {
     if (measure) norm.measure(s, image);
     norm.set_image(image);
-    const index top = pitch * b.rows.begin - s.pad_top, rows = pitch * b.rows.size() + more;
+    const index top = pitch * tile_rows.begin - s.pad_top, rows = pitch * tile_rows.size() + more;
     if (grid.blocks) {
       read_blocks(grid, in.x + image * grid.size(), {top, top + rows},
                   {-s.pad_left, cols - s.pad_left}, window, step);
     } else {
       read_window(s, norm, image, top, rows, -s.pad_left, cols, window, step);
     }
-    plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
-      const T* corner = window + pitch * ((tr - b.rows.begin) * cols + tc) * step;
+    plan.for_tiles(b, tile_rows, image, [&](index tr, index tc, const WinogradTile& t) {
+      const T* corner = window + pitch * ((tr - tile_rows.begin) * cols + tc) * step;
       const TilePoints<T> to(v, b.places(t), layout.tile, layout.point);
       t.with_size([&](auto size) {
         for (index c = 0; c < step; c += kL) {
@@ -476,21 +483,28 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
   const PointPanels<T> u = filter_panels<T>(s);
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
   const index out_pixels = to.rows * to.cols;
-  const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1);
-  if (measure && plan.bands > 1) {
+  // Few tiles, and more filters than those: threads share the panels of U, which whole blocks would
+  // all read all of. (No output depends on the cut.)
+  const bool apart = s.n * tiles_per_image(s) < s.k && panels.count() > 1 && !inside_task();
+  const index tasks = inside_task() ? 1
+                      : apart       ? div_up(thread_count(), panels.count())
+                                    : kTasks / 2;
+  const WinogradPlan plan = plan_winograd(s, winograd_tiles<T>(depth), 1, tasks);
+  if (measure && (apart || plan.bands > 1)) {
     group_norm_statistics(norm_of(s, in), image_of(s, in), in.mean, in.rstd);
     measure = false;
   }
-  parallel_for(plan.blocks, [&](index task) {
-    const WinogradBlock b = plan.block(s, task);
-    const TileLayout layout{kBlock, b.tiles * kBlock, point_step<T>(b.tiles * depth)};
-    const index m_point = point_step<T>(b.tiles * panels.kWidth);
-    const Scratch<T> v(kPoints * layout.point);
+  const auto layout_of = [&](const WinogradBlock& b) {
+    return TileLayout{kBlock, b.tiles * kBlock, point_step<T>(b.tiles * depth)};
+  };
+  const auto transform = [&](const WinogradBlock& b, Range tile_rows, T* v) {
     ReadNorm<T> norm(s, in);
-    {
-      const Scratch<T> window(window_size<T>(s, plan));
-      winograd_inputs(s, plan, b, in, from, norm, measure, layout, window.get(), v.get());
-    }
+    const Scratch<T> window(window_size<T>(s, plan));
+    winograd_inputs(s, plan, b, tile_rows, in, from, norm, measure, layout_of(b), window.get(), v);
+  };
+  const auto multiply = [&](const WinogradBlock& b, const T* v, Range some_panels) {
+    const TileLayout layout = layout_of(b);
+    const index m_point = point_step<T>(b.tiles * panels.kWidth);
     ReadAhead ahead;
     const auto fetch = [&](const Image<const T>& images) {
       if (images.x == nullptr || plan.bands > 1) return;
@@ -505,12 +519,12 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
     for (index i = 0; i < blocks; ++i)
       segments[i] = {i * layout.block, smaller(kBlock, s.c - i * kBlock)};
     const Depth k{1, 0, segments.get(), blocks};
-    for (index p = 0; p < panels.count(); ++p) {
+    for (index p = some_panels.begin; p < some_panels.end; ++p) {
       const index width = panels.width(p), vectors = panels.vectors(p);
       for (index point = 0; point < kPoints; ++point) {
         const T* panel = filters + u.begin(p) + point * u.step(p);
         for_row_blocks(b.tiles_of(point), vectors, [&](index tile, index rows) {
-          tile_function<T>(rows, vectors)(v.get() + point * layout.point + tile * kBlock, k, panel,
+          tile_function<T>(rows, vectors)(v + point * layout.point + tile * kBlock, k, panel,
                                           Output<T>{m.get() + point * m_point + tile * width, width,
                                                     width, nullptr, 0, false, ahead.next(s.c)});
         });
@@ -522,6 +536,26 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
                                 : outputs.template operator()<1>();
       put(s, to, plan, b, m.get(), m_point, p, out, streamed);
     }
+  };
+  if (apart) {
+    const index v_size = kPoints * point_step<T>(plan.most_tiles() * depth), rows = plan.tiles_h;
+    const Scratch<T> v(plan.blocks * v_size);
+    parallel_for(plan.blocks * rows, [&](index task) {
+      const WinogradBlock b = plan.block(s, task / rows);
+      const index row = task % rows;
+      if (row >= b.rows.begin && row < b.rows.end)
+        transform(b, {row, row + 1}, v.get() + task / rows * v_size);
+    });
+    return parallel_for(panels.count() * plan.blocks, [&](index task) {
+      const index p = task / plan.blocks, block = task % plan.blocks;
+      multiply(plan.block(s, block), v.get() + block * v_size, {p, p + 1});
+    });
+  }
+  parallel_for(plan.blocks, [&](index task) {
+    const WinogradBlock b = plan.block(s, task);
+    const Scratch<T> v(kPoints * layout_of(b).point);
+    transform(b, b.rows, v.get());
+    multiply(b, v.get(), {0, panels.count()});
   });
 }
 

@@ -173,9 +173,10 @@ class WinogradWeights {
         ReadNorm<T> copy(s_, plain);
         WinogradBlock first = b;
         first.image = 0;
-        winograd_inputs(s_, plan_, first, plain, {}, copy, false, layout, window.get(), v.get());
+        winograd_inputs(s_, plan_, first, first.rows, plain, {}, copy, false, layout, window.get(),
+                        v.get());
       } else {
-        winograd_inputs(s_, plan_, b, in_, {}, norm_, false, layout, window.get(), v.get());
+        winograd_inputs(s_, plan_, b, b.rows, in_, {}, norm_, false, layout, window.get(), v.get());
       }
     }
     {
@@ -348,8 +349,9 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
 
   const index columns = round_up(s.k, kLanes<T>), bias_columns = round_up(grid.channels, kLanes<T>);
   const index tiles = s.n * tiles_per_image(s);
-  const WinogradPlan plan = plan_winograd(
-      s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns), smaller(32, tiles / 8));
+  const WinogradPlan plan =
+      plan_winograd(s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns),
+                    smaller(32, tiles / 8), inside_task() ? 1 : kTasks / 2);
   const index part = weight_rows(s) * columns, chunks = smaller(plan.blocks, kTasks / 2);
   const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * bias_columns : 0);
   const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);

@@ -76,6 +76,9 @@ std::vector<Conv> shapes() {
   all.push_back(square(1, 28, 5, 7, 3, 1));
   all.push_back(square(1, 33, 4, 9, 3, 2));
   all.push_back(square(9, 7, 33, 17, 3, 1));
+  // So few tiles that the threads share the filters.
+  all.push_back(square(1, 14, 40, 96, 3, 1));
+  all.push_back(square(1, 30, 9, 70, 3, 1));
   all.push_back(square(2, 14, 17, 20, 3, 2));
   all.push_back(square(2, 13, 20, 33, 3, 3));
   all.push_back(square(3, 9, 17, 33, 1, 1));
@@ -372,8 +375,9 @@ TEST(ConvKernel, WinogradRoundsWithinItsTable) {
 
 TEST(ConvKernel, SameBitsOnAnyNumberOfThreads) {
   for_every_isa([]<class T>() {
-    for (const Conv& s : {square(9, 14, 33, 40, 3, 1), square(1, 14, 16, 33, 3, 2),
-                          square(40, 7, 3, 16, 3, 1), square(3, 7, 33, 1, 3, 1)}) {
+    for (const Conv& s :
+         {square(9, 14, 33, 40, 3, 1), square(1, 14, 16, 33, 3, 2), square(40, 7, 3, 16, 3, 1),
+          square(3, 7, 33, 1, 3, 1), square(1, 30, 9, 70, 3, 1), square(2, 14, 20, 96, 3, 1)}) {
       SCOPED_TRACE(describe(s));
       const auto x = numbers<T>(s.n * s.h * s.w * s.c, 1);
       const auto w = numbers<T>(s.k * s.c * s.kh * s.kw, 2);
