@@ -80,7 +80,7 @@ WeightPlan plan_weights(const Conv& s) {
   p.images = p.bands > 1 ? 1 : clamp_to(smaller(cached / s.oh, walk_pixels / pixels), 1, 8);
   p.groups = div_up(s.n * p.bands, p.images);
   const index part_bytes = p.depth * p.columns * kBytes;
-  p.chunks = smaller(clamp_to((4 << 20) / part_bytes, 1, kTasks / 2), p.groups);
+  p.chunks = smaller(clamp_to((5 << 20) / part_bytes, 1, kTasks / 2), p.groups);
   p.panel_groups = smaller(Panels<T>{s.k}.count(), div_up(kTasks / 2, p.chunks));
   return p;
 }
