@@ -94,9 +94,17 @@ void gather_columns(const Conv& s, const T* x, Range rows, T* to) {
   for (index i = rows.begin; i < rows.end; ++i, to += width * step) {
     zero(to, begin * step);
     zero(to + end * step, (width - end) * step);
+    const index top = i * s.stride - s.pad_top;
+    if (s.c == 1 && s.kh == 3 && top >= 0 && top + 3 <= s.h) {
+      // The usual case in one loop, which compilers turn into shuffles.
+      const T* from = x + top * s.w - s.pad_left;
+      for (index j = begin; j < end; ++j) {
+        for (index u = 0; u < 3; ++u) to[j * 3 + u] = from[u * s.w + j];
+      }
+      continue;
+    }
     for (index u = 0; u < s.kh; ++u) {
-      const index r = i * s.stride + u - s.pad_top;
-      const index row = r * s.w - s.pad_left;
+      const index r = top + u, row = r * s.w - s.pad_left;
       for (index p = 0; p < s.c; ++p) {
         T* const at = to + u * s.c + p;
         if (r < 0 || r >= s.h) {
@@ -134,6 +142,31 @@ void pack_columns(const T* dy, index pixels, index k, Range panel_range, T* to) 
   }
 }
 
+// Adds a group of gathered columns to one panel of a part, and the panel's columns to
+// `column_sums`.
+template <class T>
+void add_gathered(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p,
+                  const T* dy, index dy_step, bool first, ReadAhead& ahead, T* part,
+                  T* column_sums) {
+  const index vectors = Panels<T>{s.k}.vectors(p), width = vectors * kLanes<T>;
+  const index column = s.kh * s.c, row_step = s.ow * dy_step;
+  const Walk k{
+      g.images, g.tile_image, g.rows.size() * row_step, g.rows.size(), gathered_columns(s) * column,
+      row_step, s.ow,         s.stride * column,        dy_step};
+  if (first) zero(column_sums, width);
+  for_blocks_of(max_rows(vectors) - 1, plan.depth, [&](index r, index rows) {
+    T* out = part + r * width;
+    const bool sums = r == 0;
+    const index lines =
+        k.images * k.rows * k.cols * (sums ? kLinesAhead<true> : kLinesAhead<false>);
+    const Output<T> o{
+        out, width, width, first ? nullptr : out, width, false, ahead.next(lines), column_sums};
+    const auto add =
+        sums ? outer_function<T, true>(rows, vectors) : outer_function<T>(rows, vectors);
+    add(g.tile + r, dy, k, o);
+  });
+}
+
 // Adds one group to one panel of a part, [depth, lanes]; the first one overwrites. `dy` is the
 // panel, its pixels dy_step apart. (Panels of a part lie apart: side by side, two cores'
 // prefetchers would fight over them.)
@@ -155,13 +188,6 @@ void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, i
     });
   };
   const index row_step = s.ow * dy_step, image_step = g.rows.size() * row_step;
-  if (plan.gather) {
-    const index column = s.kh * s.c;
-    const Walk k{
-        g.images, g.tile_image, image_step,        g.rows.size(), gathered_columns(s) * column,
-        row_step, s.ow,         s.stride * column, dy_step};
-    return add(g.tile, dy, k, 0, plan.depth, first);
-  }
   const TileShape& shape = plan.shape;
   const index walks = div_up(g.rows.size(), plan.walk_rows);
   for (index walk = 0; walk < walks; ++walk) {
@@ -302,12 +328,16 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
       for (index p = panel_range.begin; p < panel_range.end; ++p) {
         const index width = panels.width(p), step = in_place ? s.k : width;
         T* part = &parts[chunk * plan.depth * plan.columns + panels.offset(p, plan.depth)];
-        add_group(s, plan, group, p, panel, step, first, ahead, part);
-        for (index j = 0; db != nullptr && j < width; j += kLanes<T>) {
-          T* to = &bias_parts[chunk * plan.columns + p * panels.kWidth + j];
-          const Vec<T> sum = sum_terms<Vec<T>>(images * pixels,
-                                               [&](index i) { return load(panel + i * step + j); });
-          store<T>(to, first ? sum : load(to) + sum);
+        T* bias_part = &bias_parts[chunk * plan.columns + p * panels.kWidth];
+        if (plan.gather) {
+          add_gathered(s, plan, group, p, panel, step, first, ahead, part, bias_part);
+        } else {
+          add_group(s, plan, group, p, panel, step, first, ahead, part);
+          for (index j = 0; db != nullptr && j < width; j += kLanes<T>) {
+            const Vec<T> sum = sum_terms<Vec<T>>(
+                images * pixels, [&](index i) { return load(panel + i * step + j); });
+            store<T>(bias_part + j, first ? sum : load(bias_part + j) + sum);
+          }
         }
         panel += in_place ? width : images * pixels * width;
       }

@@ -31,6 +31,7 @@ struct Output {
   index init_stride;  // 0: the same row for all (a bias); `init = out`, its stride: accumulate
   bool streamed = false;
   const void* ahead = nullptr;  // memory to fetch into the second-level cache, one line a step of k
+  T* column_sums = nullptr;     // += Σ_k b[k, :], of blocks with Sums
 };
 
 // What will be read next, handed out piece by piece to the blocks computed meanwhile: the hardware
@@ -64,12 +65,15 @@ class ReadAhead {
 };
 
 // The cursor inside a block: without anything to fetch, the same line of `here` again and again.
+template <int Lines>
 class AheadCursor {
  public:
   [[gnu::always_inline]] AheadCursor(const void* ahead, const void* here)
-      : at_(static_cast<const char*>(ahead ? ahead : here)), step_(ahead ? ReadAhead::kLine : 0) {}
+      : at_(static_cast<const char*>(ahead ? ahead : here)),
+        step_(ahead ? Lines * ReadAhead::kLine : 0) {}
   [[gnu::always_inline]] void step() {
-    __builtin_prefetch(at_, 0, 2);
+#pragma GCC unroll 2
+    for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * ReadAhead::kLine, 0, 2);
     at_ += step_;
   }
 
@@ -160,7 +164,7 @@ struct Depth {
 template <class T, int M, int N, int Stride>
 void tile_block(const T* tile, const Depth& k, const T* panel, const Output<T>& o) {
   Vec<T> sum[M][N];
-  AheadCursor ahead(o.ahead, panel);
+  AheadCursor<1> ahead(o.ahead, panel);
   start(sum, o);
   for (index row = 0; row < k.rows; ++row, tile += k.row_stride) {
     for (index g = 0; g < k.count; ++g) {
@@ -176,6 +180,10 @@ void tile_block(const T* tile, const Depth& k, const T* panel, const Output<T>& 
   finish(sum, o);
 }
 
+// Lines that a block fetches in a step of k.
+template <bool Sums>
+inline constexpr int kLinesAhead = Sums ? 2 : 1;
+
 // How k walks through a and b: `cols` steps inside `rows` inside `images`, with a stride for each.
 struct Walk {
   index images, a_image, b_image;
@@ -186,11 +194,14 @@ constexpr Walk straight(index count, index a_step, index b_step) {
   return {1, 0, 0, 1, 0, 0, count, a_step, b_step};
 }
 
-template <class T, int M, int N>
+// With Sums, b's rows are also added up: additions run beside the multiply-adds, in units of their
+// own. Such blocks see all of b once, from far away, and fetch two lines a step.
+template <class T, int M, int N, bool Sums = false>
 void outer_block(const T* a, const T* b, const Walk& k, const Output<T>& o) {
-  Vec<T> sum[M][N];
-  AheadCursor ahead(o.ahead, b);
+  Vec<T> sum[M][N], column_sum[N];
+  AheadCursor<kLinesAhead<Sums>> ahead(o.ahead, b);
   start(sum, o);
+  for (int n = 0; Sums && n < N; ++n) column_sum[n] = load(o.column_sums + n * kLanes<T>);
   for (index image = 0; image < k.images; ++image) {
     for (index row = 0; row < k.rows; ++row) {
       const T* pa = a + image * k.a_image + row * k.a_row;
@@ -198,10 +209,13 @@ void outer_block(const T* a, const T* b, const Walk& k, const Output<T>& o) {
       for (index col = 0; col < k.cols; ++col, pa += k.a_col, pb += k.b_col) {
         ahead.step();
         multiply_add<1>(sum, pa, pb);
+#pragma GCC unroll 2
+        for (int n = 0; Sums && n < N; ++n) column_sum[n] += load(pb + n * kLanes<T>);
       }
     }
   }
   finish(sum, o);
+  for (int n = 0; Sums && n < N; ++n) store<T>(o.column_sums + n * kLanes<T>, column_sum[n]);
 }
 
 // tile_block for rows that lie `lda` apart instead of in a tile: for products that use each row
@@ -252,9 +266,9 @@ inline TileFn<T> tile_function(index rows, Numbers<M...>) {
   static constexpr TileFn<T> table[] = {tile_block<T, M + 1, N, Stride>...};
   return table[rows - 1];
 }
-template <class T, int N, int... M>
+template <class T, int N, bool Sums, int... M>
 inline OuterFn<T> outer_function(index rows, Numbers<M...>) {
-  static constexpr OuterFn<T> table[] = {outer_block<T, M + 1, N>...};
+  static constexpr OuterFn<T> table[] = {outer_block<T, M + 1, N, Sums>...};
   return table[rows - 1];
 }
 
@@ -275,24 +289,31 @@ inline TileFn<T> tile_function(index rows, index vectors) {
     return tile_function<T, 2, Stride>(rows, typename NumbersBelow<kMaxRows<2>>::type());
   return tile_function<T, 1, Stride>(rows, typename NumbersBelow<kMaxRows<1>>::type());
 }
-template <class T>
+// (A block with sums has a row less: their registers.)
+template <class T, bool Sums = false>
 inline OuterFn<T> outer_function(index rows, index vectors) {
-  if (vectors == 2) return outer_function<T, 2>(rows, typename NumbersBelow<kMaxRows<2>>::type());
-  return outer_function<T, 1>(rows, typename NumbersBelow<kMaxRows<1>>::type());
+  constexpr int kTwo = kMaxRows<2> - Sums, kOne = kMaxRows<1> - Sums;
+  if (vectors == 2) return outer_function<T, 2, Sums>(rows, typename NumbersBelow<kTwo>::type());
+  return outer_function<T, 1, Sums>(rows, typename NumbersBelow<kOne>::type());
 }
 
 inline index max_rows(index vectors) { return vectors == 2 ? kMaxRows<2> : kMaxRows<1>; }
 
-// Cuts `count` rows into nearly equal blocks (28 rows in blocks of at most 6 are 6 6 6 5 5: even
-// blocks keep all registers busier than 6 6 6 6 4) and calls f(begin, rows).
+// Cuts `count` rows into nearly equal blocks of at most `most` (28 rows in blocks of 6 are 6 6 6 5
+// 5: even blocks keep all registers busier than 6 6 6 6 4) and calls f(begin, rows).
 template <class F>
-[[gnu::always_inline]] inline void for_row_blocks(index count, index vectors, F&& f) {
-  const index blocks = larger(1, div_up(count, max_rows(vectors)));
+[[gnu::always_inline]] inline void for_blocks_of(index most, index count, F&& f) {
+  const index blocks = larger(1, div_up(count, most));
   index longer = count % blocks;  // blocks of one row more
   for (index begin = 0, rows; begin < count; begin += rows) {
     rows = count / blocks + (longer-- > 0);
     f(begin, rows);
   }
+}
+
+template <class F>
+[[gnu::always_inline]] inline void for_row_blocks(index count, index vectors, F&& f) {
+  for_blocks_of(max_rows(vectors), count, f);
 }
 
 // Columns (output channels) cut into panels of two vectors; the last may have one.
