@@ -71,10 +71,16 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c,
           const T* init = g.accumulate ? out : bias ? bias + col : nullptr;
           Output<T> o{out, g.ldc, panels.lanes(p), init, g.accumulate ? g.ldc : 0, false};
           parts([&](Range part, const T* from, index lda) {
-            const index ahead = begin + 2 * count <= g.m ? count * lda : 0;
             o.streamed = streamed && part.end == g.k;
+            const T* rows_from = from + begin * lda;
+            // Every panel fetches its share of the next block's rows.
+            const index bytes = count * lda * static_cast<index>(sizeof(T));
+            const index step = div_up(bytes, larger(1, panels.count() * part.size()));
+            const bool more = begin + 2 * count <= g.m;
+            o.ahead = reinterpret_cast<const char*>(rows_from) +
+                      (more ? bytes + p * step * part.size() : 0);
             rows_function<T>(count, panels.vectors(p))(
-                from + begin * lda, lda, part.size(), ahead,
+                rows_from, lda, part.size(), more ? step : 0,
                 packed.get() + panels.offset(p, g.k) + part.begin * panels.width(p), o);
             o.init = out;
             o.init_stride = g.ldc;

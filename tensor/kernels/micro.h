@@ -219,34 +219,32 @@ void outer_block(const T* a, const T* b, const Walk& k, const Output<T>& o) {
 }
 
 // tile_block for rows that lie `lda` apart instead of in a tile: for products that use each row
-// only once or twice, where copying it would cost more than it saves. While they are read, the rows
-// `ahead` numbers further are fetched: the hardware does not foresee many short rows.
+// only once or twice, where copying it would cost more than it saves. Each step fetches what lies
+// `ahead_step` bytes behind what the last one fetched, from `o.ahead` on: the hardware does not
+// foresee many short rows.
 template <class T, int M, int N>
-void rows_block(const T* a, index lda, index k, index ahead, const T* panel, const Output<T>& o) {
-  constexpr index kLine = 64 / static_cast<index>(sizeof(T));
+void rows_block(const T* a, index lda, index k, index ahead_step, const T* panel,
+                const Output<T>& o) {
   // One pointer for three rows: x86 addresses p, p + lda and p + 2 lda from two registers.
   constexpr int kPointers = (M + 2) / 3;
   Vec<T> sum[M][N];
   const T* rows[kPointers];
   for (int i = 0; i < kPointers; ++i) rows[i] = a + 3 * i * lda;
+  const char* ahead = static_cast<const char*>(o.ahead);
   start(sum, o);
-  for (index begin = 0; begin < k; begin += kLine) {
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) __builtin_prefetch(rows[m / 3] + m % 3 * lda + ahead);
-    const index end = smaller(begin + kLine, k);
-    for (index s = begin; s < end; ++s, panel += N * kLanes<T>) {
-      Vec<T> columns[N];
+  for (index s = 0; s < k; ++s, panel += N * kLanes<T>, ahead += ahead_step) {
+    __builtin_prefetch(ahead);
+    Vec<T> columns[N];
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) columns[n] = load(panel + n * kLanes<T>);
+    for (int n = 0; n < N; ++n) columns[n] = load(panel + n * kLanes<T>);
 #pragma GCC unroll 16
-      for (int m = 0; m < M; ++m) {
-        const Vec<T> row = splat(rows[m / 3][m % 3 * lda]);
+    for (int m = 0; m < M; ++m) {
+      const Vec<T> row = splat(rows[m / 3][m % 3 * lda]);
 #pragma GCC unroll 2
-        for (int n = 0; n < N; ++n) sum[m][n] += columns[n] * row;
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < kPointers; ++i) ++rows[i];
+      for (int n = 0; n < N; ++n) sum[m][n] += columns[n] * row;
     }
+#pragma GCC unroll 8
+    for (int i = 0; i < kPointers; ++i) ++rows[i];
   }
   finish(sum, o);
 }
