@@ -199,6 +199,7 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
   const index cached = larger(1, (kCacheBytes / row_bytes - (bottom - top)) / s.stride + 1);
   const index bands = smaller(rows, larger(div_up(rows, cached), div_up(kTasks, s.n)));
   const index groups = smaller(panels.count(), div_up(kTasks, s.n * bands));
+  const bool streamed = streams(out, s.k, s.n * s.out_image);
   parallel_for(s.n * bands * groups, [&](index task) {
     const index image = task / (bands * groups);
     const Range band = part_of(rows, bands, task / groups % bands);
@@ -224,11 +225,12 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
         const T* panel = packed.get() + pass.panels_begin + panels.offset(p, pass.taps() * s.c);
         const index col = p * panels.kWidth;
         const Output<T> o{out + image * s.out_image + pass.out_begin + col, pass.out_col,
-                          panels.lanes(p), bias ? bias + col : nullptr, 0};
+                          panels.lanes(p), bias ? bias + col : nullptr, 0, streamed};
         correlate_rows(s, pass, {band.begin, smaller(band.end, pass.rows)}, tile.get(), row_begin,
                        depth, panel, panels.vectors(p), ahead, o);
       }
     }
+    if (streamed) finish_streams();
   });
 }
 
