@@ -316,9 +316,12 @@ void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const 
                         &tile[b * tile_image + (r - top) * plan.shape.row_step()]);
         }
       }
+      // What this thread will probably read next: threads take neighbouring tasks.
       ReadAhead ahead;
-      if (plan.bands == 1 && unit + 1 < group_range.end) {
-        const index x_size = s.h * s.w * s.c, dy_size = s.oh * s.ow * s.k, next = image + images;
+      const bool again = unit + 1 == group_range.end && panel_range.end < panels.count();
+      const index next = (again ? group_range.begin : unit + 1) * plan.images;
+      if (plan.bands == 1 && next < s.n) {
+        const index x_size = s.h * s.w * s.c, dy_size = s.oh * s.ow * s.k;
         const index count = smaller(plan.images, s.n - next);
         ahead.add(x + next * x_size, count * x_size);
         ahead.add(dy + next * dy_size, count * dy_size);
