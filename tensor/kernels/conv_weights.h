@@ -234,29 +234,33 @@ void add_up_bias(index k, index chunks, const T* bias_parts, T* db) {
   }
 }
 
-// dw = Σ parts[chunk, panel, row, lane].
+// dw = Σ parts[chunk, panel, row, lane]. A block of channels at a time, whose rows are neighbours
+// in every part.
 template <class T>
 void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const T* parts, T* dw) {
-  constexpr index kL = kLanes<T>;
   const Panels<T> panels{s.k};
-  const index taps = s.kh * s.kw, depth = weight_rows(s), columns = round_up(s.k, kL);
-  parallel_ranges(s.c, div_up(s.c, kTasks), [&](index begin, index end) {
-    const Scratch<T> sums(taps * kL);
-    for (index p = begin; p < end; ++p) {
-      for (index o = 0; o < s.k; o += kL) {
-        const index panel = o / panels.kWidth;
-        for (index t = 0; t < taps; ++t) {
-          const T* from = parts + panels.offset(panel, depth) + o % panels.kWidth +
-                          weight_row(s, t / s.kw, t % s.kw, p) * panels.width(panel);
+  const index taps = s.kh * s.kw, blocks = div_up(s.c, kBlock);
+  const index part_step = weight_rows(s) * round_up(s.k, kLanes<T>);
+  parallel_for(panels.count() * blocks, [&](index task) {
+    const index panel = task / blocks, first = task % blocks * kBlock;
+    const index channels = smaller(kBlock, s.c - first), width = panels.width(panel);
+    const Scratch<T> sums(channels * taps * width);
+    for (index t = 0; t < taps; ++t) {
+      T* to = &sums[(order.mirrored ? taps - 1 - t : t) * width];
+      for (index p = 0; p < channels; ++p) {
+        const T* from = parts + panels.offset(panel, weight_rows(s)) +
+                        weight_row(s, t / s.kw, t % s.kw, first + p) * width;
+        for (index j = 0; j < width; j += kLanes<T>) {
           Vec<T> sum{};
-          for (index chunk = 0; chunk < chunks; ++chunk)
-            sum += load(from + chunk * depth * columns);
-          store<T>(&sums[(order.mirrored ? taps - 1 - t : t) * kL], sum);
+          for (index chunk = 0; chunk < chunks; ++chunk) sum += load(from + chunk * part_step + j);
+          store<T>(to + p * taps * width + j, sum);
         }
-        for (index j = 0; j < smaller(kL, s.k - o); ++j) {
-          T* to = dw + (o + j) * order.out + p * order.in;
-          for (index t = 0; t < taps; ++t) to[t] = sums[t * kL + j];
-        }
+      }
+    }
+    for (index j = 0; j < panels.lanes(panel); ++j) {
+      T* to = dw + (panel * panels.kWidth + j) * order.out + first * order.in;
+      for (index p = 0; p < channels; ++p) {
+        for (index t = 0; t < taps; ++t) to[p * order.in + t] = sums[(p * taps + t) * width + j];
       }
     }
   });
