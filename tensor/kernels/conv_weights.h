@@ -81,7 +81,9 @@ WeightPlan plan_weights(const Conv& s) {
   p.groups = div_up(s.n * p.bands, p.images);
   const index part_bytes = p.depth * p.columns * kBytes;
   p.chunks = smaller(clamp_to((5 << 20) / part_bytes, 1, kTasks / 2), p.groups);
-  p.panel_groups = smaller(Panels<T>{s.k}.count(), div_up(kTasks / 2, p.chunks));
+  // Every task copies its own tiles: no more tasks than the threads need.
+  const index tasks = smaller(kTasks / 2, 4 * thread_count());
+  p.panel_groups = smaller(Panels<T>{s.k}.count(), div_up(tasks, p.chunks));
   return p;
 }
 
