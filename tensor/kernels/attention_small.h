@@ -1,14 +1,65 @@
 // Attention for heads of few channels (D a constant): there is so little to sum over that loading
-// and storing scores costs as much as making them. A block of lanes keeps its D vectors in
-// registers, and the other side's rows are read as they lie, one number at a time, broadcast. See
-// attention.h for the formulas. Scores are in units of ln 2, since 2^x takes fewer operations than
-// e^x.
+// and storing scores costs as much as making them. One side lies in lanes, N vectors at a time,
+// channel by channel; the other side's rows are read as they lie, one number at a time, broadcast
+// to all N. See attention.h for the formulas. Scores are in units of ln 2, since 2^x takes fewer
+// operations than e^x.
 #pragma once
 #include "tensor/kernels/simd_math.h"
 #include "tensor/kernels/tile.h"
 #include "tensor/kernels/transpose.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+inline constexpr double kLog2e = 1.4426950408889634, kLn2 = 0.69314718055994531;
+
+// D channels of N vectors of queries, or of keys.
+template <int D, int N, class T>
+struct Lanes {
+  Vec<T> at[D][N];
+};
+
+// Rows of `step` numbers to lanes, times `factor`; zeros behind `count` rows.
+template <int D, int N, class T>
+[[gnu::always_inline]] inline Lanes<D, N, T> lanes_of(const T* rows, index step, index count,
+                                                      T factor) {
+  Lanes<D, N, T> to;
+#pragma GCC unroll 2
+  for (int n = 0; n < N; ++n) {
+    Vec<T> lanes[D];
+    const index begin = n * kLanes<T>;
+    rows_to_lanes(rows + begin * step, step, clamp_to(count - begin, 0, kLanes<T>), lanes);
+#pragma GCC unroll 16
+    for (int e = 0; e < D; ++e) to.at[e][n] = lanes[e] * factor;
+  }
+  return to;
+}
+
+// Back to the first `count` rows, each times its lane of `factors`.
+template <int D, int N, class T>
+[[gnu::always_inline]] inline void put_rows(const Lanes<D, N, T>& from, const Vec<T> (&factors)[N],
+                                            index count, T* rows, index step) {
+#pragma GCC unroll 2
+  for (int n = 0; n < N; ++n) {
+    Vec<T> lanes[D];
+    const index begin = n * kLanes<T>;
+#pragma GCC unroll 16
+    for (int e = 0; e < D; ++e) lanes[e] = from.at[e][n] * factors[n];
+    lanes_to_rows(lanes, clamp_to(count - begin, 0, kLanes<T>), rows + begin * step, step);
+  }
+}
+
+// f.operator()<N>(begin) for blocks of lanes that cover [0, count), from a multiple of two vectors:
+// two vectors at a time, and one where that is enough.
+template <class T, class F>
+[[gnu::always_inline]] inline void for_lanes(Range range, F&& f) {
+  for (index i = range.begin; i < range.end; i += 2 * kLanes<T>) {
+    if (i + kLanes<T> < range.end) {
+      f.template operator()<2>(i);
+    } else {
+      f.template operator()<1>(i);
+    }
+  }
+}
 
 // D numbers side by side, in whatever registers hold them.
 template <int D, class T>
@@ -25,63 +76,145 @@ inline void gather_rows(const T* from, index row_step, index count, T* to) {
     *reinterpret_cast<Row*>(to + i * D) = *reinterpret_cast<const Row*>(from + i * row_step);
 }
 
-// Σ_e lanes[e] row[e]
-template <int D, class T>
-[[gnu::always_inline]] inline Vec<T> dot(const Vec<T> (&lanes)[D], const T* row) {
-  Vec<T> even = lanes[0] * row[0], odd = lanes[1] * row[1];
+// put(i, dots) for row i and those behind it, M in all: dots[n] = Σ_e lanes[e][n] rows[i][e].
+template <int M, int D, int N, class T, class Put>
+[[gnu::always_inline]] inline void some_dots(const Lanes<D, N, T>& lanes, const T* rows, index i,
+                                             Put&& put) {
+  Vec<T> sum[M][N];
 #pragma GCC unroll 16
-  for (int e = 2; e < D; e += 2) {
-    even += lanes[e] * row[e];
-    odd += lanes[e + 1] * row[e + 1];
-  }
-  return even + odd;
-}
-// lanes[e] += p row[e]
-template <int D, class T>
-[[gnu::always_inline]] inline void add_product(Vec<T> (&lanes)[D], Vec<T> p, const T* row) {
-#pragma GCC unroll 16
-  for (int e = 0; e < D; ++e) lanes[e] += p * row[e];
-}
-
-// to[r] += Σ_j p[r][j] rows[j] for R rows of D numbers, j < count; p's rows are one vector each.
-template <int D, int R, class T>
-[[gnu::always_inline]] inline void add_products(const T* p, const T* rows, index count, T* to) {
-  using Row = typename RowOf<D, T>::type;
-  Row* const out = reinterpret_cast<Row*>(to);
-  Row sum[R];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) sum[r] = out[r];
-  for (index j = 0; j < count; ++j) {
-    const Row row = *reinterpret_cast<const Row*>(rows + j * D);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) sum[r] += p[r * kLanes<T> + j] * row;
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) out[r] = sum[r];
-}
-
-inline constexpr double kLog2e = 1.4426950408889634, kLn2 = 0.69314718055994531;
-
-// scores[i] = 2^(scores[i] - from(i)) for `count` vectors, added to sum. A loop of its own: its
-// steps take long and do not wait for each other, so that many of them must be under way at once. A
-// function of its own: it needs the registers for its constants.
-template <class T, class From>
-[[gnu::noinline]] void exp_all(T* scores, index count, From from, Vec<T>& sum) {
-  Vec<T> total = sum;
+  for (int e = 0; e < D; ++e) {
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      const Vec<T> number = splat(rows[(i + m) * D + e]);
 #pragma GCC unroll 2
-  for (index i = 0; i < count; ++i) {
-    const Vec<T> p = exp2(load(scores + i * kLanes<T>) - from(i));
-    store<T>(scores + i * kLanes<T>, p);
-    total += p;
+      for (int n = 0; n < N; ++n)
+        sum[m][n] = e == 0 ? lanes.at[e][n] * number : sum[m][n] + lanes.at[e][n] * number;
+    }
   }
-  sum = total;
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) put(i + m, sum[m]);
+}
+// For `count` rows: several at a time, since with 16 registers the lanes are in memory, too.
+template <int D, int N, class T, class Put>
+[[gnu::always_inline]] inline void for_dots(const Lanes<D, N, T>& lanes, const T* rows, index count,
+                                            Put&& put) {
+  constexpr int kRows = kRegisters == 32 ? 2 : 3;
+  index i = 0;
+  for (; i + kRows <= count; i += kRows) some_dots<kRows>(lanes, rows, i, put);
+  for (; i < count; ++i) some_dots<1>(lanes, rows, i, put);
+}
+
+// lanes[e][n] += Σ_i p[i][n] rows[i][e], as many channels at a time as half of the registers hold.
+template <int D, int N, class T>
+[[gnu::always_inline]] inline void add_products(Lanes<D, N, T>& lanes, const T* p, const T* rows,
+                                                index count) {
+  constexpr int kSome = D * N <= kRegisters / 2 ? D : kRegisters / 2 / N;
+#pragma GCC unroll 4
+  for (int first = 0; first < D; first += kSome) {
+    Vec<T> sum[kSome][N];
+#pragma GCC unroll 16
+    for (int e = 0; e < kSome; ++e) {
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) sum[e][n] = lanes.at[first + e][n];
+    }
+    for (index i = 0; i < count; ++i) {
+      Vec<T> factors[N];
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) factors[n] = load(p + (i * N + n) * kLanes<T>);
+#pragma GCC unroll 16
+      for (int e = 0; e < kSome; ++e) {
+        const Vec<T> number = splat(rows[i * D + first + e]);
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) sum[e][n] += factors[n] * number;
+      }
+    }
+#pragma GCC unroll 16
+    for (int e = 0; e < kSome; ++e) {
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) lanes.at[first + e][n] = sum[e][n];
+    }
+  }
+}
+
+// scores[i][n] = 2^(scores[i][n] - from(i, n)), added to sum[n]; see exp_all.
+template <int Rows, int N, class T, class From>
+[[gnu::always_inline]] inline void exp_some(T* scores, index i, const From& from,
+                                            Vec<T> (&sum)[N]) {
+  Vec<T> x[Rows * N];
+  T* const at = scores + i * N * kLanes<T>;
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows * N; ++m) x[m] = load(at + m * kLanes<T>) - from(i + m / N, m % N);
+  exp2(x);
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows * N; ++m) {
+    store<T>(at + m * kLanes<T>, x[m]);
+    sum[m % N] += x[m];
+  }
+}
+// For i < count. A loop of its own: its steps take long and do not wait for each other, so that
+// many of them must be under way at once. A function of its own: it needs the registers for its
+// constants.
+template <int N, class T, class From>
+[[gnu::noinline]] void exp_all(T* scores, index count, From from, Vec<T> (&sum)[N]) {
+  constexpr int kRows = 4 / N;
+  Vec<T> total[N];
+  for (int n = 0; n < N; ++n) total[n] = sum[n];
+  index i = 0;
+  for (; i + kRows <= count; i += kRows) exp_some<kRows>(scores, i, from, total);
+  for (; i < count; ++i) exp_some<1>(scores, i, from, total);
+  for (int n = 0; n < N; ++n) sum[n] = total[n];
+}
+
+// N vectors of queries, of which `count` exist, over all keys.
+template <int D, int N, class T>
+void small_attend(const Attention& s, const T* q, index count, const T* k, const T* v, T* out,
+                  T* lse) {
+  constexpr index kL = kLanes<T>;
+  constexpr index kKeys = 16384 / (N * kVectorBytes);  // whose scores stay in the cache
+  alignas(64) T scores[kKeys * N * kL];
+  const Lanes<D, N, T> queries =
+      lanes_of<D, N>(q, s.q_row, count, static_cast<T>(s.scale * kLog2e));
+  Lanes<D, N, T> o = {};
+  Vec<T> top[N], sum[N] = {};
+  for (int n = 0; n < N; ++n) top[n] = splat(static_cast<T>(-1e30));
+  for (index begin = 0; begin < s.tk; begin += kKeys) {
+    const index keys = smaller(kKeys, s.tk - begin);
+    Vec<T> shrink[N], highest[N];
+    for (int n = 0; n < N; ++n) highest[n] = top[n];
+    for_dots(queries, k + begin * D, keys,
+             [&](index j, const Vec<T>(&score)[N]) __attribute__((always_inline)) {
+#pragma GCC unroll 2
+               for (int n = 0; n < N; ++n) {
+                 highest[n] = max(score[n], highest[n]);
+                 store<T>(scores + (j * N + n) * kL, score[n]);
+               }
+             });
+    for (int n = 0; n < N; ++n) {
+      shrink[n] = top[n] - highest[n];
+      top[n] = highest[n];
+    }
+    exp2(shrink);
+    for (int n = 0; n < N; ++n) {
+      sum[n] *= shrink[n];
+      for (int e = 0; e < D; ++e) o.at[e][n] *= shrink[n];
+    }
+    exp_all(
+        scores, keys, [&top](index, int n) __attribute__((always_inline)) { return top[n]; }, sum);
+    add_products(o, scores, v + begin * D, keys);
+  }
+  Vec<T> share[N];
+  for (int n = 0; n < N; ++n) share[n] = T{1} / sum[n];
+  put_rows(o, share, count, out, s.heads * D);
+  for (index i = 0; i < smaller(N * kL, count); ++i)
+    lse[i] = static_cast<T>(kLn2 * static_cast<double>(top[i / kL][i % kL]) +
+                            __builtin_log(static_cast<double>(sum[i / kL][i % kL])));
 }
 
 template <int D, class T>
 void small_attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out,
                              T* lse) {
-  constexpr index kL = kLanes<T>, kKeys = 256;  // scores of this many keys stay in the cache
-  const index out_row = s.heads * D, blocks = div_up(s.tq, kL);
+  constexpr index kWidth = 2 * kLanes<T>;
+  const index out_row = s.heads * D, blocks = div_up(s.tq, kWidth);
   const index groups = smaller(blocks, div_up(kTasks, s.n * s.heads));
   parallel_for(s.n * s.heads * groups, [&](index task) {
     const index head = task / groups % s.heads, image = task / groups / s.heads;
@@ -89,96 +222,145 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
     const Scratch<T> kh(s.tk * D), vh(s.tk * D);
     gather_rows<D>(k + image * s.tk * s.kv_row + head * D, s.kv_row, s.tk, kh.get());
     gather_rows<D>(v + image * s.tk * s.kv_row + head * D, s.kv_row, s.tk, vh.get());
-    const index first = image * s.tq * out_row + head * D;
+    T* const oh = out + image * s.tq * out_row + head * D;
+    T* const lse_h = lse + (image * s.heads + head) * s.tq;
     const Range range = part_of(blocks, groups, task % groups);
-    alignas(64) T scores[kKeys * kL];
-    for (index begin = range.begin * kL; begin < smaller(range.end * kL, s.tq); begin += kL) {
-      const index count = smaller(kL, s.tq - begin);
-      Vec<T> queries[D], o[D] = {}, top = splat(static_cast<T>(-1e30)), sum{};
-      rows_to_lanes(qh + begin * s.q_row, s.q_row, count, queries);
-      for (int e = 0; e < D; ++e) queries[e] *= static_cast<T>(s.scale * kLog2e);
-      for (index j0 = 0; j0 < s.tk; j0 += kKeys) {
-        const index keys = smaller(kKeys, s.tk - j0);
-        const T *kj = kh.get() + j0 * D, *vj = vh.get() + j0 * D;
-        const Vec<T> before = top;
-        for (index j = 0; j < keys; ++j, kj += D) {
-          const Vec<T> score = dot(queries, kj);
-          top = max(score, top);
-          store<T>(scores + j * kL, score);
-        }
-        const Vec<T> shrink = exp2(before - top);
-        sum *= shrink;
-        for (int e = 0; e < D; ++e) o[e] *= shrink;
-        exp_all(
-            scores, keys, [=](index) { return top; }, sum);
-        for (index j = 0; j < keys; ++j, vj += D) add_product(o, load(scores + j * kL), vj);
-      }
-      for (int e = 0; e < D; ++e) o[e] /= sum;
-      lanes_to_rows(o, count, out + first + begin * out_row, out_row);
-      T* lse_h = lse + (image * s.heads + head) * s.tq + begin;
-      for (index i = 0; i < count; ++i)
-        lse_h[i] = static_cast<T>(kLn2 * static_cast<double>(top[i]) +
-                                  __builtin_log(static_cast<double>(sum[i])));
-    }
+    for_lanes<T>({range.begin * kWidth, smaller(range.end * kWidth, s.tq)},
+                 [&]<int N>(index begin) {
+                   small_attend<D, N>(s, qh + begin * s.q_row, s.tq - begin, kh.get(), vh.get(),
+                                      oh + begin * out_row, lse_h + begin);
+                 });
   });
+}
+
+// Keys whose rows of D share a vector in the sums for dq, channel by channel: with 16 lanes and D =
+// 8, lanes 2e and 2e + 1 are channel e of two keys.
+template <int D, class T>
+inline constexpr int kKeysTogether = kLanes<T> > D ? kLanes<T> / D : 1;
+
+// p[0], ..., p[Count - 1], p[0], ... in all lanes.
+template <int Count, class T>
+[[gnu::always_inline]] inline auto repeat(const T* p) {
+  if constexpr (Count == 1) {
+    return *p;
+  } else {
+    static_assert(Count == 2 && sizeof(T) == 4, "two numbers are broadcast as one of twice the size");
+    double both;
+    __builtin_memcpy(&both, p, sizeof both);
+    return __builtin_bit_cast(Vec<T>, splat(both));
+  }
+}
+
+// dq[i] += Σ_j ds[i][j] k[j] over one vector of keys, whose rows stay in registers. ds's rows are
+// `step` apart, dq's and k's lie as kKeysTogether says.
+template <int D, class T>
+[[gnu::always_inline]] inline void add_query_gradients(const T* ds, index step, const T* k,
+                                                       index count, T* dq) {
+  constexpr int kTogether = kKeysTogether<D, T>, kRows = kLanes<T> / kTogether;
+  using Row = typename RowOf<D * kTogether, T>::type;
+  Row rows[kRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) rows[r] = reinterpret_cast<const Row*>(k)[r];
+  for (index i = 0; i < count; ++i, ds += step) {
+    Row& to = reinterpret_cast<Row*>(dq)[i];
+    Row even = to, odd{};
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r)
+      (r % 2 ? odd : even) += rows[r] * repeat<kTogether>(ds + r * kTogether);
+    to = even + odd;
+  }
+}
+
+// What the backward pass of one head shares among its blocks of keys.
+template <class T>
+struct SmallHead {
+  const T *q, *dout;     // [tq, D]
+  const T *lse, *delta;  // [tq], lse in units of ln 2
+  T* dq;                 // [tq, D, kKeysTogether], their sums to come
+};
+
+// N vectors of keys, of which `count` exist: their gradients, and what they add to dq.
+template <int D, int N, class T>
+void small_attend_backward(const Attention& s, const SmallHead<T>& h, const T* k, const T* v,
+                           index count, T* dk, T* dv) {
+  constexpr index kL = kLanes<T>;
+  constexpr index kQueries = 8192 / (N * kVectorBytes);  // whose P and dS stay in the cache
+  constexpr int kTogether = kKeysTogether<D, T>;
+  const T scale = static_cast<T>(s.scale);
+  alignas(64) T p[kQueries * N * kL], ds[kQueries * N * kL], rows_k[N * kL * D];
+  for (index j = 0; j < N * kL; ++j) {
+    T* const to = rows_k + j / kTogether * kTogether * D + j % kTogether;
+    for (int e = 0; e < D; ++e) to[e * kTogether] = j < count ? scale * k[j * s.kv_row + e] : T{0};
+  }
+  const Lanes<D, N, T> lanes_k =
+      lanes_of<D, N>(k, s.kv_row, count, static_cast<T>(s.scale * kLog2e));
+  const Lanes<D, N, T> lanes_v = lanes_of<D, N>(v, s.kv_row, count, T{1});
+  Lanes<D, N, T> lanes_dk = {}, lanes_dv = {};
+  for (index begin = 0; begin < s.tq; begin += kQueries) {
+    const index queries = smaller(kQueries, s.tq - begin);
+    const T *q = h.q + begin * D, *dout = h.dout + begin * D;
+    const T *lse = h.lse + begin, *delta = h.delta + begin;
+    for_dots(lanes_k, q, queries,
+             [&](index i, const Vec<T>(&score)[N]) __attribute__((always_inline)) {
+#pragma GCC unroll 2
+               for (int n = 0; n < N; ++n) store<T>(p + (i * N + n) * kL, score[n]);
+             });
+    Vec<T> ignored[N] = {};
+    exp_all(
+        p, queries, [lse](index i, int) __attribute__((always_inline)) { return splat(lse[i]); },
+        ignored);
+    for_dots(lanes_v, dout, queries,
+             [&](index i, const Vec<T>(&dp)[N]) __attribute__((always_inline)) {
+#pragma GCC unroll 2
+               for (int n = 0; n < N; ++n) {
+                 const index at = (i * N + n) * kL;
+                 store<T>(ds + at, load(p + at) * (dp[n] - delta[i]));
+               }
+             });
+    add_products(lanes_dv, p, dout, queries);
+    add_products(lanes_dk, ds, q, queries);
+    for (int n = 0; n < N; ++n)
+      add_query_gradients<D>(ds + n * kL, N * kL, rows_k + n * kL * D, queries,
+                             h.dq + begin * D * kTogether);
+  }
+  Vec<T> scales[N], ones[N];
+  for (int n = 0; n < N; ++n) scales[n] = splat(scale), ones[n] = splat(T{1});
+  put_rows(lanes_dk, scales, count, dk, s.kv_row);
+  put_rows(lanes_dv, ones, count, dv, s.kv_row);
 }
 
 template <int D, class T>
 void small_attention_backward(const Attention& s, const T* q, const T* k, const T* v, const T* out,
                               const T* lse, const T* dout, T* dq, T* dk, T* dv) {
-  constexpr index kL = kLanes<T>,
-                  kQueries = 128;  // P and dS of this many queries stay in the cache
+  constexpr int kTogether = kKeysTogether<D, T>;
   const index out_row = s.heads * D;
-  const T scale = static_cast<T>(s.scale);
   parallel_for(s.n * s.heads, [&](index task) {
     const index q_begin = task / s.heads * s.tq * s.q_row + task % s.heads * D;
     const index k_begin = task / s.heads * s.tk * s.kv_row + task % s.heads * D;
     const index out_begin = task / s.heads * s.tq * out_row + task % s.heads * D;
     const T* oh = out + out_begin;
-    const Scratch<T> delta(s.tq), lse_2(s.tq), dq_rows(s.tq * D), qh(s.tq * D), doh(s.tq * D);
+    const index sums = s.tq * D * kTogether;
+    const Scratch<T> delta(s.tq), lse_2(s.tq), dq_sums(sums), qh(s.tq * D), doh(s.tq * D);
     gather_rows<D>(q + q_begin, s.q_row, s.tq, qh.get());
     gather_rows<D>(dout + out_begin, out_row, s.tq, doh.get());
-    zero(dq_rows.get(), s.tq * D);
-    alignas(64) T p[kQueries * kL], ds[kQueries * kL], rows_k[kL * D];
+    zero(dq_sums.get(), sums);
     for (index i = 0; i < s.tq; ++i) {
       T sum = 0;
       for (int e = 0; e < D; ++e) sum += oh[i * out_row + e] * doh[i * D + e];
       delta[i] = sum;
       lse_2[i] = static_cast<T>(kLog2e) * lse[task * s.tq + i];
     }
-    for (index begin = 0; begin < s.tk; begin += kL) {
-      const index keys = smaller(kL, s.tk - begin), at = k_begin + begin * s.kv_row;
-      Vec<T> lanes_k[D], lanes_v[D], lanes_dk[D] = {}, lanes_dv[D] = {};
-      rows_to_lanes(k + at, s.kv_row, keys, lanes_k);
-      rows_to_lanes(v + at, s.kv_row, keys, lanes_v);
-      for (int e = 0; e < D; ++e) lanes_k[e] *= static_cast<T>(s.scale * kLog2e);
-      for (index j = 0; j < keys; ++j) {
-        for (int e = 0; e < D; ++e) rows_k[j * D + e] = scale * k[at + j * s.kv_row + e];
-      }
-      for (index i0 = 0; i0 < s.tq; i0 += kQueries) {
-        const index queries = smaller(kQueries, s.tq - i0);
-        const T *qi = qh.get() + i0 * D, *doi = doh.get() + i0 * D;
-        for (index i = 0; i < queries; ++i) store<T>(p + i * kL, dot(lanes_k, qi + i * D));
-        Vec<T> ignored{};
-        exp_all(
-            p, queries, [from = lse_2.get() + i0](index i) { return splat(from[i]); }, ignored);
-        for (index i = 0; i < queries; ++i) {
-          const Vec<T> dp = dot(lanes_v, doi + i * D) - delta[i0 + i];
-          store<T>(ds + i * kL, load(p + i * kL) * dp);
-        }
-        for (index i = 0; i < queries; ++i) add_product(lanes_dv, load(p + i * kL), doi + i * D);
-        for (index i = 0; i < queries; ++i) add_product(lanes_dk, load(ds + i * kL), qi + i * D);
-        index i = 0;
-        T* const to = dq_rows.get() + i0 * D;
-        for (; i + 8 <= queries; i += 8) add_products<D, 8>(ds + i * kL, rows_k, keys, to + i * D);
-        for (; i < queries; ++i) add_products<D, 1>(ds + i * kL, rows_k, keys, to + i * D);
-      }
-      for (int e = 0; e < D; ++e) lanes_dk[e] *= scale;
-      lanes_to_rows(lanes_dk, keys, dk + at, s.kv_row);
-      lanes_to_rows(lanes_dv, keys, dv + at, s.kv_row);
-    }
+    const SmallHead<T> h{qh.get(), doh.get(), lse_2.get(), delta.get(), dq_sums.get()};
+    for_lanes<T>({0, s.tk}, [&]<int N>(index begin) {
+      const index at = k_begin + begin * s.kv_row;
+      small_attend_backward<D, N>(s, h, k + at, v + at, s.tk - begin, dk + at, dv + at);
+    });
     for (index i = 0; i < s.tq; ++i) {
-      for (int e = 0; e < D; ++e) dq[q_begin + i * s.q_row + e] = dq_rows[i * D + e];
+      for (int e = 0; e < D; ++e) {
+        T sum = 0;
+        for (int j = 0; j < kTogether; ++j) sum += dq_sums[(i * D + e) * kTogether + j];
+        dq[q_begin + i * s.q_row + e] = sum;
+      }
     }
   });
 }

@@ -35,16 +35,29 @@ inline constexpr float kRound = 12582912 + 127;  // 1.5 * 2^23 + 127
   return (p * r + 1.0f) * power_of_two(shifted);
 }
 
-// 2^x likewise, for x <= 127.
-[[gnu::always_inline]] inline Vec<float> exp2(Vec<float> x) {
-  x = max(splat(-127.0f), x);
-  const Vec<float> shifted = x + kRound;
-  const Vec<float> f = x - (shifted - kRound);
-  Vec<float> p = f * 0.001326472542f + 0.009671512768f;
-  p = p * f + 0.05550733749f;
-  p = p * f + 0.2402224208f;
-  p = p * f + 0.6931469776f;
-  return (p * f + 1.0f) * power_of_two(shifted);
+// 2^x likewise, for x <= 127: M vectors step by step together. One after the other, a processor would
+// hold the waiting steps of few of them, and wait.
+template <int M>
+[[gnu::always_inline]] inline void exp2(Vec<float> (&x)[M]) {
+  Vec<float> shifted[M], p[M];
+  const auto each = [](auto&& f) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) f(m);
+  };
+  each([&](int m) __attribute__((always_inline)) { x[m] = max(splat(-127.0f), x[m]); });
+  each([&](int m) __attribute__((always_inline)) { shifted[m] = x[m] + kRound; });
+  each([&](int m) __attribute__((always_inline)) { x[m] -= shifted[m] - kRound; });
+  const auto step = [&](float c) __attribute__((always_inline)) {
+    each([&](int m) __attribute__((always_inline)) { p[m] = p[m] * x[m] + c; });
+  };
+  each([&](int m) __attribute__((always_inline)) {
+    p[m] = x[m] * 0.001326472542f + 0.009671512768f;
+  });
+  step(0.05550733749f);
+  step(0.2402224208f);
+  step(0.6931469776f);
+  step(1.0f);
+  each([&](int m) __attribute__((always_inline)) { x[m] = p[m] * power_of_two(shifted[m]); });
 }
 
 // f64 serves gradient checks: accuracy matters, speed does not.
@@ -53,9 +66,11 @@ inline Vec<double> exp(Vec<double> x) {
   return x;
 }
 
-inline Vec<double> exp2(Vec<double> x) {
-  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp2(x[i]);
-  return x;
+template <int M>
+inline void exp2(Vec<double> (&x)[M]) {
+  for (Vec<double>& v : x) {
+    for (int i = 0; i < kLanes<double>; ++i) v[i] = __builtin_exp2(v[i]);
+  }
 }
 
 // 1 / (1 + e^-x); 0 and 1 for large |x|.
