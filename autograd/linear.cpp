@@ -11,17 +11,16 @@ namespace {
 // op(A) op(B) of 2-d tensors (leading axes of A and of the result are flattened by the caller).
 template <class T>
 void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const Tensor& a, bool transpose_a,
-              const Tensor& b, bool transpose_b, Tensor& c, bool accumulate = false) {
+              const Tensor& b, bool transpose_b, Tensor& c, const T* bias = nullptr) {
   kernels::gemm<T>({.m = m,
                     .n = n,
                     .k = k,
                     .transpose_a = transpose_a,
                     .transpose_b = transpose_b,
-                    .accumulate = accumulate,
                     .lda = transpose_a ? m : k,
                     .ldb = transpose_b ? k : n,
                     .ldc = n},
-                   a.data<T>(), b.data<T>(), c.data<T>());
+                   a.data<T>(), b.data<T>(), c.data<T>(), bias);
 }
 
 void expect_inner(const char* op, const Tensor& x, std::int64_t k, const Tensor& w) {
@@ -67,14 +66,8 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
   const std::int64_t m = in ? xv.size() / in : 0;
   return dispatch_float("linear", x.dtype(), [&]<class T>() {
     Tensor y(xv.shape().with(-1, out), xv.dtype());
-    if (bias.defined()) {
-      const T* b = bias.value().data<T>();
-      T* rows = y.data<T>();
-      parallel_ranges(m, 1 + kElementGrain / (out + 1), [=](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t r = begin; r < end; ++r) std::copy_n(b, out, rows + r * out);
-      });
-    }
-    multiply<T>(m, out, in, xv, false, w, true, y, bias.defined());
+    multiply<T>(m, out, in, xv, false, w, true, y,
+                bias.defined() ? bias.value().data<T>() : nullptr);
     return record("linear", y, {x, weight, bias}, [=](const Tensor& dy, const Needs& needs) {
       Gradients g(3);
       if (needs[0])

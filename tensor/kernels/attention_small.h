@@ -76,10 +76,11 @@ inline void gather_rows(const T* from, index row_step, index count, T* to) {
     *reinterpret_cast<Row*>(to + i * D) = *reinterpret_cast<const Row*>(from + i * row_step);
 }
 
-// put(i, dots) for row i and those behind it, M in all: dots[n] = Σ_e lanes[e][n] rows[i][e].
+// put(i, dots) for row i and those behind it, M in all: dots[n] = Σ_e lanes[e][n] rows[i][e], less
+// minus[i] unless that is null.
 template <int M, int D, int N, class T, class Put>
-[[gnu::always_inline]] inline void some_dots(const Lanes<D, N, T>& lanes, const T* rows, index i,
-                                             Put&& put) {
+[[gnu::always_inline]] inline void some_dots(const Lanes<D, N, T>& lanes, const T* rows,
+                                             const T* minus, index i, Put&& put) {
   Vec<T> sum[M][N];
 #pragma GCC unroll 16
   for (int e = 0; e < D; ++e) {
@@ -87,8 +88,10 @@ template <int M, int D, int N, class T, class Put>
     for (int m = 0; m < M; ++m) {
       const Vec<T> number = splat(rows[(i + m) * D + e]);
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n)
-        sum[m][n] = e == 0 ? lanes.at[e][n] * number : sum[m][n] + lanes.at[e][n] * number;
+      for (int n = 0; n < N; ++n) {
+        const Vec<T> product = lanes.at[e][n] * number;
+        sum[m][n] = e > 0 ? sum[m][n] + product : minus ? product - minus[i + m] : product;
+      }
     }
   }
 #pragma GCC unroll 4
@@ -96,73 +99,71 @@ template <int M, int D, int N, class T, class Put>
 }
 // For `count` rows: several at a time, since with 16 registers the lanes are in memory, too.
 template <int D, int N, class T, class Put>
-[[gnu::always_inline]] inline void for_dots(const Lanes<D, N, T>& lanes, const T* rows, index count,
-                                            Put&& put) {
+[[gnu::always_inline]] inline void for_dots(const Lanes<D, N, T>& lanes, const T* rows,
+                                            const T* minus, index count, Put&& put) {
   constexpr int kRows = kRegisters == 32 ? 2 : 3;
   index i = 0;
-  for (; i + kRows <= count; i += kRows) some_dots<kRows>(lanes, rows, i, put);
-  for (; i < count; ++i) some_dots<1>(lanes, rows, i, put);
+  for (; i + kRows <= count; i += kRows) some_dots<kRows>(lanes, rows, minus, i, put);
+  for (; i < count; ++i) some_dots<1>(lanes, rows, minus, i, put);
 }
 
 // lanes[e][n] += Σ_i p[i][n] rows[i][e], as many channels at a time as half of the registers hold.
+// Unless null, sum[n] += Σ_i p[i][n]: additions run beside the multiply-adds.
 template <int D, int N, class T>
 [[gnu::always_inline]] inline void add_products(Lanes<D, N, T>& lanes, const T* p, const T* rows,
-                                                index count) {
+                                                index count, Vec<T>* sum = nullptr) {
   constexpr int kSome = D * N <= kRegisters / 2 ? D : kRegisters / 2 / N;
 #pragma GCC unroll 4
   for (int first = 0; first < D; first += kSome) {
-    Vec<T> sum[kSome][N];
+    Vec<T> some[kSome][N], total[N] = {};
 #pragma GCC unroll 16
     for (int e = 0; e < kSome; ++e) {
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) sum[e][n] = lanes.at[first + e][n];
+      for (int n = 0; n < N; ++n) some[e][n] = lanes.at[first + e][n];
     }
     for (index i = 0; i < count; ++i) {
       Vec<T> factors[N];
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) factors[n] = load(p + (i * N + n) * kLanes<T>);
+      for (int n = 0; n < N; ++n) {
+        factors[n] = load(p + (i * N + n) * kLanes<T>);
+        if (sum && first == 0) total[n] += factors[n];
+      }
 #pragma GCC unroll 16
       for (int e = 0; e < kSome; ++e) {
         const Vec<T> number = splat(rows[i * D + first + e]);
 #pragma GCC unroll 2
-        for (int n = 0; n < N; ++n) sum[e][n] += factors[n] * number;
+        for (int n = 0; n < N; ++n) some[e][n] += factors[n] * number;
       }
     }
 #pragma GCC unroll 16
     for (int e = 0; e < kSome; ++e) {
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) lanes.at[first + e][n] = sum[e][n];
+      for (int n = 0; n < N; ++n) lanes.at[first + e][n] = some[e][n];
     }
+    for (int n = 0; sum && first == 0 && n < N; ++n) sum[n] += total[n];
   }
 }
 
-// scores[i][n] = 2^(scores[i][n] - from(i, n)), added to sum[n]; see exp_all.
-template <int Rows, int N, class T, class From>
-[[gnu::always_inline]] inline void exp_some(T* scores, index i, const From& from,
-                                            Vec<T> (&sum)[N]) {
+// scores[i][n] = 2^change(scores[i][n], n), see exp_all.
+template <int Rows, int N, class T, class Change>
+[[gnu::always_inline]] inline void exp_some(T* scores, const Change& change) {
   Vec<T> x[Rows * N];
-  T* const at = scores + i * N * kLanes<T>;
 #pragma GCC unroll 4
-  for (int m = 0; m < Rows * N; ++m) x[m] = load(at + m * kLanes<T>) - from(i + m / N, m % N);
+  for (int m = 0; m < Rows * N; ++m) x[m] = change(load(scores + m * kLanes<T>), m % N);
   exp2(x);
 #pragma GCC unroll 4
-  for (int m = 0; m < Rows * N; ++m) {
-    store<T>(at + m * kLanes<T>, x[m]);
-    sum[m % N] += x[m];
-  }
+  for (int m = 0; m < Rows * N; ++m) store<T>(scores + m * kLanes<T>, x[m]);
 }
 // For i < count. A loop of its own: its steps take long and do not wait for each other, so that
 // many of them must be under way at once. A function of its own: it needs the registers for its
 // constants.
-template <int N, class T, class From>
-[[gnu::noinline]] void exp_all(T* scores, index count, From from, Vec<T> (&sum)[N]) {
+template <int N, class T, class Change>
+[[gnu::noinline]] void exp_all(T* scores, index count, Change change) {
   constexpr int kRows = 4 / N;
-  Vec<T> total[N];
-  for (int n = 0; n < N; ++n) total[n] = sum[n];
+  constexpr index kStep = N * kLanes<T>;
   index i = 0;
-  for (; i + kRows <= count; i += kRows) exp_some<kRows>(scores, i, from, total);
-  for (; i < count; ++i) exp_some<1>(scores, i, from, total);
-  for (int n = 0; n < N; ++n) sum[n] = total[n];
+  for (; i + kRows <= count; i += kRows) exp_some<kRows, N>(scores + i * kStep, change);
+  for (; i < count; ++i) exp_some<1, N>(scores + i * kStep, change);
 }
 
 // N vectors of queries, of which `count` exist, over all keys.
@@ -181,14 +182,15 @@ void small_attend(const Attention& s, const T* q, index count, const T* k, const
     const index keys = smaller(kKeys, s.tk - begin);
     Vec<T> shrink[N], highest[N];
     for (int n = 0; n < N; ++n) highest[n] = top[n];
-    for_dots(queries, k + begin * D, keys,
-             [&](index j, const Vec<T>(&score)[N]) __attribute__((always_inline)) {
+    for_dots(
+        queries, k + begin * D, static_cast<const T*>(nullptr),
+        keys, [&](index j, const Vec<T>(&score)[N]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
-               for (int n = 0; n < N; ++n) {
-                 highest[n] = max(score[n], highest[n]);
-                 store<T>(scores + (j * N + n) * kL, score[n]);
-               }
-             });
+          for (int n = 0; n < N; ++n) {
+            highest[n] = max(score[n], highest[n]);
+            store<T>(scores + (j * N + n) * kL, score[n]);
+          }
+        });
     for (int n = 0; n < N; ++n) {
       shrink[n] = top[n] - highest[n];
       top[n] = highest[n];
@@ -198,9 +200,11 @@ void small_attend(const Attention& s, const T* q, index count, const T* k, const
       sum[n] *= shrink[n];
       for (int e = 0; e < D; ++e) o.at[e][n] *= shrink[n];
     }
-    exp_all(
-        scores, keys, [&top](index, int n) __attribute__((always_inline)) { return top[n]; }, sum);
-    add_products(o, scores, v + begin * D, keys);
+    exp_all<N>(
+        scores, keys, [&top](Vec<T> score, int n) __attribute__((always_inline)) {
+          return score - top[n];
+        });
+    add_products(o, scores, v + begin * D, keys, sum);
   }
   Vec<T> share[N];
   for (int n = 0; n < N; ++n) share[n] = T{1} / sum[n];
@@ -244,7 +248,8 @@ template <int Count, class T>
   if constexpr (Count == 1) {
     return *p;
   } else {
-    static_assert(Count == 2 && sizeof(T) == 4, "two numbers are broadcast as one of twice the size");
+    static_assert(Count == 2 && sizeof(T) == 4,
+                  "two numbers are broadcast as one of twice the size");
     double both;
     __builtin_memcpy(&both, p, sizeof both);
     return __builtin_bit_cast(Vec<T>, splat(both));
@@ -275,7 +280,7 @@ template <int D, class T>
 template <class T>
 struct SmallHead {
   const T *q, *dout;     // [tq, D]
-  const T *lse, *delta;  // [tq], lse in units of ln 2
+  const T *lse, *delta;  // [tq]; lse in units of ln 2
   T* dq;                 // [tq, D, kKeysTogether], their sums to come
 };
 
@@ -299,24 +304,23 @@ void small_attend_backward(const Attention& s, const SmallHead<T>& h, const T* k
   for (index begin = 0; begin < s.tq; begin += kQueries) {
     const index queries = smaller(kQueries, s.tq - begin);
     const T *q = h.q + begin * D, *dout = h.dout + begin * D;
-    const T *lse = h.lse + begin, *delta = h.delta + begin;
-    for_dots(lanes_k, q, queries,
-             [&](index i, const Vec<T>(&score)[N]) __attribute__((always_inline)) {
+    for_dots(
+        lanes_k, q, h.lse + begin,
+        queries, [&](index i, const Vec<T>(&score)[N]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
-               for (int n = 0; n < N; ++n) store<T>(p + (i * N + n) * kL, score[n]);
-             });
-    Vec<T> ignored[N] = {};
-    exp_all(
-        p, queries, [lse](index i, int) __attribute__((always_inline)) { return splat(lse[i]); },
-        ignored);
-    for_dots(lanes_v, dout, queries,
-             [&](index i, const Vec<T>(&dp)[N]) __attribute__((always_inline)) {
+          for (int n = 0; n < N; ++n) store<T>(p + (i * N + n) * kL, score[n]);
+        });
+    exp_all<N>(
+        p, queries, [](Vec<T> score, int) __attribute__((always_inline)) { return score; });
+    for_dots(
+        lanes_v, dout, h.delta + begin,
+        queries, [&](index i, const Vec<T>(&dp)[N]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
-               for (int n = 0; n < N; ++n) {
-                 const index at = (i * N + n) * kL;
-                 store<T>(ds + at, load(p + at) * (dp[n] - delta[i]));
-               }
-             });
+          for (int n = 0; n < N; ++n) {
+            const index at = (i * N + n) * kL;
+            store<T>(ds + at, load(p + at) * dp[n]);
+          }
+        });
     add_products(lanes_dv, p, dout, queries);
     add_products(lanes_dk, ds, q, queries);
     for (int n = 0; n < N; ++n)

@@ -224,8 +224,12 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
       for (index p = group.begin; p < group.end; ++p) {
         const T* panel = packed.get() + pass.panels_begin + panels.offset(p, pass.taps() * s.c);
         const index col = p * panels.kWidth;
-        const Output<T> o{out + image * s.out_image + pass.out_begin + col, pass.out_col,
-                          panels.lanes(p), bias ? bias + col : nullptr, 0, streamed};
+        const Output<T> o{out + image * s.out_image + pass.out_begin + col,
+                          pass.out_col,
+                          panels.lanes(p),
+                          bias ? bias + col : nullptr,
+                          0,
+                          streamed};
         correlate_rows(s, pass, {band.begin, smaller(band.end, pass.rows)}, tile.get(), row_begin,
                        depth, panel, panels.vectors(p), ahead, o);
       }

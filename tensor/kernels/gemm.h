@@ -196,12 +196,12 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
 }
 
 template <class T>
-void gemm(const Gemm& g, const T* a, const T* b, T* c) {
+void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias) {
   if (g.m <= 0 || g.n <= 0) return;
   if (g.transpose_a) {
     gemm_columns(g, a, b, c);
   } else {
-    gemm_rows(g, a, b, static_cast<const T*>(nullptr), c);
+    gemm_rows(g, a, b, bias, c);
   }
 }
 

@@ -35,8 +35,8 @@ inline constexpr float kRound = 12582912 + 127;  // 1.5 * 2^23 + 127
   return (p * r + 1.0f) * power_of_two(shifted);
 }
 
-// 2^x likewise, for x <= 127: M vectors step by step together. One after the other, a processor would
-// hold the waiting steps of few of them, and wait.
+// 2^x likewise, for x <= 127: M vectors step by step together. One after the other, a processor
+// would hold the waiting steps of few of them, and wait.
 template <int M>
 [[gnu::always_inline]] inline void exp2(Vec<float> (&x)[M]) {
   Vec<float> shifted[M], p[M];
@@ -50,9 +50,8 @@ template <int M>
   const auto step = [&](float c) __attribute__((always_inline)) {
     each([&](int m) __attribute__((always_inline)) { p[m] = p[m] * x[m] + c; });
   };
-  each([&](int m) __attribute__((always_inline)) {
-    p[m] = x[m] * 0.001326472542f + 0.009671512768f;
-  });
+  each([&](int m)
+           __attribute__((always_inline)) { p[m] = x[m] * 0.001326472542f + 0.009671512768f; });
   step(0.05550733749f);
   step(0.2402224208f);
   step(0.6931469776f);
@@ -66,8 +65,9 @@ inline Vec<double> exp(Vec<double> x) {
   return x;
 }
 
+// (Not inlined: GCC 12 would believe that x was never set.)
 template <int M>
-inline void exp2(Vec<double> (&x)[M]) {
+[[gnu::noinline]] void exp2(Vec<double> (&x)[M]) {
   for (Vec<double>& v : x) {
     for (int i = 0; i < kLanes<double>; ++i) v[i] = __builtin_exp2(v[i]);
   }

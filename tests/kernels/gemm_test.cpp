@@ -4,7 +4,8 @@ namespace sfumato::kernels::testing {
 namespace {
 
 template <class T>
-void check(index m, index n, index k, bool ta, bool tb, bool accumulate, index gap) {
+void check(index m, index n, index k, bool ta, bool tb, bool accumulate, index gap,
+           bool with_bias = false) {
   SCOPED_TRACE("m n k ta tb acc gap: " + std::to_string(m) + " " + std::to_string(n) + " " +
                std::to_string(k) + " " + std::to_string(ta) + std::to_string(tb) +
                std::to_string(accumulate) + " " + std::to_string(gap));
@@ -13,6 +14,7 @@ void check(index m, index n, index k, bool ta, bool tb, bool accumulate, index g
   // The last row ends with its last element, not with its gap.
   const auto a = numbers<T>((rows_a - 1) * g.lda + cols_a, 1);
   const auto b = numbers<T>((rows_b - 1) * g.ldb + cols_b, 2);
+  const auto bias = numbers<T>(n, 4);
   const index c_size = (m - 1) * g.ldc + n;
   const auto before = numbers<T>(c_size, 3);
   Guarded<T> c(c_size);
@@ -21,6 +23,7 @@ void check(index m, index n, index k, bool ta, bool tb, bool accumulate, index g
   for (index i = 0; i < m; ++i) {
     for (index j = 0; j < n; ++j) {
       double sum = accumulate ? static_cast<double>(before[i * g.ldc + j]) : 0;
+      if (with_bias) sum += static_cast<double>(bias[j]);
       for (index p = 0; p < k; ++p) {
         sum += static_cast<double>(a[ta ? p * g.lda + i : i * g.lda + p]) *
                static_cast<double>(b[tb ? j * g.ldb + p : p * g.ldb + j]);
@@ -28,7 +31,7 @@ void check(index m, index n, index k, bool ta, bool tb, bool accumulate, index g
       expected[i * g.ldc + j] = sum;
     }
   }
-  gemm(g, a.data(), b.data(), c.data());
+  gemm(g, a.data(), b.data(), c.data(), with_bias ? bias.data() : nullptr);
   expect_close(c, expected, "C");
   for (index i = 0; i < c_size; ++i) {
     if (i % g.ldc < n) continue;
@@ -52,6 +55,17 @@ TEST(GemmKernel, MatchesTheDefinition) {
         }
       }
     }
+  });
+}
+
+TEST(GemmKernel, AddsABiasToEveryRow) {
+  for_every_isa([]<class T>() {
+    for (const bool tb : {false, true}) {
+      for (const index n : {1, 7, 16, 40}) {
+        for (const index k : {1, 5, 64, 2100}) check<T>(33, n, k, false, tb, false, n % 2, true);
+      }
+    }
+    check<T>(5000, 192, 16, false, true, false, 0, true);  // large enough to be streamed
   });
 }
 
