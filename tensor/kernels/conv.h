@@ -94,7 +94,7 @@ bool few_outputs(const Correlation& s) {
 }
 
 template <class T>
-void correlate_few(const Correlation& s, const T* in, const T* w, const T* bias, T* out) {
+void correlate_few_outputs(const Correlation& s, const T* in, const T* w, const T* bias, T* out) {
   const Pass& pass = s.passes[0];
   const Panels<T> panels{pass.taps() * s.k};
   const index columns = round_up(panels.columns, kLanes<T>);
@@ -150,9 +150,96 @@ void correlate_few(const Correlation& s, const T* in, const T* w, const T* bias,
   });
 }
 
+// ---- few input channels
+//
+// What a column of taps sees, kh*c numbers, gathered side by side; those of neighbouring columns
+// follow, so that what an output pixel sees is one run of numbers, [v][u][p].
+
+// Columns of an image that a row of outputs sees, with padding.
+inline index gathered_columns(const Conv& s) { return (s.ow - 1) * s.stride + s.kw; }
+
+// What the output rows see, gathered: to[row][column][kh*c], zeros outside the image.
+template <class T>
+void gather_columns(const Conv& s, const T* x, Range rows, T* to) {
+  const index width = gathered_columns(s), step = s.kh * s.c;
+  const index begin = clamp_to(s.pad_left, 0, width);
+  const index end = clamp_to(s.w + s.pad_left, begin, width);
+  for (index i = rows.begin; i < rows.end; ++i, to += width * step) {
+    zero(to, begin * step);
+    zero(to + end * step, (width - end) * step);
+    const index top = i * s.stride - s.pad_top;
+    if (s.c == 1 && s.kh == 3 && top >= 0 && top + 3 <= s.h) {
+      // The usual case in one loop, which compilers turn into shuffles.
+      const T* from = x + top * s.w - s.pad_left;
+      for (index j = begin; j < end; ++j) {
+        for (index u = 0; u < 3; ++u) to[j * 3 + u] = from[u * s.w + j];
+      }
+      continue;
+    }
+    for (index u = 0; u < s.kh; ++u) {
+      const index r = top + u, row = r * s.w - s.pad_left;
+      for (index p = 0; p < s.c; ++p) {
+        T* const at = to + u * s.c + p;
+        if (r < 0 || r >= s.h) {
+          for (index j = begin; j < end; ++j) at[j * step] = 0;
+        } else {
+          for (index j = begin; j < end; ++j) at[j * step] = x[(row + j) * s.c + p];
+        }
+      }
+    }
+  }
+}
+
+// For one input channel and one pass: a tap alone would be a run of one step. Gathered, the rows of
+// the product overlap. (From three channels on, gathering costs more than it saves.)
+template <class T>
+void correlate_one_input(const Correlation& s, const T* in, const T* w, const T* bias, T* out) {
+  const Pass& pass = s.passes[0];
+  const index taps = pass.taps(), size = s.h * s.w, column = s.stride * pass.taps_r;
+  const Conv seen{s.n, s.h,         s.w,         1,        pass.rows,       pass.cols,
+                  s.k, pass.taps_r, pass.taps_c, s.stride, -pass.first_row, -pass.first_col};
+  const index row_size = gathered_columns(seen) * pass.taps_r;
+  const Panels<T> panels{s.k};
+  const Scratch<T> packed(panels.size(taps));
+  zero(packed.get(), panels.size(taps));
+  for (index o = 0; o < s.k; ++o) {
+    const index p = o / panels.kWidth;
+    T* to = packed.get() + panels.offset(p, taps) + o % panels.kWidth;
+    for (index v = 0; v < pass.taps_c; ++v) {
+      for (index u = 0; u < pass.taps_r; ++u, to += panels.width(p))
+        *to = w[pass.w_begin + u * pass.w_row + v * pass.w_col + o * s.w_out];
+    }
+  }
+  const index cached = larger(1, kCacheBytes / (row_size * static_cast<index>(sizeof(T))));
+  const index bands = smaller(pass.rows, larger(div_up(pass.rows, cached), div_up(kTasks, s.n)));
+  const bool streamed = streams(out, s.k, s.n * s.out_image);
+  parallel_for(s.n * bands, [&](index task) {
+    const index image = task / bands;
+    const Range band = part_of(pass.rows, bands, task % bands);
+    const Scratch<T> gathered(band.size() * row_size);
+    gather_columns(seen, in + image * size, band, gathered.get());
+    for (index i = band.begin; i < band.end; ++i) {
+      const T* row = gathered.get() + (i - band.begin) * row_size;
+      T* to = out + image * s.out_image + pass.out_begin + i * pass.out_row;
+      for_row_blocks(pass.cols, panels.vectors(0), [&](index j, index count) {
+        for (index p = 0; p < panels.count(); ++p) {
+          const index o = p * panels.kWidth;
+          rows_function<T>(count, panels.vectors(p))(
+              row + j * column, column, taps, 0, packed.get() + panels.offset(p, taps),
+              Output<T>{to + j * pass.out_col + o, pass.out_col, panels.lanes(p),
+                        bias ? bias + o : nullptr, 0, streamed, row});
+        }
+      });
+    }
+    if (streamed) finish_streams();
+  });
+}
+
 template <class T>
 void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* out) {
-  if (few_outputs<T>(s)) return correlate_few(s, in, w, bias, out);
+  if (few_outputs<T>(s)) return correlate_few_outputs(s, in, w, bias, out);
+  if (s.c == 1 && s.count == 1 && s.passes[0].taps() > 1)
+    return correlate_one_input(s, in, w, bias, out);
   // The box of input pixels around output (0, 0) that the taps of any pass read, and the grid of
   // outputs that covers every pass.
   index top = 0, bottom = 0, left = 0, right = 0, rows = 0, cols = 0;

@@ -13,8 +13,7 @@
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // Below this many input channels, the c rows of one tap would leave most of the register block
-// empty. The numbers that a column of taps sees, kh*c of them, are gathered side by side instead;
-// those of neighbouring columns follow, so that what an output pixel sees is one run of numbers.
+// empty: columns of taps are gathered (gather_columns) and make kh*c rows of the result.
 inline constexpr index kFewChannels = 8;
 
 // Rows of the result for one row of taps, the last of which stays empty: a distance of 4 KiB would
@@ -39,9 +38,6 @@ inline index weight_row(const Conv& s, index u, index v, index p) {
   }
   return u * tap_row_step(s) + first * s.kw + place * width + p - first;
 }
-
-// Columns of an image that a row of outputs sees, with padding.
-inline index gathered_columns(const Conv& s) { return (s.ow - 1) * s.stride + s.kw; }
 
 // How the work is cut. A unit is a band of output rows of one image; a group is what a task holds
 // in its cache at a time: one unit, or several whole images where they are small.
@@ -85,38 +81,6 @@ WeightPlan plan_weights(const Conv& s) {
   const index tasks = smaller(kTasks / 2, 4 * thread_count());
   p.panel_groups = smaller(Panels<T>{s.k}.count(), div_up(tasks, p.chunks));
   return p;
-}
-
-// What the output rows see, gathered: to[row][column][kh*c], zeros outside the image.
-template <class T>
-void gather_columns(const Conv& s, const T* x, Range rows, T* to) {
-  const index width = gathered_columns(s), step = s.kh * s.c;
-  const index begin = clamp_to(s.pad_left, 0, width);
-  const index end = clamp_to(s.w + s.pad_left, begin, width);
-  for (index i = rows.begin; i < rows.end; ++i, to += width * step) {
-    zero(to, begin * step);
-    zero(to + end * step, (width - end) * step);
-    const index top = i * s.stride - s.pad_top;
-    if (s.c == 1 && s.kh == 3 && top >= 0 && top + 3 <= s.h) {
-      // The usual case in one loop, which compilers turn into shuffles.
-      const T* from = x + top * s.w - s.pad_left;
-      for (index j = begin; j < end; ++j) {
-        for (index u = 0; u < 3; ++u) to[j * 3 + u] = from[u * s.w + j];
-      }
-      continue;
-    }
-    for (index u = 0; u < s.kh; ++u) {
-      const index r = top + u, row = r * s.w - s.pad_left;
-      for (index p = 0; p < s.c; ++p) {
-        T* const at = to + u * s.c + p;
-        if (r < 0 || r >= s.h) {
-          for (index j = begin; j < end; ++j) at[j * step] = 0;
-        } else {
-          for (index j = begin; j < end; ++j) at[j * step] = x[(row + j) * s.c + p];
-        }
-      }
-    }
-  }
 }
 
 // The x that a task holds in its cache, as a tile or gathered.

@@ -73,6 +73,14 @@ std::vector<Conv> shapes() {
       }
     }
   }
+  // One channel in (and, in the gradient of the input, one channel out).
+  for (const index stride : {1, 2, 3}) {
+    for (const index kernel : {2, 3, 5}) all.push_back(square(2, 11, 1, 33, kernel, stride));
+  }
+  all.push_back(make_conv(2, 6, 9, 1, 12, 3, 2, 2, {0, 0, 1, 1}));
+  all.push_back(make_conv(2, 7, 5, 1, 19, 2, 4, 1, {3, 0, 0, 2}));
+  all.push_back(make_conv(2, 5, 5, 9, 1, 2, 2, 1, {3, 3, 3, 3}));
+  all.push_back(square(25, 28, 1, 32, 3, 1));  // large enough to be streamed
   all.push_back(square(1, 28, 5, 7, 3, 1));
   all.push_back(square(1, 33, 4, 9, 3, 2));
   all.push_back(square(9, 7, 33, 17, 3, 1));
