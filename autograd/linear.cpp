@@ -11,7 +11,8 @@ namespace {
 // op(A) op(B) of 2-d tensors (leading axes of A and of the result are flattened by the caller).
 template <class T>
 void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const Tensor& a, bool transpose_a,
-              const Tensor& b, bool transpose_b, Tensor& c, const T* bias = nullptr) {
+              const Tensor& b, bool transpose_b, Tensor& c, const T* bias = nullptr,
+              T* sums = nullptr) {
   kernels::gemm<T>({.m = m,
                     .n = n,
                     .k = k,
@@ -20,7 +21,7 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const Tensor& a, b
                     .lda = transpose_a ? m : k,
                     .ldb = transpose_b ? k : n,
                     .ldc = n},
-                   a.data<T>(), b.data<T>(), c.data<T>(), bias);
+                   a.data<T>(), b.data<T>(), c.data<T>(), bias, sums);
 }
 
 void expect_inner(const char* op, const Tensor& x, std::int64_t k, const Tensor& w) {
@@ -72,11 +73,13 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
       Gradients g(3);
       if (needs[0])
         multiply<T>(m, in, out, dy, false, w, false, g[0] = Tensor(xv.shape(), xv.dtype()));
-      if (needs[1])
-        multiply<T>(out, in, m, dy, true, xv, false, g[1] = Tensor(w.shape(), w.dtype()));
-      if (needs[2]) {
-        g[2] = Tensor({out}, dy.dtype());
-        kernels::sum_rows<T>(m, out, dy.data<T>(), g[2].data<T>());
+      if (needs[2]) g[2] = Tensor({out}, dy.dtype());
+      T* const sums = needs[2] ? g[2].data<T>() : nullptr;
+      if (needs[1]) {
+        multiply<T>(out, in, m, dy, true, xv, false, g[1] = Tensor(w.shape(), w.dtype()), nullptr,
+                    sums);
+      } else if (needs[2]) {
+        kernels::sum_rows<T>(m, out, dy.data<T>(), sums);
       }
       return g;
     });

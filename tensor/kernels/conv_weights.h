@@ -328,9 +328,8 @@ void direct_backward_weights(const Conv& s, const Image<const T>& image, const T
   if (is_pointwise(s)) {
     image.parts({0, s.c}, [&](Range part) {
       const Gemm g{s.k, part.size(), s.n * s.h * s.w, true, false, false, s.k, part.size(), s.c};
-      gemm_columns(g, dy, image.at(0, part.begin), dw + part.begin);
+      gemm_columns(g, dy, image.at(0, part.begin), dw + part.begin, part.begin == 0 ? db : nullptr);
     });
-    if (db) sum_rows(s.n * s.h * s.w, s.k, dy, db);
     return;
   }
   if (s.stride == 1 && s.k < kLanes<T> / 2 && s.k < s.c) {

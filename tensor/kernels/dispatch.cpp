@@ -129,8 +129,8 @@ ConvMethod conv_method() { return conv_method_in_use(); }
 void set_conv_method(ConvMethod method) { conv_method_in_use() = method; }
 
 template <class T>
-void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias) {
-  table<T>().gemm(g, a, b, c, bias);
+void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias, T* sums) {
+  table<T>().gemm(g, a, b, c, bias, sums);
 }
 template <class T>
 void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,

@@ -137,9 +137,10 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c,
 
 // C = Aᵀ op(B) (+ C), A stored [k, m]. This is the shape of weight gradients: m and n are channel
 // counts, k is every pixel of a batch. Where C alone is too small to give enough tasks, k is cut
-// into chunks as well, whose sums are added up in order at the end.
+// into chunks as well, whose sums are added up in order at the end. `sums`, unless null, becomes
+// the sums of A's columns, taken while a chunk's part of A is in the cache.
 template <class T>
-void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
+void gemm_columns(const Gemm& g, const T* a, const T* b, T* c, T* sums) {
   // Few steps of k at a time: rows are often 64 or 128 numbers apart, which crowds them into a few
   // sets of the first-level cache.
   constexpr index kDepth = 128;
@@ -152,7 +153,7 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
   const index memory = larger(1, (8 << 20) / static_cast<index>(sizeof(T)) / (g.m * g.n));
   const index chunks =
       larger(1, smaller(smaller(div_up(kTasks, bands * groups), g.k / 512), memory));
-  const Scratch<T> parts(chunks > 1 ? chunks * g.m * g.n : 0);
+  const Scratch<T> parts(chunks > 1 ? chunks * g.m * g.n : 0), sum_parts(sums ? chunks * g.m : 0);
   parallel_for(chunks * bands * groups, [&](index task) {
     const index chunk = task / (bands * groups);
     const Range k_range = part_of(g.k, chunks, chunk);
@@ -180,8 +181,21 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
           outer_function<T>(count, panels.vectors(p))(a + k0 * g.lda + band.begin + row, pb, k, o);
         });
       }
+      if (!sums || group.begin > 0) continue;
+      T* const column_sums = sum_parts.get() + chunk * g.m + band.begin;
+      for_vectors<T>(band.size(), [&](index i, auto extent) {
+        const T* column = a + k0 * g.lda + band.begin + i;
+        const Vec<T> sum =
+            sum_terms<Vec<T>>(steps, [&](index row) { return load(column + row * g.lda, extent); });
+        store<T>(column_sums + i, k0 == k_range.begin ? sum : load(column_sums + i, extent) + sum,
+                 extent);
+      });
     }
   });
+  for (index i = 0; sums && i < g.m; ++i) {
+    sums[i] = 0;
+    for (index chunk = 0; chunk < chunks; ++chunk) sums[i] += sum_parts[chunk * g.m + i];
+  }
   if (chunks == 1) return;
   parallel_ranges(g.m, div_up(g.m, kTasks), [&](index begin, index end) {
     for (index i = begin; i < end; ++i) {
@@ -196,10 +210,10 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c) {
 }
 
 template <class T>
-void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias) {
+void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias, T* sums) {
   if (g.m <= 0 || g.n <= 0) return;
   if (g.transpose_a) {
-    gemm_columns(g, a, b, c);
+    gemm_columns(g, a, b, c, sums);
   } else {
     gemm_rows(g, a, b, bias, c);
   }

@@ -10,7 +10,7 @@ namespace sfumato::kernels {
 
 template <class T>
 struct KernelTable {
-  void (*gemm)(const Gemm&, const T* a, const T* b, T* c, const T* bias);
+  void (*gemm)(const Gemm&, const T* a, const T* b, T* c, const T* bias, T* sums);
   void (*conv_forward)(const Conv&, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                        const T* filters);
   index (*conv_filters_size)(const Conv&, bool upsample);

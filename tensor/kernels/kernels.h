@@ -13,14 +13,16 @@ using index = std::int64_t;
 
 // C[m,n] = op(A) op(B) (+ C if accumulate). op(A) is [m,k], op(B) is [k,n]; `transpose_a` says that
 // A is stored [k,m]. lda, ldb, ldc are the distances between stored rows. `bias`: null, or n
-// numbers added to every row of C, where neither transpose_a nor accumulate is asked for.
+// numbers added to every row of C, where neither transpose_a nor accumulate is asked for. `sums`:
+// null, or room for m numbers, where transpose_a is: what the stored columns of A add up to (with C
+// the gradient of weights, that of their bias).
 struct Gemm {
   index m, n, k;
   bool transpose_a = false, transpose_b = false, accumulate = false;
   index lda, ldb, ldc;
 };
 template <class T>
-void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias = nullptr);
+void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias = nullptr, T* sums = nullptr);
 
 // 2-d cross-correlation (what the field calls convolution), y[n,oh,ow,k] from x[n,h,w,c]:
 //   y[b,i,j,o] = bias[o] + Σ_{u,v,p} x[b, i*stride + u - pad_top, j*stride + v - pad_left, p]

@@ -69,6 +69,29 @@ TEST(GemmKernel, AddsABiasToEveryRow) {
   });
 }
 
+TEST(GemmKernel, SumsColumnsOfATransposedOne) {
+  for_every_isa([]<class T>() {
+    for (const index m : {1, 5, 16, 40, 130}) {
+      for (const index n : {1, 33, 300}) {
+        for (const index k : {0, 1, 127, 129, 5000}) {
+          SCOPED_TRACE("m n k: " + std::to_string(m) + " " + std::to_string(n) + " " +
+                       std::to_string(k));
+          const index lda = m + 3;
+          const auto a = numbers<T>(k * lda, 1), b = numbers<T>(k * n, 2);
+          std::vector<double> expected(m);
+          for (index i = 0; i < m; ++i) {
+            for (index p = 0; p < k; ++p) expected[i] += static_cast<double>(a[p * lda + i]);
+          }
+          Guarded<T> c(m * n), sums(m);
+          const Gemm g{m, n, k, true, false, false, lda, n, n};
+          gemm<T>(g, a.data(), b.data(), c.data(), nullptr, sums.data());
+          expect_close(sums, expected, "sums");
+        }
+      }
+    }
+  });
+}
+
 TEST(GemmKernel, EmptySum) {
   for_every_isa([]<class T>() {
     for (const bool ta : {false, true}) {
