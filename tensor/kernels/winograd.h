@@ -92,6 +92,7 @@ struct TilePlaces {
 struct WinogradBlock {
   index image, images;
   Range rows;
+  Range all_images() const { return {image, image + images}; }
   index tiles = 0;
   index last_rows = 6, last_cols = 6;  // points of an image's last tiles
   index kinds[2][2] = {};              // tiles of each kind, [short row][short column]
@@ -157,6 +158,10 @@ struct WinogradPlan {
         if (tr >= some.begin && tr < some.end) f(tr, tc, WinogradTile{rows, cols, number});
       }
     }
+  }
+  // The same tiles of n images, so many in a block.
+  WinogradPlan of_images(index n, index in_block) const {
+    return {tiles_h, tiles_w, last_rows, last_cols, 1, in_block, div_up(n, in_block)};
   }
   index most_rows() const { return div_up(tiles_h, bands); }
   index most_tiles() const { return images * most_rows() * tiles_w; }
@@ -272,16 +277,16 @@ index window_size(const Conv& s, const WinogradPlan& plan) {
          round_up(s.c, kLanes<T>);
 }
 
-// V for some rows of the tiles of one block, with the input read through `window` (scratch);
-// `grid`: how it lies. `measure`: the statistics of its normalisation come first.
+// V for some images of a block and some rows of their tiles, with the input read through `window`
+// (scratch); `grid`: how it lies. `measure`: the statistics of its normalisation come first.
 template <class T>
-void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b,
+void winograd_inputs(const Conv& s, const WinogradPlan& plan, const WinogradBlock& b, Range images,
                      Range tile_rows, const ConvInput<T>& in, const TiledImage& grid,
                      ReadNorm<T>& norm, bool measure, const TileLayout& layout, T* window, T* v) {
   constexpr index kL = kLanes<T>;
   const index pitch = tile_pitch(s), more = s.kh - 1;
   const index step = round_up(s.c, kL), cols = pitch * plan.tiles_w + more;
-  for (index image = b.image; image < b.image + b.images; ++image) {
+  for (index image = images.begin; image < images.end; ++image) {
     if (measure) norm.measure(s, image);
     norm.set_image(image);
     const index top = pitch * tile_rows.begin - s.pad_top, rows = pitch * tile_rows.size() + more;
@@ -500,7 +505,8 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
   const auto transform = [&](const WinogradBlock& b, Range tile_rows, T* v) {
     ReadNorm<T> norm(s, in);
     const Scratch<T> window(window_size<T>(s, plan));
-    winograd_inputs(s, plan, b, tile_rows, in, from, norm, measure, layout_of(b), window.get(), v);
+    winograd_inputs(s, plan, b, b.all_images(), tile_rows, in, from, norm, measure, layout_of(b),
+                    window.get(), v);
   };
   const auto multiply = [&](const WinogradBlock& b, const T* v, Range some_panels) {
     const TileLayout layout = layout_of(b);

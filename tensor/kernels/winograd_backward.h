@@ -37,18 +37,18 @@ template <class T, int Rows, int Cols, int Taps, class Pixel>
   }
 }
 
-// Z[panel][point][tile][width] for the tiles of one block; `grid`: how dy lies. bias[k] += Σ dy
-// over it, and per_image [n, k], unless null, the sums over its images. `total`: scratch, as long
+// Z[panel][point][tile][width] for some images of a block; `grid`: how dy lies. bias[k] += Σ dy
+// over them, and per_image [n, k], unless null, the sums over its images. `total`: scratch, as long
 // as bias.
 template <class T, int Taps>
 void winograd_gradients(const Conv& s, const TiledImage& grid, const WinogradPlan& plan,
-                        const WinogradBlock& b, const T* dy, T* z, T* total, T* bias,
+                        const WinogradBlock& b, Range images, const T* dy, T* z, T* total, T* bias,
                         T* per_image) {
   constexpr int kPitch = 7 - Taps;
   const Panels<T> panels{s.k};
   const PointPanels<T> z_panels{panels, b.tiles};
   const index k = grid.channels, across = kPitch * (grid.blocks ? 2 : 1);
-  for (index image = b.image; image < b.image + b.images; ++image) {
+  for (index image = images.begin; image < images.end; ++image) {
     zero(total, round_up(k, kLanes<T>));
     plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
       // The tile after this one: the hardware does not foresee pieces of a few rows.
@@ -126,113 +126,100 @@ void winograd_taps(const Conv& s, index p, Range channels, const T* sums, bool f
   }
 }
 
-// One task's share of the weights' gradient: sums over consecutive blocks.
+// With many registers, a block of them takes as many channels as it can hold, from all of a tile's,
+// side by side. With few, several blocks share the channels of one kBlock, which lie tile after
+// tile: they and dy's are read from the first-level cache again (a tenth of the time).
+inline constexpr bool kManyRows = kRegisters == 32;
+
+// V and Z of a block, and dU, their product.
 template <class T>
-class WinogradWeights {
+class WinogradFactors {
  public:
-  // `part`, `bias`: where the taps (as add_up_weights reads them) and Σ dy go. `grid`: how dy lies.
-  WinogradWeights(const Conv& s, const ConvInput<T>& in, const TiledImage& grid,
-                  const WinogradPlan& plan, Range blocks, T* part, T* bias)
+  // `in`, `grid`: how x and dy lie. `side_by_side`: a tile's channels are neighbours in V, all of
+  // them, not only those of one kBlock.
+  WinogradFactors(const Conv& s, const ConvInput<T>& in, const TiledImage& grid,
+                  const WinogradPlan& plan, const WinogradBlock& block, bool side_by_side)
       : s_(s),
         in_(in),
         grid_(grid),
         plan_(plan),
-        blocks_(blocks),
-        part_(part),
-        bias_(bias),
-        norm_(s, in),
-        sums_(kPoints * kBlock * Panels<T>::kWidth) {
-    zero(bias, round_up(grid.channels, kLanes<T>));
-  }
+        block_(block),
+        layout_{side_by_side ? round_up(s.c, kBlock) : kBlock,
+                side_by_side ? kBlock : block.tiles * kBlock,
+                point_step<T>(block.tiles * round_up(s.c, kBlock))},
+        z_panels_{{s.k}, block.tiles},
+        v_(kPoints * layout_.point),
+        z_(z_panels_.size()) {}
 
-  // Block i; the one after it will probably be this thread's next. `seen`: its images as the
-  // convolution sees them, [images, h, w, c], unless null.
-  void add(index i, const T* dy, const T* seen, T* per_image) {
-    const Panels<T> panels{s_.k};
-    const WinogradBlock b = plan_.block(s_, i);
-    ReadAhead ahead;
-    if (i + 1 < plan_.blocks && plan_.bands == 1) {
-      const WinogradBlock n = plan_.block(s_, i + 1);
-      const index pixels = stored_pixels(s_, in_), dy_size = grid_.size();
-      const Image<const T> x = image_of(s_, in_).from(n.image * pixels);
-      x.parts({0, s_.c},
-              [&](Range part) { ahead.add(x.at(0, part.begin), n.images * pixels * part.size()); });
-      ahead.add(dy + n.image * dy_size, n.images * dy_size);
-    }
-    const index depth = round_up(s_.c, kBlock);
-    const index tile = kManyRows ? depth : kBlock;
-    const TileLayout layout{tile, kManyRows ? kBlock : b.tiles * kBlock,
-                            point_step<T>(b.tiles * depth)};
-    const Scratch<T> v(kPoints * layout.point);
-    const PointPanels<T> z_panels{panels, b.tiles};
-    const Scratch<T> z(z_panels.size());
+  // Those of some images. `seen`: these images as the convolution sees them, [images, h, w, c],
+  // unless null. bias and per_image: see winograd_gradients.
+  void make(Range images, ReadNorm<T>& norm, const T* dy, const T* seen, T* bias, T* per_image) {
     {
       const Scratch<T> window(window_size<T>(s_, plan_));
       if (seen) {
         const ConvInput<T> plain{seen};
         ReadNorm<T> copy(s_, plain);
-        WinogradBlock first = b;
-        first.image = 0;
-        winograd_inputs(s_, plan_, first, first.rows, plain, {}, copy, false, layout, window.get(),
-                        v.get());
+        WinogradBlock from_seen = block_;
+        from_seen.image -= images.begin;
+        winograd_inputs(s_, plan_, from_seen, {0, images.size()}, block_.rows, plain, {}, copy,
+                        false, layout_, window.get(), v_.get());
       } else {
-        winograd_inputs(s_, plan_, b, b.rows, in_, {}, norm_, false, layout, window.get(), v.get());
+        winograd_inputs(s_, plan_, block_, images, block_.rows, in_, {}, norm, false, layout_,
+                        window.get(), v_.get());
       }
     }
-    {
-      const Scratch<T> total(round_up(grid_.channels, kLanes<T>));
-      const auto gradients = s_.kh == 2 ? winograd_gradients<T, 2> : winograd_gradients<T, 3>;
-      gradients(s_, grid_, plan_, b, dy, z.get(), total.get(), bias_, per_image);
-    }
-    // The sums of a few channels at a time, over all points: they are turned into taps, a quarter
-    // as many numbers, before they leave the cache.
+    const Scratch<T> total(round_up(grid_.channels, kLanes<T>));
+    const auto gradients = s_.kh == 2 ? winograd_gradients<T, 2> : winograd_gradients<T, 3>;
+    gradients(s_, grid_, plan_, block_, images, dy, z_.get(), total.get(), bias, per_image);
+  }
+
+  // The taps of some channels and panel p, stored to `part` or (not `first`) added. A few channels
+  // at a time, over all points: their sums are turned into taps, a quarter as many numbers, before
+  // they leave the cache.
+  void multiply(index p, Range channels, ReadAhead& ahead, bool first, T* part) const {
+    const Panels<T> panels = z_panels_.panels;
+    const index width = panels.width(p), vectors = panels.vectors(p);
+    const Scratch<T> sums(kPoints * kBlock * panels.kWidth);
     const auto taps = s_.kh == 2 ? winograd_taps<T, 2> : winograd_taps<T, 3>;
-    for (index p = 0; p < panels.count(); ++p) {
-      const index width = panels.width(p), vectors = panels.vectors(p);
-      const auto add_channels = [&](index c, index channels) {
-        for (index point = 0; point < kPoints; ++point) {
-          const index tiles = b.tiles_of(point);
-          const T* vp = v.get() + point * layout.point + c / kBlock * layout.block + c % kBlock;
-          const T* zp = z.get() + z_panels.begin(p) + point * z_panels.step(p);
-          const Walk walk = straight(tiles, tile, width);
-          // To fetch meanwhile. Later blocks of a point: the next point's V and dy, each too short
-          // for the hardware to foresee.
-          const auto soon = [&](index row, index rows) -> const void* {
-            if (row == 0) return ahead.next(tiles);
-            if (point + 1 == kPoints) return nullptr;
-            return row + rows < channels ? vp + layout.point : zp + z_panels.step(p);
-          };
-          for_row_blocks(channels, vectors, [&](index row, index rows) {
-            T* const sums = sums_.get() + (row * kPoints + point) * panels.kWidth;
-            const Output<T> o{sums,  kPoints * panels.kWidth, width, nullptr, 0,
-                              false, soon(row, rows)};
-            outer_function<T>(rows, vectors)(vp + row, zp, walk, o);
-          });
-        }
-        taps(s_, p, {c, c + channels}, sums_.get(), i == blocks_.begin, part_);
-      };
-      if constexpr (kManyRows) {
-        for_row_blocks(s_.c, vectors, add_channels);
-      } else {
-        for (index c = 0; c < s_.c; c += kBlock) add_channels(c, smaller(kBlock, s_.c - c));
+    const auto some = [&](index c, index count) {
+      for (index point = 0; point < kPoints; ++point) {
+        const index tiles = block_.tiles_of(point);
+        const T* vp = v_.get() + point * layout_.point + c / kBlock * layout_.block + c % kBlock;
+        const T* zp = z_.get() + z_panels_.begin(p) + point * z_panels_.step(p);
+        const Walk walk = straight(tiles, layout_.tile, width);
+        // To fetch meanwhile. Later blocks of a point: the next point's V and dy, each too short
+        // for the hardware to foresee.
+        const auto soon = [&](index row, index rows) -> const void* {
+          if (row == 0) return ahead.next(tiles);
+          if (point + 1 == kPoints) return nullptr;
+          return row + rows < count ? vp + layout_.point : zp + z_panels_.step(p);
+        };
+        for_row_blocks(count, vectors, [&](index row, index rows) {
+          T* const to = sums.get() + (row * kPoints + point) * panels.kWidth;
+          const Output<T> o{to, kPoints * panels.kWidth, width, nullptr, 0, false, soon(row, rows)};
+          outer_function<T>(rows, vectors)(vp + row, zp, walk, o);
+        });
       }
+      taps(s_, p, {c, c + count}, sums.get(), first, part);
+    };
+    if (layout_.tile > kBlock) {
+      for_row_blocks(channels.size(), vectors,
+                     [&](index row, index count) { some(channels.begin + row, count); });
+    } else {
+      for (index c = channels.begin; c < channels.end; c += kBlock)
+        some(c, smaller(kBlock, channels.end - c));
     }
   }
 
  private:
-  // With many registers, a block of them takes as many channels as it can hold, from all of a
-  // tile's, side by side. With few, several blocks share the channels of one kBlock, which lie tile
-  // after tile: they and dy's are read from the first-level cache again (a tenth of the time).
-  static constexpr bool kManyRows = kRegisters == 32;
-
   const Conv& s_;
   const ConvInput<T>& in_;
   TiledImage grid_;
   const WinogradPlan& plan_;
-  Range blocks_;
-  T *part_, *bias_;
-  ReadNorm<T> norm_;
-  Scratch<T> sums_;
+  const WinogradBlock block_;
+  TileLayout layout_;
+  PointPanels<T> z_panels_;
+  Scratch<T> v_, z_;
 };
 
 // The gradient of the input: du, of what the convolution saw, and through the normalisation dx.
@@ -329,11 +316,28 @@ class WinogradInputGradient {
   Scratch<T> filters_;
 };
 
-// `saw`: the convolution as its caller sees it. Images are cut into chunks, each with its own sums,
-// added up in order at the end. As long as blocks are whole images, the gradients of a block's
-// input and weights follow one another: what the one read of dy and x, the other finds in the
-// cache, and du never leaves it. (The weights come last because they fetch the next block
-// meanwhile.)
+// What block `next` reads, if there is one.
+template <class T>
+ReadAhead ahead_of(const Conv& s, const ConvInput<T>& in, const TiledImage& grid,
+                   const WinogradPlan& plan, index next, const T* dy) {
+  ReadAhead ahead;
+  if (next >= plan.blocks || plan.bands > 1) return ahead;
+  const WinogradBlock n = plan.block(s, next);
+  const index pixels = stored_pixels(s, in), dy_size = grid.size();
+  const Image<const T> x = image_of(s, in).from(n.image * pixels);
+  x.parts({0, s.c},
+          [&](Range part) { ahead.add(x.at(0, part.begin), n.images * pixels * part.size()); });
+  ahead.add(dy + n.image * dy_size, n.images * dy_size);
+  return ahead;
+}
+
+// `saw`: the convolution as its caller sees it. The gradients of an image's input and weights
+// follow one another: what the one read of dy and x, the other finds in the cache, and du never
+// leaves it. (Only single images that must be cut are gone over twice.) Weights, in one of two
+// ways:
+//   - Images are cut into chunks, each with its own sums, added up in order at the end.
+//   - Where there are few tiles for so many weights, those sums would be more than V and Z. All
+//     images' V and Z are made first, then multiplied, cut by channels and filters.
 template <class T>
 void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, const T* w,
                        const ConvGradients<T>& g) {
@@ -347,42 +351,74 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
   ConvInput<T> in = from;
   in.upsample = false;
 
+  const Panels<T> panels{s.k};
   const index columns = round_up(s.k, kLanes<T>), bias_columns = round_up(grid.channels, kLanes<T>);
   const index tiles = s.n * tiles_per_image(s);
-  const WinogradPlan plan =
+  const bool few_tiles = 9 * tiles * (s.c + s.k) <= 8 * taps * s.c * s.k;
+  WinogradPlan plan =
       plan_winograd(s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns),
-                    smaller(32, tiles / 8), inside_task() ? 1 : kTasks / 2);
-  const index part = weight_rows(s) * columns, chunks = smaller(plan.blocks, kTasks / 2);
-  const Scratch<T> parts(g.dw ? chunks * part : 0), bias_parts(g.dw ? chunks * bias_columns : 0);
-  const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
-  const WinogradInputGradient<T> input(s, in, grid, dy, folds ? folded.get() : w, g);
-  const auto input_of = [&](index chunk, index i, bool first, T* seen) {
-    const WinogradBlock b = plan.block(s, i);
-    input.some({b.image, b.image + b.images}, first, norm_parts.get() + chunk * 2 * s.c, seen);
-  };
-  const bool whole_images = plan.bands == 1, together = g.dx && whole_images;
+                    few_tiles ? 1 : smaller(32, tiles / 8), inside_task() ? 1 : kTasks / 2);
+  const bool together = g.dx && plan.bands == 1;
+  if (few_tiles && plan.bands > 1) plan = plan.of_images(s.n, 1);
+  const bool whole_images = plan.bands == 1;
   // (Up to rounding what the forward convolution saw.)
   const bool keeps_seen = together && g.dw && in.groups > 0;
-  if (g.dw || together) {
+  const index chunks = smaller(plan.blocks, kTasks / 2);
+  const index part = weight_rows(s) * columns, parts_kept = few_tiles ? 1 : chunks;
+  const Scratch<T> parts(g.dw ? parts_kept * part : 0),
+      bias_parts(g.dw ? chunks * bias_columns : 0);
+  const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
+  const WinogradInputGradient<T> input(s, in, grid, dy, folds ? folded.get() : w, g);
+  // f(image, images, seen) for a chunk's blocks, after the gradient of their input.
+  const auto for_blocks = [&](index chunk, auto&& f) {
+    const Range blocks = part_of(plan.blocks, chunks, chunk);
+    const Scratch<T> seen(keeps_seen ? plan.images * s.h * s.w * s.c : 0);
+    T* const kept = keeps_seen ? seen.get() : nullptr;
+    for (index i = blocks.begin; i < blocks.end; ++i) {
+      if (together)
+        input.some(plan.block(s, i).all_images(), i == blocks.begin,
+                   norm_parts.get() + chunk * 2 * s.c, kept);
+      f(i, i == blocks.begin, kept);
+    }
+  };
+  T* const per_image = whole_images ? g.per_image : nullptr;
+  const auto bias_of = [&](index chunk) { return bias_parts.get() + chunk * bias_columns; };
+  if (g.dw) zero(bias_parts.get(), chunks * bias_columns);
+  if (g.dw && few_tiles) {
+    const WinogradPlan one_block = plan.of_images(s.n, s.n);
+    WinogradFactors<T> factors(s, in, grid, one_block, one_block.block(s, 0), false);
     parallel_for(chunks, [&](index chunk) {
-      const Range blocks = part_of(plan.blocks, chunks, chunk);
-      if (!g.dw) {
-        for (index i = blocks.begin; i < blocks.end; ++i)
-          input_of(chunk, i, i == blocks.begin, nullptr);
-        return;
-      }
-      WinogradWeights<T> weights(s, in, grid, plan, blocks, parts.get() + chunk * part,
-                                 bias_parts.get() + chunk * bias_columns);
-      const Scratch<T> seen(keeps_seen ? plan.images * s.h * s.w * s.c : 0);
-      T* const kept = keeps_seen ? seen.get() : nullptr;
-      for (index i = blocks.begin; i < blocks.end; ++i) {
-        if (together) input_of(chunk, i, i == blocks.begin, kept);
-        weights.add(i, dy, kept, whole_images ? g.per_image : nullptr);
-      }
+      ReadNorm<T> norm(s, in);
+      for_blocks(chunk, [&](index i, bool, const T* seen) {
+        factors.make(plan.block(s, i).all_images(), norm, dy, seen, bias_of(chunk), per_image);
+      });
     });
+    const index blocks = div_up(s.c, kBlock);
+    const index groups = smaller(blocks, div_up(kTasks / 2, panels.count()));
+    parallel_for(panels.count() * groups, [&](index task) {
+      const Range some = part_of(blocks, groups, task % groups);
+      ReadAhead nothing;
+      factors.multiply(task / groups, {some.begin * kBlock, smaller(some.end * kBlock, s.c)},
+                       nothing, true, parts.get());
+    });
+  } else if (g.dw) {
+    parallel_for(chunks, [&](index chunk) {
+      ReadNorm<T> norm(s, in);
+      for_blocks(chunk, [&](index i, bool first, const T* seen) {
+        const WinogradBlock b = plan.block(s, i);
+        ReadAhead ahead = ahead_of(s, in, grid, plan, i + 1, dy);
+        WinogradFactors<T> factors(s, in, grid, plan, b, kManyRows);
+        factors.make(b.all_images(), norm, dy, seen, bias_of(chunk), per_image);
+        for (index p = 0; p < panels.count(); ++p)
+          factors.multiply(p, {0, s.c}, ahead, first, parts.get() + chunk * part);
+      });
+    });
+  } else if (together) {
+    parallel_for(chunks, [&](index chunk) { for_blocks(chunk, [](index, bool, const T*) {}); });
   }
   if (g.dw) {
-    add_up_weights(s, chunks, {s.c * taps, taps, false}, parts.get(), folds ? dfolded.get() : g.dw);
+    add_up_weights(s, parts_kept, {s.c * taps, taps, false}, parts.get(),
+                   folds ? dfolded.get() : g.dw);
     if (folds) unfold_taps(saw, dfolded.get(), g.dw);
     if (g.db) add_up_bias(saw.k, chunks, bias_parts.get(), g.db);
   }
