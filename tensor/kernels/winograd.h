@@ -477,6 +477,13 @@ index winograd_images(const Conv& s) {
   return larger(1, winograd_tiles<T>(round_up(s.c, kBlock)) / tiles_per_image(s));
 }
 
+// Few tiles, and more filters than those: threads share the panels of U, which whole blocks would
+// all read all of. (No output depends on the cut.)
+template <class T>
+bool shares_filters(const Conv& s) {
+  return s.n * tiles_per_image(s) < s.k && Panels<T>{s.k}.count() > 1 && !inside_task();
+}
+
 // The forward convolution, and, with the weights' order turned round, the backward one. `from`,
 // `to`: how its input and its output lie. `measure`: it writes the statistics of its input first.
 // `later`: images like y that the caller reads next, if any.
@@ -488,9 +495,7 @@ void winograd(const Conv& s, const ConvInput<T>& in, const TiledImage& from, con
   const PointPanels<T> u = filter_panels<T>(s);
   const index depth = round_up(s.c, kBlock), blocks = depth / kBlock;
   const index out_pixels = to.rows * to.cols;
-  // Few tiles, and more filters than those: threads share the panels of U, which whole blocks would
-  // all read all of. (No output depends on the cut.)
-  const bool apart = s.n * tiles_per_image(s) < s.k && panels.count() > 1 && !inside_task();
+  const bool apart = shares_filters<T>(s);
   const index tasks = inside_task() ? 1
                       : apart       ? div_up(thread_count(), panels.count())
                                     : kTasks / 2;

@@ -333,8 +333,8 @@ ReadAhead ahead_of(const Conv& s, const ConvInput<T>& in, const TiledImage& grid
 
 // `saw`: the convolution as its caller sees it. The gradients of an image's input and weights
 // follow one another: what the one read of dy and x, the other finds in the cache, and du never
-// leaves it. (Only single images that must be cut are gone over twice.) Weights, in one of two
-// ways:
+// leaves it. (Single images that must be cut, or few small ones, are gone over twice.) Weights, in
+// one of two ways:
 //   - Images are cut into chunks, each with its own sums, added up in order at the end.
 //   - Where there are few tiles for so many weights, those sums would be more than V and Z. All
 //     images' V and Z are made first, then multiplied, cut by channels and filters.
@@ -358,7 +358,7 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
   WinogradPlan plan =
       plan_winograd(s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns),
                     few_tiles ? 1 : smaller(32, tiles / 8), inside_task() ? 1 : kTasks / 2);
-  const bool together = g.dx && plan.bands == 1;
+  const bool together = g.dx && plan.bands == 1 && !shares_filters<T>(adjoint_of(s));
   if (few_tiles && plan.bands > 1) plan = plan.of_images(s.n, 1);
   const bool whole_images = plan.bands == 1;
   // (Up to rounding what the forward convolution saw.)
