@@ -60,6 +60,14 @@ void pack_taps(const Correlation& s, const Pass& pass, index p, index a, const T
   }
 }
 
+// Whether two rows of so many outputs fill register blocks better together: with 16 registers, 7
+// are blocks of 4 and 3, which cannot keep the multiply-adds busy, or 3 + 3, 2 + 2 and 2 + 2 with
+// the next row's. (A sixth of the time; with 32 registers, 7 are enough.)
+constexpr bool worth_pairing(index cols) {
+  const index rest = cols % kMaxRows<2>;
+  return kRegisters == 16 && rest > 0 && rest <= kMaxPairs;
+}
+
 // Rows [rows.begin, rows.end) of one pass and one panel. `tile` begins with input row tile_row.
 // Column blocks are the outer loop: one after the other, rows share two of three tile rows in the
 // first-level cache, and the same micro-kernel.
@@ -69,7 +77,9 @@ void correlate_rows(const Correlation& s, const Pass& pass, Range rows, const T*
                     Output<T> o) {
   const index tap_row = pass.taps_c * s.c * vectors * kLanes<T>;  // weights of one row of taps
   T* out = o.out;
-  for_row_blocks(pass.cols, vectors, [&](index j, index count) {
+  k.second = s.stride * k.row_stride;
+  const bool pairs = worth_pairing(pass.cols);
+  for_blocks_of(pairs ? kMaxPairs : max_rows(vectors), pass.cols, [&](index j, index count) {
     const TileFn<T> block = tile_function<T>(count, vectors);
     for (index i = rows.begin; i < rows.end; ++i) {
       // Only tap rows that meet the image: those above and below would add zeros.
@@ -77,9 +87,16 @@ void correlate_rows(const Correlation& s, const Pass& pass, Range rows, const T*
       const index begin = clamp_to(-in, 0, pass.taps_r);
       k.rows = clamp_to(s.h - in, begin, pass.taps_r) - begin;
       const index row = k.rows > 0 ? in + begin - tile_row : 0;
+      const T* const from = tile + row * k.row_stride + j * kBlock;
       o.out = out + i * pass.out_row + j * o.stride;
       o.ahead = ahead.next(k.rows * pass.taps_c * s.c);
-      block(tile + row * k.row_stride + j * kBlock, k, panel + begin * tap_row, o);
+      if (pairs && i + 1 < rows.end && begin == 0 && in + s.stride + k.rows <= s.h &&
+          k.rows == pass.taps_r) {
+        pair_function<T>(count, vectors)(from, k, panel, o, o.out + pass.out_row);
+        ++i;
+      } else {
+        block(from, k, panel + begin * tap_row, o);
+      }
     }
   });
 }

@@ -142,8 +142,8 @@ void gemm_rows(const Gemm& g, const T* a, const T* b, const T* bias, T* c,
 template <class T>
 void gemm_columns(const Gemm& g, const T* a, const T* b, T* c, T* sums) {
   // Few steps of k at a time: rows are often 64 or 128 numbers apart, which crowds them into a few
-  // sets of the first-level cache.
-  constexpr index kDepth = 128;
+  // sets of the first-level cache. (The smaller register blocks read them more often.)
+  constexpr index kDepth = kRegisters == 32 ? 128 : 64;
   const Panels<T> panels{g.n};
   const bool in_place = !g.transpose_b && g.n % kLanes<T> == 0;
   const Scratch<T> packed(in_place ? 0 : panels.size(g.k));

@@ -158,6 +158,7 @@ struct Depth {
   index rows, row_stride;
   const Segment* segments;
   index count;
+  index second = 0;  // pair_block: from the tile of the first rows of a block to that of the others
 };
 
 // b is a panel: [k, N*L], packed in the order in which k is walked.
@@ -178,6 +179,30 @@ void tile_block(const T* tile, const Depth& k, const T* panel, const Output<T>& 
     }
   }
   finish(sum, o);
+}
+
+// tile_block for M outputs in each of two rows of an image, the second of which goes to out2: where
+// a row of outputs leaves most of a register block empty.
+template <class T, int M, int N>
+void pair_block(const T* tile, const Depth& k, const T* panel, const Output<T>& o, T* out2) {
+  Vec<T> sum[M][N], sum2[M][N];
+  AheadCursor<1> ahead(o.ahead, panel);
+  start(sum, o);
+  start(sum2, o);
+  for (index row = 0; row < k.rows; ++row, tile += k.row_stride) {
+    for (index g = 0; g < k.count; ++g) {
+      const T* a = tile + k.segments[g].offset;
+      for (index s = 0; s < k.segments[g].steps; ++s, panel += N * kLanes<T>) {
+        ahead.step();
+        multiply_add<kBlock>(sum, a + s, panel);
+        multiply_add<kBlock>(sum2, a + s + k.second, panel);
+      }
+    }
+  }
+  finish(sum, o);
+  Output<T> other = o;
+  other.out = out2;
+  finish(sum2, other);
 }
 
 // Lines that a block fetches in a step of k.
@@ -257,6 +282,9 @@ template <class T>
 using OuterFn = void (*)(const T*, const T*, const Walk&, const Output<T>&);
 
 template <class T>
+using PairFn = void (*)(const T*, const Depth&, const T*, const Output<T>&, T*);
+
+template <class T>
 using RowsFn = void (*)(const T*, index, index, index, const T*, const Output<T>&);
 
 template <class T, int N, int Stride, int... M>
@@ -279,6 +307,19 @@ template <class T>
 inline RowsFn<T> rows_function(index rows, index vectors) {
   if (vectors == 2) return rows_function<T, 2>(rows, typename NumbersBelow<kMaxRows<2>>::type());
   return rows_function<T, 1>(rows, typename NumbersBelow<kMaxRows<1>>::type());
+}
+
+// Outputs of a row that a pair_block takes.
+inline constexpr int kMaxPairs = kMaxRows<2> / 2;
+template <class T, int N, int... M>
+inline PairFn<T> pair_function(index pairs, Numbers<M...>) {
+  static constexpr PairFn<T> table[] = {pair_block<T, M + 1, N>...};
+  return table[pairs - 1];
+}
+template <class T>
+inline PairFn<T> pair_function(index pairs, index vectors) {
+  using Pairs = typename NumbersBelow<kMaxPairs>::type;
+  return vectors == 2 ? pair_function<T, 2>(pairs, Pairs()) : pair_function<T, 1>(pairs, Pairs());
 }
 
 template <class T, int Stride = kBlock>
