@@ -62,10 +62,11 @@ void pack_taps(const Correlation& s, const Pass& pass, index p, index a, const T
 
 // Whether two rows of so many outputs fill register blocks better together: with 16 registers, 7
 // are blocks of 4 and 3, which cannot keep the multiply-adds busy, or 3 + 3, 2 + 2 and 2 + 2 with
-// the next row's. (A sixth of the time; with 32 registers, 7 are enough.)
+// the next row's. (A tenth of the time. From 12 on there is nothing in it; with 32 registers, 7
+// fill a block.)
 constexpr bool worth_pairing(index cols) {
   const index rest = cols % kMaxRows<2>;
-  return kRegisters == 16 && rest > 0 && rest <= kMaxPairs;
+  return kRegisters == 16 && cols < 2 * kMaxRows<2> && rest > 0 && rest <= kMaxPairs;
 }
 
 // Rows [rows.begin, rows.end) of one pass and one panel. `tile` begins with input row tile_row.
