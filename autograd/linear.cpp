@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include "autograd/ops.h"
-#include "tensor/arithmetic.h"
 #include "tensor/kernels/kernels.h"
 
 namespace sfumato {
@@ -75,9 +74,9 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
         multiply<T>(m, in, out, dy, false, w, false, g[0] = Tensor(xv.shape(), xv.dtype()));
       if (needs[2]) g[2] = Tensor({out}, dy.dtype());
       T* const sums = needs[2] ? g[2].data<T>() : nullptr;
-      if (needs[1]) {
-        multiply<T>(out, in, m, dy, true, xv, false, g[1] = Tensor(w.shape(), w.dtype()), nullptr,
-                    sums);
+      if (needs[1]) g[1] = Tensor(w.shape(), w.dtype());
+      if (needs[1] && in > 0) {
+        multiply<T>(out, in, m, dy, true, xv, false, g[1], nullptr, sums);
       } else if (needs[2]) {
         kernels::sum_rows<T>(m, out, dy.data<T>(), sums);
       }

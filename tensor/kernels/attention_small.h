@@ -48,7 +48,7 @@ template <int D, int N, class T>
   }
 }
 
-// f.operator()<N>(begin) for blocks of lanes that cover [0, count), from a multiple of two vectors:
+// f.operator()<N>(begin) for blocks of lanes that cover a range, from its begin on:
 // two vectors at a time, and one where that is enough.
 template <class T, class F>
 [[gnu::always_inline]] inline void for_lanes(Range range, F&& f) {
@@ -113,6 +113,7 @@ template <int D, int N, class T>
 [[gnu::always_inline]] inline void add_products(Lanes<D, N, T>& lanes, const T* p, const T* rows,
                                                 index count, Vec<T>* sum = nullptr) {
   constexpr int kSome = D * N <= kRegisters / 2 ? D : kRegisters / 2 / N;
+  static_assert(D % kSome == 0);
 #pragma GCC unroll 4
   for (int first = 0; first < D; first += kSome) {
     Vec<T> some[kSome][N], total[N] = {};
@@ -281,7 +282,7 @@ template <class T>
 struct SmallHead {
   const T *q, *dout;     // [tq, D]
   const T *lse, *delta;  // [tq]; lse in units of ln 2
-  T* dq;                 // [tq, D, kKeysTogether], their sums to come
+  T* dq;                 // [tq, D, kKeysTogether]: still to be summed over the last axis
 };
 
 // N vectors of keys, of which `count` exist: their gradients, and what they add to dq.
@@ -321,6 +322,15 @@ void small_attend_backward(const Attention& s, const SmallHead<T>& h, const T* k
             store<T>(ds + at, load(p + at) * dp[n]);
           }
         });
+    // (Keys that do not exist have scores of 0, and so, where all others are far below, an infinite
+    // P, of which only dq would hear.)
+    if (const index there = count - (N - 1) * kL; there < kL) {
+      T* const last = ds + (N - 1) * kL;
+      for (index i = 0; i < queries; ++i) {
+        T* const row = last + i * N * kL;
+        store<T>(row, fill_rest(load(row), Some{static_cast<int>(there)}, T{0}));
+      }
+    }
     add_products(lanes_dv, p, dout, queries);
     add_products(lanes_dk, ds, q, queries);
     for (int n = 0; n < N; ++n)

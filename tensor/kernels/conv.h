@@ -79,7 +79,7 @@ void correlate_rows(const Correlation& s, const Pass& pass, Range rows, const T*
   const index tap_row = pass.taps_c * s.c * vectors * kLanes<T>;  // weights of one row of taps
   T* out = o.out;
   k.second = s.stride * k.row_stride;
-  const bool pairs = worth_pairing(pass.cols);
+  const bool pairs = vectors == 2 && rows.size() > 1 && worth_pairing(pass.cols);
   for_blocks_of(pairs ? kMaxPairs : max_rows(vectors), pass.cols, [&](index j, index count) {
     const TileFn<T> block = tile_function<T>(count, vectors);
     for (index i = rows.begin; i < rows.end; ++i) {
@@ -93,7 +93,7 @@ void correlate_rows(const Correlation& s, const Pass& pass, Range rows, const T*
       o.ahead = ahead.next(k.rows * pass.taps_c * s.c);
       if (pairs && i + 1 < rows.end && begin == 0 && in + s.stride + k.rows <= s.h &&
           k.rows == pass.taps_r) {
-        pair_function<T>(count, vectors)(from, k, panel, o, o.out + pass.out_row);
+        pair_function<T>(count)(from, k, panel, o, o.out + pass.out_row);
         ++i;
       } else {
         block(from, k, panel + begin * tap_row, o);
@@ -209,7 +209,8 @@ void gather_columns(const Conv& s, const T* x, Range rows, T* to) {
 }
 
 // For one input channel and one pass: a tap alone would be a run of one step. Gathered, the rows of
-// the product overlap. (From three channels on, gathering costs more than it saves.)
+// the product overlap. (With two channels there is nothing in it, from three on gathering costs
+// more than it saves.)
 template <class T>
 void correlate_one_input(const Correlation& s, const T* in, const T* w, const T* bias, T* out) {
   const Pass& pass = s.passes[0];

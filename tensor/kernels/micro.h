@@ -1,10 +1,12 @@
-// The two register-blocked loops in which nearly all arithmetic of the library happens. Both add up
+// The register-blocked loops in which nearly all arithmetic of the library happens. All add up
 //   out[m, :] = init[m, :] + Σ_k a(m, k) b[k, :]
 // for M rows and N vectors of columns held in M*N registers. Each step loads N vectors of b and M
 // single numbers of a, broadcast: M + N loads for M*N multiply-adds, which is why the block is as
 // large as the register file allows. They differ in how a is laid out:
 //
 //   tile_block   k runs along memory, a row is kBlock numbers further (images, see tile.h).
+//   pair_block   the same for two rows of short images at a time.
+//   rows_block   k runs along memory, rows lie anywhere apart (1x1 convolutions, linear layers).
 //   outer_block  m runs along memory, k strides (weight gradients, transposed matrices, attention).
 #pragma once
 #include "tensor/kernels/simd.h"
@@ -158,7 +160,7 @@ struct Depth {
   index rows, row_stride;
   const Segment* segments;
   index count;
-  index second = 0;  // pair_block: from the tile of the first rows of a block to that of the others
+  index second = 0;  // pair_block: from the first row's tile to the second row's
 };
 
 // b is a panel: [k, N*L], packed in the order in which k is walked.
@@ -182,9 +184,10 @@ void tile_block(const T* tile, const Depth& k, const T* panel, const Output<T>& 
 }
 
 // tile_block for M outputs in each of two rows of an image, the second of which goes to out2: where
-// a row of outputs leaves most of a register block empty.
-template <class T, int M, int N>
+// a row of outputs leaves most of a register block empty. Both start from the same numbers.
+template <class T, int M>
 void pair_block(const T* tile, const Depth& k, const T* panel, const Output<T>& o, T* out2) {
+  constexpr int N = 2;
   Vec<T> sum[M][N], sum2[M][N];
   AheadCursor<1> ahead(o.ahead, panel);
   start(sum, o);
@@ -311,15 +314,14 @@ inline RowsFn<T> rows_function(index rows, index vectors) {
 
 // Outputs of a row that a pair_block takes.
 inline constexpr int kMaxPairs = kMaxRows<2> / 2;
-template <class T, int N, int... M>
+template <class T, int... M>
 inline PairFn<T> pair_function(index pairs, Numbers<M...>) {
-  static constexpr PairFn<T> table[] = {pair_block<T, M + 1, N>...};
+  static constexpr PairFn<T> table[] = {pair_block<T, M + 1>...};
   return table[pairs - 1];
 }
 template <class T>
-inline PairFn<T> pair_function(index pairs, index vectors) {
-  using Pairs = typename NumbersBelow<kMaxPairs>::type;
-  return vectors == 2 ? pair_function<T, 2>(pairs, Pairs()) : pair_function<T, 1>(pairs, Pairs());
+inline PairFn<T> pair_function(index pairs) {
+  return pair_function<T>(pairs, typename NumbersBelow<kMaxPairs>::type());
 }
 
 template <class T, int Stride = kBlock>

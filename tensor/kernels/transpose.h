@@ -38,35 +38,33 @@ template <class T, int Half = kLanes<T> / 2>
 template <int D, class T>
 [[gnu::always_inline]] inline void rows_to_lanes(const T* from, index step, index count,
                                                  Vec<T> (&to)[D]) {
-  for_vectors<T>(
-      D, [&](index first, auto extent) __attribute__((always_inline)) {
-        Vec<T> v[kLanes<T>];
+  for_vectors<T>(D, [&](index first, auto extent) __attribute__((always_inline)) {
+    Vec<T> v[kLanes<T>];
 #pragma GCC unroll 16
-        for (int i = 0; i < kLanes<T>; ++i)
-          v[i] = i < count ? load(from + i * step + first, extent) : Vec<T>{};
-        transpose<T>(v);
+    for (int i = 0; i < kLanes<T>; ++i)
+      v[i] = i < count ? load(from + i * step + first, extent) : Vec<T>{};
+    transpose<T>(v);
 #pragma GCC unroll 16
-        for (int e = 0; e < kLanes<T>; ++e) {
-          if (first + e < D) to[first + e] = v[e];
-        }
-      });
+    for (int e = 0; e < kLanes<T>; ++e) {
+      if (first + e < D) to[first + e] = v[e];
+    }
+  });
 }
 
 // The other way round.
 template <int D, class T>
 [[gnu::always_inline]] inline void lanes_to_rows(const Vec<T> (&from)[D], index count, T* to,
                                                  index step) {
-  for_vectors<T>(
-      D, [&](index first, auto extent) __attribute__((always_inline)) {
-        Vec<T> v[kLanes<T>];
+  for_vectors<T>(D, [&](index first, auto extent) __attribute__((always_inline)) {
+    Vec<T> v[kLanes<T>];
 #pragma GCC unroll 16
-        for (int e = 0; e < kLanes<T>; ++e) v[e] = first + e < D ? from[first + e] : Vec<T>{};
-        transpose<T>(v);
+    for (int e = 0; e < kLanes<T>; ++e) v[e] = first + e < D ? from[first + e] : Vec<T>{};
+    transpose<T>(v);
 #pragma GCC unroll 16
-        for (int i = 0; i < kLanes<T>; ++i) {
-          if (i < count) store<T>(to + i * step + first, v[i], extent);
-        }
-      });
+    for (int i = 0; i < kLanes<T>; ++i) {
+      if (i < count) store<T>(to + i * step + first, v[i], extent);
+    }
+  });
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

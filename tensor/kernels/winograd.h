@@ -92,11 +92,12 @@ struct TilePlaces {
 struct WinogradBlock {
   index image, images;
   Range rows;
-  Range all_images() const { return {image, image + images}; }
   index tiles = 0;
   index last_rows = 6, last_cols = 6;  // points of an image's last tiles
   index kinds[2][2] = {};              // tiles of each kind, [short row][short column]
   TilePlaces begin[2][2] = {};         // where they begin
+
+  Range all_images() const { return {image, image + images}; }
 
   // How many tiles have point (i, j), and which of them a tile is, if it has the point. For each
   // point the kinds lie one after the other: long and long, long and short, short and long, ...

@@ -38,8 +38,8 @@ template <class T, int Rows, int Cols, int Taps, class Pixel>
 }
 
 // Z[panel][point][tile][width] for some images of a block; `grid`: how dy lies. bias[k] += Σ dy
-// over them, and per_image [n, k], unless null, the sums over its images. `total`: scratch, as long
-// as bias.
+// over them, and per_image [n, k], unless null, becomes the sum of each image. `total`: scratch, as
+// long as bias.
 template <class T, int Taps>
 void winograd_gradients(const Conv& s, const TiledImage& grid, const WinogradPlan& plan,
                         const WinogradBlock& b, Range images, const T* dy, T* z, T* total, T* bias,
@@ -316,6 +316,15 @@ class WinogradInputGradient {
   Scratch<T> filters_;
 };
 
+// Whether V and Z of all tiles are less than twice the sums of kTasks / 2 chunks (at that factor
+// the two ways took the same time), and likely to stay in the last cache.
+template <class T>
+bool few_winograd_tiles(const Conv& s) {
+  constexpr index kMost = (32 << 20) / static_cast<index>(sizeof(T));
+  const index factors = kPoints * s.n * tiles_per_image(s) * (s.c + s.k);
+  return factors <= smaller(kTasks * s.kh * s.kw * s.c * s.k, kMost);
+}
+
 // What block `next` reads, if there is one.
 template <class T>
 ReadAhead ahead_of(const Conv& s, const ConvInput<T>& in, const TiledImage& grid,
@@ -336,8 +345,8 @@ ReadAhead ahead_of(const Conv& s, const ConvInput<T>& in, const TiledImage& grid
 // leaves it. (Single images that must be cut, or few small ones, are gone over twice.) Weights, in
 // one of two ways:
 //   - Images are cut into chunks, each with its own sums, added up in order at the end.
-//   - Where there are few tiles for so many weights, those sums would be more than V and Z. All
-//     images' V and Z are made first, then multiplied, cut by channels and filters.
+//   - Where there are few tiles for so many weights, V and Z of all images are no more than those
+//     sums: they are made first, then multiplied, cut by channels and filters.
 template <class T>
 void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, const T* w,
                        const ConvGradients<T>& g) {
@@ -354,7 +363,7 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
   const Panels<T> panels{s.k};
   const index columns = round_up(s.k, kLanes<T>), bias_columns = round_up(grid.channels, kLanes<T>);
   const index tiles = s.n * tiles_per_image(s);
-  const bool few_tiles = 9 * tiles * (s.c + s.k) <= 8 * taps * s.c * s.k;
+  const bool few_tiles = few_winograd_tiles<T>(s);
   WinogradPlan plan =
       plan_winograd(s, winograd_weight_tiles<T>(round_up(s.c, kBlock), columns),
                     few_tiles ? 1 : smaller(32, tiles / 8), inside_task() ? 1 : kTasks / 2);
@@ -369,7 +378,8 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
       bias_parts(g.dw ? chunks * bias_columns : 0);
   const Scratch<T> norm_parts(in.groups > 0 ? chunks * 2 * s.c : 0);
   const WinogradInputGradient<T> input(s, in, grid, dy, folds ? folded.get() : w, g);
-  // f(image, images, seen) for a chunk's blocks, after the gradient of their input.
+  // f(block, whether it is the chunk's first, seen) for a chunk's blocks, after the gradient of
+  // their input.
   const auto for_blocks = [&](index chunk, auto&& f) {
     const Range blocks = part_of(plan.blocks, chunks, chunk);
     const Scratch<T> seen(keeps_seen ? plan.images * s.h * s.w * s.c : 0);
@@ -386,6 +396,7 @@ void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, c
   if (g.dw) zero(bias_parts.get(), chunks * bias_columns);
   if (g.dw && few_tiles) {
     const WinogradPlan one_block = plan.of_images(s.n, s.n);
+    // (Tasks take channels by whole kBlocks: those of a tile need not lie side by side.)
     WinogradFactors<T> factors(s, in, grid, one_block, one_block.block(s, 0), false);
     parallel_for(chunks, [&](index chunk) {
       ReadNorm<T> norm(s, in);

@@ -155,6 +155,25 @@ TEST(AttentionKernel, LargeScores) {
   });
 }
 
+// The last vector of keys is partly empty, and a score of 0 there would be far above all others.
+TEST(AttentionKernel, FarNegativeScoresBesideMissingKeys) {
+  for_every_isa([]<class T>() {
+    const Attention s{1, 3, 17, 1, 8, 1.0, 0, 0};
+    for (double score = by_type<T>(-80, -700); score > by_type<T>(-95, -720); score -= 0.5) {
+      SCOPED_TRACE(score);
+      Case<T> in(s);
+      std::fill(in.q.begin(), in.q.end(), T{1});
+      std::fill(in.k.begin(), in.k.end(), static_cast<T>(score / 8));
+      const Reference expected = reference(s, in);
+      Result<T> got = run(s, in);
+      expect_close(got.out, expected.out, "out");
+      // What is left of the gradients' sums is rounding; of dq, times keys of 10.
+      for (index i = 0; i < got.dq.size(); ++i)
+        ASSERT_NEAR(got.dq.data()[i], expected.dq[i], by_type<T>(1e-4, 1e-9));
+    }
+  });
+}
+
 TEST(AttentionKernel, SameBitsOnAnyNumberOfThreads) {
   for_every_isa([]<class T>() {
     for (const Attention& s :

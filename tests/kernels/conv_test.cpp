@@ -188,8 +188,8 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
     for_every_isa([&]<class T>() {
       for (const Conv& s :
            {square(3, 14, 24, 20, 3, 1), square(41, 14, 24, 20, 3, 1), square(2, 8, 33, 17, 3, 1),
-            square(17, 4, 16, 40, 3, 1), make_conv(3, 10, 16, 24, 20, 3, 3, 1, {1, 1, 1, 1}),
-            square(2, 6, 6, 4, 1, 1)}) {
+            square(17, 4, 16, 40, 3, 1), square(40, 4, 24, 40, 3, 1),
+            make_conv(3, 10, 16, 24, 20, 3, 3, 1, {1, 1, 1, 1}), square(2, 6, 6, 4, 1, 1)}) {
         SCOPED_TRACE(describe(s));
         for (const auto& [upsample, silu] :
              {std::pair(false, true), std::pair(false, false), std::pair(true, true)}) {

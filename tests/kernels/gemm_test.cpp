@@ -99,6 +99,11 @@ TEST(GemmKernel, EmptySum) {
       Guarded<T> c(15);
       gemm<T>(g, nullptr, nullptr, c.data());
       EXPECT_EQ(c.values(), std::vector<T>(15, T{0}));
+      const std::vector<T> bias(5, T{3});
+      if (!ta) {
+        gemm<T>(g, nullptr, nullptr, c.data(), bias.data());
+        EXPECT_EQ(c.values(), std::vector<T>(15, T{3}));
+      }
       g.accumulate = true;
       std::fill(c.data(), c.data() + 15, T{2});
       gemm<T>(g, nullptr, nullptr, c.data());
@@ -112,10 +117,12 @@ TEST(GemmKernel, SameBitsOnAnyNumberOfThreads) {
     const auto a = numbers<T>(64 * 5000, 1), b = numbers<T>(5000 * 48, 2);
     for (const bool ta : {false, true}) {
       expect_same_on_any_threads([&] {
-        Guarded<T> c(64 * 48);
+        Guarded<T> c(64 * 48), sums(64);
         const Gemm g{64, 48, 5000, ta, false, false, ta ? 64 : 5000, 48, 48};
-        gemm(g, a.data(), b.data(), c.data());
-        return c.values();
+        gemm<T>(g, a.data(), b.data(), c.data(), nullptr, ta ? sums.data() : nullptr);
+        std::vector<T> all = c.values();
+        if (ta) append(all, sums);
+        return all;
       });
     }
   });

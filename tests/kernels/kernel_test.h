@@ -29,24 +29,30 @@ std::vector<T> numbers(index count, std::uint64_t seed) {
   return v;
 }
 
-// An output array between two guard zones; NaN until written.
+// An output array between two guard zones, aligned as tensors are (large ones are streamed to only
+// then); NaN until written.
 template <class T>
 class Guarded {
  public:
-  explicit Guarded(index count) : all_(count + 2 * kGuard, kMark) {
+  explicit Guarded(index count) : all_(count + 3 * kGuard, kMark) {
     for (index i = 0; i < count; ++i) data()[i] = static_cast<T>(NAN);
   }
-  T* data() { return all_.data() + kGuard; }
-  index size() const { return static_cast<index>(all_.size()) - 2 * kGuard; }
+  T* data() { return all_.data() + begin(); }
+  index size() const { return static_cast<index>(all_.size()) - 3 * kGuard; }
   std::vector<T> values() { return std::vector<T>(data(), data() + size()); }
   void expect_guards_whole() const {
-    for (index i = 0; i < kGuard; ++i) {
-      ASSERT_EQ(all_[i], kMark) << "written " << kGuard - i << " before the array";
-      ASSERT_EQ(all_[all_.size() - 1 - i], kMark) << "written " << kGuard - i << " after its end";
+    for (index i = 1; i <= kGuard; ++i) {
+      ASSERT_EQ(all_[begin() - i], kMark) << "written " << i << " before the array";
+      ASSERT_EQ(all_[begin() + size() - 1 + i], kMark) << "written " << i << " after its end";
     }
   }
 
  private:
+  // The first aligned number behind kGuard others.
+  index begin() const {
+    const auto behind = reinterpret_cast<std::uintptr_t>(all_.data() + kGuard);
+    return kGuard + static_cast<index>((64 - behind % 64) % 64 / sizeof(T));
+  }
   static constexpr index kGuard = 64;
   static constexpr T kMark = static_cast<T>(-12345.25);
   std::vector<T> all_;
