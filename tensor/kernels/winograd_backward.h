@@ -345,8 +345,8 @@ ReadAhead ahead_of(const Conv& s, const ConvInput<T>& in, const TiledImage& grid
 // leaves it. (Single images that must be cut, or few small ones, are gone over twice.) Weights, in
 // one of two ways:
 //   - Images are cut into chunks, each with its own sums, added up in order at the end.
-//   - Where there are few tiles for so many weights, V and Z of all images are no more than those
-//     sums: they are made first, then multiplied, cut by channels and filters.
+//   - Where there are few tiles for so many weights, V and Z of all images are hardly more than
+//     those sums: they are made first, then multiplied, cut by channels and filters.
 template <class T>
 void winograd_backward(const Conv& saw, const ConvInput<T>& from, const T* dy, const T* w,
                        const ConvGradients<T>& g) {
