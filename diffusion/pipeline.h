@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
@@ -31,6 +33,10 @@ struct Pipeline {
   bool scheduler_found = true;  // false: the folder has none, `scheduler` is DDPM's default
   // The row of the class table that stands for "no class", when the folder says so.
   std::optional<std::int64_t> null_label;
+  // The name of each class, "" for a row that no picture taught; empty when the folder has none.
+  std::vector<std::string> class_names;
+  // What was read past or assumed while loading, one line each, for the user.
+  std::vector<std::string> notes;
   std::unique_ptr<nn::Params> params;
   std::unique_ptr<nn::UNet> unet;
 

@@ -13,8 +13,9 @@ namespace sfumato::io {
 struct ImageDataset {
   Tensor images;                         // u8 [N,H,W,C], C = 1 or 3, N >= 1
   Tensor labels;                         // i64 [N] in [0, classes); undefined without labels
-  std::vector<std::string> class_names;  // `classes` of them
+  std::vector<std::string> class_names;  // `classes` of them; "" for a label that no picture has
   std::int64_t classes = 0;              // 0 without labels
+  std::vector<std::string> notes;        // what was left out or assumed, one line each, for the user
 };
 
 enum class Split { train, test };
