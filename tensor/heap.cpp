@@ -47,7 +47,7 @@ void* Chunks::cut(std::size_t bytes) {
   return block;
 }
 
-struct Heap::Block {
+struct alignas(kAlign) Heap::Block {
   std::size_t bytes;      // behind this header
   Block *before, *after;  // the neighbours in memory, null at the ends of a chunk
   bool free;
