@@ -68,7 +68,8 @@ struct Row {
 
 void evaluate(const EvaluateOptions& o) {
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
-  io::ImageDataset train = open_dataset(o.data), test = open_dataset(o.data, io::Split::test);
+  io::ImageDataset train = open_dataset(o.data),
+                   test = open_dataset(o.data, {.split = io::Split::test});
   if (model.unet_config.sample_height != train.images.dim(1)) {  // as `train --pad` does
     io::pad_to_multiple(train, model.unet_config.size_multiple());
     io::pad_to_multiple(test, model.unet_config.size_multiple());

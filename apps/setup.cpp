@@ -83,8 +83,8 @@ std::string bundled_mnist() {
               fmt::format("the bundled MNIST is not there (looked for {}): give --data", tried));
 }
 
-io::ImageDataset open_dataset(const std::string& data, io::Split split) {
-  return io::load_dataset(data == "mnist" ? bundled_mnist() : data, split);
+io::ImageDataset open_dataset(const std::string& data, const io::LoadOptions& options) {
+  return io::load_dataset(data == "mnist" ? bundled_mnist() : data, options);
 }
 
 diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& data) {

@@ -12,7 +12,7 @@ namespace sfumato::apps {
 std::string bundled_mnist();
 
 // `data` as --data takes it; "mnist" is the bundled one.
-io::ImageDataset open_dataset(const std::string& data, io::Split split = io::Split::train);
+io::ImageDataset open_dataset(const std::string& data, const io::LoadOptions& options = {});
 
 // tiny, small, base: what --model takes besides a file.
 bool is_preset(const std::string& name);

@@ -16,6 +16,7 @@
 #include "tensor/io/file.h"
 #include "tensor/io/idx.h"
 #include "tensor/io/image.h"
+#include "tensor/io/json.h"
 #include "tensor/io/npy.h"
 #include "tensor/parallel.h"
 
@@ -262,7 +263,8 @@ ImageDataset load_npy(const fs::path& path) {
 
 }  // namespace
 
-ImageDataset load_dataset(const fs::path& path, Split split) {
+ImageDataset load_dataset(const fs::path& path, const LoadOptions& options) {
+  const Split split = options.split;
   if (directory_exists(path)) return load_directory(path, split);
   if (file_exists(path)) return path.extension() == ".npy" ? load_npy(path) : load_idx(path);
   // DIRECTORY/NAME, where NAME is what several IDX sets begin with.
@@ -270,6 +272,21 @@ ImageDataset load_dataset(const fs::path& path, Split split) {
   if (directory_exists(parent) && path.has_filename())
     if (const auto idx = find_idx(parent, path.filename().string(), split)) return load_idx(*idx);
   throw Error(path.string(), "no such file or directory");
+}
+
+std::string class_list(const ImageDataset& dataset) {
+  constexpr int kMost = 40;
+  std::string line;
+  int listed = 0;
+  for (std::int64_t i = 0; i < dataset.classes; ++i) {
+    const std::string& name = dataset.class_names[static_cast<std::size_t>(i)];
+    if (name.empty()) continue;
+    if (++listed > kMost) return line + ", ...";
+    const std::string number = std::to_string(i);
+    line += line.empty() ? number : ", " + number;
+    if (name != number) line += " " + in_quotes(name);
+  }
+  return line;
 }
 
 void pad_to_multiple(ImageDataset& dataset, std::int64_t m) {

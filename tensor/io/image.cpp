@@ -214,7 +214,7 @@ bool gif_put_frame(GifFileType* gif, const Frames& f, std::int64_t index, int de
 
 }  // namespace
 
-Tensor read_image(const std::filesystem::path& path) {
+Tensor read_image(const std::filesystem::path& path, const Background&) {
   const std::string bytes = read_file(path, kMaxFileBytes);
   if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return read_png(path.string(), bytes);
   if (bytes.starts_with("\xff\xd8\xff")) return read_jpeg(path.string(), bytes);

@@ -47,7 +47,7 @@ TEST_F(DatasetTest, LoadsMnist) {
   const double mean = std::accumulate(pixels.begin(), pixels.end(), 0.0) / train.images.size();
   EXPECT_NEAR(mean / 255, 0.1307, 1e-4);  // the mean that everybody normalises MNIST with
 
-  const ImageDataset test = load_dataset(mnist, Split::test);
+  const ImageDataset test = load_dataset(mnist, {.split = Split::test});
   EXPECT_EQ(test.images.shape(), (Shape{10000, 28, 28, 1}));
   const ImageDataset direct = load_dataset(mnist / "t10k-images-idx3-ubyte.gz");
   EXPECT_EQ(direct.images.dim(0), 10000);
@@ -57,15 +57,15 @@ TEST_F(DatasetTest, FindsIdxPairsByName) {
   idx_pair("emnist-digits-train", "", 3);
   idx_pair("emnist-digits-test", "", 2);
   EXPECT_EQ(load_dataset(directory_).images.dim(0), 3);
-  EXPECT_EQ(load_dataset(directory_, Split::test).images.dim(0), 2);
+  EXPECT_EQ(load_dataset(directory_, {.split = Split::test}).images.dim(0), 2);
   idx_pair("emnist-letters-train", ".gz", 4);  // raw in spite of its name: content decides
   expect_error(directory_.string(), "several data sets (emnist-digits, emnist-letters)",
                [&] { load_dataset(directory_); });
   EXPECT_EQ(load_dataset(at("emnist-letters")).images.dim(0), 4);
-  EXPECT_EQ(load_dataset(at("emnist-digits"), Split::test).images.dim(0), 2);
+  EXPECT_EQ(load_dataset(at("emnist-digits"), {.split = Split::test}).images.dim(0), 2);
   EXPECT_EQ(load_dataset(at("emnist-letters-train-images-idx3-ubyte.gz")).classes, 4);
   expect_error("emnist-letters", "no test images",
-               [&] { load_dataset(at("emnist-letters"), Split::test); });
+               [&] { load_dataset(at("emnist-letters"), {.split = Split::test}); });
   expect_error("emnist", "no such file or directory", [&] { load_dataset(at("emnist")); });
 }
 
@@ -110,14 +110,14 @@ TEST_F(DatasetTest, LoadsFolderWithClasses) {
   EXPECT_EQ(d.images.data<std::uint8_t>()[0], 30);
   EXPECT_EQ(d.images.data<std::uint8_t>()[6], 20);
   expect_error(directory_.string(), "no directory \"test\"",
-               [&] { load_dataset(directory_, Split::test); });
+               [&] { load_dataset(directory_, {.split = Split::test}); });
 }
 
 TEST_F(DatasetTest, LoadsSplitFolders) {
   picture("train/a/1.png", 1, 1, 1, 1);
   picture("test/a/1.png", 1, 1, 1, 2);
   EXPECT_EQ(load_dataset(directory_).images.data<std::uint8_t>()[0], 1);
-  EXPECT_EQ(load_dataset(directory_, Split::test).images.data<std::uint8_t>()[0], 2);
+  EXPECT_EQ(load_dataset(directory_, {.split = Split::test}).images.data<std::uint8_t>()[0], 2);
   fs::remove_all(at("train"));
   expect_error(directory_.string(), "no directory \"train\"", [&] { load_dataset(directory_); });
 }
