@@ -120,6 +120,10 @@ std::int64_t Pipeline::classes() const {
   return unet_config.num_class_embeds - (null_label ? 1 : 0);
 }
 
+void Pipeline::expect_sampling() const {
+  if (!sampling_problem.empty()) throw Error("sample", sampling_problem);
+}
+
 Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& scheduler,
                        std::optional<std::int64_t> null_label, std::uint64_t seed,
                        std::int64_t limit) {

@@ -30,10 +30,15 @@ io::Json to_json(const SchedulerConfig& config);
 struct Pipeline {
   nn::UNetConfig unet_config;
   SchedulerConfig scheduler;
-  bool scheduler_found = true;  // false: the folder has none, `scheduler` is DDPM's default
+  // false: the folder tells no schedule that this library has; `scheduler` is then DDPM's default.
+  bool scheduler_found = true;
+  // Why the folder's network cannot draw pictures here (a scheduler without a schedule of betas, a
+  // network of latents, ...); empty when it can. What needs no sampler works all the same.
+  std::string sampling_problem;
   // The row of the class table that stands for "no class", when the folder says so.
   std::optional<std::int64_t> null_label;
-  // The name of each class, "" for a row that no picture taught; empty when the folder has none.
+  // The name of each row of the class table, "" for one that no picture taught; without the null
+  // label where that is the last row. Empty when the folder names none.
   std::vector<std::string> class_names;
   // What was read past or assumed while loading, one line each, for the user.
   std::vector<std::string> notes;
@@ -42,6 +47,8 @@ struct Pipeline {
 
   // Labels that mean a class: rows of the table without the null label; 0 when unconditional.
   std::int64_t classes() const;
+  // Throws sampling_problem, if there is one.
+  void expect_sampling() const;
 };
 
 // A new network with weights drawn from `seed`, of at most `limit` learned numbers.

@@ -18,7 +18,8 @@ enum class ClassEmbed { none, table, timestep, identity };
 
 // The fields of a diffusers `unet/config.json`; read and written by unet_config.h.
 struct UNetConfig {
-  std::int64_t sample_height = 28, sample_width = 28;  // what it was made for; others work too
+  // What it was made for, others work too. 0: the file does not say (sample_size: null).
+  std::int64_t sample_height = 28, sample_width = 28;
   std::int64_t in_channels = 1, out_channels = 1;
   bool center_input_sample = false;  // x -> 2x - 1
   bool flip_sin_to_cos = true;
