@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "apps/generate.h"
 #include "apps/grid.h"
@@ -14,42 +15,97 @@ namespace {
 
 constexpr std::int64_t kLogEvery = 10;  // steps a line of metrics.jsonl averages over
 
+std::string shown(double v) { return std::isnan(v) ? "nan" : fmt::format("{}", v); }  // no -nan
+
+std::string twice_the_budget(const TrainOptions& o) {
+  if (o.steps) return fmt::format("--steps {}", 2 * *o.steps);
+  if (o.epochs) return fmt::format("--epochs {}", 2 * *o.epochs);
+  return fmt::format("--minutes {}", 2 * o.minutes.value_or(kMinutes));
+}
+
 }  // namespace
 
+double Budget::used(const TrainState& state) const {
+  return std::min(1.0, steps ? static_cast<double>(state.step) / static_cast<double>(steps)
+                             : state.seconds / seconds);
+}
+
+Budget make_budget(const TrainOptions& options, std::int64_t pictures) {
+  if (options.steps) return {.steps = *options.steps};
+  if (options.epochs)
+    return {.steps = (*options.epochs * pictures + options.batch - 1) / options.batch};
+  return {.seconds = 60 * options.minutes.value_or(kMinutes)};
+}
+
 Journal::Journal(const TrainOptions& options, RunFolder& folder, const diffusion::Pipeline& model,
-                 const nn::AdamW& adam, const nn::Ema& ema, TrainState& state,
-                 std::int64_t pictures)
+                 const nn::AdamW& adam, const nn::Ema& ema, TrainState& state, const Budget& budget)
     : options_(options),
       folder_(folder),
       model_(model),
       adam_(adam),
       ema_(ema),
       state_(state),
+      budget_(budget),
+      saved_step_(state.step),
       begin_(std::chrono::steady_clock::now()),
       seconds_before_(state.seconds),
       first_step_(state.step),
       last_checkpoint_(state.seconds),
       last_samples_(state.seconds) {
-  if (options.steps) {
-    budget_steps_ = *options.steps;
-  } else if (options.epochs) {
-    budget_steps_ = (*options.epochs * pictures + options.batch - 1) / options.batch;
-  } else {
-    budget_seconds_ = 60 * options.minutes.value_or(5);
-  }
   folder_.open_metrics(state.step);
   catch_interrupts();
-}
-
-double Journal::progress() const {
-  return std::min(1.0, budget_steps_
-                           ? static_cast<double>(state_.step) / static_cast<double>(budget_steps_)
-                           : state_.seconds / budget_seconds_);
 }
 
 bool Journal::goes_on() const {
   return progress() < 1 && !interrupted() &&
          !(options_.stop_after && state_.step - first_step_ >= *options_.stop_after);
+}
+
+void Journal::weights_judged(double loss, double gradient_norm) {
+  if (!std::isfinite(loss) || !std::isfinite(gradient_norm))
+    fail(fmt::format("the loss is {} and the gradient's norm {}", shown(loss),
+                     shown(gradient_norm)));
+  health_.look(loss, state_.smoothed);
+  if (health_.exploding()) {
+    if (!warned_)
+      say(fmt::format("note: step {}: {}: until it falls again, the checkpoint of step {} stays",
+                      state_.step, health_.reason(), saved_step_));
+    warned_ = true;
+    return;
+  }
+  saved_is_good_ = true;
+  if (state_.step > saved_step_ && state_.seconds - last_checkpoint_ >= options_.checkpoint_every)
+    save();
+}
+
+void Journal::save() {
+  folder_.save(state_, model_, adam_, ema_, saved_is_good_);
+  folder_.draw_loss_curve();
+  last_checkpoint_ = state_.seconds;
+  saved_step_ = state_.step;
+}
+
+// Training cannot go on: who is to blame, and from where to go on.
+void Journal::fail(const std::string& what) const {
+  const std::string weight = non_finite_weight(*model_.params);
+  const std::string dir = folder_.dir().string();
+  if (state_.step == first_step_) {  // nothing has been learned here yet
+    const std::string start = first_step_ > 0         ? "the checkpoint in " + dir
+                              : options_.init.empty() ? "the new network"
+                                                      : "--init " + options_.init;
+    throw Error("train",
+                fmt::format("step {}: {} before any update: {}", state_.step + 1, what,
+                            weight.empty() ? fmt::format("the weights of {} are too large", start)
+                                           : fmt::format("of {}, {}", start, weight)));
+  }
+  throw Error(
+      "train",
+      fmt::format(
+          "step {}: {}: training has diverged{}; the checkpoint of step {} in {} is intact: "
+          "go on from it with a smaller learning rate than {}, `sfumato train --resume {} "
+          "--lr {:.2g}`",
+          state_.step + 1, what, weight.empty() ? "" : " (" + weight + ")", saved_step_, dir,
+          options_.lr, dir, options_.lr / 10));
 }
 
 void Journal::step_done(double loss, double gradient_norm, double learning_rate) {
@@ -62,7 +118,7 @@ void Journal::step_done(double loss, double gradient_norm, double learning_rate)
   state_.smoothed = state_.step == 1 ? loss : keep * state_.smoothed + (1 - keep) * loss;
   window_loss_ += loss;
   ++window_;
-  progress_.update(state_.step, budget_steps_, loss, state_.smoothed, state_.step * options_.batch,
+  progress_.update(state_.step, budget_.steps, loss, state_.smoothed, state_.step * options_.batch,
                    progress(), state_.seconds);
   const bool ends = !goes_on();
   if (window_ == kLogEvery || ends) {
@@ -72,11 +128,6 @@ void Journal::step_done(double loss, double gradient_norm, double learning_rate)
     window_ = 0;
   }
   if (ends) return;  // finish() saves
-  if (state_.seconds - last_checkpoint_ >= options_.checkpoint_every) {
-    folder_.save(state_, model_, adam_, ema_);
-    folder_.draw_loss_curve();
-    last_checkpoint_ = state_.seconds;
-  }
   if (options_.sample_every > 0 && state_.seconds - last_samples_ >= options_.sample_every) {
     draw_samples(folder_.samples() / fmt::format("step_{:06}.png", state_.step), 4);
     last_samples_ = state_.seconds;
@@ -84,14 +135,22 @@ void Journal::step_done(double loss, double gradient_norm, double learning_rate)
 }
 
 void Journal::finish() {
-  folder_.save(state_, model_, adam_, ema_);
-  folder_.draw_loss_curve();
+  if (!non_finite_weight(*model_.params).empty()) fail("the weights are not finite");
+  save();
   const std::string dir = folder_.dir().string();
+  if (const auto before = folder_.previous_step(); before && health_.exploding())
+    say(
+        fmt::format("note: {}; the checkpoint of step {} is kept: go on from it with\n  sfumato "
+                    "train --resume {} --previous --lr {:.2g}",
+                    health_.reason(), *before, dir, options_.lr / 10));
   if (progress() < 1) {
     say(fmt::format("stopped at step {} with a checkpoint; go on with\n  sfumato train --resume {}",
                     state_.step, dir));
     return;
   }
+  if (state_.step == first_step_ && first_step_ > 0)
+    say(fmt::format("the run is finished; to train on: sfumato train --resume {} {}", dir,
+                    twice_the_budget(options_)));
   const auto grid = folder_.samples() / "final.png";
   draw_samples(grid, 8);
   say(fmt::format(

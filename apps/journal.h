@@ -3,28 +3,44 @@
 #pragma once
 #include <chrono>
 
+#include "apps/health.h"
 #include "apps/progress.h"
 #include "apps/run_folder.h"
 
 namespace sfumato::apps {
 
+// How long a run trains in all.
+struct Budget {
+  std::int64_t steps = 0;  // 0: by time
+  double seconds = 0;
+  // The share that is used up, in [0, 1]: of steps, or of time.
+  double used(const TrainState& state) const;
+};
+// `pictures`: how many the data set has, for --epochs.
+Budget make_budget(const TrainOptions& options, std::int64_t pictures);
+
 class Journal {
  public:
-  // `pictures`: how many the data set has, for --epochs. The references must outlive the journal.
+  // The references must outlive the journal.
   Journal(const TrainOptions& options, RunFolder& folder, const diffusion::Pipeline& model,
-          const nn::AdamW& adam, const nn::Ema& ema, TrainState& state, std::int64_t pictures);
+          const nn::AdamW& adam, const nn::Ema& ema, TrainState& state, const Budget& budget);
 
   void say(const std::string& message) { progress_.say(message); }
-  // The share of the budget that is used up, in [0, 1]: of steps, or of time.
-  double progress() const;
+  double progress() const { return budget_.used(state_); }
   // False when the budget is used up, after --stop-after steps, and after Ctrl-C.
   bool goes_on() const;
+  // Call once in each step, when the weights have been judged and not yet changed: a checkpoint
+  // that is due is made of weights whose loss is well. Throws Error when loss or gradient are not
+  // finite.
+  void weights_judged(double loss, double gradient_norm);
   // Call once after each step: counts it in `state`, and does what is due.
   void step_done(double loss, double gradient_norm, double learning_rate);
   // The last checkpoint, then pictures or the command that resumes.
   void finish();
 
  private:
+  void save();
+  [[noreturn]] void fail(const std::string& what) const;
   void draw_samples(const std::filesystem::path& path, std::int64_t rows) const;
 
   const TrainOptions& options_;
@@ -34,8 +50,12 @@ class Journal {
   const nn::Ema& ema_;
   TrainState& state_;
   ProgressLine progress_;
-  std::int64_t budget_steps_ = 0;  // 0: by time
-  double budget_seconds_ = 0;
+  const Budget budget_;
+  Health health_;
+  bool warned_ = false;  // that the loss explodes
+  // Whether training has gone well from the state on disk, so that it is worth keeping.
+  bool saved_is_good_ = false;
+  std::int64_t saved_step_;
   const std::chrono::steady_clock::time_point begin_;
   const double seconds_before_;  // of earlier processes
   const std::int64_t first_step_;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "tensor/kernels/isa.h"
+#include "tensor/kernels/kernels.h"
 #include "tensor/parallel.h"
 
 namespace sfumato::apps {
@@ -32,6 +33,18 @@ std::string cpu_name() {
   return "unknown";
 }
 
+const char* convolution() {
+  switch (kernels::conv_method()) {
+    case kernels::ConvMethod::direct:
+      return "direct";
+    case kernels::ConvMethod::winograd:
+      return "winograd";
+    case kernels::ConvMethod::automatic:
+      break;
+  }
+  return "auto";
+}
+
 }  // namespace
 
 io::Json describe_machine() {
@@ -44,6 +57,7 @@ io::Json describe_machine() {
   j["compiler"] = compiler();
   j["isa"] = name(isa());
   j["isas"] = isas;
+  j["convolution"] = convolution();
   j["threads"] = thread_count();
   j["cpu"] = cpu_name();
   j["cores"] = std::thread::hardware_concurrency();

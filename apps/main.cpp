@@ -4,23 +4,27 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <new>
+#include <set>
+#include <sstream>
 
 #include "apps/machine.h"
 #include "apps/options.h"
+#include "apps/train_options.h"
+#include "tensor/io/file.h"
 #include "tensor/parallel.h"
 
 namespace {
 
 using namespace sfumato;
 using namespace sfumato::apps;
-
-constexpr std::int64_t kMany = std::int64_t{1} << 40;
 
 // CLI::Range for numbers that may be NaN, which is not in any.
 CLI::Validator between(double low, double high) {
@@ -34,125 +38,125 @@ CLI::Validator between(double low, double high) {
       fmt::format("in {}..{}", low, high));
 }
 
+// The text of a configuration file. Its lines are limited because CLI11 takes time quadratic in the
+// length of a name with dots.
+std::string read_config_text(const std::string& path) {
+  constexpr std::size_t kMaxBytes = 1 << 20, kMaxLine = 1 << 14;
+  const std::string text = io::read_file(path, kMaxBytes);
+  for (std::size_t at = 0, line = 1; at < text.size(); ++line) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view content(text.data() + at, end - at);
+    const std::size_t first = std::min(content.find_first_not_of(" \t"), content.size());
+    if (content.size() > kMaxLine || content.find('\0') != std::string_view::npos ||
+        content.substr(first).starts_with('['))
+      throw CLI::ConfigError(fmt::format("{}: line {}: expected name = value, got {}", path, line,
+                                         io::in_quotes(content)));
+    at = end + 1;
+  }
+  return text;
+}
+
 // The file of --config: `name = value` lines, one an option of `app`. The command line goes first.
 void read_config(CLI::App& app, const std::string& path) {
-  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_file(path)) {
-    if (!item.parents.empty())
-      throw CLI::ConfigError(fmt::format("{}: expected name = value lines, got {}", path,
-                                         io::in_quotes(item.fullname())));
-    CLI::Option* option = app.get_option_no_throw("--" + item.name);
+  std::istringstream text(read_config_text(path));
+  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(text)) {
+    CLI::Option* option =
+        item.parents.empty() ? app.get_option_no_throw("--" + item.name) : nullptr;
     if (!option || !option->get_configurable())
       throw CLI::ConfigError(fmt::format("{}: {} is not an option of {}", path,
-                                         io::in_quotes(item.name), app.get_name()));
+                                         io::in_quotes(item.fullname()), app.get_name()));
     if (!option->empty()) continue;
     option->add_result(fmt::format("{}", fmt::join(item.inputs, ",")));
     option->run_callback();
   }
 }
 
-template <class E>
-CLI::Option* add_enum(CLI::App& app, const std::string& flags, std::optional<E>& target,
-                      std::initializer_list<std::pair<const char*, E>> values,
-                      const std::string& help) {
-  std::map<std::string, E> names(values.begin(), values.end());
-  std::string list;
-  for (const auto& [name, value] : values) list += (list.empty() ? "" : "|") + std::string(name);
-  return app
-      .add_option_function<std::string>(
-          flags, [&target, names](const std::string& s) { target = names.at(s); },
-          help + " (" + list + ")")
-      ->check(CLI::IsMember(names))
-      ->type_name("NAME");
+CLI::Validator of(const Syntax& syntax) {
+  return CLI::Validator(
+      [syntax](const std::string& text) {
+        try {
+          syntax.check(text);
+        } catch (const Error& e) {
+          return std::string(e.what());
+        }
+        return std::string();
+      },
+      "");
 }
 
+// Makes the options of `train` (train_options.h) options of the command line.
+class Flags {
+ public:
+  explicit Flags(CLI::App& app) : app_(app) {}
+
+  void operator()(std::string& field, const OptionInfo& info) {
+    keep(info, app_.add_option(flag_of(info.key), field, info.help)->capture_default_str());
+  }
+  void operator()(bool& field, const OptionInfo& info) {
+    keep(info, app_.add_flag(flag_of(info.key), field, info.help));
+  }
+  template <class T, class R>
+  void operator()(T& field, const OptionInfo& info, const Range<R>& range) {
+    auto* option = app_.add_option(flag_of(info.key), field, info.help)->check(in(range));
+    keep(info, option->capture_default_str());
+  }
+  template <class T, class R>
+  void operator()(std::optional<T>& field, const OptionInfo& info, const Range<R>& range) {
+    keep(info, app_.add_option(flag_of(info.key), field, info.help)->check(in(range)));
+  }
+  void operator()(std::optional<std::string>& field, const OptionInfo& info, const Syntax& syntax) {
+    keep(info, app_.add_option(flag_of(info.key), field, info.help)->check(of(syntax)));
+  }
+  template <class E>
+  void operator()(std::optional<E>& field, const OptionInfo& info, const Choices<E>& choices) {
+    std::map<std::string, E> names(choices.begin(), choices.end());
+    std::string list;
+    for (const auto& [name, value] : choices) list += (list.empty() ? "" : "|") + std::string(name);
+    const std::string help = fmt::format("{} ({})", info.help, list);
+    auto* option = app_.add_option_function<std::string>(
+        flag_of(info.key), [&field, names](const std::string& s) { field = names.at(s); }, help);
+    keep(info, option->check(CLI::IsMember(names))->type_name("NAME"));
+  }
+
+  CLI::Option* operator[](const char* key) const { return options_.at(key); }
+  // The keys of those that the command line (or --config) names.
+  std::set<std::string> given() const {
+    std::set<std::string> keys;
+    for (const auto& [key, option] : options_)
+      if (option->count() > 0) keys.insert(key);
+    return keys;
+  }
+
+ private:
+  static CLI::Validator in(const Reals& range) { return between(range.low, range.high); }
+  static CLI::Validator in(const Integers& range) { return CLI::Range(range.low, range.high); }
+  void keep(const OptionInfo& info, CLI::Option* option) { options_[info.key] = option; }
+
+  CLI::App& app_;
+  std::map<std::string, CLI::Option*> options_;
+};
+
 void add_train(CLI::App& app, TrainOptions& o) {
-  using diffusion::BetaSchedule;
-  using diffusion::Prediction;
   auto* out =
       app.add_option("--out", o.out, "Folder for the run; a valid diffusers folder at any moment");
-  auto* resume = app.add_option(
-      "--resume", o.resume, "Go on with the run in this folder, with everything recorded there");
+  auto* resume = app.add_option("--resume", o.resume,
+                                "Go on with the run in this folder, with everything recorded "
+                                "there; options given beside it are changed and recorded");
   out->excludes(resume);
-  app.add_option("--data", o.data,
-                 "IDX pair, folder of PNG/JPEG files (sub-folders are classes), or .npy; default: "
-                 "the bundled MNIST");
-  app.add_flag("--pad", o.pad,
-               "Add a black border to pictures whose size the network cannot halve");
-  app.add_flag("--recompute", o.recompute,
-               "Less memory, more time: the insides of blocks are computed twice");
-  auto* model = app.add_option("--model", o.model,
-                               "tiny, small, base, or a diffusers UNet2DModel config.json")
-                    ->capture_default_str();
-  app.add_option("--init", o.init, "Start from the weights of this diffusers folder")
-      ->excludes(model);
-  auto* minutes = app.add_option("--minutes", o.minutes, "Train this long (default: 5)")
-                      ->check(between(1e-3, 1e7));
-  auto* steps = app.add_option("--steps", o.steps, "Train this many steps in all")
-                    ->check(CLI::Range(std::int64_t{1}, kMany));
-  auto* epochs = app.add_option("--epochs", o.epochs, "Train this many passes over the data")
-                     ->check(CLI::Range(std::int64_t{1}, kMany >> 20));
-  minutes->excludes(steps)->excludes(epochs);
-  steps->excludes(epochs);
+  app.add_flag("--accept-data", o.accept_data,
+               "Go on although the data are not those of the checkpoint")
+      ->needs(resume);
+  app.add_flag("--previous", o.previous, "Go on from the checkpoint before the newest")
+      ->needs(resume);
   app.add_option("--stop-after", o.stop_after,
                  "End this process after that many steps, as Ctrl-C would")
-      ->check(CLI::Range(std::int64_t{1}, kMany));
-  app.add_option("--batch", o.batch, "Pictures a step")
-      ->check(CLI::Range(std::int64_t{1}, kMaxBatch))
-      ->capture_default_str();
-  app.add_option("--lr", o.lr, "Learning rate, reached after the warm-up")
-      ->check(between(0.0, 1e6))
-      ->capture_default_str();
-  app.add_option("--lr-floor", o.lr_floor, "Share of --lr that the cosine ends at")
-      ->check(between(0.0, 1.0))
-      ->capture_default_str();
-  app.add_option("--warmup", o.warmup, "Steps of linear warm-up")
-      ->check(CLI::Range(std::int64_t{0}, kMany))
-      ->capture_default_str();
-  app.add_option("--beta1", o.beta1, "AdamW's first moment")
-      ->check(between(0.0, 0.999999))
-      ->capture_default_str();
-  app.add_option("--beta2", o.beta2, "AdamW's second moment")
-      ->check(between(0.0, 0.999999))
-      ->capture_default_str();
-  app.add_option("--weight-decay", o.weight_decay, "AdamW's decoupled weight decay")
-      ->check(between(0.0, 1e3))
-      ->capture_default_str();
-  app.add_option("--clip", o.clip, "Largest norm of the gradient")
-      ->check(between(1e-9, 1e9))
-      ->capture_default_str();
-  app.add_option("--ema", o.ema, "Decay of the weights' moving average (warmed up)")
-      ->check(between(0.0, 0.9999999))
-      ->capture_default_str();
-  app.add_option("--label-dropout", o.label_dropout, "Share of labels hidden, for guidance")
-      ->check(between(0.0, 1.0))
-      ->capture_default_str();
-  app.add_option("--dropout", o.dropout, "Dropout in the residual blocks")
-      ->check(between(0.0, 0.999));
-  add_enum<Prediction>(app, "--prediction", o.prediction,
-                       {{"eps", Prediction::eps}, {"x0", Prediction::x0}, {"v", Prediction::v}},
-                       "What the network predicts; default v");
-  add_enum<BetaSchedule>(app, "--schedule", o.schedule,
-                         {{"linear", BetaSchedule::linear},
-                          {"scaled_linear", BetaSchedule::scaled_linear},
-                          {"cosine", BetaSchedule::cosine}},
-                         "Noise schedule; default cosine");
-  app.add_option("--timesteps", o.timesteps, "Length T of the noise schedule; default 1000")
-      ->check(CLI::Range(std::int64_t{2}, kMaxTimesteps));
-  app.add_option("--seed", o.seed, "Seed of everything random")
-      ->check(CLI::Range(std::int64_t{0}, INT64_MAX))
-      ->capture_default_str();
-  app.add_option("--sample-every", o.sample_every,
-                 "Seconds between sample grids; 0: only at the end")
-      ->check(between(0.0, 1e9))
-      ->capture_default_str();
-  app.add_option("--checkpoint-every", o.checkpoint_every, "Seconds between checkpoints")
-      ->check(between(0.0, 1e9))
-      ->capture_default_str();
-  // Everything that --resume takes from the record instead.
-  for (CLI::Option* option : app.get_options())
-    if (const std::string& name = option->get_name();
-        name != "--help" && name != "--out" && name != "--resume" && name != "--stop-after")
-      resume->excludes(option);
+      ->check(CLI::Range(std::int64_t{1}, kMaxSteps));
+  Flags flags(app);
+  visit_train_options(flags, o);
+  flags["init"]->excludes(flags["model"]);
+  flags["minutes"]->excludes(flags["steps"])->excludes(flags["epochs"]);
+  flags["steps"]->excludes(flags["epochs"]);
+  app.parse_complete_callback([&o, flags] { o.given = flags.given(); });
   app.footer("Example: sfumato train --out runs/mnist --minutes 5");
 }
 

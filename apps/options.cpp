@@ -2,85 +2,196 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
+
+#include "apps/train_options.h"
 
 namespace sfumato::apps {
 namespace {
 
-template <class T>
-io::Json or_null(const std::optional<T>& value) {
-  return value ? io::Json(*value) : io::Json(nullptr);
-}
+class Writer {
+ public:
+  explicit Writer(io::Json& json) : json_(json) {}
 
-std::int64_t get_int(const io::JsonObject& j, const char* key, std::int64_t low,
-                     std::int64_t high) {
-  const std::int64_t value = j.get_int(key);
-  if (value < low || value > high)
-    throw Error(j.source(), fmt::format("{}: expected {}..{}, got {}", key, low, high, value));
-  return value;
-}
+  void operator()(const std::string& field, const OptionInfo& info) {
+    json_[info.key] = field;
+    try {
+      json_[info.key].dump();
+    } catch (const io::Json::exception&) {
+      throw Error("train", fmt::format("{} {}: the name is not valid UTF-8, so that run.json could "
+                                       "not hold it: rename the file or folder",
+                                       flag_of(info.key), io::in_quotes(field)));
+    }
+  }
+  void operator()(bool field, const OptionInfo& info) { json_[info.key] = field; }
+  template <class T, class R>
+  void operator()(const T& field, const OptionInfo& info, const Range<R>&) {
+    json_[info.key] = static_cast<R>(field);
+  }
+  template <class T, class R>
+  void operator()(const std::optional<T>& field, const OptionInfo& info, const Range<R>&) {
+    json_[info.key] = field ? io::Json(*field) : io::Json(nullptr);
+  }
+  void operator()(const std::optional<std::string>& field, const OptionInfo& info, const Syntax&) {
+    json_[info.key] = field ? io::Json(*field) : io::Json(nullptr);
+  }
+  template <class E>
+  void operator()(const std::optional<E>& field, const OptionInfo& info,
+                  const Choices<E>& choices) {
+    io::Json& value = json_[info.key] = nullptr;
+    for (const auto& [name, choice] : choices)
+      if (field == choice && value.is_null()) value = name;
+  }
+
+ private:
+  io::Json& json_;
+};
+
+class Reader {
+ public:
+  explicit Reader(const io::JsonObject& json) : json_(json) {}
+
+  void operator()(std::string& field, const OptionInfo& info) {
+    if (knows(info)) field = json_.get_string(info.key);
+  }
+  void operator()(bool& field, const OptionInfo& info) {
+    if (knows(info)) field = json_.get_bool(info.key);
+  }
+  template <class T, class R>
+  void operator()(T& field, const OptionInfo& info, const Range<R>& range) {
+    if (knows(info)) field = static_cast<T>(number(info, range));
+  }
+  template <class T, class R>
+  void operator()(std::optional<T>& field, const OptionInfo& info, const Range<R>& range) {
+    if (knows(info) && json_.contains(info.key)) field = number(info, range);
+  }
+  void operator()(std::optional<std::string>& field, const OptionInfo& info, const Syntax& syntax) {
+    if (!knows(info) || !json_.contains(info.key)) return;
+    field = json_.get_string(info.key);
+    try {
+      syntax.check(*field);
+    } catch (const Error& e) {
+      throw Error(json_.source(), fmt::format("\"{}\": {}", info.key, e.what()));
+    }
+  }
+  template <class E>
+  void operator()(std::optional<E>& field, const OptionInfo& info, const Choices<E>& choices) {
+    if (!knows(info) || !json_.contains(info.key)) return;
+    const std::string text = json_.get_string(info.key);
+    std::string expected;
+    for (const auto& [name, value] : choices) {
+      if (name == text) field = value;
+      expected += (expected.empty() ? "" : ", ") + std::string(name);
+    }
+    if (!field) fail(info, expected, io::in_quotes(text));
+  }
+
+  void refuse_unknown_keys() const {
+    for (const auto& item : json_.json().items())
+      if (!known_.count(item.key()))
+        throw Error(json_.source(),
+                    fmt::format("{} is no option of this version of sfumato: go on with the "
+                                "version that wrote it",
+                                io::in_quotes(item.key())));
+  }
+
+ private:
+  bool knows(const OptionInfo& info) {
+    known_.insert(info.key);
+    return json_.json().contains(info.key);
+  }
+
+  double number(const OptionInfo& info, const Reals& range) const {
+    return checked(info, range, json_.get_number(info.key));
+  }
+  std::int64_t number(const OptionInfo& info, const Integers& range) const {
+    return checked(info, range, json_.get_int(info.key));
+  }
+  template <class R>
+  R checked(const OptionInfo& info, const Range<R>& range, R value) const {
+    if (!(value >= range.low && value <= range.high))  // NaN is in no range
+      fail(info, fmt::format("{}..{}", range.low, range.high), fmt::format("{}", value));
+    return value;
+  }
+  [[noreturn]] void fail(const OptionInfo& info, const std::string& expected,
+                         const std::string& got) const {
+    throw Error(json_.source(),
+                fmt::format("\"{}\": expected {}, got {}", info.key, expected, got));
+  }
+
+  const io::JsonObject& json_;
+  std::set<std::string> known_;
+};
+
+std::string shown(const io::Json& value) { return value.is_null() ? "none" : value.dump(); }
+
+const char* const kBudgets[] = {"minutes", "steps", "epochs"};
+
+// Why --resume cannot change the option, by key.
+class Fixed {
+ public:
+  template <class T, class... More>
+  void operator()(const T&, const OptionInfo& info, const More&...) {
+    if (info.fixed) why[info.key] = info.fixed;
+  }
+  std::map<std::string, std::string> why;
+};
 
 }  // namespace
 
-io::Json to_json(const TrainOptions& o) {
-  io::Json j;
-  j["init"] = o.init;
-  j["data"] = o.data;
-  j["model"] = o.model;
-  j["minutes"] = or_null(o.minutes);
-  j["steps"] = or_null(o.steps);
-  j["epochs"] = or_null(o.epochs);
-  j["batch"] = o.batch;
-  j["lr"] = o.lr;
-  j["lr_floor"] = o.lr_floor;
-  j["warmup"] = o.warmup;
-  j["beta1"] = o.beta1;
-  j["beta2"] = o.beta2;
-  j["weight_decay"] = o.weight_decay;
-  j["clip"] = o.clip;
-  j["ema"] = o.ema;
-  j["label_dropout"] = o.label_dropout;
-  j["dropout"] = or_null(o.dropout);
-  j["prediction"] = o.prediction ? io::Json(diffusion::name(*o.prediction)) : io::Json(nullptr);
-  j["schedule"] = o.schedule ? io::Json(diffusion::diffusers_name(*o.schedule)) : io::Json(nullptr);
-  j["timesteps"] = or_null(o.timesteps);
-  j["seed"] = static_cast<std::int64_t>(o.seed);
-  j["pad"] = o.pad;
-  j["recompute"] = o.recompute;
-  j["sample_every"] = o.sample_every;
-  j["checkpoint_every"] = o.checkpoint_every;
-  return j;
+std::string flag_of(std::string_view key) {
+  std::string flag = "--" + std::string(key);
+  for (char& c : flag)
+    if (c == '_') c = '-';
+  return flag;
 }
 
-TrainOptions parse_train_options(const io::JsonObject& j) {
+io::Json to_json(const TrainOptions& o) {
+  io::Json json;
+  visit_train_options(Writer(json), o);
+  return json;
+}
+
+TrainOptions parse_train_options(const io::JsonObject& json) {
   TrainOptions o;
-  o.init = j.get_string("init");
-  o.data = j.get_string("data");
-  o.model = j.get_string("model");
-  if (j.contains("minutes")) o.minutes = j.get_number("minutes");
-  if (j.contains("steps")) o.steps = j.get_int("steps");
-  if (j.contains("epochs")) o.epochs = j.get_int("epochs");
-  o.batch = get_int(j, "batch", 1, kMaxBatch);
-  o.lr = j.get_number("lr");
-  o.lr_floor = j.get_number("lr_floor");
-  o.warmup = j.get_int("warmup");
-  o.beta1 = j.get_number("beta1");
-  o.beta2 = j.get_number("beta2");
-  o.weight_decay = j.get_number("weight_decay");
-  o.clip = j.get_number("clip");
-  o.ema = j.get_number("ema");
-  o.label_dropout = j.get_number("label_dropout");
-  if (j.contains("dropout")) o.dropout = j.get_number("dropout");
-  if (j.contains("prediction"))
-    o.prediction = diffusion::parse_prediction(j.get_string("prediction"));
-  if (j.contains("schedule")) o.schedule = diffusion::parse_beta_schedule(j.get_string("schedule"));
-  if (j.contains("timesteps")) o.timesteps = get_int(j, "timesteps", 2, kMaxTimesteps);
-  o.seed = static_cast<std::uint64_t>(j.get_int("seed"));
-  o.pad = j.get_bool("pad");
-  o.recompute = j.get_bool("recompute", false);
-  o.sample_every = j.get_number("sample_every");
-  o.checkpoint_every = j.get_number("checkpoint_every");
+  json.get_string("data");  // every record says it: one that does not is damaged
+  Reader reader(json);
+  visit_train_options(reader, o);
+  reader.refuse_unknown_keys();
+  if (o.minutes.has_value() + o.steps.has_value() + o.epochs.has_value() > 1)
+    throw Error(json.source(), "expected at most one of \"minutes\", \"steps\" and \"epochs\"");
   return o;
+}
+
+TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
+                     std::vector<std::string>& notes) {
+  const io::Json before = to_json(recorded), wanted = to_json(asked);
+  Fixed fixed;
+  visit_train_options(fixed, recorded);
+  io::Json now = before;
+  for (const std::string& key : asked.given) {
+    if (wanted.at(key) == before.at(key)) continue;
+    if (const auto it = fixed.why.find(key); it != fixed.why.end())
+      throw Error("train", fmt::format("{} {}: the run in {} has {}, and --resume cannot change "
+                                       "it: {}; for a new run give --out instead of --resume",
+                                       flag_of(key), shown(wanted.at(key)), asked.resume,
+                                       shown(before.at(key)), it->second));
+    for (const char* budget : kBudgets)  // one takes the place of another
+      if (key == budget)
+        for (const char* other : kBudgets) now[other] = nullptr;
+    now[key] = wanted.at(key);
+    notes.push_back(fmt::format("{}: {} -> {}", key, shown(before.at(key)), shown(wanted.at(key))));
+  }
+  return parse_train_options({now, "the command line"});
+}
+
+io::LoadOptions load_options(const std::optional<std::string>& size,
+                             const std::optional<std::string>& background) {
+  io::LoadOptions options;
+  if (size) options.size = io::parse_extent(*size);
+  if (background) options.background = io::parse_background(*background);
+  return options;
 }
 
 }  // namespace sfumato::apps

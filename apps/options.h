@@ -3,21 +3,33 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "diffusion/scheduler_config.h"
+#include "tensor/io/dataset.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::apps {
 
-// What asks for memory is limited, on the command line and in a record alike.
+// Limits of the command line, of a record and of a checkpoint alike.
 inline constexpr std::int64_t kMaxBatch = 65536, kMaxTimesteps = 100000;
+inline constexpr double kMinutes = 5;
+inline constexpr std::int64_t kMaxSteps = std::int64_t{1} << 40;
 
+// What is recorded of these is listed in train_options.h.
 struct TrainOptions {
-  std::string out, resume, init;
+  std::string out, resume;
+  bool accept_data = false;     // --resume although the data have changed
+  bool previous = false;        // --resume from the checkpoint before the newest
+  std::set<std::string> given;  // keys of the options that the command line names
+
+  std::string init;
   std::string data = "mnist";     // "mnist": the bundled one
   std::string model = "small";    // tiny, small, base, or a diffusers config.json
-  std::optional<double> minutes;  // at most one of the three; none: 5 minutes
+  std::optional<double> minutes;  // at most one of the three; none: kMinutes
   std::optional<std::int64_t> steps, epochs;
   std::optional<std::int64_t> stop_after;  // of this process; not recorded
   std::int64_t batch = 32;
@@ -33,16 +45,29 @@ struct TrainOptions {
   // None: v, cosine and 1000, or what the folder of --init says.
   std::optional<diffusion::Prediction> prediction;
   std::optional<diffusion::BetaSchedule> schedule;
-  std::optional<std::int64_t> timesteps;  // T
+  std::optional<std::int64_t> timesteps;   // T
+  std::optional<std::int64_t> null_label;  // none: as the model says
   std::uint64_t seed = 0;
   bool pad = false;
-  bool recompute = false;        // less memory, more time
-  double sample_every = 60;      // seconds between sample grids; 0: only at the end
-  double checkpoint_every = 30;  // seconds
+  std::optional<std::string> size, background;  // of the pictures: none: as stored
+  bool recompute = false;                       // less memory, more time
+  double sample_every = 60;                     // seconds between sample grids; 0: only at the end
+  double checkpoint_every = 30;                 // seconds
 };
 
+// The flag of an option: "lr_floor" -> "--lr-floor".
+std::string flag_of(std::string_view key);
+
+// Throws Error for a text that is not UTF-8, which a record cannot hold.
 io::Json to_json(const TrainOptions& options);
+// With the ranges of the command line. What an older record does not say has its default; a key
+// that this version does not know throws, as it could change the result.
 TrainOptions parse_train_options(const io::JsonObject& json);
+
+// `recorded` with the options that `asked` restates (`asked.given`), each named in `notes` with its
+// old and new value. Throws Error for one that cannot be changed.
+TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
+                     std::vector<std::string>& notes);
 
 struct SampleOptions {
   std::string model, out;
@@ -73,7 +98,12 @@ struct EvaluateOptions {
   std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
   std::uint64_t seed = 0;
   bool json = false;
+  std::optional<std::string> size, background;  // of the pictures, as for `train`
 };
+
+// How `train` and `evaluate` read the data. Throws Error for a size or background that is none.
+io::LoadOptions load_options(const std::optional<std::string>& size,
+                             const std::optional<std::string>& background);
 
 // Each runs its subcommand; throws Error for what cannot be done.
 void train(const TrainOptions& options);

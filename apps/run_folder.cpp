@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "apps/machine.h"
 #include "tensor/io/json.h"
-#include "tensor/io/safetensors.h"
 
 namespace sfumato::apps {
 namespace {
@@ -17,6 +17,9 @@ namespace fs = std::filesystem;
 
 fs::path record_path(const fs::path& dir) { return dir / "sfumato" / "run.json"; }
 fs::path state_path(const fs::path& dir) { return dir / "sfumato" / "state.safetensors"; }
+fs::path previous_path(const fs::path& dir) {
+  return dir / "sfumato" / "state.previous.safetensors";
+}
 
 fs::path made(const fs::path& dir) {
   io::make_directories(dir);
@@ -28,8 +31,36 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-Tensor scalar(double v) { return Tensor::full({1}, v, DType::f64); }
-Tensor count(std::int64_t v) { return Tensor::full({1}, static_cast<double>(v), DType::i64); }
+// `to` becomes the file `from`, which stays: at any moment each of them is whole. Both are then one
+// file, until AtomicFile puts another in the place of either.
+void link_over(const fs::path& from, const fs::path& to) {
+  const fs::path link = to.parent_path() / ".sfumato-tmp-link";
+  std::error_code error, ignored;
+  fs::remove(link, ignored);
+  fs::create_hard_link(from, link, error);
+  if (!error) fs::rename(link, to, error);
+  fs::remove(link, ignored);  // a rename between two names of one file leaves both
+  if (!error) return;
+  // A file system without hard links.
+  const io::InputFile in(from);
+  io::AtomicFile out(to);
+  std::string buffer;
+  for (std::uint64_t at = 0; at < in.size(); at += buffer.size()) {
+    buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(in.size() - at, 1 << 20)));
+    in.read_at(at, buffer.data(), buffer.size());
+    out.write(buffer);
+  }
+  out.commit();
+}
+
+io::Json record_of(const TrainOptions& options, const DataIdentity& data) {
+  io::Json record;
+  record["format"] = 1;
+  record["options"] = to_json(options);
+  record["data"] = to_json(data);
+  record["machine"] = describe_machine();
+  return record;
+}
 
 }  // namespace
 
@@ -39,7 +70,9 @@ RunFolder::RunFolder(const fs::path& dir)
     io::remove_stale_temporaries(dir / part);
 }
 
-RunFolder RunFolder::create(const fs::path& dir, const TrainOptions& options) {
+RunFolder RunFolder::create(const fs::path& dir, const TrainOptions& options,
+                            const DataIdentity& data) {
+  const io::Json record = record_of(options, data);  // throws before the folder is made
   RunFolder run(dir);
   if (is_there(record_path(dir)))
     throw Error(dir.string(),
@@ -50,10 +83,6 @@ RunFolder RunFolder::create(const fs::path& dir, const TrainOptions& options) {
     throw Error(dir.string(), "holds a model already: choose another --out");
   io::make_directories(dir / "sfumato");
   io::make_directories(run.samples());
-  io::Json record;
-  record["format"] = 1;
-  record["options"] = to_json(options);
-  record["machine"] = describe_machine();
   io::write_json(record_path(dir), record);
   return run;
 }
@@ -64,58 +93,59 @@ RunFolder RunFolder::open(const fs::path& dir) {
   return RunFolder(dir);
 }
 
-TrainOptions RunFolder::options() const {
-  const auto record = io::JsonObject::read(record_path(dir_));
-  if (const auto format = record.get_int("format"); format != 1)
-    throw Error(record.source(), fmt::format("format: expected 1, got {}", format));
-  return parse_train_options(record.get_object("options"));
+RunRecord RunFolder::record() const {
+  const auto json = io::JsonObject::read(record_path(dir_));
+  if (const auto format = json.get_int("format"); format != 1)
+    throw Error(json.source(), fmt::format("format: expected 1, got {}", format));
+  RunRecord record{parse_train_options(json.get_object("options")), {}, "", ""};
+  if (json.contains("data")) record.data = parse_data_identity(json.get_object("data"));
+  if (json.contains("machine")) {
+    const io::JsonObject machine = json.get_object("machine");
+    record.isa = machine.get_string("isa", "");
+    record.convolution = machine.get_string("convolution", "");
+  }
+  return record;
 }
 
-bool RunFolder::has_state() const { return is_there(state_path(dir_)); }
+void RunFolder::update_record(const TrainOptions& options, const DataIdentity& data) const {
+  const io::Json record = record_of(options, data);
+  if (record != io::read_json(record_path(dir_))) io::write_json(record_path(dir_), record);
+}
+
+bool RunFolder::has_state() const {
+  return is_there(state_path(dir_)) || is_there(previous_path(dir_));
+}
+
+std::optional<std::int64_t> RunFolder::previous_step() const {
+  return step_of_state(previous_path(dir_));
+}
 
 void RunFolder::load_state(TrainState& state, diffusion::Pipeline& model, nn::AdamW& adam,
-                           nn::Ema& ema) const {
-  const io::SafeTensors file(state_path(dir_));
-  auto read = [&](const char* name, const Shape& shape, DType dtype) {
-    Tensor t = file.tensor(name);
-    const std::string what = fmt::format("tensor '{}'", name);
-    expect_shape(file.path().c_str(), what.c_str(), t, shape);
-    expect_dtype(file.path().c_str(), what.c_str(), t, dtype);
-    return t;
-  };
-  Tensor values = model.params->flat_values();
-  const Tensor weights = read("weights", values.shape(), DType::f32);
-  const Tensor average = read("ema", values.shape(), DType::f32);
-  const Tensor m = read("adam_m", values.shape(), DType::f32);
-  const Tensor v = read("adam_v", values.shape(), DType::f32);
-  auto number = [&](const char* name) {
-    return static_cast<std::int64_t>(read(name, {1}, DType::i64).item());
-  };
-  state.step = number("step");
-  adam.steps = number("adam_steps");
-  ema.updates = number("ema_updates");
-  if (state.step < 0 || adam.steps < 0 || ema.updates < 0)
-    throw Error(file.path().string(), "a step count is negative");
-  state.seconds = read("seconds", {1}, DType::f64).item();
-  state.smoothed = read("smoothed", {1}, DType::f64).item();
-  values.copy_from(weights);
-  ema.average.copy_from(average);
-  adam.m.copy_from(m);
-  adam.v.copy_from(v);
+                           nn::Ema& ema, bool previous) const {
+  const std::string dir = dir_.string();
+  try {
+    read_state(previous ? previous_path(dir_) : state_path(dir_), state, model, adam, ema);
+  } catch (const Error& e) {
+    const auto before = previous ? std::nullopt : previous_step();
+    const std::string advice =
+        before ? fmt::format(
+                     "go on from the checkpoint before it, of step {}, with `sfumato train "
+                     "--resume {} --previous`",
+                     *before, dir)
+               : fmt::format(
+                     "a new run can begin from the model's weights: `sfumato train --init "
+                     "{} --out DIR`",
+                     dir);
+    throw Error(dir, fmt::format("cannot go on from the checkpoint: {}; {}", e.what(), advice));
+  }
+  if (previous) link_over(previous_path(dir_), state_path(dir_));
 }
 
 void RunFolder::save(const TrainState& state, const diffusion::Pipeline& model,
-                     const nn::AdamW& adam, const nn::Ema& ema) const {
+                     const nn::AdamW& adam, const nn::Ema& ema, bool keep) const {
   diffusion::save_pipeline_weights(dir_, model, ema.average);
-  io::write_safetensors(state_path(dir_), {{"weights", model.params->flat_values()},
-                                           {"ema", ema.average},
-                                           {"adam_m", adam.m},
-                                           {"adam_v", adam.v},
-                                           {"step", count(state.step)},
-                                           {"adam_steps", count(adam.steps)},
-                                           {"ema_updates", count(ema.updates)},
-                                           {"seconds", scalar(state.seconds)},
-                                           {"smoothed", scalar(state.smoothed)}});
+  if (keep) link_over(state_path(dir_), previous_path(dir_));
+  write_state(state_path(dir_), state, model, adam, ema);
 }
 
 void RunFolder::open_metrics(std::int64_t step) {

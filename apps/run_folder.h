@@ -2,56 +2,67 @@
 // beside it what resuming needs.
 //
 //   DIR/model_index.json, unet/, scheduler/     the model (diffusion/pipeline.h)
-//   DIR/sfumato/run.json                        configuration, seed, version, machine
+//   DIR/sfumato/run.json                        options, identity of the data, version, machine
 //   DIR/sfumato/state.safetensors               weights, EMA, optimiser, step: one file, replaced
 //                                               atomically, so it is whole at any moment
+//   DIR/sfumato/state.previous.safetensors      the one before, from which training went well
 //   DIR/metrics.jsonl, loss.svg, samples/       what one looks at
 #pragma once
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "apps/chart.h"
+#include "apps/identity.h"
 #include "apps/options.h"
-#include "diffusion/pipeline.h"
-#include "nn/optim.h"
+#include "apps/state_file.h"
 #include "tensor/io/file.h"
 
 namespace sfumato::apps {
-
-// Everything that changes while training.
-struct TrainState {
-  std::int64_t step = 0;  // steps done
-  double seconds = 0;     // spent on them
-  double smoothed = 0;    // the smoothed loss
-};
 
 struct Metrics {
   std::int64_t step;
   double loss, smoothed, lr, grad_norm, images_per_second, seconds;
 };
 
+// What run.json says.
+struct RunRecord {
+  TrainOptions options;
+  std::optional<DataIdentity> data;  // none in records of old versions
+  std::string isa, convolution;      // of the last process; empty where an old version says none
+};
+
 class RunFolder {
  public:
-  // A new run: creates the folder, locks it, records the options. Throws Error when it holds a run
+  // A new run: creates the folder, locks it, records what it is. Throws Error when it holds a run
   // or a model already.
-  static RunFolder create(const std::filesystem::path& dir, const TrainOptions& options);
+  static RunFolder create(const std::filesystem::path& dir, const TrainOptions& options,
+                          const DataIdentity& data);
   // An existing one: locks it. Throws Error when it holds no run.
   static RunFolder open(const std::filesystem::path& dir);
 
   const std::filesystem::path& dir() const { return dir_; }
   std::filesystem::path samples() const { return dir_ / "samples"; }
-  TrainOptions options() const;
+
+  RunRecord record() const;
+  // Puts these options, these data and this machine into the record.
+  void update_record(const TrainOptions& options, const DataIdentity& data) const;
 
   bool has_state() const;
-  void load_state(TrainState& state, diffusion::Pipeline& model, nn::AdamW& adam,
-                  nn::Ema& ema) const;
+  // The newest checkpoint; or, with `previous`, the one before it, which then becomes the newest.
+  // The message of an Error names what there is to go on from instead.
+  void load_state(TrainState& state, diffusion::Pipeline& model, nn::AdamW& adam, nn::Ema& ema,
+                  bool previous = false) const;
+  // The step of the checkpoint before the newest, or none when there is no whole one.
+  std::optional<std::int64_t> previous_step() const;
   // The model's weights (the EMA), then the resuming state: killed in between, both are whole, and
-  // beside a state there is always a model.
+  // beside a state there is always a model. With `keep`, the state that is replaced becomes the
+  // previous one.
   void save(const TrainState& state, const diffusion::Pipeline& model, const nn::AdamW& adam,
-            const nn::Ema& ema) const;
+            const nn::Ema& ema, bool keep) const;
 
   // Drops what an earlier process logged beyond `step`, and continues from there.
   void open_metrics(std::int64_t step);

@@ -7,16 +7,13 @@
 // train().
 #include <fmt/format.h>
 
-#include <cmath>
-#include <filesystem>
 #include <string>
-#include <utility>
 
 #include "apps/journal.h"
 #include "apps/machine.h"
+#include "apps/notes.h"
 #include "apps/options.h"
-#include "apps/run_folder.h"
-#include "apps/setup.h"
+#include "apps/start.h"
 #include "autograd/ops.h"
 #include "diffusion/batches.h"
 #include "diffusion/forward.h"
@@ -25,45 +22,6 @@
 
 namespace sfumato::apps {
 namespace {
-
-struct Run {
-  TrainOptions options;
-  RunFolder folder;
-  io::ImageDataset data;
-  diffusion::Pipeline model;
-};
-
-Run start(const TrainOptions& asked) {
-  if (!asked.resume.empty()) {
-    RunFolder folder = RunFolder::open(asked.resume);
-    TrainOptions options = folder.options();
-    options.stop_after = asked.stop_after;
-    io::ImageDataset data = open_dataset(options.data);
-    // Killed in its first moments, the run begins anew from its record.
-    diffusion::Pipeline model =
-        folder.has_state() ? diffusion::load_pipeline(folder.dir()) : new_model(options, data);
-    fit(model, data, options.pad);
-    return {options, std::move(folder), std::move(data), std::move(model)};
-  }
-  TrainOptions options = asked;
-  if (options.data != "mnist") options.data = std::filesystem::absolute(options.data).string();
-  if (!is_preset(options.model)) options.model = std::filesystem::absolute(options.model).string();
-  if (!options.init.empty()) options.init = std::filesystem::absolute(options.init).string();
-  io::ImageDataset data = open_dataset(options.data);
-  diffusion::Pipeline model = new_model(options, data);
-  fit(model, data, options.pad);
-  RunFolder folder = RunFolder::create(options.out, options);
-  return {options, std::move(folder), std::move(data), std::move(model)};
-}
-
-void expect_finite(double loss, double norm, const Run& run, const TrainState& state) {
-  if (std::isfinite(loss) && std::isfinite(norm)) return;
-  throw Error(
-      "train",
-      fmt::format("the loss is {} and the gradient's norm {} at step {}: training has "
-                  "diverged; the last checkpoint in {} is intact; try a smaller --lr than {}",
-                  loss, norm, state.step + 1, run.folder.dir().string(), run.options.lr));
-}
 
 // What the run is, in one line.
 std::string headline(const Run& run) {
@@ -77,6 +35,7 @@ std::string headline(const Run& run) {
       static_cast<double>(run.model.params->count()) * 1e-6,
       diffusion::diffusers_name(run.model.scheduler.beta_schedule), diffusion::name(prediction),
       thread_count());
+  if (run.model.classes() > 0) line += "\nclasses: " + io::class_list(run.data);
   if (prediction == diffusion::Prediction::v)
     line +=
         "\n(v = √ᾱ ε - √(1-ᾱ) x_0: digits that can be read come sooner than with ε; "
@@ -101,12 +60,17 @@ void train(const TrainOptions& asked) {
 
   TrainState state;
   if (run.folder.has_state()) {
-    run.folder.load_state(state, run.model, adam, ema);
+    run.folder.load_state(state, run.model, adam, ema, o.previous);
+    if (const std::string note = learning_rate_note(run, state); !note.empty())
+      run.notes.push_back(note);
   } else {
     diffusion::save_pipeline_config(run.folder.dir(), run.model);
-    run.folder.save(state, run.model, adam, ema);
+    run.folder.save(state, run.model, adam, ema, false);
   }
-  Journal journal(o, run.folder, run.model, adam, ema, state, run.data.images.dim(0));
+  run.folder.update_record(o, run.identity);
+  Journal journal(o, run.folder, run.model, adam, ema, state,
+                  make_budget(o, run.data.images.dim(0)));
+  print_notes(run.notes);
   journal.say(headline(run));
   if (state.step > 0) journal.say(fmt::format("resuming at step {}", state.step));
 
@@ -130,9 +94,8 @@ void train(const TrainOptions& asked) {
 
     // One step down the gradient.
     const double norm = nn::gradient_norm(params);
-    expect_finite(loss.value().item(), norm, run, state);
-    const double lr =
-        o.lr * nn::warmup_cosine(state.step, o.warmup, journal.progress(), o.lr_floor);
+    journal.weights_judged(loss.value().item(), norm);
+    const double lr = learning_rate(o, state, journal.progress());
     adam.step(lr, nn::clip_scale(norm, o.clip), &ema);
 
     journal.step_done(loss.value().item(), norm, lr);

@@ -60,6 +60,8 @@ const std::vector<std::int64_t>& Batches::order(std::int64_t epoch) const {
 
 Batch Batches::at(std::int64_t k) const {
   const std::int64_t n = images_.dim(0), pixels = images_.size() / n;
+  if (k < 0 || k >= INT64_MAX / batch_)
+    throw Error("batches", fmt::format("there is no batch number {} of {} pictures", k, batch_));
   Batch b;
   b.x0 = Tensor(images_.shape().with(0, batch_));
   if (labels_.defined()) b.labels = Tensor({batch_}, DType::i64);

@@ -1,0 +1,12 @@
+#include "apps/notes.h"
+
+#include <cstdio>
+
+namespace sfumato::apps {
+
+void print_notes(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes)  // work goes on when nobody can read this
+    if (std::fputs(("note: " + note + "\n").c_str(), stderr) < 0) std::clearerr(stderr);
+}
+
+}  // namespace sfumato::apps

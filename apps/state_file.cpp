@@ -1,0 +1,114 @@
+#include "apps/state_file.h"
+
+#include <fmt/format.h>
+
+#include <cfloat>
+
+#include "apps/options.h"
+#include "tensor/io/checksum.h"
+#include "tensor/io/safetensors.h"
+
+namespace sfumato::apps {
+namespace {
+
+Tensor scalar(double v) { return Tensor::full({1}, v, DType::f64); }
+Tensor count(std::int64_t v) { return Tensor::full({1}, static_cast<double>(v), DType::i64); }
+
+// Reads the tensors of one state file; every error names the file and the tensor.
+class StateReader {
+ public:
+  explicit StateReader(const std::filesystem::path& path) : file_(path) {
+    io::verify_checksum(file_);
+  }
+
+  // Finite numbers of at least `low`.
+  Tensor numbers(const char* name, const Shape& shape, float low = -FLT_MAX) const {
+    Tensor t = read(name, shape, DType::f32);
+    for (const float v : t.values<float>())
+      if (!(v >= low && v <= FLT_MAX))  // NaN is neither
+        fail(name, low < 0 ? "finite numbers" : "finite numbers >= 0", v);
+    return t;
+  }
+  double number(const char* name) const {
+    const double v = read(name, {1}, DType::f64).item();
+    if (!(v >= 0 && v <= DBL_MAX)) fail(name, "a finite number >= 0", v);
+    return v;
+  }
+  std::int64_t step_count(const char* name) const {
+    const std::int64_t v = *read(name, {1}, DType::i64).data<std::int64_t>();
+    if (v < 0 || v > kMaxSteps) fail(name, fmt::format("a number in 0..{}", kMaxSteps), v);
+    return v;
+  }
+  // The optimiser and the moving average have done as many steps as the run.
+  std::int64_t same_count(const char* name, std::int64_t step) const {
+    const std::int64_t v = step_count(name);
+    if (v != step) fail(name, fmt::format("{} as in 'step'", step), v);
+    return v;
+  }
+
+ private:
+  Tensor read(const char* name, const Shape& shape, DType dtype) const {
+    const std::string where = file_.path().string(), what = fmt::format("tensor '{}'", name);
+    // The header first: a tensor of another size need not be read.
+    if (!(file_.shape(name) == shape))
+      throw Error(where, fmt::format("{} has shape {}, expected {}", what, file_.shape(name).str(),
+                                     shape.str()));
+    Tensor t = file_.tensor(name);
+    expect_dtype(where.c_str(), what.c_str(), t, dtype);
+    return t;
+  }
+  template <class T>
+  [[noreturn]] void fail(const char* name, const std::string& expected, T got) const {
+    throw Error(file_.path().string(),
+                fmt::format("tensor '{}': expected {}, got {}", name, expected, got));
+  }
+
+  io::SafeTensors file_;
+};
+
+}  // namespace
+
+void read_state(const std::filesystem::path& path, TrainState& state, diffusion::Pipeline& model,
+                nn::AdamW& adam, nn::Ema& ema) {
+  const StateReader file(path);
+  Tensor values = model.params->flat_values();
+  const Tensor weights = file.numbers("weights", values.shape());
+  const Tensor average = file.numbers("ema", values.shape());
+  const Tensor m = file.numbers("adam_m", values.shape());
+  const Tensor v = file.numbers("adam_v", values.shape(), 0);
+  const std::int64_t step = file.step_count("step");
+  const std::int64_t adam_steps = file.same_count("adam_steps", step);
+  const std::int64_t updates = file.same_count("ema_updates", step);
+  state = {step, file.number("seconds"), file.number("smoothed")};
+  adam.steps = adam_steps;
+  ema.updates = updates;
+  values.copy_from(weights);
+  ema.average.copy_from(average);
+  adam.m.copy_from(m);
+  adam.v.copy_from(v);
+}
+
+void write_state(const std::filesystem::path& path, const TrainState& state,
+                 const diffusion::Pipeline& model, const nn::AdamW& adam, const nn::Ema& ema) {
+  const std::vector<std::pair<std::string, Tensor>> tensors = {
+      {"weights", model.params->flat_values()},
+      {"ema", ema.average},
+      {"adam_m", adam.m},
+      {"adam_v", adam.v},
+      {"step", count(state.step)},
+      {"adam_steps", count(adam.steps)},
+      {"ema_updates", count(ema.updates)},
+      {"seconds", scalar(state.seconds)},
+      {"smoothed", scalar(state.smoothed)}};
+  io::write_safetensors(path, tensors, {{io::kChecksumKey, io::checksum_text(tensors)}});
+}
+
+std::optional<std::int64_t> step_of_state(const std::filesystem::path& path) {
+  try {
+    return StateReader(path).step_count("step");
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace sfumato::apps

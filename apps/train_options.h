@@ -1,0 +1,109 @@
+// The options of `train`, each declared once: its key in run.json (and, with dashes, its flag), its
+// range, its help, and why --resume cannot change it. The command line (main.cpp), the record and
+// its reading (options.cpp) and --resume (restate) all walk this list. A new option is a field of
+// TrainOptions and an entry here.
+#pragma once
+#include <initializer_list>
+#include <string_view>
+#include <utility>
+
+#include "apps/options.h"
+#include "tensor/io/image.h"
+
+namespace sfumato::apps {
+
+struct OptionInfo {
+  const char* key;
+  const char* help;
+  const char* fixed = nullptr;  // why --resume cannot change it; null where it can
+};
+
+template <class T>
+struct Range {
+  T low, high;
+};
+using Reals = Range<double>;
+using Integers = Range<std::int64_t>;
+
+// The names of an enumerator; where several name the same value, the first is written.
+template <class E>
+using Choices = std::initializer_list<std::pair<const char*, E>>;
+
+// What a text must be: `check` throws Error for anything else.
+struct Syntax {
+  void (*check)(std::string_view text);
+};
+
+// Calls v(field, info) for texts and flags, v(field, info, range) for numbers, v(field, info,
+// choices) for enumerators and v(field, info, syntax) for texts of a form. `Options`: TrainOptions,
+// const or not.
+template <class Visitor, class Options>
+void visit_train_options(Visitor&& v, Options& o) {
+  using diffusion::BetaSchedule;
+  using diffusion::Prediction;
+  constexpr const char* kPictures = "the network has been trained on the pictures as they are";
+  constexpr const char* kNoise = "the network has learned the noise levels of the old value";
+  constexpr const char* kMoments = "the optimiser's moments were averaged with the old value";
+  v(o.data, OptionInfo{"data",
+                       "IDX pair, folder of PNG/JPEG files (sub-folders are classes), or .npy; "
+                       "mnist: the bundled MNIST"});
+  v(o.pad, OptionInfo{"pad", "Add a black border to pictures whose size the network cannot halve",
+                      kPictures});
+  v(o.size,
+    OptionInfo{"size", "N or H,W: crop each picture to this shape and resize it", kPictures},
+    Syntax{[](std::string_view text) { io::parse_extent(text); }});
+  v(o.background,
+    OptionInfo{"background",
+               "Under transparent pixels: white, black, R,G,B or #RRGGBB; none: as stored",
+               kPictures},
+    Syntax{[](std::string_view text) { io::parse_background(text); }});
+  v(o.model, OptionInfo{"model", "tiny, small, base, or a diffusers UNet2DModel config.json",
+                        "the weights belong to this network"});
+  v(o.init, OptionInfo{"init", "Start from the weights of this diffusers folder",
+                       "the run has begun from other weights"});
+  v(o.minutes, OptionInfo{"minutes", "Train this long in all (default: 5)"}, Reals{1e-3, 1e7});
+  v(o.steps, OptionInfo{"steps", "Train this many steps in all"}, Integers{1, kMaxSteps});
+  v(o.epochs, OptionInfo{"epochs", "Train this many passes over the data in all"},
+    Integers{1, kMaxSteps >> 20});
+  v(o.batch, OptionInfo{"batch", "Pictures a step", "the order of the pictures counts in batches"},
+    Integers{1, kMaxBatch});
+  v(o.lr, OptionInfo{"lr", "Learning rate, reached after the warm-up"}, Reals{0, 1e6});
+  v(o.lr_floor, OptionInfo{"lr_floor", "Share of --lr that the cosine ends at"}, Reals{0, 1});
+  v(o.warmup, OptionInfo{"warmup", "Steps of linear warm-up"}, Integers{0, kMaxSteps});
+  v(o.beta1, OptionInfo{"beta1", "AdamW's first moment", kMoments}, Reals{0, 0.999999});
+  v(o.beta2, OptionInfo{"beta2", "AdamW's second moment", kMoments}, Reals{0, 0.999999});
+  v(o.weight_decay, OptionInfo{"weight_decay", "AdamW's decoupled weight decay"}, Reals{0, 1e3});
+  v(o.clip, OptionInfo{"clip", "Largest norm of the gradient"}, Reals{1e-9, 1e9});
+  v(o.ema, OptionInfo{"ema", "Decay of the weights' moving average (warmed up)"},
+    Reals{0, 0.9999999});
+  v(o.label_dropout, OptionInfo{"label_dropout", "Share of labels hidden, for guidance"},
+    Reals{0, 1});
+  v(o.dropout, OptionInfo{"dropout", "Dropout in the residual blocks", "it is part of the network"},
+    Reals{0, 0.999});
+  v(o.prediction,
+    OptionInfo{"prediction", "What the network predicts; default v",
+               "the network has learned to predict the old one"},
+    Choices<Prediction>{{"eps", Prediction::eps}, {"x0", Prediction::x0}, {"v", Prediction::v}});
+  v(o.schedule, OptionInfo{"schedule", "Noise schedule; default cosine", kNoise},
+    Choices<BetaSchedule>{{"linear", BetaSchedule::linear},
+                          {"scaled_linear", BetaSchedule::scaled_linear},
+                          {"cosine", BetaSchedule::cosine},
+                          {"squaredcos_cap_v2", BetaSchedule::cosine}});
+  v(o.timesteps, OptionInfo{"timesteps", "Length T of the noise schedule; default 1000", kNoise},
+    Integers{2, kMaxTimesteps});
+  v(o.null_label,
+    OptionInfo{"null_label", "The row of the class table that stands for 'no class'",
+               "the network has learned the old one"},
+    Integers{0, 1 << 24});
+  v(o.seed,
+    OptionInfo{"seed", "Seed of everything random", "the random numbers of the run go by it"},
+    Integers{0, INT64_MAX});
+  v(o.recompute,
+    OptionInfo{"recompute", "Less memory, more time: the insides of blocks are computed twice"});
+  v(o.sample_every, OptionInfo{"sample_every", "Seconds between sample grids; 0: only at the end"},
+    Reals{0, 1e9});
+  v(o.checkpoint_every, OptionInfo{"checkpoint_every", "Seconds between checkpoints"},
+    Reals{0, 1e9});
+}
+
+}  // namespace sfumato::apps
