@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "apps/identity.h"
 #include "diffusion/batches.h"
 #include "nn/checkpoint.h"
 #include "nn/optim.h"
@@ -134,19 +135,12 @@ Classifier load_or_train_classifier(const std::filesystem::path& file, const io:
 }
 
 std::filesystem::path cached_classifier(const io::ImageDataset& data) {
-  // FNV-1a over the pictures and labels.
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  const auto add = [&hash](const Tensor& t) {
-    const auto* bytes = static_cast<const unsigned char*>(t.raw());
-    for (std::size_t i = 0; i < t.bytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001b3u;
-  };
-  add(data.images);
-  add(data.labels);
   const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
   std::filesystem::path folder = cache && *cache ? std::filesystem::path(cache)
                                  : home && *home ? std::filesystem::path(home) / ".cache"
                                                  : std::filesystem::temp_directory_path();
-  return folder / "sfumato" / fmt::format("classifier-{:016x}.safetensors", hash);
+  return folder / "sfumato" /
+         fmt::format("classifier-{:016x}.safetensors", fingerprint(identify(data)));
 }
 
 }  // namespace sfumato::apps

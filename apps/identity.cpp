@@ -1,7 +1,9 @@
 #include "apps/identity.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -49,11 +51,15 @@ io::Json to_json(const DataIdentity& identity) {
 
 DataIdentity parse_data_identity(const io::JsonObject& json) {
   const std::vector<std::int64_t> shape = json.get_ints("shape");
-  if (shape.size() != 4)
+  if (shape.size() != 4 || *std::min_element(shape.begin(), shape.end()) < 1)
     throw Error(json.source(),
-                fmt::format("\"shape\": expected [N,H,W,C], got {} numbers", shape.size()));
+                fmt::format("\"shape\": expected [N,H,W,C], got [{}]", fmt::join(shape, ",")));
   DataIdentity identity;
-  identity.images = Shape(shape.data(), shape.data() + shape.size());
+  try {
+    identity.images = Shape(shape.data(), shape.data() + shape.size());
+  } catch (const Error& e) {
+    throw Error(json.source(), fmt::format("\"shape\": {}", e.what()));
+  }
   identity.classes = json.get_int("classes");
   identity.pixels = get_hex(json, "pixels");
   identity.labels = get_hex(json, "labels");

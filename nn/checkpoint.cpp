@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensor/io/checksum.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::nn {
@@ -29,6 +30,7 @@ std::string current_name(const std::string& name) {
 
 void load_parameters(Params& params, const io::SafeTensors& file) {
   const std::string source = file.path().string();
+  io::verify_checksum(file);
   std::map<std::string, std::string> in_file;  // current name -> name in the file
   for (const io::TensorEntry& entry : file.entries()) {
     const std::string name = current_name(entry.name);
@@ -71,7 +73,9 @@ void save_parameters(Params& params, const Tensor& flat, const std::filesystem::
     tensors.emplace_back(p.name, flat.slice(at, at + n).reshape(p.var.shape()));
     at += n;
   }
-  io::write_safetensors(path, tensors, metadata);
+  std::map<std::string, std::string> with_checksum = metadata;
+  with_checksum[io::kChecksumKey] = io::checksum_text(tensors);
+  io::write_safetensors(path, tensors, with_checksum);
 }
 
 }  // namespace sfumato::nn

@@ -56,8 +56,8 @@ void verify_checksum(const SafeTensors& file) {
   if (it->second != text_of(state))
     throw Error(file.path().string(),
                 fmt::format("the file is damaged: its numbers have the checksum {}, its metadata "
-                            "says {}",
-                            text_of(state), in_quotes(it->second)));
+                            "{} says {} (a program that changes numbers on purpose leaves it out)",
+                            text_of(state), kChecksumKey, in_quotes(it->second)));
 }
 
 }  // namespace sfumato::io

@@ -2,6 +2,7 @@
 // and what the message says.
 #include <fmt/format.h>
 
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -535,6 +536,7 @@ TEST_F(BadInput, RunState) {
     const io::SafeTensors file(at(path));
     for (const std::string& name : file.names()) tensors.emplace_back(name, file.tensor(name));
   }
+  const Shape weights = io::SafeTensors(at(path)).shape("weights");
   auto with = [&](const std::string& name, const Tensor& value) {
     Tensors changed;
     for (const auto& [key, tensor] : tensors)
@@ -554,6 +556,17 @@ TEST_F(BadInput, RunState) {
       {with("step", {}), {"step"}},
       {with("step", Tensor::zeros({1})), {"step", "f32"}},
       {with("step", Tensor::full({1}, -1, DType::i64)), {"step", "got -1"}},
+      {with("step", Tensor::full({1}, 0x1p52, DType::i64)), {"step", "0..1099511627776"}},
+      {with("step", Tensor::full({1}, 5, DType::i64)), {"adam_steps", "expected 5", "got 2"}},
+      {with("adam_steps", Tensor::full({1}, 3, DType::i64)), {"adam_steps", "expected 2"}},
+      {with("ema_updates", Tensor::full({1}, 0, DType::i64)), {"ema_updates", "expected 2"}},
+      {with("seconds", Tensor::full({1}, NAN, DType::f64)), {"seconds", "finite", "nan"}},
+      {with("seconds", Tensor::full({1}, -1, DType::f64)), {"seconds", ">= 0", "-1"}},
+      {with("smoothed", Tensor::full({1}, INFINITY, DType::f64)), {"smoothed", "finite", "inf"}},
+      {with("weights", Tensor::full(weights, NAN)), {"weights", "finite", "nan"}},
+      {with("ema", Tensor::full(weights, INFINITY)), {"ema", "finite", "inf"}},
+      {with("adam_m", Tensor::full(weights, -INFINITY)), {"adam_m", "finite", "-inf"}},
+      {with("adam_v", Tensor::full(weights, -1e-3)), {"adam_v", ">= 0", "-0.001"}},
       {with("adam_m", Tensor::zeros({5})), {"adam_m", "[5]"}},
       {with("weights", Tensor::zeros({5}, DType::f64)), {"weights"}},
   };

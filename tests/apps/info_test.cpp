@@ -118,6 +118,16 @@ TEST_F(Options, ConfigFile) {
   refused(train + "garbage.conf", {}, 2);
   refused(train + "nowhere.conf", {"--config", "nowhere.conf"}, 2);
   refused(train + ".", {"--config"}, 2);
+  put("long.conf", "steps = 3\n" + std::string(200'000, 'a') + " = 1\n");
+  refused(train + "long.conf", {"long.conf: line 2", "name = value"}, 2);
+  std::string dots = "a";
+  for (int i = 0; i < 200'000; ++i) dots += ".a";
+  put("dots.conf", dots + " = 1\n");
+  refused(train + "dots.conf", {"dots.conf: line 1"}, 2);
+  put("large.conf", std::string((1 << 20) + 1, '#'));
+  refused(train + "large.conf", {"large.conf", "at most 1048576 bytes"});
+  // A file that opens and cannot be read.
+  if (fs::exists("/proc/self/mem")) refused(train + "/proc/self/mem", {"mem", "cannot read"});
   EXPECT_FALSE(fs::exists(at("x")));
 }
 

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "diffusion/pipeline.h"
+#include "tensor/io/checksum.h"
 #include "tensor/io/json.h"
 #include "tensor/io/safetensors.h"
 #include "tests/apps/support.h"
@@ -35,6 +36,10 @@ class Stop : public AppTest {
       for (float v : p.var.value().values<float>()) ASSERT_TRUE(std::isfinite(v)) << p.name;
     const io::SafeTensors state(at(run + "/sfumato/state.safetensors"));
     for (const std::string& name : state.names()) state.tensor(name);
+    if (const fs::path previous = at(run + "/sfumato/state.previous.safetensors");
+        fs::exists(previous))
+      io::verify_checksum(io::SafeTensors(previous));
+    io::verify_checksum(state);
   }
   std::int64_t step(const std::string& run) const {
     return static_cast<std::int64_t>(
