@@ -16,11 +16,6 @@
 namespace sfumato::memory {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kCache = false;  // let the sanitizer see every block's end of life
-#else
-constexpr bool kCache = true;
-#endif
 // Up to this many bytes, blocks are kept in lists by size: a step uses hundreds of them.
 constexpr std::size_t kSmall = 16 << 10;
 
@@ -30,6 +25,7 @@ struct SizeClass {
 };
 
 SizeClass size_class(std::size_t bytes) {
+  if (!kKeepsBlocks) return {0, std::max<std::size_t>(bytes, 1)};
   const std::size_t n = std::max(bytes, kAlign);
   const int octave = std::bit_width(n - 1) - 1;  // 2^octave < n <= 2^(octave+1)
   const std::size_t step = std::max((std::size_t{1} << octave) / 4, kAlign);
@@ -76,7 +72,7 @@ class Cache {
   void* take(std::size_t bytes) {
     std::lock_guard lock(mutex_);
     void* block;
-    if (!kCache || bytes <= kSmall) {
+    if (!kKeepsBlocks || bytes <= kSmall) {
       const SizeClass c = size_class(bytes);
       bytes = c.bytes;
       block = small_[c.index].pop();
@@ -93,7 +89,7 @@ class Cache {
   }
   void put(void* block, std::size_t bytes) noexcept {
     std::lock_guard lock(mutex_);
-    if (!kCache || bytes <= kSmall) {
+    if (!kKeepsBlocks || bytes <= kSmall) {
       const SizeClass c = size_class(bytes);
       bytes = c.bytes;
       give_back(small_[c.index], block);
@@ -141,12 +137,18 @@ class Cache {
   }
   void* fetch(std::size_t bytes) {
     ++stats_.system_allocations;
-    void* block = kCache ? chunks_.cut(bytes) : std::aligned_alloc(kAlign, bytes);
+    void* block = nullptr;
+    if (kKeepsBlocks) {
+      block = chunks_.cut(bytes);
+    } else if (posix_memalign(&block, kAlign, bytes) !=
+               0) {  // takes any size, unlike aligned_alloc
+      block = nullptr;
+    }
     if (!block) throw_out_of_memory(bytes);
     return block;
   }
   static void give_back(FreeList& list, void* block) noexcept {
-    if (kCache) {
+    if (kKeepsBlocks) {
       list.push(block);
     } else {
       std::free(block);
@@ -156,7 +158,7 @@ class Cache {
   void* take_for_task(const SizeClass& c, int count) {
     std::lock_guard lock(mutex_);
     int& fetched = fetched_[c.index];
-    for (const int wanted = kCache ? count * thread_count() : 0; fetched < wanted; ++fetched)
+    for (const int wanted = kKeepsBlocks ? count * thread_count() : 0; fetched < wanted; ++fetched)
       tasks_[c.index].push(fetch(c.bytes));
     void* block = tasks_[c.index].pop();
     return block ? block : fetch(c.bytes);
