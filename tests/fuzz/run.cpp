@@ -34,19 +34,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzz::put("run/sfumato/run.json", fuzz::next_part(rest));
   fuzz::put("run/metrics.jsonl", fuzz::next_part(rest));
   fuzz::put("run/sfumato/state.safetensors", rest);
+  fuzz::put("run/sfumato/state.previous.safetensors", rest);
   static diffusion::Pipeline model = make_model();
   static nn::AdamW adam(*model.params, {});
   static nn::Ema ema(*model.params, 0.9);
   fuzz::accepted([&] {
     apps::RunFolder folder = apps::RunFolder::open(fuzz::scratch() / "run");
-    fuzz::accepted([&] { folder.options(); });
+    fuzz::accepted([&] { folder.record(); });
+    folder.previous_step();
     apps::TrainState state;
     const bool loaded = fuzz::accepted([&] { folder.load_state(state, model, adam, ema); });
     if (loaded) fuzz::require(state.step >= 0 && state.step <= std::int64_t{1} << 40);
     folder.open_metrics(state.step);
     folder.log({state.step + 1, 0.5, 0.5, 1e-3, 1, 100, 1.5});
     folder.draw_loss_curve();
-    if (loaded) folder.save(state, model, adam, ema);
+    if (loaded) folder.save(state, model, adam, ema, true);
   });
   return 0;
 }
