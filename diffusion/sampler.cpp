@@ -13,6 +13,9 @@
 namespace sfumato::diffusion {
 namespace {
 
+// A stream of noise is addressed by 28 bits of picture and 20 bits of step.
+constexpr int kStepBits = 20;
+
 void expect_times(const char* op, const Schedule& schedule, std::int64_t t, std::int64_t t_prev) {
   if (t < 0 || t >= schedule.steps())
     throw Error(op, fmt::format("t = {} is outside 0..{}", t, schedule.steps() - 1));
@@ -45,8 +48,37 @@ Estimate estimate(const char* op, const Schedule& schedule, const SchedulerConfi
   if (config.clip_sample) {
     if (kind == Prediction::x0) e.x0 = e.x0.clone();  // it is the network's own tensor
     clamp(op, e.x0, config.clip_sample_range);
+    if (config.use_clipped_model_output) e.eps = to_eps(Prediction::x0, schedule, e.x0, xt, times);
   }
   return e;
+}
+
+// Row n is for picture first + n, and depends on (seed, step, picture) alone.
+Tensor step_noise(const SampleOptions& options, std::int64_t step, const Tensor& x) {
+  Tensor z(x.shape(), x.dtype());
+  for (std::int64_t n = 0; n < x.dim(0); ++n) {
+    const std::int64_t picture = options.first_picture + n;
+    z.slice(n, n + 1).copy_from(Rng(options.seed, Purpose::sample_step,
+                                    static_cast<std::uint64_t>(picture << kStepBits | step))
+                                    .normal(x.shape().with(0, 1), x.dtype()));
+  }
+  return z;
+}
+
+void expect_finite(const Tensor& x, const SampleOptions& options, std::int64_t step,
+                   std::int64_t t) {
+  dispatch_float("sample", x.dtype(), [&]<class T>() {
+    const auto values = x.values<T>();
+    const auto bad =
+        std::find_if_not(values.begin(), values.end(), [](T v) { return std::isfinite(v); });
+    if (bad == values.end()) return;
+    const std::int64_t picture =
+        options.first_picture + (bad - values.begin()) / (x.size() / x.dim(0));
+    throw Error("sample",
+                fmt::format("picture {} is no longer finite after step {} of {} (t = {}): "
+                            "the network's output there is {}",
+                            picture, step + 1, options.steps, t, *bad));
+  });
 }
 
 Tensor add_noise(const char* op, const Tensor& mean, double sigma, const Tensor& noise) {
@@ -118,8 +150,9 @@ std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t 
   for (std::int64_t i = 0; i < steps; ++i) {
     const std::int64_t from_end = steps - 1 - i;
     switch (config.timestep_spacing) {
-      case Spacing::leading:
-        result.push_back(from_end * (T / steps) + config.steps_offset);
+      case Spacing::leading:  // the offset gives way where it would lead beyond T−1
+        result.push_back(from_end * T / steps +
+                         std::min(config.steps_offset, T - 1 - (steps - 1) * T / steps));
         break;
       case Spacing::trailing: {  // numpy.arange(T, 0, -T/K), which may add a step too many: not
                                  // here
@@ -136,19 +169,13 @@ std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t 
         break;
     }
   }
-  if (result.front() >= T)
-    throw Error("timesteps", fmt::format("steps_offset = {} leads to t = {}, outside 0..{}",
-                                         config.steps_offset, result.front(), T - 1));
   return result;
 }
 
-std::int64_t previous_timestep(const SchedulerConfig& config,
-                               const std::vector<std::int64_t>& timesteps, std::size_t i) {
+std::int64_t previous_timestep(const std::vector<std::int64_t>& timesteps, std::size_t i) {
   if (i >= timesteps.size())
     throw Error("previous_timestep",
                 fmt::format("step {} is outside 0..{}", i, timesteps.size() - 1));
-  if (config.method == Method::ddim)
-    return timesteps[i] - config.num_train_timesteps / static_cast<std::int64_t>(timesteps.size());
   return i + 1 < timesteps.size() ? timesteps[i + 1] : -1;
 }
 
@@ -161,18 +188,20 @@ Tensor sample(const Schedule& schedule, const SampleOptions& options, const Deno
   const std::vector<std::int64_t> times = timesteps(config, options.steps);
   Tensor x = x_T;
   for (std::size_t i = 0; i < times.size(); ++i) {
+    const auto step_index = static_cast<std::int64_t>(i);
     const std::int64_t t = times[i];
-    const std::int64_t t_prev = previous_timestep(config, times, i);
+    const std::int64_t t_prev = previous_timestep(times, i);
     const bool ddim = config.method == Method::ddim;
     const double sigma = ddim ? ddim_sigma(schedule, config, options.eta, t, t_prev)
                               : ddpm_sigma(schedule, config, t, t_prev);
     Tensor z;
-    if (sigma > 0) z = Rng(options.seed, Purpose::sample_step, i).normal(x.shape(), x.dtype());
+    if (sigma > 0) z = step_noise(options, step_index, x);
     const Tensor output = denoiser(x, t);
     const Step step = ddim ? ddim_step(schedule, config, options.eta, output, t, t_prev, x, z)
                            : ddpm_step(schedule, config, output, t, t_prev, x, z);
     x = step.x_prev;
-    if (options.on_step) options.on_step({static_cast<std::int64_t>(i), t, t_prev, x, step.x0});
+    expect_finite(x, options, step_index, t);
+    if (options.on_step) options.on_step({step_index, t, t_prev, x, step.x0});
   }
   return x;
 }

@@ -38,8 +38,11 @@ Step ddpm_step(const Schedule& schedule, const SchedulerConfig& config, const Te
 //     x_{t−1} = √ᾱ_{t−1} x̂_0  +  √(1−ᾱ_{t−1}−σ_t²) ε̂  +  σ_t z.
 // Why it has the right distribution: with the true x_0 and ε, the last two terms are independent
 // Gaussians of variance (1−ᾱ_{t−1}−σ_t²) + σ_t², so x_{t−1} is as eq. 4 of DDPM wants it, whatever
-// σ_t is. eta = 0 adds no noise; eta = 1 is ddpm_step with fixed_small. Clipping changes x̂_0 only,
-// not ε̂ (as in `diffusers`).
+// σ_t is. eta = 0 adds no noise; eta = 1 is ddpm_step with fixed_small.
+//
+// Where x̂_0 is clipped, x̂_0 and the network's ε̂ no longer make x_t, and the step would lead off the
+// noise level it aims at: a little in each step, so that more steps are worse. With
+// config.use_clipped_model_output, ε̂ is therefore computed anew: ε̂ = (x_t − √ᾱ_t x̂_0) / √(1−ᾱ_t).
 Step ddim_step(const Schedule& schedule, const SchedulerConfig& config, double eta,
                const Tensor& output, std::int64_t t, std::int64_t t_prev, const Tensor& xt,
                const Tensor& noise);
@@ -52,14 +55,16 @@ double ddpm_sigma(const Schedule& schedule, const SchedulerConfig& config, std::
 double ddim_sigma(const Schedule& schedule, const SchedulerConfig& config, double eta,
                   std::int64_t t, std::int64_t t_prev);
 
-// K timesteps in falling order, chosen as `diffusers` does. Throws unless 1 <= K <= T.
+// K timesteps in falling order. Throws unless 1 <= K <= T. As `diffusers` chooses them, but for
+// leading spacing where K does not divide T: it takes multiples of T / K rounded down, which for
+// 501 of 1000 steps begins at t = 500, in the middle of the noise; here they are i T / K rounded
+// down.
 std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps);
 
-// Where step i of timesteps(config, steps) leads. DDPM: to the next timestep, and from the last one
-// to the data. DDIM: T / K (rounded down) further, as in `diffusers`: where K does not divide T and
-// the spacing is trailing or linspace, that is off the next timestep by up to the remainder.
-std::int64_t previous_timestep(const SchedulerConfig& config,
-                               const std::vector<std::int64_t>& timesteps, std::size_t i);
+// Where step i leads: to the next timestep, and from the last one to the data (−1). For DDIM,
+// `diffusers` goes T / K (rounded down) further instead. That is the same where K divides T;
+// elsewhere it leaves noise in the picture (all of it for 501 of 1000 steps).
+std::int64_t previous_timestep(const std::vector<std::int64_t>& timesteps, std::size_t i);
 
 // What the callback of sample() sees after each step; the references live until it returns.
 struct Progress {
@@ -75,11 +80,14 @@ struct SampleOptions {
   std::int64_t steps = 50;                            // K
   double eta = 0;                                     // ddim only
   std::uint64_t seed = 0;                             // of the noise in the steps
+  std::int64_t first_picture = 0;                     // the number of the picture in row 0
   std::function<void(const Progress&)> on_step = {};  // may be empty
 };
 
-// The whole chain, from x_T ~ N(0, I) [N, ...] to x_0. The noise of step i is the start of the
-// stream (seed, Purpose::sample_step, i), so it does not depend on what other steps drew.
+// The whole chain, from x_T ~ N(0, I) [N, ...] to x_0. The noise that step i adds to picture p is
+// the start of the stream (seed, Purpose::sample_step, p 2²⁰ + i): it depends neither on other
+// steps nor on which pictures are drawn together. Throws Error naming the picture and the step
+// where a number turns infinite or NaN.
 Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,
               const Tensor& x_T);
 

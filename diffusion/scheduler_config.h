@@ -40,6 +40,9 @@ struct SchedulerConfig {
   Variance variance_type = Variance::fixed_small;  // ddpm only
   bool clip_sample = true;
   double clip_sample_range = 1.0;
+  // ddim only: after clipping x̂_0, compute ε̂ anew from it (sampler.h). In `diffusers` an argument
+  // of step(), false by default, and in no file.
+  bool use_clipped_model_output = true;
   bool set_alpha_to_one = true;  // ddim only: ᾱ after the last step is 1, else ᾱ_0
   Spacing timestep_spacing = Spacing::leading;
   std::int64_t steps_offset = 0;  // leading only

@@ -42,6 +42,7 @@ SchedulerConfig parse(const io::JsonObject& json) {
   c.variance_type = parse_variance(json.get_string("variance_type", "fixed_small"));
   c.clip_sample = json.get_bool("clip_sample");
   c.clip_sample_range = json.get_number("clip_sample_range");
+  c.use_clipped_model_output = false;  // the default of step() there
   c.set_alpha_to_one = json.get_bool("set_alpha_to_one", true);
   c.timestep_spacing = parse_spacing(json.get_string("timestep_spacing"));
   c.steps_offset = json.get_int("steps_offset");
@@ -70,17 +71,25 @@ std::vector<Trajectory> all_trajectories() {
   return all;
 }
 
-// The trajectory by the library; [S, ...] as `sample`.
+// Where `diffusers` goes from step i: DDPM to the next timestep, DDIM T / K further.
+std::int64_t previous_in_diffusers(const Trajectory& j, std::int64_t i) {
+  const std::int64_t* ts = j.timesteps.data<std::int64_t>();
+  if (j.config.method == Method::ddim) return ts[i] - j.config.num_train_timesteps / j.steps;
+  return i + 1 < j.timesteps.size() ? ts[i + 1] : -1;
+}
+
+// The trajectory by the library's steps, from timestep to timestep as `diffusers` goes; [S, ...] as
+// `sample`.
 Tensor run(const Trajectory& j) {
   const Schedule schedule = make_schedule(j.config);
-  const std::vector<std::int64_t> ts = timesteps(j.config, j.steps);
+  const auto ts = j.timesteps.values<std::int64_t>();
   Tensor x = j.initial;
   Tensor all(j.sample.shape(), DType::f64);
   for (std::size_t i = 0; i < ts.size(); ++i) {
     const auto n = static_cast<std::int64_t>(i);
     const Tensor output = j.model_output.slice(n, n + 1).reshape(x.shape());
     const Tensor noise = j.noise.slice(n, n + 1).reshape(x.shape());
-    const std::int64_t prev = previous_timestep(j.config, ts, i);
+    const std::int64_t prev = previous_in_diffusers(j, n);
     const Step step = j.config.method == Method::ddpm
                           ? ddpm_step(schedule, j.config, output, ts[i], prev, x, noise)
                           : ddim_step(schedule, j.config, j.eta, output, ts[i], prev, x, noise);
@@ -103,9 +112,7 @@ Tensor replay(const Trajectory& j) {
   const std::int64_t* ts = j.timesteps.data<std::int64_t>();
   for (std::int64_t i = 0; i < j.timesteps.size(); ++i) {
     const std::int64_t t = ts[i];
-    const std::int64_t prev = !ddpm                        ? t - c.num_train_timesteps / j.steps
-                              : i + 1 < j.timesteps.size() ? ts[i + 1]
-                                                           : -1;
+    const std::int64_t prev = previous_in_diffusers(j, i);
     const C a = bar[static_cast<std::size_t>(t)];
     const C p = prev >= 0                    ? bar[static_cast<std::size_t>(prev)]
                 : ddpm || c.set_alpha_to_one ? one
@@ -165,11 +172,24 @@ TEST(Golden, TablesAreThoseOfDiffusers) {
   }
 }
 
+// Where K divides T, or the spacing is not leading (sampler.h says what is different there, and
+// why).
 TEST(Golden, TimestepsAreThoseOfDiffusers) {
+  std::int64_t compared = 0;
   for (const Trajectory& j : all_trajectories()) {
+    const bool divides = j.config.num_train_timesteps % j.steps == 0;
+    if (!divides && j.config.timestep_spacing == Spacing::leading) continue;
     const auto want = j.timesteps.values<std::int64_t>();
-    EXPECT_EQ(timesteps(j.config, j.steps), std::vector(want.begin(), want.end())) << j.name;
+    const std::vector<std::int64_t> ts = timesteps(j.config, j.steps);
+    EXPECT_EQ(ts, std::vector(want.begin(), want.end())) << j.name;
+    ++compared;
+    if (!divides || j.config.timestep_spacing == Spacing::linspace) continue;
+    for (std::size_t i = 0; i < ts.size(); ++i)
+      EXPECT_EQ(previous_timestep(ts, i),
+                std::max<std::int64_t>(previous_in_diffusers(j, static_cast<std::int64_t>(i)), -1))
+          << j.name;
   }
+  EXPECT_GE(compared, 18);
 }
 
 TEST(Golden, TrajectoriesAreThoseOfDiffusers) {

@@ -1,6 +1,8 @@
 // Samplers without training: the data are Gaussian, or a mixture, so the best denoiser is known.
 #include "diffusion/sampler.h"
 
+#include <numeric>
+
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
 #include "tensor/rng.h"
@@ -79,14 +81,16 @@ Distribution forward(double alpha_bar) {
 // What a sampler of K steps makes of x_T ~ d, without a random number: for Gaussian data each step
 // is x -> A x + b + σ z, so the images of (0,0), (1,0), (0,1), and of (0,0) with noise (1,0), tell
 // A, b and σ, and thus the mean and the covariance after it.
-Distribution follow(const Schedule& s, const Variant& v, std::int64_t steps, Distribution d) {
-  const SchedulerConfig config = v.config(s.steps());
+Distribution follow(const Schedule& s, const Variant& v, std::int64_t steps, Distribution d,
+                    Spacing spacing = Spacing::leading) {
+  SchedulerConfig config = v.config(s.steps());
+  config.timestep_spacing = spacing;
   const Denoiser denoiser = exact_denoiser(s, {kData}, v.prediction);
   const Tensor probe = f64({4, 2}, {0, 0, 1, 0, 0, 1, 0, 0});
   const Tensor noise = f64({4, 2}, {0, 0, 0, 0, 0, 0, 1, 0});
   const std::vector<std::int64_t> ts = timesteps(config, steps);
   for (std::size_t i = 0; i < ts.size(); ++i) {
-    const std::int64_t prev = previous_timestep(config, ts, i);
+    const std::int64_t prev = previous_timestep(ts, i);
     const Tensor image = v.step(s, denoiser(probe, ts[i]), ts[i], prev, probe, noise).x_prev;
     const double* y = image.data<double>();
     const double b[2] = {y[0], y[1]};
@@ -164,6 +168,74 @@ TEST(Samplers, RecoverTheWeightsOfAMixture) {
     for (const float value : x.values<float>()) right += value > 0.05f ? 1.0 / kPoints : 0;
     EXPECT_NEAR(right, 0.7, kTwoSided * std::sqrt(0.3 * 0.7 / kPoints) + 0.01) << v.str();
   }
+}
+
+// Pictures drawn together are those drawn one by one.
+TEST(Sample, APictureDependsOnItsNumberAndTheSeedAlone) {
+  const Schedule s = Schedule::cosine(100);
+  const Tensor x_T = Rng(41, Purpose::sample_start).normal({5, 3, 3, 1});
+  const Denoiser net = [](const Tensor& xt, std::int64_t) { return xt; };
+  for (const Variant& v : kVariants) {
+    SampleOptions options = {.config = v.config(100), .steps = 9, .eta = v.eta, .seed = 42};
+    const Tensor together = sample(s, options, net, x_T);
+    for (std::int64_t i = 0; i < 5; ++i) {
+      options.first_picture = i;
+      const Tensor alone = sample(s, options, net, x_T.slice(i, i + 1));
+      EXPECT_EQ(max_difference(alone, together.slice(i, i + 1)), 0) << v.str() << " " << i;
+    }
+  }
+}
+
+// From x_T ~ N(0, I), for every number of steps: the error is not above that of fewer steps. (A
+// thousandth is allowed for timesteps being whole numbers.)
+TEST(Samplers, MoreStepsAreNeverWorse) {
+  const auto expect_falling = [](std::int64_t T, const std::vector<std::int64_t>& counts) {
+    const Schedule s =
+        Schedule::linear(T, 0.1 / static_cast<double>(T), 20 / static_cast<double>(T));
+    for (const Spacing spacing : {Spacing::leading, Spacing::trailing, Spacing::linspace})
+      for (const Variant& v : kVariants) {
+        double best = 1e9;
+        for (const std::int64_t steps : counts) {
+          const double error = follow(s, v, steps, {{0, 0}, {1, 0, 0, 1}}, spacing)
+                                   .distance({kData.mean, kData.covariance});
+          EXPECT_LT(error, 1.001 * best)
+              << v.str() << " " << diffusers_name(spacing) << " " << steps;
+          best = std::min(best, error);
+        }
+      }
+  };
+  std::vector<std::int64_t> all(200);
+  std::iota(all.begin(), all.end(), 1);
+  expect_falling(200, all);
+  expect_falling(1000, {2, 3, 7, 20, 33, 100, 128, 300, 334, 400, 499, 500, 501, 600, 999, 1000});
+}
+
+// Pixels are mostly black with some white, and the network sees 3 % too little noise: x̂_0 leaves
+// [-1, 1] and is clipped. The mean then settles with the number of steps. (With the network's ε̂
+// kept it falls from -0.75 at 10 steps to -1 at 1000: everything black.)
+TEST(Samplers, ClippedEstimatesSettleWithTheNumberOfSteps) {
+  const std::vector<Gaussian> pixels = {{.weight = 0.9, .mean = {-1}, .covariance = {1e-4}},
+                                        {.weight = 0.1, .mean = {1}, .covariance = {1e-4}}};
+  const Schedule s = Schedule::linear();
+  constexpr std::int64_t kPoints = 600;
+  const Tensor x_T = Rng(51, Purpose::sample_start).normal({kPoints, 1});
+  const Denoiser exact = exact_denoiser(s, pixels, Prediction::eps);
+  const Denoiser network = [&](const Tensor& xt, std::int64_t t) {
+    return guided(exact(xt, t), Tensor::zeros(xt.shape()), 0.97);
+  };
+  SampleOptions options = {.config = kVariants[2].config(1000), .seed = 52};
+  options.config.clip_sample = true;
+  const auto mean = [&](std::int64_t steps) {
+    options.steps = steps;
+    double sum = 0;
+    for (const float v : sample(s, options, network, x_T).values<float>()) sum += v;
+    return sum / kPoints;
+  };
+  const double settled = mean(1000);
+  EXPECT_NEAR(mean(10), settled, 0.03);
+  EXPECT_NEAR(mean(50), settled, 0.01);
+  EXPECT_NEAR(mean(250), settled, 0.003);
+  EXPECT_NEAR(settled, -0.8, 0.1);
 }
 
 // Numbers for a single step, of no meaning.
@@ -256,6 +328,28 @@ TEST(Steps, ClipTheEstimateAndLeaveTheNetworksAnswerAlone) {
   }
 }
 
+// x̂_0 = ±1 after clipping, and then ε̂ is what lies between it and x_t.
+TEST(Steps, NoiseIsComputedAnewFromTheClippedEstimate) {
+  const OneStep o;
+  SchedulerConfig c = Variant{Method::ddim, 0, Variance::fixed_small}.config(1000);
+  c.clip_sample = true;
+  const double bar = o.s.alpha_bar_at(700), prev = o.s.alpha_bar_at(200);
+  for (const bool anew : {false, true}) {
+    c.use_clipped_model_output = anew;
+    const Tensor got = ddim_step(o.s, c, 0, o.output, 700, 200, o.xt, Tensor()).x_prev;
+    int clipped = 0;
+    for (int i = 0; i < 12; ++i) {
+      const double xt = o.xt.data<double>()[i], eps = o.output.data<double>()[i];
+      const double raw = (xt - std::sqrt(1 - bar) * eps) / std::sqrt(bar);
+      const double x0 = std::clamp(raw, -1.0, 1.0);
+      clipped += x0 != raw;
+      const double noise = anew ? (xt - std::sqrt(bar) * x0) / std::sqrt(1 - bar) : eps;
+      EXPECT_NEAR(got.data<double>()[i], std::sqrt(prev) * x0 + std::sqrt(1 - prev) * noise, 1e-12);
+    }
+    EXPECT_GE(clipped, 6);
+  }
+}
+
 TEST(Steps, TheLastDdimStepMayEndAtAlphaBarOfZero) {
   const OneStep o;
   SchedulerConfig c = Variant{Method::ddim, 0, Variance::fixed_small}.config(1000);
@@ -268,7 +362,17 @@ TEST(Steps, TheLastDdimStepMayEndAtAlphaBarOfZero) {
             1e-12);
 }
 
-// The chain is its steps, with noise from the streams that sampler.h promises.
+// The noise of a picture: the streams that sampler.h promises.
+Tensor noise_of(const Tensor& x, std::uint64_t seed, std::uint64_t first, std::uint64_t step) {
+  Tensor z(x.shape(), x.dtype());
+  for (std::int64_t n = 0; n < x.dim(0); ++n)
+    z.slice(n, n + 1).copy_from(
+        Rng(seed, Purpose::sample_step, (first + static_cast<std::uint64_t>(n)) * 1048576 + step)
+            .normal(x.shape().with(0, 1), x.dtype()));
+  return z;
+}
+
+// The chain is its steps.
 TEST(Sample, IsItsStepsInOrder) {
   const Schedule s = Schedule::cosine(100);
   const Tensor x_T = Rng(41, Purpose::sample_start).normal({4, 3, 3, 1});
@@ -282,6 +386,7 @@ TEST(Sample, IsItsStepsInOrder) {
                                    .steps = 10,
                                    .eta = v.eta,
                                    .seed = 42,
+                                   .first_picture = 7,
                                    .on_step = [&](const Progress& p) {
                                      EXPECT_EQ(p.step, static_cast<std::int64_t>(seen.size()));
                                      EXPECT_TRUE(p.t_prev == p.t - 10 || p.t_prev < 0);
@@ -293,7 +398,7 @@ TEST(Sample, IsItsStepsInOrder) {
     Tensor x = x_T;
     const std::vector<std::int64_t> ts = timesteps(config, 10);
     for (std::size_t i = 0; i < ts.size(); ++i) {
-      const Tensor z = Rng(42, Purpose::sample_step, i).normal(x.shape());
+      const Tensor z = noise_of(x, 42, 7, i);
       const std::int64_t prev = i + 1 < ts.size() ? ts[i + 1] : -10;
       x = v.step(s, net(x, ts[i]), ts[i], prev, x, z).x_prev;
     }

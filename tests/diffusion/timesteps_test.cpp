@@ -23,7 +23,8 @@ TEST(Timesteps, OfEachSpacing) {
   } const cases[] = {
       {Spacing::leading, 1000, 0, 4, {750, 500, 250, 0}},
       {Spacing::leading, 1000, 1, 4, {751, 501, 251, 1}},
-      {Spacing::leading, 1000, 0, 7, {852, 710, 568, 426, 284, 142, 0}},
+      {Spacing::leading, 1000, 0, 7, {857, 714, 571, 428, 285, 142, 0}},  // not as diffusers
+      {Spacing::leading, 2, 1, 2, {1, 0}},                                // the offset gives way
       {Spacing::leading, 1000, 0, 1, {0}},
       {Spacing::leading, 3, 0, 3, {2, 1, 0}},
       {Spacing::trailing, 1000, 0, 4, {999, 749, 499, 249}},
@@ -54,18 +55,23 @@ TEST(Timesteps, FallInsideTheRangeForEveryNumberOfSteps) {
       }
 }
 
-TEST(Timesteps, DdpmGoesToTheNextOneAndDdimByAFixedDistance) {
-  SchedulerConfig c = config(Spacing::trailing, 1000);
-  const List ts = timesteps(c, 7);
-  const auto previous = [&] {
-    List list;
-    for (std::size_t i = 0; i < ts.size(); ++i) list.push_back(previous_timestep(c, ts, i));
-    return list;
-  };
-  c.method = Method::ddpm;
-  EXPECT_EQ(previous(), (List{856, 713, 570, 428, 285, 142, -1}));
-  c.method = Method::ddim;
-  EXPECT_EQ(previous(), (List{857, 714, 571, 428, 286, 143, 0}));
+TEST(Timesteps, EachLeadsToTheNext) {
+  const List ts = timesteps(config(Spacing::trailing, 1000), 7);
+  List previous;
+  for (std::size_t i = 0; i < ts.size(); ++i) previous.push_back(previous_timestep(ts, i));
+  EXPECT_EQ(previous, (List{856, 713, 570, 428, 285, 142, -1}));
+}
+
+// More steps never begin further from training's end, t = T − 1.
+TEST(Timesteps, MoreStepsBeginNoLower) {
+  for (const Spacing spacing : {Spacing::leading, Spacing::trailing, Spacing::linspace}) {
+    std::int64_t before = 0;
+    for (std::int64_t steps = 1; steps <= 1000; ++steps) {
+      const std::int64_t first = timesteps(config(spacing, 1000, 1), steps).front();
+      ASSERT_GE(first, before) << diffusers_name(spacing) << " " << steps;
+      before = first;
+    }
+  }
 }
 
 TEST(SchedulerConfig, DefaultsAreThoseOfDiffusers) {
