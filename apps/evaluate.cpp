@@ -97,6 +97,7 @@ void evaluate(const EvaluateOptions& o) {
   for (const double guidance : guidances) {
     GenerateOptions g;
     g.labels = labels, g.steps = o.steps, g.guidance = guidance, g.seed = o.seed;
+    if (!o.clip.empty()) g.clip = parse_clip(o.clip);
     const Verdict drawn = judge(classifier, generate(model, g));
     rows.push_back({model.classes() > 0 ? fmt::format("guidance {}", guidance) : "drawn", guidance,
                     model.classes() > 0 ? std::optional(agreement(drawn, labels)) : std::nullopt,

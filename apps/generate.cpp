@@ -11,33 +11,101 @@
 namespace sfumato::apps {
 namespace {
 
-void check(const diffusion::Pipeline& model, const GenerateOptions& o) {
-  if (o.labels.empty()) throw Error("sample", "expected at least one picture");
-  if (model.unet_config.in_channels != model.unet_config.out_channels)
+constexpr std::int64_t kMaxPixels = std::int64_t{1} << 22;  // of one picture
+
+void expect_size(const nn::UNetConfig& c, std::int64_t height, std::int64_t width) {
+  if (height < 1 || width < 1)
     throw Error("sample",
-                fmt::format("the network maps {} channels to {}: not a denoiser",
-                            model.unet_config.in_channels, model.unet_config.out_channels));
-  constexpr std::int64_t kMostPixels = 1 << 22;
-  if (const auto& c = model.unet_config; c.sample_height * c.sample_width > kMostPixels)
+                "the model does not say how large its pictures are (sample_size is null): "
+                "give --size");
+  if (height > kMaxPixels / width)
+    throw Error("sample", fmt::format("pictures of at most {} pixels can be drawn, got {}x{}",
+                                      kMaxPixels, height, width));
+  const std::int64_t multiple = c.size_multiple();
+  if (height % multiple != 0 || width % multiple != 0)
     throw Error("sample",
-                fmt::format("sample_size {}x{}: pictures of at most {} pixels can be drawn",
-                            c.sample_height, c.sample_width, kMostPixels));
-  const std::int64_t channels = model.unet_config.out_channels;
-  if (channels != 1 && channels != 3)
-    throw Error(
-        "sample",
-        fmt::format("pictures of 1 or 3 channels can be written, the network has {}", channels));
-  if (model.unet_config.class_embed == nn::ClassEmbed::none) {
-    if (o.guidance != 1) throw Error("sample", "guidance needs a class-conditional model");
-    return;
-  }
-  if (model.unet_config.class_embed != nn::ClassEmbed::table)
-    throw Error("sample",
-                "class_embed_type timestep and identity cannot be sampled here; see `predict`");
-  for (std::int64_t label : o.labels)
+                fmt::format("this network draws sizes that are multiples of {}, got {}x{}",
+                            multiple, height, width));
+}
+
+void expect_labels(const diffusion::Pipeline& model, const std::vector<std::int64_t>& labels) {
+  const auto names = static_cast<std::int64_t>(model.class_names.size());
+  for (const std::int64_t label : labels) {
     if (label < 0 || label >= model.unet_config.num_class_embeds)
       throw Error("sample", fmt::format("label {}: the model knows 0..{}", label,
                                         std::max<std::int64_t>(0, model.classes() - 1)));
+    if (label < names && model.class_names[static_cast<std::size_t>(label)].empty())
+      throw Error("sample",
+                  fmt::format("label {}: the model was trained without a picture of it", label));
+  }
+}
+
+// The network with guidance, for pictures begin..end−1.
+diffusion::Denoiser denoiser_for(const diffusion::Pipeline& model, const GenerateOptions& o,
+                                 std::int64_t begin, std::int64_t end) {
+  const std::int64_t n = end - begin;
+  Tensor labels, null_labels;
+  if (model.unet_config.class_embed == nn::ClassEmbed::table) {
+    labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n));
+    if (o.guidance != 1)
+      null_labels = Tensor::full({n}, static_cast<double>(*model.null_label), DType::i64);
+  }
+  return [=, &unet = *model.unet, w = o.guidance](const Tensor& xt, std::int64_t t) {
+    const Tensor time = Tensor::full({n}, static_cast<double>(t), DType::i64);
+    const Tensor output = unet(xt, time, labels).value();
+    if (!null_labels.defined()) return output;
+    const Tensor free = unet(xt, time, null_labels).value();
+    return diffusion::guided(output, free, w);  // ε = ε_u + w (ε_c - ε_u)
+  };
+}
+
+diffusion::SampleOptions chain_options(const diffusion::Pipeline& model, const GenerateOptions& o) {
+  diffusion::SampleOptions chain{
+      .config = model.scheduler, .steps = o.steps, .eta = o.eta, .seed = o.seed};
+  chain.config.method = o.method;
+  if (o.clip) {
+    chain.config.clip_sample = *o.clip != Clip::off;
+    chain.config.use_clipped_model_output = *o.clip == Clip::on;
+  }
+  return chain;
+}
+
+}  // namespace
+
+Shape picture_shape(const diffusion::Pipeline& model, const GenerateOptions& o) {
+  const nn::UNetConfig& c = model.unet_config;
+  return {static_cast<std::int64_t>(o.labels.size()), o.height > 0 ? o.height : c.sample_height,
+          o.width > 0 ? o.width : c.sample_width, c.out_channels};
+}
+
+Clip parse_clip(std::string_view name) {
+  if (name == "on") return Clip::on;
+  if (name == "diffusers") return Clip::diffusers;
+  if (name == "off") return Clip::off;
+  throw Error("sample",
+              fmt::format("--clip: expected on, diffusers or off, got {}", io::in_quotes(name)));
+}
+
+void expect_drawable(const diffusion::Pipeline& model, const GenerateOptions& o) {
+  const nn::UNetConfig& c = model.unet_config;
+  if (o.labels.empty()) throw Error("sample", "expected at least one picture");
+  if (c.in_channels != c.out_channels)
+    throw Error("sample", fmt::format("the network maps {} channels to {}: not a denoiser",
+                                      c.in_channels, c.out_channels));
+  if (c.out_channels != 1 && c.out_channels != 3)
+    throw Error("sample",
+                fmt::format("pictures of 1 or 3 channels can be written, the network has {}",
+                            c.out_channels));
+  const Shape shape = picture_shape(model, o);
+  expect_size(c, shape[1], shape[2]);
+  if (c.class_embed == nn::ClassEmbed::none) {
+    if (o.guidance != 1) throw Error("sample", "guidance needs a class-conditional model");
+    return;
+  }
+  if (c.class_embed != nn::ClassEmbed::table)
+    throw Error("sample",
+                "class_embed_type timestep and identity cannot be sampled here; see `predict`");
+  expect_labels(model, o.labels);
   if (o.guidance != 1 && !model.null_label)
     throw Error(
         "sample",
@@ -45,57 +113,40 @@ void check(const diffusion::Pipeline& model, const GenerateOptions& o) {
         "give --null-label");
 }
 
-}  // namespace
-
 double default_guidance(const diffusion::Pipeline& model) {
   return model.null_label && model.scheduler.prediction_type != diffusion::Prediction::eps ? 2 : 1;
 }
 
 Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& o) {
-  check(model, o);
+  expect_drawable(model, o);
   NoGrad no_grad;
   FixedWeights fixed_weights;
-  const nn::UNetConfig& c = model.unet_config;
   const auto total = static_cast<std::int64_t>(o.labels.size());
-  const Shape one{1, c.sample_height, c.sample_width, c.out_channels};
+  const Shape shape = picture_shape(model, o);
   const diffusion::Schedule schedule = diffusion::make_schedule(model.scheduler);
-  diffusion::SampleOptions chain{.config = model.scheduler, .steps = o.steps, .eta = o.eta};
-  chain.config.method = o.method;
+  diffusion::SampleOptions chain = chain_options(model, o);
 
   // x_T ~ N(0, I), drawn for all pictures at once, so that it does not depend on `batch`.
-  const Tensor x_T = Rng(o.seed, Purpose::sample_start).normal(one.with(0, total));
-  Tensor pictures(one.with(0, total), DType::u8);
-  // The thoughts of one step come from several batches; they are shown when complete.
-  std::vector<Tensor> thoughts;
+  const Tensor x_T = Rng(o.seed, Purpose::sample_start).normal(shape);
+  Tensor pictures(shape, DType::u8);
+  // The x̂_0 of one step come from several batches; they are shown when complete.
+  std::vector<Tensor> previews;
   if (o.on_step)
-    for (std::int64_t i = 0; i < o.steps; ++i) thoughts.emplace_back(one.with(0, total), DType::u8);
+    for (std::int64_t i = 0; i < o.steps; ++i) previews.emplace_back(shape, DType::u8);
 
   for (std::int64_t begin = 0; begin < total; begin += o.batch) {
-    const std::int64_t end = std::min(total, begin + o.batch), n = end - begin;
-    Tensor labels, null_labels;
-    if (c.class_embed == nn::ClassEmbed::table) {
-      labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n));
-      if (o.guidance != 1)
-        null_labels = Tensor::full({n}, static_cast<double>(*model.null_label), DType::i64);
-    }
-    const diffusion::Denoiser denoiser = [&](const Tensor& xt, std::int64_t t) {
-      const Tensor time = Tensor::full({n}, static_cast<double>(t), DType::i64);
-      const Tensor output = (*model.unet)(xt, time, labels).value();
-      if (!null_labels.defined()) return output;
-      const Tensor free = (*model.unet)(xt, time, null_labels).value();
-      return diffusion::guided(output, free, o.guidance);  // ε = ε_u + w (ε_c - ε_u)
-    };
+    const std::int64_t end = std::min(total, begin + o.batch);
     if (o.on_step)
       chain.on_step = [&](const diffusion::Progress& p) {
-        thoughts[p.step].slice(begin, end).copy_from(diffusion::to_bytes(p.x0));
+        previews[p.step].slice(begin, end).copy_from(diffusion::to_bytes(p.x0));
       };
-    chain.seed =
-        o.seed + static_cast<std::uint64_t>(begin);  // each batch its own noise in the steps
-    const Tensor x0 = diffusion::sample(schedule, chain, denoiser, x_T.slice(begin, end));
+    chain.first_picture = begin;
+    const Tensor x0 = diffusion::sample(schedule, chain, denoiser_for(model, o, begin, end),
+                                        x_T.slice(begin, end));
     pictures.slice(begin, end).copy_from(diffusion::to_bytes(x0));
   }
-  for (std::size_t i = 0; i < thoughts.size(); ++i)
-    o.on_step(static_cast<std::int64_t>(i), thoughts[i]);
+  for (std::size_t i = 0; i < previews.size(); ++i)
+    o.on_step(static_cast<std::int64_t>(i), previews[i]);
   return pictures;
 }
 

@@ -1,6 +1,9 @@
 // Sampling with a trained model: what `sample` and the pictures during training share.
 #pragma once
+#include <cstdint>
 #include <functional>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "diffusion/pipeline.h"
@@ -8,9 +11,19 @@
 
 namespace sfumato::apps {
 
+// What to do with an x̂_0 outside the data's range.
+//   on         cut it off, and compute ε̂ anew from what is left (diffusion/sampler.h)
+//   diffusers  cut it off and keep the network's ε̂, as `diffusers` does by default
+//   off        leave it
+enum class Clip : std::uint8_t { on, diffusers, off };
+Clip parse_clip(std::string_view name);
+
 struct GenerateOptions {
-  std::vector<std::int64_t>
-      labels;  // one a picture; for an unconditional model, only their number counts
+  // One a picture; for an unconditional model, only their number counts. Picture i depends on the
+  // seed, on i and on the other options alone, not on `batch` or how many pictures there are.
+  std::vector<std::int64_t> labels;
+  std::int64_t height = 0, width = 0;  // 0: as the model says
+  std::optional<Clip> clip;            // none: `on` where the folder says clip_sample, else `off`
   std::int64_t steps = 20;
   diffusion::Method method = diffusion::Method::ddim;
   double eta = 0;
@@ -25,7 +38,14 @@ struct GenerateOptions {
 // steps get worse with guidance (docs/performance.md): 1 for them as well.
 double default_guidance(const diffusion::Pipeline& model);
 
-// -> u8 [N,H,W,C]. Throws Error for labels the model does not know.
+// [N,H,W,C] of the pictures that are asked for.
+Shape picture_shape(const diffusion::Pipeline& model, const GenerateOptions& options);
+
+// Throws Error unless generate() can draw what is asked for: a network that maps pictures to
+// pictures, a size that it can halve, labels that it knows, guidance that it was trained for.
+void expect_drawable(const diffusion::Pipeline& model, const GenerateOptions& options);
+
+// -> u8 [N,H,W,C]. Throws as expect_drawable does, and where the numbers turn infinite.
 Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& options);
 
 }  // namespace sfumato::apps

@@ -62,26 +62,49 @@ class Canvas {
   Tensor image_;
 };
 
+struct Layout {
+  std::int64_t columns, zoom, cell_h, cell_w, letter, header, height, width;
+};
+
+constexpr std::int64_t kGap = 2;
+
+Layout layout(const Shape& images, const GridOptions& options) {
+  const std::int64_t n = images[0], h = images[1], w = images[2];
+  if (n == 0 || options.columns < 1) throw Error("grid", "nothing to show");
+  Layout l{};
+  l.columns = std::min(options.columns, n);
+  l.zoom = std::clamp<std::int64_t>(64 / std::max(h, w), 1, 8);
+  l.cell_h = h * l.zoom + kGap;
+  l.cell_w = w * l.zoom + kGap;
+  l.letter = l.zoom + 1;
+  l.header = options.headers.empty() ? 0 : 7 * l.letter;
+  l.height = (n + l.columns - 1) / l.columns * l.cell_h + kGap + l.header;
+  l.width = l.columns * l.cell_w + kGap;
+  return l;
+}
+
 }  // namespace
+
+Shape grid_shape(const Shape& images, const GridOptions& options) {
+  const Layout l = layout(images, options);
+  return {l.height, l.width, images[3]};
+}
 
 Tensor make_grid(const Tensor& images, const GridOptions& options) {
   expect_rank("grid", "images", images, 4);
   expect_dtype("grid", "images", images, DType::u8);
   const std::int64_t n = images.dim(0), h = images.dim(1), w = images.dim(2), c = images.dim(3);
-  if (n == 0 || options.columns < 1) throw Error("grid", "nothing to show");
-  const std::int64_t columns = std::min(options.columns, n), rows = (n + columns - 1) / columns;
-  const std::int64_t zoom = std::clamp<std::int64_t>(64 / std::max(h, w), 1, 8), gap = 2;
-  const std::int64_t cell_h = h * zoom + gap, cell_w = w * zoom + gap;
-  const std::int64_t letter = zoom + 1, header = options.headers.empty() ? 0 : 7 * letter;
-  Canvas canvas(rows * cell_h + gap + header, columns * cell_w + gap, c);
-  for (std::size_t j = 0; j < options.headers.size() && static_cast<std::int64_t>(j) < columns; ++j)
-    canvas.text(letter, gap + static_cast<std::int64_t>(j) * cell_w, w * zoom, letter,
+  const Layout l = layout(images.shape(), options);
+  Canvas canvas(l.height, l.width, c);
+  for (std::size_t j = 0; j < options.headers.size() && static_cast<std::int64_t>(j) < l.columns;
+       ++j)
+    canvas.text(l.letter, kGap + static_cast<std::int64_t>(j) * l.cell_w, w * l.zoom, l.letter,
                 options.headers[j]);
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int64_t y = 0; y < h; ++y)
       for (std::int64_t x = 0; x < w; ++x)
-        canvas.block(header + gap + i / columns * cell_h + y * zoom,
-                     gap + i % columns * cell_w + x * zoom, zoom,
+        canvas.block(l.header + kGap + i / l.columns * l.cell_h + y * l.zoom,
+                     kGap + i % l.columns * l.cell_w + x * l.zoom, l.zoom,
                      images.data<std::uint8_t>() + ((i * h + y) * w + x) * c);
   return canvas.image();
 }

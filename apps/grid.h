@@ -12,6 +12,9 @@ struct GridOptions {
   std::vector<std::string> headers;  // one a column, written above it; none: no header row
 };
 
+// The shape of make_grid's result for images of this shape [N,H,W,C].
+Shape grid_shape(const Shape& images, const GridOptions& options);
+
 // images u8 [N,H,W,C] -> u8 [height, width, C]: row by row, small pictures enlarged by a whole
 // factor.
 Tensor make_grid(const Tensor& images, const GridOptions& options);

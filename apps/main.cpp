@@ -169,8 +169,12 @@ void add_sample(CLI::App& app, apps::SampleOptions& o) {
                  "raw u8 [n,h,w]; a folder: single files")
       ->required();
   app.add_option("--count", o.count, "Number of pictures")->check(CLI::Range(1, 1 << 20));
-  app.add_option("--labels", o.labels,
-                 "Classes: 7, or 0,1,2, or all; cycled over the count (default: all)");
+  app.add_option(
+      "--labels", o.labels,
+      "Classes by name or number: 7, or cat,dog, or all; cycled over the count (default: "
+      "all)");
+  app.add_option("--size", o.size,
+                 "Size of the pictures, H or H,W (default: that of the training pictures)");
   app.add_option("--steps", o.steps, "Denoising steps (default: 20 for ddim, all for ddpm)")
       ->check(CLI::Range(1, 100000));
   app.add_option_function<std::string>(
@@ -181,6 +185,12 @@ void add_sample(CLI::App& app, apps::SampleOptions& o) {
   app.add_option("--eta", o.eta, "Noise in ddim's steps: 0 none, 1 as much as ddpm")
       ->check(between(0.0, 1.0))
       ->capture_default_str();
+  app.add_option("--clip", o.clip,
+                 "An estimate of x_0 outside the data's range: on (cut off, and the noise computed "
+                 "anew from it), diffusers (cut off, the network's noise kept), off (default: on "
+                 "where the model's scheduler says clip_sample)")
+      ->check(CLI::IsMember({"on", "diffusers", "off"}))
+      ->type_name("NAME");
   app.add_option(
          "--guidance", o.guidance,
          "Classifier-free guidance; 1 is none (default: 2 where the model was trained for it and "
@@ -226,6 +236,12 @@ void add_evaluate(CLI::App& app, EvaluateOptions& o) {
   app.add_option("--steps", o.steps, "DDIM steps")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  app.add_option("--clip", o.clip,
+                 "An estimate of x_0 outside the data's range: on (cut off, and the noise computed "
+                 "anew from it), diffusers (cut off, the network's noise kept), off (default: on "
+                 "where the model's scheduler says clip_sample)")
+      ->check(CLI::IsMember({"on", "diffusers", "off"}))
+      ->type_name("NAME");
   app.add_option("--guidance", o.guidance,
                  "Only this guidance (default: 1, and 2 where the model was trained for it)")
       ->check(between(-100.0, 100.0));

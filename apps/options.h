@@ -72,7 +72,9 @@ TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
 struct SampleOptions {
   std::string model, out;
   std::optional<std::int64_t> count;
-  std::string labels;  // "", "all", "7", "0,1,2"
+  std::string labels;  // "", "all", "7", "0,1,2", "cat,dog"
+  std::string size;    // "", "32", "24,32"
+  std::string clip;    // "", on, diffusers, off
   std::optional<std::int64_t> steps;
   std::optional<diffusion::Method> sampler;
   double eta = 0;
@@ -94,6 +96,7 @@ struct InfoOptions {
 
 struct EvaluateOptions {
   std::string model, data = "mnist", classifier;  // classifier "": kept in the user's cache
+  std::string clip;                               // "", on, diffusers, off
   std::int64_t count = 1000, steps = 20;
   std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
   std::uint64_t seed = 0;

@@ -1,9 +1,13 @@
 // `sfumato sample`: from noise to pictures.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
+#include <optional>
+#include <system_error>
 
 #include "apps/generate.h"
 #include "apps/grid.h"
@@ -17,37 +21,88 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "all", "7" or "0,1,2" -> labels; empty for an unconditional model.
-std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion::Pipeline& model) {
-  std::vector<std::int64_t> labels;
-  if (model.classes() == 0) {
-    if (!text.empty()) throw Error("sample", "--labels: the model is unconditional");
-    return labels;
-  }
-  const std::int64_t rows = model.unet_config.num_class_embeds;
-  if (text.empty() || text == "all") {
-    for (std::int64_t k = 0; k < rows; ++k)
-      if (k != model.null_label) labels.push_back(k);
-    return labels;
-  }
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
   for (std::size_t at = 0; at <= text.size();) {
     const std::size_t comma = std::min(text.find(',', at), text.size());
-    std::int64_t label = -1;
-    const char *begin = text.data() + at, *end = text.data() + comma;
-    const auto parsed = std::from_chars(begin, end, label);
-    if (parsed.ec != std::errc{} || parsed.ptr != end)
-      throw Error(
-          "sample",
-          fmt::format("--labels: expected numbers separated by commas, or all, got '{}'", text));
-    if (label == model.null_label)
-      throw Error("sample", fmt::format("--labels: {} stands for 'no class' in this model", label));
-    if (label < 0 || label >= rows)
-      throw Error("sample", fmt::format("--labels: {} is not in 0..{}", label,
-                                        rows - (model.null_label == rows - 1 ? 2 : 1)));
-    labels.push_back(label);
+    parts.push_back(text.substr(at, comma - at));
     at = comma + 1;
   }
+  return parts;
+}
+
+std::optional<std::int64_t> whole_number(const std::string& text) {
+  std::int64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, value);
+  if (parsed.ec != std::errc{} || parsed.ptr != end) return std::nullopt;
+  return value;
+}
+
+// Rows of the class table that can be drawn: classes of which the model has seen pictures.
+std::vector<std::int64_t> drawable_labels(const diffusion::Pipeline& model) {
+  std::vector<std::int64_t> labels;
+  for (std::int64_t k = 0; k < model.unet_config.num_class_embeds; ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    const bool unseen = i < model.class_names.size() && model.class_names[i].empty();
+    if (k != model.null_label && !unseen) labels.push_back(k);
+  }
   return labels;
+}
+
+// Whether a class is called by another class's number: then numbers in --labels mean names alone.
+bool has_misleading_numbers(const std::vector<std::string>& names) {
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (whole_number(names[i]) && names[i] != std::to_string(i)) return true;
+  return false;
+}
+
+// `text` as the name of a class, or as its number.
+std::int64_t parse_label(const std::string& text, const diffusion::Pipeline& model) {
+  const std::vector<std::string>& names = model.class_names;
+  const auto named = std::find(names.begin(), names.end(), text);
+  if (!text.empty() && named != names.end()) return named - names.begin();
+  const std::vector<std::int64_t> known = drawable_labels(model);
+  const auto number = has_misleading_numbers(names) ? std::nullopt : whole_number(text);
+  if (number && number == model.null_label)
+    throw Error("sample", fmt::format("--labels: {} stands for 'no class' in this model", *number));
+  if (number && std::find(known.begin(), known.end(), *number) != known.end()) return *number;
+  std::string list;
+  for (std::size_t i = 0; i < known.size() && i < 20 && !names.empty(); ++i)
+    list += (i ? ", " : "") + io::in_quotes(names[static_cast<std::size_t>(known[i])]);
+  if (names.empty()) list = fmt::format("0..{}", known.empty() ? 0 : known.back());
+  throw Error("sample", fmt::format("--labels: expected all, or some of {}{} separated by commas, "
+                                    "got {}",
+                                    list, !names.empty() && known.size() > 20 ? ", ..." : "",
+                                    io::in_quotes(text)));
+}
+
+// "all", "7", "0,1,2" or "cat,dog" -> labels; empty for an unconditional model.
+std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion::Pipeline& model) {
+  if (model.classes() == 0) {
+    if (!text.empty()) throw Error("sample", "--labels: the model is unconditional");
+    return {};
+  }
+  if (text.empty() || text == "all") return drawable_labels(model);
+  std::vector<std::int64_t> labels;
+  for (const std::string& part : split(text)) labels.push_back(parse_label(part, model));
+  return labels;
+}
+
+std::string header_of(std::int64_t label, const diffusion::Pipeline& model) {
+  const auto i = static_cast<std::size_t>(label);
+  return i < model.class_names.size() ? model.class_names[i] : std::to_string(label);
+}
+
+// "32" or "24,32" -> height and width; "" leaves the model's.
+void parse_size(const std::string& text, GenerateOptions& g) {
+  if (text.empty()) return;
+  const std::vector<std::string> parts = split(text);
+  const auto height = whole_number(parts.front()), width = whole_number(parts.back());
+  if (parts.size() > 2 || !height || !width || *height < 1 || *width < 1)
+    throw Error("sample", fmt::format("--size: expected H or H,W, got {}", io::in_quotes(text)));
+  g.height = *height;
+  g.width = *width;
 }
 
 // How a picture file is to be written, by its name.
@@ -91,6 +146,107 @@ Tensor stack(const std::vector<Tensor>& frames) {
   return all;
 }
 
+void expect_file(const fs::path& out) {
+  std::error_code ignored;
+  const fs::path parent = out.has_parent_path() ? out.parent_path() : fs::path(".");
+  if (fs::is_directory(out, ignored))
+    throw Error(out.string(), "cannot write: expected a file name, this is a directory");
+  if (!fs::is_directory(parent, ignored))
+    throw Error(out.string(),
+                fmt::format("cannot write: there is no directory {}", parent.string()));
+  if (::access(parent.c_str(), W_OK | X_OK) != 0 && !fs::is_other(out, ignored))
+    throw Error(out.string(), fmt::format("cannot write into {}: {}", parent.string(),
+                                          std::generic_category().message(errno)));
+}
+
+// What cannot be written is said before the work, not after it.
+void expect_writable(const std::string& out, Kind kind, const Shape& pictures,
+                     const GridOptions& grid, std::int64_t frames) {
+  if (kind == Kind::folder) {
+    io::make_directories(out);
+    expect_file(fs::path(out) / "00000.png");
+    return;
+  }
+  expect_file(kind == Kind::series ? numbered(out, 0) : out);
+  if (kind == Kind::npy) return;
+  const Shape size = grid_shape(pictures, grid);
+  if (size[0] > io::kMaxPixels / size[1])
+    throw Error(out,
+                fmt::format("a grid of {} pictures would be {} x {} pixels, expected at most {} "
+                            "in all: give --count, or a folder for single files",
+                            pictures[0], size[0], size[1], io::kMaxPixels));
+  if (kind == Kind::gif && std::max(size[0], size[1]) > io::kMaxGifSide)
+    throw Error(out, fmt::format("a GIF holds at most {0} x {0} pixels, {1} pictures would take "
+                                 "{2} x {3}: give --count",
+                                 io::kMaxGifSide, pictures[0], size[0], size[1]));
+  constexpr std::int64_t kMaxFilm = std::int64_t{1} << 31;  // bytes of all frames
+  if (kind != Kind::grid && size.size() > kMaxFilm / (frames + 1))
+    throw Error(out, fmt::format("{} frames of {} x {} pixels are too many: give a smaller --count "
+                                 "or --steps",
+                                 frames + 1, size[0], size[1]));
+}
+
+GenerateOptions generate_options(const SampleOptions& o, const diffusion::Pipeline& model,
+                                 const std::vector<std::int64_t>& labels) {
+  GenerateOptions g;
+  const auto distinct = static_cast<std::int64_t>(labels.size());
+  const std::int64_t count = o.count.value_or(distinct == 0    ? 64
+                                              : distinct <= 20 ? 8 * distinct
+                                                               : distinct);
+  for (std::int64_t i = 0; i < count; ++i) g.labels.push_back(distinct ? labels[i % distinct] : 0);
+  parse_size(o.size, g);
+  if (!o.clip.empty()) g.clip = parse_clip(o.clip);
+  g.method = o.sampler.value_or(diffusion::Method::ddim);
+  const std::int64_t T = model.scheduler.num_train_timesteps;
+  g.steps =
+      o.steps.value_or(g.method == diffusion::Method::ddim ? std::min<std::int64_t>(20, T) : T);
+  g.eta = o.eta;
+  g.guidance = o.guidance.value_or(default_guidance(model));
+  g.seed = o.seed;
+  g.batch = o.batch;
+  return g;
+}
+
+// A column a label where there are few, else eight columns.
+GridOptions grid_options(const diffusion::Pipeline& model,
+                         const std::vector<std::int64_t>& labels) {
+  GridOptions grid;
+  if (labels.size() < 2 || labels.size() > 20) return grid;
+  grid.columns = static_cast<std::int64_t>(labels.size());
+  for (std::int64_t label : labels) grid.headers.push_back(header_of(label, model));
+  return grid;
+}
+
+void write(const SampleOptions& o, Kind kind, const Tensor& pictures, std::vector<Tensor>& frames,
+           const GridOptions& grid, const std::vector<std::int64_t>& labels) {
+  const std::int64_t n = pictures.dim(0), h = pictures.dim(1), w = pictures.dim(2),
+                     c = pictures.dim(3);
+  if (kind == Kind::gif || kind == Kind::series) frames.push_back(make_grid(pictures, grid));
+  switch (kind) {
+    case Kind::grid:
+      io::write_png(o.out, make_grid(pictures, grid));
+      break;
+    case Kind::gif:
+      io::write_gif(o.out, stack(frames), {.delay_ms = 120, .last_delay_ms = 2000});
+      break;
+    case Kind::series:
+      for (std::size_t i = 0; i < frames.size(); ++i)
+        io::write_png(numbered(o.out, static_cast<std::int64_t>(i)), frames[i]);
+      break;
+    case Kind::npy:
+      io::write_npy(o.out, c == 1 ? pictures.reshape({n, h, w}) : pictures);
+      break;
+    case Kind::folder:
+      for (std::int64_t i = 0; i < n; ++i) {
+        const std::string name = labels.empty()
+                                     ? fmt::format("{:05}.png", i)
+                                     : fmt::format("{:05}_{}.png", i, labels[i % labels.size()]);
+        io::write_png(fs::path(o.out) / name, pictures.slice(i, i + 1).reshape({h, w, c}));
+      }
+      break;
+  }
+}
+
 }  // namespace
 
 void sample(const SampleOptions& o) {
@@ -103,69 +259,20 @@ void sample(const SampleOptions& o) {
                                         *o.null_label, model.unet_config.num_class_embeds));
     model.null_label = o.null_label;
   }
-
   const std::vector<std::int64_t> labels = parse_labels(o.labels, model);
-  const auto distinct = static_cast<std::int64_t>(labels.size());
-  const bool in_columns = distinct > 0 && distinct <= 20;  // a column a label
-  const std::int64_t count = o.count.value_or(distinct == 0 ? 64
-                                              : in_columns  ? 8 * distinct
-                                                            : distinct);
-  GenerateOptions g;
-  for (std::int64_t i = 0; i < count; ++i) g.labels.push_back(distinct ? labels[i % distinct] : 0);
-  g.method = o.sampler.value_or(diffusion::Method::ddim);
-  const std::int64_t T = model.scheduler.num_train_timesteps;
-  g.steps =
-      o.steps.value_or(g.method == diffusion::Method::ddim ? std::min<std::int64_t>(20, T) : T);
-  g.eta = o.eta;
-  g.guidance = o.guidance.value_or(default_guidance(model));
-  g.seed = o.seed;
-  g.batch = o.batch;
-
-  GridOptions grid;
-  grid.columns = in_columns && distinct > 1 ? distinct : 8;
-  if (in_columns && distinct > 1)
-    for (std::int64_t label : labels) grid.headers.push_back(std::to_string(label));
-
+  GenerateOptions g = generate_options(o, model, labels);
+  const GridOptions grid = grid_options(model, labels);
   std::vector<Tensor> frames;
   if (kind == Kind::gif || kind == Kind::series)
     g.on_step = [&](std::int64_t, const Tensor& pictures) {
       frames.push_back(make_grid(pictures, grid));
     };
-  // What cannot be written is said before the work, not after it.
-  if (const fs::path parent = fs::path(o.out).parent_path(); kind == Kind::folder) {
-    io::make_directories(o.out);
-  } else if (std::error_code ignored; !parent.empty() && !fs::is_directory(parent, ignored)) {
-    throw Error(o.out, fmt::format("cannot write: there is no directory {}", parent.string()));
-  }
+  expect_drawable(model, g);
+  expect_writable(o.out, kind, picture_shape(model, g), grid, g.steps);
   const Tensor pictures = generate(model, g);
-  const std::int64_t n = pictures.dim(0), h = pictures.dim(1), w = pictures.dim(2),
-                     c = pictures.dim(3);
-  switch (kind) {
-    case Kind::grid:
-      io::write_png(o.out, make_grid(pictures, grid));
-      break;
-    case Kind::gif:
-      frames.push_back(make_grid(pictures, grid));
-      io::write_gif(o.out, stack(frames), {.delay_ms = 120, .last_delay_ms = 2000});
-      break;
-    case Kind::series:
-      frames.push_back(make_grid(pictures, grid));
-      for (std::size_t i = 0; i < frames.size(); ++i)
-        io::write_png(numbered(o.out, static_cast<std::int64_t>(i)), frames[i]);
-      break;
-    case Kind::npy:
-      io::write_npy(o.out, c == 1 ? pictures.reshape({n, h, w}) : pictures);
-      break;
-    case Kind::folder:
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::string name =
-            distinct ? fmt::format("{:05}_{}.png", i, g.labels[i]) : fmt::format("{:05}.png", i);
-        io::write_png(fs::path(o.out) / name, pictures.slice(i, i + 1).reshape({h, w, c}));
-      }
-      break;
-  }
-  fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", n, diffusion::name(g.method), g.steps,
-             g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
+  write(o, kind, pictures, frames, grid, labels);
+  fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", pictures.dim(0), diffusion::name(g.method),
+             g.steps, g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
              g.guidance != 1 ? fmt::format(", guidance {}; --guidance 1 for none", g.guidance) : "",
              o.out);
   if (!model.scheduler_found)

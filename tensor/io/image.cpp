@@ -238,9 +238,9 @@ void write_png(const std::filesystem::path& path, const Tensor& image) {
 void write_gif(const std::filesystem::path& path, const Tensor& frames, const GifOptions& options) {
   const std::string where = path.string();
   const Frames f = as_frames(where, frames, 1);
-  if (f.height > 65535 || f.width > 65535)
-    throw Error(where, fmt::format("a GIF holds at most 65535 x 65535 pixels, got {} x {}",
-                                   f.height, f.width));
+  if (std::max(f.height, f.width) > kMaxGifSide)
+    throw Error(where, fmt::format("a GIF holds at most {0} x {0} pixels, got {1} x {2}",
+                                   kMaxGifSide, f.height, f.width));
   const int last = options.last_delay_ms ? options.last_delay_ms : options.delay_ms;
   if (std::min(options.delay_ms, last) < 0 || std::max(options.delay_ms, last) > 655350)
     throw Error(where, fmt::format("expected GIF delays of 0 to 655350 ms, got {} and {}",

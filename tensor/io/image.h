@@ -41,13 +41,15 @@ Tensor read_image(const std::filesystem::path& path, const Background& backgroun
 // `image`: u8 [H,W] or [H,W,C], C = 1 or 3. Replaced atomically.
 void write_png(const std::filesystem::path& path, const Tensor& image);
 
+inline constexpr std::int64_t kMaxGifSide = 65535;
+
 struct GifOptions {
   int delay_ms = 100;     // per frame, kept in hundredths of a second
   int last_delay_ms = 0;  // the last frame holds this long; 0: as the others
   bool loop = true;       // for ever, else play once
 };
 
-// `frames`: u8 [F,H,W] or [F,H,W,C], C = 1 or 3, H and W at most 65535. Grey keeps its 256 levels;
+// `frames`: u8 [F,H,W] or [F,H,W,C], C = 1 or 3, H and W at most kMaxGifSide. Grey keeps its 256 levels;
 // colour is rounded to a fixed palette of 6 x 7 x 6 levels, without dithering. Replaced atomically.
 void write_gif(const std::filesystem::path& path, const Tensor& frames,
                const GifOptions& options = {});

@@ -143,6 +143,7 @@ TEST_F(BadInput, Folders) {
 }
 
 TEST_F(BadInput, SampleOptions) {
+  fs::create_directories(at("dir.png"));
   put_run();
   put("file", "a file");
   fs::create_directories(at("folder.png"));
@@ -162,15 +163,25 @@ TEST_F(BadInput, SampleOptions) {
       {sample + "--out %99d.png", {"%99d.png", "%03d"}},
       {sample + "--out %-3d.png", {"%-3d.png", "%03d"}},
       {sample + "--out %.png", {"%.png", "%03d"}},
-      {sample + "--out x.png --labels abc", {"--labels", "'abc'"}},
-      {sample + "--out x.png --labels 1,,0", {"--labels", "'1,,0'"}},
-      {sample + "--out x.png --labels 1,", {"--labels", "'1,'"}},
-      {sample + "--out x.png --labels 0.5", {"--labels", "'0.5'"}},
-      {sample + "--out x.png --labels 7", {"--labels: 7 is not in 0..1"}},
-      {sample + "--out x.png --labels -1", {"--labels: -1 is not in 0..1"}},
+      {sample + "--out x.png --labels abc", {"--labels", "\"abc\""}},
+      {sample + "--out x.png --labels 1,,0", {"--labels", "got \"\""}},
+      {sample + "--out x.png --labels 1,", {"--labels", "got \"\""}},
+      {sample + "--out x.png --labels 0.5", {"--labels", "\"0.5\""}},
+      {sample + "--out x.png --labels 7", {"--labels", "0..1", "\"7\""}},
+      {sample + "--out x.png --labels -1", {"--labels", "0..1", "\"-1\""}},
       {sample + "--out x.png --labels 2", {"--labels: 2 stands for 'no class'"}},
       {sample + "--out x.png --labels 99999999999999999999", {"--labels"}},
       {sample + "--out x.png --null-label 3", {"--null-label 3", "3 rows"}},
+      {sample + "--out x.png --size 13", {"multiples of 4", "13x13"}},
+      {sample + "--out x.png --size 12,14", {"multiples of 4", "12x14"}},
+      {sample + "--out x.png --size 12,", {"--size: expected H or H,W", "\"12,\""}},
+      {sample + "--out x.png --size 0", {"--size: expected H or H,W", "\"0\""}},
+      {sample + "--out x.png --size 4,4,4", {"--size: expected H or H,W"}},
+      {sample + "--out x.png --size 4096", {"at most 4194304 pixels", "4096x4096"}},
+      // Before the work, not after it.
+      {sample + "--out dir.png", {"dir.png", "this is a directory"}},
+      {"sample --model run --steps 1 --count 100000 --out x.png", {"x.png", "100000", "67108864"}},
+      {"sample --model run --steps 1 --count 4000 --out x.gif", {"x.gif", "65535"}},
       {"sample --model run --out x.png --steps 1001", {"1 to 1000 steps, got 1001"}},
       {grey + "--labels 1", {"--labels", "unconditional"}},
       {grey + "--guidance 2", {"guidance", "class-conditional"}},
