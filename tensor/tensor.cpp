@@ -227,7 +227,8 @@ void expect_dtype(const char* op, const char* what, const Tensor& t, DType dtype
 Tensor permute(const Tensor& x, std::span<const int> order) {
   const int rank = x.shape().rank();
   std::array<std::int64_t, Shape::kMaxRank> extent{}, stride{}, source{};
-  std::int64_t s = 1;
+  // Without elements the extents' product may be beyond 64 bits, and nothing is read.
+  std::int64_t s = x.size() == 0 ? 0 : 1;
   for (int i = rank - 1; i >= 0; --i) {
     source[i] = s;
     s *= x.dim(i);

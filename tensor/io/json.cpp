@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <type_traits>
 #include <utility>
@@ -12,14 +14,16 @@
 namespace sfumato::io {
 namespace {
 
-constexpr auto kReplaceBadUtf8 = Json::error_handler_t::replace;
-
 // The type of a value and, where it is short, the value: `the string "big"`.
 std::string describe(const Json& value) {
   if (value.is_null()) return "null";
   if (value.is_object()) return "an object";
   if (value.is_array()) return fmt::format("an array of {}", value.size());
   if (value.is_string()) return "the string " + in_quotes(value.get_ref<const std::string&>());
+  if (value.is_number_float() && !std::isfinite(value.get<double>()))
+    return std::isnan(value.get<double>()) ? "NaN"
+           : value.get<double>() > 0       ? "Infinity"
+                                           : "-Infinity";
   return fmt::format("the {} {}", value.type_name(), value.dump());
 }
 
@@ -42,7 +46,8 @@ bool holds(const Json& value) {
   if constexpr (std::is_same_v<T, std::int64_t>)
     return value.is_number_integer() &&
            (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX);
-  if constexpr (std::is_same_v<T, double>) return value.is_number();
+  if constexpr (std::is_same_v<T, double>)
+    return value.is_number() && std::isfinite(value.get<double>());
   if constexpr (std::is_same_v<T, bool>) return value.is_boolean();
   if constexpr (std::is_same_v<T, std::string>) return value.is_string();
   if constexpr (IsVector<T>::value) return value.is_array();
@@ -53,7 +58,10 @@ template <class T>
 T convert(const Json& value, const std::string& source, const std::string& where) {
   if (!holds<T>(value))
     throw Error(source,
-                fmt::format("{}: expected {}, got {}", where, type_name<T>(), describe(value)));
+                fmt::format("{}: expected {}, got {}", where,
+                            std::is_same_v<T, double> && value.is_number() ? "a finite number"
+                                                                           : type_name<T>(),
+                            describe(value)));
   if constexpr (IsVector<T>::value) {
     T out;
     for (const Json& item : value)
@@ -65,17 +73,64 @@ T convert(const Json& value, const std::string& source, const std::string& where
   }
 }
 
+// A number that the parser cannot read, by its place among the numbers of the text.
+struct Word {
+  std::size_t place;
+  double value;
+};
+
+// Replaces the words NaN, Infinity and -Infinity outside strings by a 0 of their width, so that
+// positions in messages stay right, and returns what they mean. A word that is only part of another
+// one, as in -NaN, stays and is refused by the parser.
+std::vector<Word> replace_words(std::string& text) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto in_word = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '+' ||
+           c == '-' || c == '.' || c == '_';
+  };
+  std::vector<Word> words;
+  std::size_t numbers = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    if (text[i] == '"') {
+      for (++i; i < text.size() && text[i] != '"'; ++i)
+        if (text[i] == '\\') ++i;
+      ++i;
+      continue;
+    }
+    std::size_t end = i;
+    while (end < text.size() && in_word(text[end])) ++end;
+    if (end == i) {
+      ++i;
+      continue;
+    }
+    const std::string_view word = std::string_view(text).substr(i, end - i);
+    const double value = word == "NaN"         ? std::numeric_limits<double>::quiet_NaN()
+                         : word == "Infinity"  ? kInfinity
+                         : word == "-Infinity" ? -kInfinity
+                                               : 0;
+    if (value != 0) {
+      words.push_back({numbers++, value});
+      text.replace(i, end - i, "0" + std::string(end - i - 1, ' '));
+    } else if (word[0] == '-' || (word[0] >= '0' && word[0] <= '9')) {
+      ++numbers;
+    }
+    i = end;
+  }
+  return words;
+}
+
 // Builds the value while nlohmann's parser walks the text. (Its own parser with a callback could
 // check the same, but takes time quadratic in the number of an object's members.)
 class Builder : public nlohmann::json_sax<Json> {
  public:
-  explicit Builder(std::string_view source) : source_(source) {}
+  Builder(std::string_view source, std::vector<Word> words)
+      : source_(source), words_(std::move(words)) {}
 
   bool null() override { return add(nullptr); }
   bool boolean(bool value) override { return add(value); }
-  bool number_integer(std::int64_t value) override { return add(value); }
-  bool number_unsigned(std::uint64_t value) override { return add(value); }
-  bool number_float(double value, const std::string&) override { return add(value); }
+  bool number_integer(std::int64_t value) override { return number(value); }
+  bool number_unsigned(std::uint64_t value) override { return number(value); }
+  bool number_float(double value, const std::string&) override { return number(value); }
   bool string(std::string& value) override { return add(std::move(value)); }
   bool binary(Json::binary_t&) override { return false; }  // not in JSON text
   bool start_object(std::size_t) override { return open(Json::object()); }
@@ -103,8 +158,16 @@ class Builder : public nlohmann::json_sax<Json> {
   Json root;
 
  private:
+  bool number(Json value) {
+    const bool is_word = next_word_ < words_.size() && words_[next_word_].place == numbers_;
+    ++numbers_;
+    return add(is_word ? Json(words_[next_word_++].value) : std::move(value));
+  }
+
   // Puts a value where the text stands; afterwards last_ is its place.
   bool add(Json value) {
+    if (++values_ > kMaxJsonValues)
+      throw Error(source_, fmt::format("expected at most {} JSON values", kMaxJsonValues));
     if (open_.empty()) {
       last_ = &root;
     } else if (open_.back()->is_array()) {
@@ -131,6 +194,8 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   std::string_view source_;
+  std::vector<Word> words_;
+  std::size_t next_word_ = 0, numbers_ = 0, values_ = 0;
   std::vector<Json*> open_;  // containers around the place where the text stands
   Json* member_ = nullptr;   // where the last key's value goes
   Json* last_ = nullptr;
@@ -138,17 +203,18 @@ class Builder : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-std::string in_quotes(std::string_view text) {
-  constexpr std::size_t kLimit = 100;
-  std::string quoted = Json(text.substr(0, kLimit)).dump(-1, ' ', true, kReplaceBadUtf8);
-  return quoted.size() > kLimit ? quoted.substr(0, kLimit) + "..." : quoted;
-}
-
 Json parse_json(std::string_view text, std::string_view source, std::size_t max_bytes) {
   if (text.size() > max_bytes)
     throw Error(source,
                 fmt::format("expected at most {} bytes of JSON, got {}", max_bytes, text.size()));
-  Builder builder(source);
+  std::string replaced;
+  std::vector<Word> words;
+  if (text.find("NaN") != text.npos || text.find("Infinity") != text.npos) {
+    replaced = text;
+    words = replace_words(replaced);
+    text = replaced;
+  }
+  Builder builder(source, std::move(words));
   // Every way to fail throws from within.
   Json::sax_parse(text, &builder);
   return std::move(builder.root);

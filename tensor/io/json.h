@@ -1,6 +1,8 @@
-// JSON as configuration: strict reading (depth and size limited; duplicate keys, trailing text,
-// NaN and Infinity refused) and typed access whose errors name the file, the key, what was expected
-// and what came. Code that builds Json includes <nlohmann/json.hpp> itself.
+// JSON as configuration: strict reading (depth, size and number of values limited; duplicate keys
+// and trailing text refused) and typed access whose errors name the file, the key, what was
+// expected and what came. The three words that Python's json writes beyond the standard, NaN,
+// Infinity and -Infinity, are read as the numbers they mean. Code that builds Json includes
+// <nlohmann/json.hpp> itself.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tensor/io/text.h"
+
 namespace sfumato::io {
 
 // Keys are kept sorted, as diffusers writes them too; so lookups stay fast in a header with many
@@ -19,6 +23,8 @@ using Json = nlohmann::json;
 
 inline constexpr int kMaxJsonDepth = 64;
 inline constexpr std::size_t kMaxJsonBytes = std::size_t{16} << 20;
+// Values of all kinds, at every depth. A value takes some 100 bytes of memory, more than its text.
+inline constexpr std::size_t kMaxJsonValues = 1'000'000;
 
 // `source` is named in errors. Throws for anything that is not one JSON value.
 Json parse_json(std::string_view text, std::string_view source,
@@ -26,9 +32,6 @@ Json parse_json(std::string_view text, std::string_view source,
 Json read_json(const std::filesystem::path& path);
 // Indented by two, replaced atomically. Throws for text that is not UTF-8.
 void write_json(const std::filesystem::path& path, const Json& json);
-
-// `text` in quotes and on one line, cut when long: for messages about names found in files.
-std::string in_quotes(std::string_view text);
 
 // An object with typed access: `JsonObject::read(path).get_int("sample_size", 32)`. The
 // one-argument getters throw when the key is missing; with a fallback, a missing key or null gives
@@ -47,6 +50,7 @@ class JsonObject {
   // A whole number within 64 bits; 3.0 is not one.
   std::int64_t get_int(std::string_view key) const;
   std::int64_t get_int(std::string_view key, std::int64_t fallback) const;
+  // A finite number, like those of get_numbers.
   double get_number(std::string_view key) const;
   double get_number(std::string_view key, double fallback) const;
   bool get_bool(std::string_view key) const;

@@ -18,7 +18,10 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the file's numbers are little-endian");
 
-constexpr std::uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
+// The reference implementation reads up to 100 MB, whose parsing takes gigabytes; a header of 16
+// MiB names more tensors than any network has here.
+constexpr std::uint64_t kMaxHeader = kMaxJsonBytes;
+constexpr std::size_t kMaxMetadata = 65536;  // entries
 constexpr const char* kMetadata = "__metadata__";
 
 struct FileType {
@@ -190,10 +193,13 @@ SafeTensors::SafeTensors(const std::filesystem::path& path) : file_(path) {
   file_.read_at(8, text.data(), text.size());
   if (!text.starts_with('{'))
     throw Error(where, "expected a safetensors header, which begins with {");
-  Json header = parse_json(text, where, kMaxHeader);
+  Json header = parse_json(text, where);
   for (auto& [name, value] : header.get_ref<Json::object_t&>()) {
     const JsonObject object(std::move(value), fmt::format("{}: {}", where, in_quotes(name)));
     if (name == kMetadata) {
+      if (object.json().size() > kMaxMetadata)
+        throw Error(object.source(), fmt::format("expected at most {} entries, got {}",
+                                                 kMaxMetadata, object.json().size()));
       for (const auto& item : object.json().items())
         metadata_[item.key()] = object.get_string(item.key());
     } else {

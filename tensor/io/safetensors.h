@@ -27,6 +27,7 @@ struct TensorEntry {
 
 // Opens a file and checks all of its header: every entry's dtype, shape and offsets, and that the
 // entries cover the data exactly, with neither overlap nor gap. Numbers are read by tensor() only.
+// A header of more than 16 MiB, a million JSON values or 65536 entries of metadata is refused.
 class SafeTensors {
  public:
   // Throws Error naming the file and, where it is at fault, the tensor.

@@ -1,6 +1,8 @@
 #include "tensor/io/json.h"
 
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "tests/io/io_test.h"
@@ -68,14 +70,51 @@ TEST_F(JsonTest, WrongTypesAreNamed) {
 
 TEST_F(JsonTest, RefusesWhatIsNotStrictJson) {
   for (const char* text :
-       {"", " ", "{", "{\"a\":}", "{\"a\":1} x", "{\"a\":1}{}", "{'a':1}", "{\"a\":NaN}",
-        "{\"a\":Infinity}", "{\"a\":-Infinity}", "{\"a\":1e999}", "[1,]", "{\"a\":1,}", "01",
+       {"", " ", "{", "{\"a\":}", "{\"a\":1} x", "{\"a\":1}{}", "{'a':1}", "{\"a\":nan}",
+        "{\"a\":-NaN}", "{\"a\":Infinity8}", "{\"a\":Inf}", "{\"a\":--Infinity}", "{NaN:1}",
+        "{\"a\":+Infinity}", "{\"a\":\"NaN\"\"}", "{\"a\":1e999}", "[1,]", "{\"a\":1,}", "01",
         "\"\xff\"", "// c\n1", "{\"a\":\"\n\"}", "nul"})
     expect_error("c.json", "expected JSON: ", [&] { parse_json(text, "c.json"); });
   expect_error("c.json", R"(the key "a" stands twice)",
                [] { parse_json(R"({"b":{"a":1},"a":1,"a":2})", "c.json"); });
   parse_json(R"([{"a":1},{"a":2},{"a":{"a":3}}])", "c.json");
   expect_error("c.json", "at most 4 bytes", [] { parse_json("[1,2]", "c.json", 4); });
+}
+
+// What json.dumps of Python writes for numbers that are not finite.
+TEST_F(JsonTest, ReadsPythonsWords) {
+  const JsonObject c = parse(
+      R"({"Infinity": "NaN", "q": "\\\"Infinity", "a": [1, -Infinity, 2.5e-1, NaN, true], "b":Infinity,
+          "c": {"d": -3}, "e": [NaN,-7]})");
+  EXPECT_EQ(c.get_string("Infinity"), "NaN");
+  EXPECT_EQ(c.get_string("q"), "\\\"Infinity");
+  const Json& a = c.json().at("a");
+  EXPECT_EQ(a[0], 1);
+  EXPECT_EQ(a[1].get<double>(), -std::numeric_limits<double>::infinity());
+  EXPECT_EQ(a[2], 0.25);
+  EXPECT_TRUE(std::isnan(a[3].get<double>()));
+  EXPECT_EQ(c.json().at("b").get<double>(), std::numeric_limits<double>::infinity());
+  EXPECT_EQ(c.get_object("c").get_int("d"), -3);
+  EXPECT_EQ(c.json().at("e")[1], -7);
+  expect_error("c.json", R"("b": expected a finite number, got Infinity)",
+               [&] { c.get_number("b"); });
+  expect_error("c.json", R"("b": expected a whole number, got Infinity)", [&] { c.get_int("b"); });
+  expect_error("c.json", R"("a"[1]: expected a finite number, got -Infinity)",
+               [&] { c.get_numbers("a"); });
+  expect_error("c.json", R"("e"[0]: expected a finite number, got NaN)",
+               [&] { c.get_numbers("e"); });
+}
+
+TEST_F(JsonTest, NumberOfValuesIsLimited) {
+  const auto list = [](std::size_t n) {
+    std::string text = "[";
+    for (std::size_t i = 0; i < n; ++i) text += "0,";
+    text.back() = ']';
+    return text;
+  };
+  EXPECT_EQ(parse_json(list(kMaxJsonValues - 1), "c.json").size(), kMaxJsonValues - 1);
+  expect_error("c.json", "at most 1000000 JSON values",
+               [&] { parse_json(list(kMaxJsonValues), "c.json"); });
 }
 
 TEST_F(JsonTest, DepthIsLimited) {
@@ -107,12 +146,6 @@ TEST_F(JsonTest, DamageNeverCrashes) {
   const std::string text =
       R"({"block_out_channels": [128, 256], "act_fn": "silu", "x": {"y": 1.5e-3}})";
   survive_damage(text, "c.json", 600, [](const std::string& s) { parse(s); });
-}
-
-TEST(Quotes, OneShortLine) {
-  EXPECT_EQ(in_quotes("a\"\n"), R"("a\"\n")");
-  EXPECT_LT(in_quotes(std::string(100000, '\n')).size(), 110u);
-  EXPECT_EQ(in_quotes("\xff"), R"("\ufffd")");
 }
 
 }  // namespace

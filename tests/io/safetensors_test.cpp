@@ -169,6 +169,21 @@ TEST_F(SafeTensorsTest, RefusesBrokenHeaders) {
                  [&, &bytes = bytes] { SafeTensors(put("f.safetensors", bytes)); });
 }
 
+// A header must not cost a hundred times its bytes.
+TEST_F(SafeTensorsTest, HeadersAreLimited) {
+  expect_error("f]", "header of at most 16777216 bytes", [&] {
+    SafeTensors(put("f", file_of("{}" + std::string(16 << 20, ' '))));
+  });
+  std::string lists = R"({"a":[{})";
+  for (int i = 0; i < 1'000'000; ++i) lists += ",{}";
+  expect_error("f]", "at most 1000000 JSON values",
+               [&] { SafeTensors(put("f", file_of(lists + "]}"))); });
+  std::string metadata = R"({"__metadata__":{"a":"")";
+  for (int i = 0; i < 65536; ++i) metadata += ",\"" + std::to_string(i) + "\":\"\"";
+  expect_error("__metadata__", "at most 65536 entries, got 65537",
+               [&] { SafeTensors(put("f", file_of(metadata + "}}"))); });
+}
+
 TEST_F(SafeTensorsTest, RefusesOverlapsGapsAndDuplicates) {
   const auto two = [](const char* name, int b0, int e0, int b1, int e1) {
     return file_of("{\"v\":{\"dtype\":\"U8\",\"shape\":[" + std::to_string(e0 - b0) +
