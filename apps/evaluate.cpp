@@ -7,6 +7,7 @@
 
 #include "apps/classifier.h"
 #include "apps/generate.h"
+#include "apps/notes.h"
 #include "apps/options.h"
 #include "apps/setup.h"
 #include "diffusion/frechet.h"
@@ -68,6 +69,8 @@ struct Row {
 
 void evaluate(const EvaluateOptions& o) {
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  model.expect_sampling();
+  print_notes(model.notes);
   io::ImageDataset train = open_dataset(o.data),
                    test = open_dataset(o.data, {.split = io::Split::test});
   if (model.unet_config.sample_height != train.images.dim(1)) {  // as `train --pad` does

@@ -1,10 +1,13 @@
 // `sfumato info`: the machine and the program; or a network as a table.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "apps/machine.h"
+#include "apps/notes.h"
 #include "apps/options.h"
 #include "autograd/flops.h"
 #include "diffusion/pipeline.h"
@@ -57,7 +60,31 @@ class Watch : public Observer {
   std::map<const void*, Known> known_;
 };
 
-std::vector<Row> table(const diffusion::Pipeline& model) {
+// Height and width of the picture that the table is for: what the network was made for, unless that
+// is not known or would take gigabytes.
+std::array<std::int64_t, 2> shown_size(const nn::UNetConfig& c, std::vector<std::string>& notes) {
+  constexpr std::int64_t kUnknown = 32;
+  constexpr std::int64_t kMostNumbers = std::int64_t{1} << 26;  // of one layer's output, 256 MiB
+  const std::int64_t m = c.size_multiple();
+  // A size that the levels cannot halve is shown rounded up.
+  const auto rounded = [m](std::int64_t extent) { return (extent + m - 1) / m * m; };
+  if (c.sample_height == 0) {
+    const std::int64_t side = rounded(kUnknown);
+    notes.push_back(fmt::format("the config has no sample_size: shown for {0}x{0}", side));
+    return {side, side};
+  }
+  std::int64_t h = rounded(c.sample_height), w = rounded(c.sample_width);
+  const std::int64_t channels = *std::ranges::max_element(c.block_out_channels);
+  while (h * w > kMostNumbers / channels && std::max(h, w) > m) {
+    (h > w ? h : w) = rounded(std::max(h, w) / 2);
+  }
+  if (h < c.sample_height || w < c.sample_width)
+    notes.push_back(fmt::format("sample_size {}x{} would take gigabytes: shown for {}x{}",
+                                c.sample_height, c.sample_width, h, w));
+  return {h, w};
+}
+
+std::vector<Row> table(const diffusion::Pipeline& model, std::vector<std::string>& notes) {
   const nn::UNetConfig& c = model.unet_config;
   NoGrad no_grad;
   Watch watch(*model.params);
@@ -65,12 +92,29 @@ std::vector<Row> table(const diffusion::Pipeline& model) {
   if (c.class_embed == nn::ClassEmbed::table) labels = Tensor::zeros({1}, DType::i64);
   if (c.class_embed == nn::ClassEmbed::timestep) labels = Tensor::zeros({1});
   if (c.class_embed == nn::ClassEmbed::identity) labels = Tensor::zeros({1, c.temb_dim()});
-  const std::int64_t m = c.size_multiple();
-  // A size that the levels cannot halve is shown rounded up.
-  const Tensor x = Tensor::zeros(
-      {1, (c.sample_height + m - 1) / m * m, (c.sample_width + m - 1) / m * m, c.in_channels});
-  (*model.unet)(x, Tensor::zeros({1}, DType::i64), labels);
+  const auto [h, w] = shown_size(c, notes);
+  (*model.unet)(Tensor::zeros({1, h, w, c.in_channels}), Tensor::zeros({1}, DType::i64), labels);
   return watch.rows;
+}
+
+void print_schedule(const diffusion::Pipeline& model) {
+  if (!model.sampling_problem.empty() && !model.scheduler_found) {
+    fmt::print("schedule not supported\n");
+    return;
+  }
+  const diffusion::SchedulerConfig& s = model.scheduler;
+  fmt::print("schedule {}, {} timesteps, predicts {}\n",
+             s.trained_betas.empty() ? diffusion::diffusers_name(s.beta_schedule) : "trained_betas",
+             s.num_train_timesteps, diffusion::diffusers_name(s.prediction_type));
+}
+
+void print_classes(const diffusion::Pipeline& model) {
+  if (model.class_names.empty()) return;
+  fmt::print("classes:");
+  for (std::size_t k = 0; k < model.class_names.size(); ++k)
+    if (const std::string& name = model.class_names[k]; !name.empty())
+      fmt::print(" {}={}", k, io::in_quotes(name));
+  fmt::print("\n");
 }
 
 }  // namespace
@@ -91,14 +135,19 @@ void info(const InfoOptions& o) {
     fmt::print(")\ndevices: cpu\n");
     return;
   }
-  const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
-  const std::vector<Row> rows = table(model);
+  const diffusion::Pipeline model = diffusion::load_pipeline(o.model, diffusion::NotFinite::note);
+  std::vector<std::string> notes = model.notes;
+  if (!model.sampling_problem.empty())
+    notes.push_back("pictures cannot be sampled: " + model.sampling_problem);
+  const std::vector<Row> rows = table(model, notes);
+  print_notes(notes);
   double flop = 0;
   for (const Row& r : rows) flop += r.flop;
   if (o.json) {
     io::Json j;
     j["parameters"] = model.params->count();
     j["flop"] = flop;
+    if (!model.class_names.empty()) j["class_names"] = model.class_names;
     j["layers"] = io::Json::array();
     for (const Row& r : rows)
       j["layers"].push_back({{"layer", r.layer},
@@ -113,10 +162,8 @@ void info(const InfoOptions& o) {
     fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", r.layer, r.output, r.parameters, r.flop * 1e-6);
   fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", "total, one picture forward", "",
              model.params->count(), flop * 1e-6);
-  fmt::print("schedule {}, {} timesteps, predicts {}\n",
-             diffusion::diffusers_name(model.scheduler.beta_schedule),
-             model.scheduler.num_train_timesteps,
-             diffusion::diffusers_name(model.scheduler.prediction_type));
+  print_schedule(model);
+  print_classes(model);
 }
 
 }  // namespace sfumato::apps

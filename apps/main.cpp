@@ -320,7 +320,7 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "sfumato: out of memory\n");
   } catch (const std::exception& e) {
-    fmt::print(stderr, "sfumato: {}\n", e.what());
+    fmt::print(stderr, "sfumato: {}\n", io::printable(e.what()));
   }
   return 1;
 }

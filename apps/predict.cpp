@@ -2,10 +2,12 @@
 // Images cross this border as PyTorch has them, [N,C,H,W].
 #include <fmt/format.h>
 
+#include "apps/notes.h"
 #include "apps/options.h"
 #include "autograd/ops.h"
 #include "diffusion/pipeline.h"
 #include "tensor/io/safetensors.h"
+#include "tensor/io/text.h"
 
 namespace sfumato::apps {
 namespace {
@@ -14,6 +16,9 @@ Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t c
   Tensor x = file.tensor(name);
   expect_dtype(file.path().c_str(), name, x, DType::f32);
   expect_rank(file.path().c_str(), name, x, 4);
+  if (x.size() == 0)
+    throw Error(file.path().string(),
+                fmt::format("{} has shape {}: it holds no picture", name, x.shape().str()));
   if (x.dim(1) != channels)
     throw Error(file.path().string(), fmt::format("{} has shape {}, expected [N, {}, H, W]", name,
                                                   x.shape().str(), channels));
@@ -24,6 +29,7 @@ Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t c
 
 void predict(const PredictOptions& o) {
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  print_notes(model.notes);
   const io::SafeTensors in(o.in);
   const std::string source = in.path().string();
   for (const std::string& name : in.names())
@@ -31,8 +37,8 @@ void predict(const PredictOptions& o) {
       throw Error(
           source,
           fmt::format(
-              "tensor '{}' is not known here; expected sample, timestep, class_labels, target",
-              name));
+              "tensor {} is not known here; expected sample, timestep, class_labels, target",
+              io::in_quotes(name)));
   const Tensor x = read_images(in, "sample", model.unet_config.in_channels);
   const std::int64_t n = x.dim(0);
   Tensor t = in.tensor("timestep");

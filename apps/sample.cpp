@@ -11,6 +11,7 @@
 
 #include "apps/generate.h"
 #include "apps/grid.h"
+#include "apps/notes.h"
 #include "apps/options.h"
 #include "tensor/io/file.h"
 #include "tensor/io/image.h"
@@ -253,6 +254,8 @@ void sample(const SampleOptions& o) {
   const Kind kind = kind_of(o.out);
   if (kind == Kind::series) numbered(o.out, 0);  // throws for a bad pattern, before any work
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  model.expect_sampling();
+  print_notes(model.notes);
   if (o.null_label) {
     if (*o.null_label >= model.unet_config.num_class_embeds)
       throw Error("sample", fmt::format("--null-label {}: the model's class table has {} rows",

@@ -57,6 +57,13 @@ void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
   take("--schedule", o.schedule, s.beta_schedule,
        [](auto b) { return diffusion::diffusers_name(b); });
   take("--timesteps", o.timesteps, s.num_train_timesteps, [](auto t) { return t; });
+  if (model.sampling_problem.empty()) return;
+  // The run gets a scheduler of its own, which can sample.
+  model.notes.push_back(
+      fmt::format("{}; this run trains and samples with {}, {} timesteps and predicts {}",
+                  model.sampling_problem, diffusion::diffusers_name(s.beta_schedule),
+                  s.num_train_timesteps, diffusion::diffusers_name(s.prediction_type)));
+  model.sampling_problem.clear();
 }
 
 }  // namespace
@@ -96,6 +103,7 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
     return model;
   }
   nn::UNetConfig config;
+  std::vector<std::string> notes;
   std::optional<std::int64_t> null_label;
   if (is_preset(o.model)) {
     config = preset(o.model);
@@ -106,7 +114,7 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
       throw Error(
           "train",
           fmt::format("--model: expected tiny, small, base or a config.json, got '{}'", o.model));
-    config = nn::parse_unet_config(io::JsonObject::read(o.model));
+    config = nn::parse_unet_config(io::JsonObject::read(o.model), &notes);
     if (config.class_embed == nn::ClassEmbed::table && data.classes > 0 &&
         config.num_class_embeds > data.classes)
       null_label = config.num_class_embeds - 1;
@@ -121,7 +129,9 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
   // then mixes a clipped x̂_0 with an ε̂ that is not (guidance 2: 74 % of digits read as asked
   // instead of 99 %).
   scheduler.clip_sample = scheduler.prediction_type == diffusion::Prediction::eps;
-  return diffusion::make_pipeline(config, scheduler, null_label, o.seed);
+  diffusion::Pipeline model = diffusion::make_pipeline(config, scheduler, null_label, o.seed);
+  model.notes = notes;
+  return model;
 }
 
 void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad) {

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <span>
 
+#include "diffusion/model_folder.h"
 #include "nn/checkpoint.h"
 #include "tensor/io/file.h"
 #include "tensor/io/safetensors.h"
@@ -17,14 +17,11 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kWeights = "diffusion_pytorch_model.safetensors";
-constexpr const char* kNullLabel = "sfumato.null_label";  // in the weights' metadata
-
-constexpr std::array kSchedulerKeys = {
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
-    "clip_sample", "clip_sample_range", "prediction_type", "variance_type", "set_alpha_to_one",
-    "timestep_spacing", "steps_offset", "thresholding", "rescale_betas_zero_snr",
-    // without effect while thresholding is off
-    "dynamic_thresholding_ratio", "sample_max_value"};
+// In the weights' metadata: a row, and a list in JSON.
+constexpr const char* kNullLabel = "sfumato.null_label";
+constexpr const char* kClassNames = "sfumato.class_names";
+// Bytes of a class's name: as long as a folder's, and read back after writing replaced bytes.
+constexpr std::size_t kMaxFileName = 256, kMaxClassName = 3 * kMaxFileName;
 
 // Runs f and puts the file's name in front of what it throws.
 template <class F>
@@ -36,84 +33,69 @@ auto in_file(const std::string& source, F f) {
   }
 }
 
-fs::path first_existing(std::initializer_list<fs::path> candidates) {
-  for (const fs::path& p : candidates)
-    if (std::error_code ignored; fs::exists(p, ignored)) return p;
-  return {};
+// Entries of the weights' metadata: of the first file that has one.
+const std::string* metadata(std::span<const io::SafeTensors> files, const char* key) {
+  for (const io::SafeTensors& file : files)
+    if (const auto it = file.metadata().find(key); it != file.metadata().end()) return &it->second;
+  return nullptr;
 }
 
-// The weights beside `config`, or a message that says what is there instead.
-fs::path find_weights(const fs::path& folder) {
-  const fs::path weights = folder / kWeights;
-  std::error_code ignored;
-  if (fs::exists(weights, ignored)) return weights;
-  if (fs::exists(folder / "diffusion_pytorch_model.bin", ignored))
-    throw Error(folder.string(),
-                fmt::format("holds diffusion_pytorch_model.bin, a Python pickle; expected {} "
-                            "(in Python: save_pretrained with safe_serialization=True)",
-                            kWeights));
-  if (fs::exists(folder / (std::string(kWeights) + ".index.json"), ignored))
-    throw Error(folder.string(),
-                fmt::format("the weights are split over several files; expected one {}", kWeights));
-  throw Error(folder.string(), fmt::format("{} is missing", kWeights));
+std::optional<std::int64_t> read_null_label(std::span<const io::SafeTensors> files,
+                                            std::int64_t rows) {
+  const std::string* text = metadata(files, kNullLabel);
+  if (!text) return std::nullopt;
+  std::int64_t label = -1;
+  const char *begin = text->data(), *end = begin + text->size();
+  const auto parsed = std::from_chars(begin, end, label);
+  if (parsed.ec != std::errc{} || parsed.ptr != end || label < 0 || label >= rows)
+    throw Error(files[0].path().string(),
+                fmt::format("metadata {}: expected a row of the class table, got {}", kNullLabel,
+                            io::in_quotes(*text)));
+  return label;
+}
+
+// Rows that can have a name: all but a null label at the end.
+std::size_t named_rows(const Pipeline& p) {
+  const std::int64_t rows =
+      p.unet_config.class_embed == nn::ClassEmbed::table ? p.unet_config.num_class_embeds : 0;
+  return static_cast<std::size_t>(rows - (rows > 0 && p.null_label == rows - 1 ? 1 : 0));
+}
+
+std::vector<std::string> read_class_names(std::span<const io::SafeTensors> files,
+                                          const Pipeline& p) {
+  const std::string* text = metadata(files, kClassNames);
+  if (!text) return {};
+  const io::JsonObject list(
+      io::Json{{kClassNames, io::parse_json(*text, files[0].path().string())}},
+      files[0].path().string() + ": metadata");
+  std::vector<std::string> names = list.get_strings(kClassNames);
+  if (names.size() != named_rows(p))
+    throw Error(list.source(), fmt::format("{}: expected {} names, one for each row of the class "
+                                           "table, got {}",
+                                           kClassNames, named_rows(p), names.size()));
+  for (const std::string& name : names)
+    if (name.size() > kMaxClassName)
+      throw Error(list.source(), fmt::format("{}: expected names of at most {} bytes, got {}",
+                                             kClassNames, kMaxClassName, io::in_quotes(name)));
+  return names;
+}
+
+// As read_class_names wants it; rows beyond the names have none.
+std::string write_class_names(const Pipeline& p) {
+  std::vector<std::string> names = p.class_names;
+  if (names.size() > named_rows(p))
+    throw Error("class names", fmt::format("there are {} of them for {} rows of the class table",
+                                           names.size(), named_rows(p)));
+  for (const std::string& name : names)
+    if (name.size() > kMaxFileName)
+      throw Error("class names", fmt::format("expected at most {} bytes, got {}", kMaxFileName,
+                                             io::in_quotes(name)));
+  names.resize(named_rows(p));
+  // A folder's name may be no UTF-8; each byte replaced becomes three.
+  return io::Json(names).dump(-1, ' ', false, io::Json::error_handler_t::replace);
 }
 
 }  // namespace
-
-SchedulerConfig parse_scheduler_config(const io::JsonObject& json) {
-  for (const auto& [key, value] : json.json().items())
-    if (!key.starts_with("_") &&
-        std::find(kSchedulerKeys.begin(), kSchedulerKeys.end(), key) == kSchedulerKeys.end())
-      throw Error(json.source(), fmt::format("{}: this option is not known", io::in_quotes(key)));
-  return in_file(json.source(), [&] {
-    SchedulerConfig c;
-    c.method = parse_method(json.get_string("_class_name", diffusers_name(c.method)));
-    c.num_train_timesteps = json.get_int("num_train_timesteps", c.num_train_timesteps);
-    c.beta_schedule =
-        parse_beta_schedule(json.get_string("beta_schedule", diffusers_name(c.beta_schedule)));
-    c.beta_start = json.get_number("beta_start", c.beta_start);
-    c.beta_end = json.get_number("beta_end", c.beta_end);
-    c.trained_betas = json.get_numbers("trained_betas", {});
-    c.prediction_type =
-        parse_prediction(json.get_string("prediction_type", diffusers_name(c.prediction_type)));
-    c.variance_type =
-        parse_variance(json.get_string("variance_type", diffusers_name(c.variance_type)));
-    c.clip_sample = json.get_bool("clip_sample", c.clip_sample);
-    c.clip_sample_range = json.get_number("clip_sample_range", c.clip_sample_range);
-    c.set_alpha_to_one = json.get_bool("set_alpha_to_one", c.set_alpha_to_one);
-    c.timestep_spacing =
-        parse_spacing(json.get_string("timestep_spacing", diffusers_name(c.timestep_spacing)));
-    c.steps_offset = json.get_int("steps_offset", c.steps_offset);
-    c.thresholding = json.get_bool("thresholding", c.thresholding);
-    c.rescale_betas_zero_snr = json.get_bool("rescale_betas_zero_snr", c.rescale_betas_zero_snr);
-    make_schedule(c);  // throws unless it is one
-    return c;
-  });
-}
-
-io::Json to_json(const SchedulerConfig& c) {
-  io::Json j;
-  j["_class_name"] = diffusers_name(c.method);
-  j["_diffusers_version"] = nn::kDiffusersVersion;
-  j["num_train_timesteps"] = c.num_train_timesteps;
-  j["beta_schedule"] = diffusers_name(c.beta_schedule);
-  j["beta_start"] = c.beta_start;
-  j["beta_end"] = c.beta_end;
-  j["trained_betas"] = c.trained_betas.empty() ? io::Json(nullptr) : io::Json(c.trained_betas);
-  j["prediction_type"] = diffusers_name(c.prediction_type);
-  j["clip_sample"] = c.clip_sample;
-  j["clip_sample_range"] = c.clip_sample_range;
-  j["timestep_spacing"] = diffusers_name(c.timestep_spacing);
-  j["steps_offset"] = c.steps_offset;
-  j["thresholding"] = false;
-  j["rescale_betas_zero_snr"] = false;
-  if (c.method == Method::ddpm) {
-    j["variance_type"] = diffusers_name(c.variance_type);
-  } else {
-    j["set_alpha_to_one"] = c.set_alpha_to_one;
-  }
-  return j;
-}
 
 std::int64_t Pipeline::classes() const {
   if (unet_config.class_embed != nn::ClassEmbed::table) return 0;
@@ -137,45 +119,55 @@ Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& schedu
   return p;
 }
 
-Pipeline load_pipeline(const fs::path& dir) {
-  std::error_code ignored;
-  if (!fs::is_directory(dir, ignored)) throw Error(dir.string(), "no such folder");
-  const fs::path config_path = first_existing({dir / "unet" / "config.json", dir / "config.json"});
-  if (config_path.empty())
-    throw Error(dir.string(),
-                "not a diffusers model: neither unet/config.json nor config.json is there");
-  const nn::UNetConfig unet = nn::parse_unet_config(io::JsonObject::read(config_path));
+Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
+  ModelFolder folder = find_model(dir);
+  std::vector<std::string> notes = std::move(folder.notes);
+  const auto take_notes = [&](const std::vector<std::string>& more) {
+    notes.insert(notes.end(), more.begin(), more.end());
+  };
+  const io::JsonObject unet_json = io::JsonObject::read(folder.config);
+  nn::expect_unet_class(unet_json,
+                        folder.pipeline.empty() ? "" : " of a " + io::in_quotes(folder.pipeline));
+  const nn::UNetConfig unet = nn::parse_unet_config(unet_json, &notes);
 
-  SchedulerConfig scheduler;
-  const fs::path scheduler_path =
-      first_existing({dir / "scheduler" / "scheduler_config.json", dir / "scheduler_config.json"});
-  if (!scheduler_path.empty())
-    scheduler = parse_scheduler_config(io::JsonObject::read(scheduler_path));
-
-  const io::SafeTensors weights(find_weights(config_path.parent_path()));
-  std::int64_t numbers = 0;
-  for (const io::TensorEntry& e : weights.entries()) numbers += e.shape.size();
-
-  std::optional<std::int64_t> null_label;
-  if (const auto it = weights.metadata().find(kNullLabel); it != weights.metadata().end()) {
-    std::int64_t label = -1;
-    const std::string& text = it->second;
-    const auto end = std::from_chars(text.data(), text.data() + text.size(), label);
-    if (end.ec != std::errc{} || end.ptr != text.data() + text.size() || label < 0 ||
-        label >= unet.num_class_embeds)
-      throw Error(weights.path().string(),
-                  fmt::format("metadata {}: expected a row of the class table, got {}", kNullLabel,
-                              io::in_quotes(text)));
-    null_label = label;
+  SchedulerFile scheduler;
+  if (folder.scheduler.empty()) {
+    scheduler.schedule_known = false;
+  } else {
+    scheduler = parse_scheduler_config(io::JsonObject::read(folder.scheduler));
+    take_notes(scheduler.notes);
   }
+
+  std::vector<io::SafeTensors> weights;
+  std::int64_t numbers = 0;
+  for (const fs::path& file : find_weights(folder.config.parent_path(), notes)) {
+    weights.emplace_back(file);
+    for (const io::TensorEntry& e : weights.back().entries()) numbers += e.shape.size();
+  }
+  const std::optional<std::int64_t> null_label = read_null_label(weights, unet.num_class_embeds);
 
   // The network may not be much larger than its file, a config can promise anything; but a bit, so
   // that load_parameters can say which parameter is missing or of another shape.
   const std::int64_t limit = 2 * numbers + (1 << 20);
-  Pipeline p = in_file(weights.path().string(),
-                       [&] { return make_pipeline(unet, scheduler, null_label, 0, limit); });
-  p.scheduler_found = !scheduler_path.empty();
-  nn::load_parameters(*p.params, weights);
+  Pipeline p = in_file(weights[0].path().string(),
+                       [&] { return make_pipeline(unet, scheduler.config, null_label, 0, limit); });
+  p.class_names = read_class_names(weights, p);
+  p.scheduler_found = scheduler.schedule_known;
+  p.sampling_problem = scheduler.problem;
+  if (!folder.decoder.empty())
+    p.sampling_problem = fmt::format(
+        "{}: the network draws latents, which the pipeline's {} decodes; sfumato has no such part",
+        dir.string(), folder.decoder);
+  std::vector<std::string> not_finite;
+  nn::load_parameters(*p.params, weights, rule == NotFinite::note ? &not_finite : nullptr);
+  constexpr std::size_t kShown = 5;
+  if (not_finite.size() > kShown) {
+    const std::size_t more = not_finite.size() - kShown;
+    not_finite.resize(kShown);
+    not_finite.push_back(fmt::format("and {} more parameters with such numbers", more));
+  }
+  take_notes(not_finite);
+  p.notes = std::move(notes);
   return p;
 }
 
@@ -195,6 +187,7 @@ void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
 void save_pipeline_weights(const fs::path& dir, const Pipeline& p, const Tensor& flat) {
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   if (p.null_label) metadata[kNullLabel] = std::to_string(*p.null_label);
+  if (!p.class_names.empty()) metadata[kClassNames] = write_class_names(p);
   nn::save_parameters(*p.params, flat, dir / "unet" / kWeights, metadata);
 }
 

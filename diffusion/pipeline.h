@@ -6,7 +6,8 @@
 //   DIR/scheduler/scheduler_config.json               the schedule and what the network predicts
 //
 // A folder that UNet2DModel.save_pretrained wrote (config.json and the weights at its root) is read
-// too. What this library cannot compute is refused by name.
+// too, as are variants (fp16, ema, ...) and weights in several files. What this library cannot
+// compute is refused by name.
 #pragma once
 #include <filesystem>
 #include <memory>
@@ -16,16 +17,12 @@
 
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
+#include "diffusion/scheduler_file.h"
 #include "nn/unet.h"
 #include "nn/unet_config.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::diffusion {
-
-// Throws Error naming the file and the key for an unknown key, a wrong type or an unsupported
-// value.
-SchedulerConfig parse_scheduler_config(const io::JsonObject& json);
-io::Json to_json(const SchedulerConfig& config);
 
 struct Pipeline {
   nn::UNetConfig unet_config;
@@ -56,7 +53,11 @@ Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& schedu
                        std::optional<std::int64_t> null_label, std::uint64_t seed,
                        std::int64_t limit = nn::Params::kMaxCount);
 
-Pipeline load_pipeline(const std::filesystem::path& dir);
+// Weights with numbers that are not finite: refused; or noted, for a look at the damage.
+enum class NotFinite { refuse, note };
+
+// Throws Error naming the file, and there the key or the tensor.
+Pipeline load_pipeline(const std::filesystem::path& dir, NotFinite rule = NotFinite::refuse);
 
 // The three JSON files; made once, before the weights.
 void save_pipeline_config(const std::filesystem::path& dir, const Pipeline& pipeline);

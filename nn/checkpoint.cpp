@@ -1,8 +1,11 @@
 #include "nn/checkpoint.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -26,41 +29,95 @@ std::string current_name(const std::string& name) {
   return name;
 }
 
+// Where a parameter is stored.
+struct Place {
+  const io::SafeTensors* file;
+  std::string name;  // there
+};
+
+// By the parameters' current names.
+std::map<std::string, Place> find_places(const Params& params,
+                                         std::span<const io::SafeTensors> files) {
+  std::map<std::string, Place> places;
+  for (const io::SafeTensors& file : files) {
+    io::verify_checksum(file);
+    for (const io::TensorEntry& entry : file.entries()) {
+      const std::string name = current_name(entry.name), source = file.path().string();
+      const auto [at, is_new] = places.emplace(name, Place{&file, entry.name});
+      if (!is_new)
+        throw Error(source, at->second.file == &file
+                                ? fmt::format("tensor {} is there under its old and its new name",
+                                              io::in_quotes(name))
+                                : fmt::format("tensor {} is also in {}", io::in_quotes(name),
+                                              at->second.file->path().string()));
+      if (!params.find(name))
+        throw Error(source, fmt::format("tensor {} is not a parameter of this network",
+                                        io::in_quotes(entry.name)));
+    }
+  }
+  return places;
+}
+
+Tensor read_parameter(const Params::Entry& p, const Place& place, DType dtype) {
+  const std::string source = place.file->path().string();
+  const io::TensorEntry& entry = place.file->entry(place.name);
+  if (!(entry.shape == p.var.shape()))
+    throw Error(source, fmt::format("parameter {} has shape {}, expected {}", io::in_quotes(p.name),
+                                    entry.shape.str(), p.var.shape().str()));
+  if (entry.dtype[0] != 'F' && entry.dtype != "BF16")
+    throw Error(source, fmt::format("parameter {} has dtype {}, expected floating point",
+                                    io::in_quotes(p.name), entry.dtype));
+  return place.file->tensor(place.name).to(dtype);
+}
+
+// "2 of 64 numbers are not finite, the first, nan, at [0, 3]"; empty when all are.
+template <class T>
+std::string describe_not_finite(const Tensor& x) {
+  const std::span<const T> values = x.values<T>();
+  const auto is_bad = [](T v) { return !std::isfinite(v); };
+  const auto count = std::count_if(values.begin(), values.end(), is_bad);
+  if (count == 0) return {};
+  const auto first = std::find_if(values.begin(), values.end(), is_bad) - values.begin();
+  std::vector<std::int64_t> index;
+  std::int64_t rest = first;
+  for (int axis = x.shape().rank() - 1; axis >= 0; rest /= x.dim(axis--))
+    index.insert(index.begin(), rest % x.dim(axis));
+  return fmt::format("{} of {} numbers {} not finite, the first, {}, at [{}]", count, x.size(),
+                     count == 1 ? "is" : "are", values[static_cast<std::size_t>(first)],
+                     fmt::join(index, ", "));
+}
+
 }  // namespace
 
-void load_parameters(Params& params, const io::SafeTensors& file) {
-  const std::string source = file.path().string();
-  io::verify_checksum(file);
-  std::map<std::string, std::string> in_file;  // current name -> name in the file
-  for (const io::TensorEntry& entry : file.entries()) {
-    const std::string name = current_name(entry.name);
-    if (!in_file.emplace(name, entry.name).second)
-      throw Error(source, fmt::format("tensor {} is there under its old and its new name",
-                                      io::in_quotes(name)));
-    if (!params.find(name))
-      throw Error(source, fmt::format("tensor {} is not a parameter of this network",
-                                      io::in_quotes(entry.name)));
-  }
+void load_parameters(Params& params, std::span<const io::SafeTensors> files,
+                     std::vector<std::string>* not_finite) {
+  const std::map<std::string, Place> places = find_places(params, files);
   std::vector<Tensor> values;
   for (const Params::Entry& p : params.entries()) {
-    const auto it = in_file.find(p.name);
-    if (it == in_file.end())
-      throw Error(source, fmt::format("parameter {} is missing", io::in_quotes(p.name)));
-    const io::TensorEntry& entry = file.entry(it->second);
-    if (!(entry.shape == p.var.shape()))
-      throw Error(source,
-                  fmt::format("parameter {} has shape {}, expected {}", io::in_quotes(p.name),
-                              entry.shape.str(), p.var.shape().str()));
-    if (entry.dtype[0] != 'F' && entry.dtype != "BF16")
-      throw Error(source, fmt::format("parameter {} has dtype {}, expected floating point",
-                                      io::in_quotes(p.name), entry.dtype));
-    values.push_back(file.tensor(it->second).to(params.dtype()));
+    const auto it = places.find(p.name);
+    if (it == places.end())
+      throw Error(
+          files.size() == 1 ? files[0].path().string() : files[0].path().parent_path().string(),
+          fmt::format("parameter {} is missing", io::in_quotes(p.name)));
+    const Tensor& value = values.emplace_back(read_parameter(p, it->second, params.dtype()));
+    const std::string damage = value.dtype() == DType::f32 ? describe_not_finite<float>(value)
+                                                           : describe_not_finite<double>(value);
+    if (damage.empty()) continue;
+    const std::string what = fmt::format("parameter {}: {}", io::in_quotes(p.name), damage);
+    if (!not_finite)
+      throw Error(it->second.file->path().string(),
+                  what + "; the file is damaged, or the training that wrote it diverged");
+    not_finite->push_back(fmt::format("{}: {}", it->second.file->path().string(), what));
   }
   std::size_t i = 0;
   for (const Params::Entry& p : params.entries()) {
     Tensor target = p.var.value();  // a handle to the parameter's own storage
     target.copy_from(values[i++]);
   }
+}
+
+void load_parameters(Params& params, const io::SafeTensors& file) {
+  load_parameters(params, std::span(&file, 1));
 }
 
 void save_parameters(Params& params, const Tensor& flat, const std::filesystem::path& path,

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace sfumato::nn {
 namespace {
 
-// Every key of UNet2DModel's config; anything else is unknown.
+// Every key of UNet2DModel's config; any other is without effect.
 constexpr std::array kKeys = {"act_fn",
                               "add_attention",
                               "attention_head_dim",
@@ -38,6 +39,52 @@ constexpr std::array kKeys = {"act_fn",
                               "time_embedding_type",
                               "up_block_types",
                               "upsample_type"};
+
+// Keys that diffusers 0.2 renamed, and their names since: those had an effect.
+constexpr std::pair<const char*, const char*> kRenamed[] = {
+    {"image_size", "sample_size"},
+    {"num_res_blocks", "layers_per_block"},
+    {"block_channels", "block_out_channels"},
+    {"down_blocks", "down_block_types"},
+    {"up_blocks", "up_block_types"},
+    {"downscale_freq_shift", "freq_shift"},
+    {"resnet_num_groups", "norm_num_groups"},
+    {"resnet_act_fn", "act_fn"},
+    {"resnet_eps", "norm_eps"},
+    {"num_head_channels", "attention_head_dim"}};
+
+bool is_key(const std::string& key) {
+  return std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
+}
+
+void read_past_foreign_keys(const io::JsonObject& json, std::vector<std::string>* notes) {
+  for (const auto& [before, now] : kRenamed)
+    if (json.contains(before) && !json.json().contains(now))
+      throw Error(json.source(),
+                  fmt::format("\"{}\" is the name that \"{}\" had before diffusers 0.2; expected a "
+                              "config of a later release",
+                              before, now));
+  std::vector<std::string> foreign;
+  for (const auto& [key, value] : json.json().items())
+    if (!key.starts_with("_") && !is_key(key)) foreign.push_back(key);
+  if (notes && !foreign.empty())
+    notes->push_back(fmt::format("{}: read past {}, which UNet2DModel does not have", json.source(),
+                                 io::in_quotes(foreign)));
+}
+
+void read_sample_size(const io::JsonObject& json, UNetConfig& c) {
+  c.sample_height = c.sample_width = 0;
+  if (!json.contains("sample_size")) return;
+  const io::Json& size = json.json().at("sample_size");
+  const auto hw = size.is_array() ? json.get_ints("sample_size")
+                                  : std::vector<std::int64_t>(2, json.get_int("sample_size"));
+  if (hw.size() != 2 || std::min(hw[0], hw[1]) < 1 || std::max(hw[0], hw[1]) > 1 << 16)
+    throw Error(json.source(),
+                fmt::format("sample_size: expected a size in 1..65536 or a pair, got {}",
+                            size.is_array() && size.size() > 4 ? "a longer list" : size.dump()));
+  c.sample_height = hw[0];
+  c.sample_width = hw[1];
+}
 
 [[noreturn]] void refuse(const io::JsonObject& json, const char* key, const std::string& came,
                          const char* supported) {
@@ -72,6 +119,20 @@ std::optional<std::int64_t> optional_int(const io::JsonObject& json, const char*
   return json.get_int(key);
 }
 
+void read_class_embed(const io::JsonObject& json, UNetConfig& c) {
+  const std::string embed = json.get_string("class_embed_type", "");
+  if (embed == "timestep") {
+    c.class_embed = ClassEmbed::timestep;
+  } else if (embed == "identity") {
+    c.class_embed = ClassEmbed::identity;
+  } else if (!embed.empty()) {
+    refuse(json, "class_embed_type", embed, "null, timestep, identity");
+  } else if (const auto classes = optional_int(json, "num_class_embeds", std::nullopt)) {
+    c.class_embed = ClassEmbed::table;
+    c.num_class_embeds = *classes;
+  }
+}
+
 template <class T>
 io::Json or_null(const std::optional<T>& value) {
   return value ? io::Json(*value) : io::Json(nullptr);
@@ -79,29 +140,35 @@ io::Json or_null(const std::optional<T>& value) {
 
 }  // namespace
 
-UNetConfig parse_unet_config(const io::JsonObject& json) {
+void expect_unet_class(const io::JsonObject& json, const std::string& part_of) {
+  const std::string reads = "; sfumato reads UNet2DModel";
+  if (json.contains("_class_name")) {
+    const std::string name = json.get_string("_class_name");
+    if (name != "UNet2DModel")
+      throw Error(json.source(), fmt::format("this is the config of a {}{}{}", io::in_quotes(name),
+                                             part_of, reads));
+    return;
+  }
+  // The first releases wrote no class; a config of something else shares no key.
   for (const auto& [key, value] : json.json().items())
-    if (!key.starts_with("_") && std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end())
-      throw Error(json.source(), fmt::format("{}: this option is not known", io::in_quotes(key)));
-  expect_one(json, "_class_name", "UNet2DModel");
+    if (!key.starts_with("_") && is_key(key) && key != "dropout") return;
+  throw Error(json.source(),
+              fmt::format("this is not the config of a UNet2DModel: it names no class{}, and has "
+                          "none of its keys",
+                          part_of));
+}
+
+UNetConfig parse_unet_config(const io::JsonObject& json, std::vector<std::string>* notes) {
+  expect_unet_class(json);
   expect_one(json, "time_embedding_type", "positional");
   expect_one(json, "downsample_type", "conv");
   expect_one(json, "upsample_type", "conv");
   const std::string act = json.get_string("act_fn", "silu");
   if (act != "silu" && act != "swish") refuse(json, "act_fn", act, "silu");
+  read_past_foreign_keys(json, notes);
 
   UNetConfig c;
-  if (json.contains("sample_size")) {
-    const io::Json& size = json.json().at("sample_size");
-    const auto hw = size.is_array() ? json.get_ints("sample_size")
-                                    : std::vector<std::int64_t>(2, json.get_int("sample_size"));
-    if (hw.size() != 2 || std::min(hw[0], hw[1]) < 1 || std::max(hw[0], hw[1]) > 1 << 16)
-      throw Error(
-          json.source(),
-          fmt::format("sample_size: expected a size in 1..65536 or a pair, got {}", size.dump()));
-    c.sample_height = hw[0];
-    c.sample_width = hw[1];
-  }
+  read_sample_size(json, c);
   c.in_channels = json.get_int("in_channels", 3);
   c.out_channels = json.get_int("out_channels", 3);
   c.center_input_sample = json.get_bool("center_input_sample", false);
@@ -133,17 +200,7 @@ UNetConfig parse_unet_config(const io::JsonObject& json) {
   if (shift != "default" && shift != "scale_shift")
     refuse(json, "resnet_time_scale_shift", shift, "default, scale_shift");
   c.scale_shift = shift == "scale_shift";
-  const std::string embed = json.get_string("class_embed_type", "");
-  if (embed == "timestep") {
-    c.class_embed = ClassEmbed::timestep;
-  } else if (embed == "identity") {
-    c.class_embed = ClassEmbed::identity;
-  } else if (!embed.empty()) {
-    refuse(json, "class_embed_type", embed, "null, timestep, identity");
-  } else if (const auto classes = optional_int(json, "num_class_embeds", std::nullopt)) {
-    c.class_embed = ClassEmbed::table;
-    c.num_class_embeds = *classes;
-  }
+  read_class_embed(json, c);
   c.num_train_timesteps = optional_int(json, "num_train_timesteps", std::nullopt);
   try {
     c.check();
@@ -188,7 +245,8 @@ io::Json to_json(const UNetConfig& c) {
   j["num_train_timesteps"] = or_null(c.num_train_timesteps);
   j["out_channels"] = c.out_channels;
   j["resnet_time_scale_shift"] = c.scale_shift ? "scale_shift" : "default";
-  j["sample_size"] = c.sample_height == c.sample_width
+  j["sample_size"] = c.sample_height == 0 ? io::Json(nullptr)
+                     : c.sample_height == c.sample_width
                          ? io::Json(c.sample_height)
                          : io::Json::array({c.sample_height, c.sample_width});
   j["time_embedding_dim"] = or_null(c.time_embedding_dim);
@@ -196,7 +254,7 @@ io::Json to_json(const UNetConfig& c) {
   j["up_block_types"] = types(c.up_attention, "UpBlock2D", "AttnUpBlock2D");
   j["upsample_type"] = "conv";
   // diffusers counts frequencies in whole numbers.
-  if (c.freq_shift == static_cast<double>(static_cast<std::int64_t>(c.freq_shift)))
+  if (std::abs(c.freq_shift) < 1e15 && c.freq_shift == std::trunc(c.freq_shift))
     j["freq_shift"] = static_cast<std::int64_t>(c.freq_shift);
   return j;
 }

@@ -292,8 +292,7 @@ TEST_F(BadInput, ModelConfig) {
       {"upsample_type", "\"resnet\"", {"upsample_type", "resnet", "conv"}},
       {"class_embed_type", "\"projection\"", {"class_embed_type", "projection"}},
       {"resnet_time_scale_shift", "\"ada_group\"", {"resnet_time_scale_shift", "ada_group"}},
-      {"_class_name", "\"UNet2DConditionModel\"", {"_class_name", "UNet2DConditionModel"}},
-      {"cross_attention_dim", "64", {"cross_attention_dim", "not known"}},
+      {"_class_name", "\"UNet2DConditionModel\"", {"UNet2DConditionModel", "reads UNet2DModel"}},
       {"down_block_types", R"(["DownBlock2D", "CrossAttnDownBlock2D"])", {"CrossAttnDownBlock2D"}},
       {"mid_block_type", "\"UNetMidBlock2DCrossAttn\"", {"UNetMidBlock2DCrossAttn"}},
       {"down_block_types", R"(["DownBlock2D"])", {"block"}},
@@ -344,7 +343,6 @@ TEST_F(BadInput, ModelScheduler) {
     const char *key, *value;
     std::initializer_list<std::string_view> fragments;
   } rows[] = {
-      {"_class_name", "\"PNDMScheduler\"", {"PNDMScheduler"}},
       {"beta_schedule", "\"sigmoid\"", {"sigmoid"}},
       {"prediction_type", "\"flow\"", {"flow"}},
       {"num_train_timesteps", "0", {"0"}},
@@ -358,7 +356,6 @@ TEST_F(BadInput, ModelScheduler) {
       {"clip_sample_range", "-1", {"clip_sample_range"}},
       {"timestep_spacing", "\"even\"", {"even"}},
       {"variance_type", "\"learned\"", {"learned"}},
-      {"snr_shift", "1", {"snr_shift", "not known"}},
   };
   for (const auto& row : rows) {
     Json changed = good;
@@ -427,7 +424,7 @@ TEST_F(BadInput, ModelWeights) {
   refused("info --model m", {"[m/unet]", "diffusion_pytorch_model.bin", "pickle"});
   fs::remove(at("m/unet/diffusion_pytorch_model.bin"));
   put(path + ".index.json", "{}");
-  refused("info --model m", {"[m/unet]", "split over several files"});
+  refused("info --model m", {path + ".index.json]", "weight_map"});
 }
 
 TEST_F(BadInput, Predict) {
@@ -445,7 +442,7 @@ TEST_F(BadInput, Predict) {
       {{{"sample", x}, {"class_labels", labels}}, {"no tensor", "timestep"}},
       {{{"sample", x}, {"timestep", t}}, {"label"}},
       {{{"sample", x}, {"timestep", t}, {"class_labels", labels}, {"label", labels}},
-       {"'label' is not known", "class_labels"}},
+       {R"("label" is not known)", "class_labels"}},
       {{{"sample", x.to(DType::f64)}, {"timestep", t}, {"class_labels", labels}}, {"f64", "f32"}},
       {{{"sample", x.reshape({2, 3, 1024})}, {"timestep", t}, {"class_labels", labels}}, {"rank"}},
       {{{"sample", grey}, {"timestep", t}, {"class_labels", labels}},

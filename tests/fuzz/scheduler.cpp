@@ -12,7 +12,11 @@ using namespace sfumato;
 namespace {
 
 diffusion::SchedulerConfig parse(std::string_view text) {
-  return diffusion::parse_scheduler_config(io::JsonObject(io::parse_json(text, "file"), "file"));
+  const diffusion::SchedulerFile file =
+      diffusion::parse_scheduler_config(io::JsonObject(io::parse_json(text, "file"), "file"));
+  for (const std::string& note : file.notes) fuzz::require_printable(note);
+  fuzz::require_printable(file.problem);
+  return file.config;
 }
 
 }  // namespace

@@ -1,0 +1,206 @@
+// scheduler_config.json of every class of diffusers: what a missing key means, which keys are
+// without effect, and what is a problem for sampling only. Facts are those of diffusers 0.42.1.
+#include "diffusion/scheduler_file.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace sfumato::diffusion {
+namespace {
+
+SchedulerFile parse(const std::string& text) {
+  return parse_scheduler_config(io::JsonObject(io::parse_json(text, "s.json"), "s.json"));
+}
+
+std::string of_class(const std::string& name, const std::string& more = "") {
+  return R"({"_class_name": ")" + name + "\"" + (more.empty() ? "" : ", " + more) + "}";
+}
+
+void expect_fragments(const std::string& text, std::initializer_list<std::string_view> fragments) {
+  for (const std::string_view fragment : fragments)
+    EXPECT_NE(text.find(fragment), std::string::npos) << fragment << "\nin: " << text;
+}
+
+// inspect.signature of each class; keys that it has not, as DDIMScheduler.from_config takes them.
+TEST(SchedulerFile, MissingKeysMeanWhatTheClassSays) {
+  constexpr auto kLinear = BetaSchedule::linear, kScaled = BetaSchedule::scaled_linear;
+  constexpr auto kLeading = Spacing::leading, kLinspace = Spacing::linspace;
+  const struct {
+    const char* name;
+    bool sampled_here;
+    double beta_start, beta_end;
+    BetaSchedule beta_schedule;
+    Spacing spacing;
+    bool clip, alpha_one;
+  } rows[] = {
+      {"DDPMScheduler", true, 1e-4, 0.02, kLinear, kLeading, true, true},
+      {"DDIMScheduler", true, 1e-4, 0.02, kLinear, kLeading, true, true},
+      {"DDIMParallelScheduler", true, 1e-4, 0.02, kLinear, kLeading, true, true},
+      {"FlaxDDPMScheduler", true, 1e-4, 0.02, kLinear, kLeading, true, true},
+      {"PNDMScheduler", false, 1e-4, 0.02, kLinear, kLeading, true, false},
+      {"EulerDiscreteScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"EulerAncestralDiscreteScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"LMSDiscreteScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"HeunDiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, false, true},
+      {"KDPM2DiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
+      {"KDPM2AncestralDiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
+      {"DPMSolverMultistepScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"DPMSolverSinglestepScheduler", false, 1e-4, 0.02, kLinear, kLeading, true, true},
+      {"DPMSolverSDEScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
+      {"DEISMultistepScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"UniPCMultistepScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"SASolverScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"LCMScheduler", false, 8.5e-4, 0.012, kScaled, kLeading, false, true},
+      {"TCDScheduler", false, 8.5e-4, 0.012, kScaled, kLeading, false, true},
+      {"UnCLIPScheduler", false, 1e-4, 0.02, BetaSchedule::cosine, kLeading, true, true},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    const SchedulerFile f = parse(of_class(row.name));
+    EXPECT_EQ(f.problem, "");
+    EXPECT_TRUE(f.schedule_known);
+    EXPECT_EQ(f.config.beta_start, row.beta_start);
+    EXPECT_EQ(f.config.beta_end, row.beta_end);
+    EXPECT_EQ(f.config.beta_schedule, row.beta_schedule);
+    EXPECT_EQ(f.config.timestep_spacing, row.spacing);
+    EXPECT_EQ(f.config.clip_sample, row.clip);
+    EXPECT_EQ(f.config.set_alpha_to_one, row.alpha_one);
+    EXPECT_EQ(f.config.num_train_timesteps, 1000);
+    EXPECT_EQ(f.config.prediction_type, Prediction::eps);
+    EXPECT_EQ(f.notes.size(), row.sampled_here ? 0u : 1u);
+    if (!row.sampled_here) expect_fragments(f.notes[0], {"s.json", row.name, "ddim"});
+  }
+}
+
+TEST(SchedulerFile, EveryClassHonoursWhatItSays) {
+  for (const char* name : {"DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler",
+                           "DPMSolverMultistepScheduler", "HeunDiscreteScheduler"}) {
+    const SchedulerFile f = parse(of_class(
+        name, R"("num_train_timesteps": 50, "beta_start": 0.001, "beta_end": 0.3, "steps_offset": 1,
+              "beta_schedule": "scaled_linear", "prediction_type": "v_prediction",
+              "clip_sample": false, "set_alpha_to_one": false, "timestep_spacing": "trailing")"));
+    EXPECT_EQ(f.problem, "") << name;
+    EXPECT_EQ(f.config.method, Method::ddim);
+    EXPECT_EQ(f.config.num_train_timesteps, 50);
+    EXPECT_EQ(f.config.beta_start, 0.001);
+    EXPECT_EQ(f.config.beta_end, 0.3);
+    EXPECT_EQ(f.config.beta_schedule, BetaSchedule::scaled_linear);
+    EXPECT_EQ(f.config.prediction_type, Prediction::v);
+    EXPECT_EQ(f.config.timestep_spacing, Spacing::trailing);
+    EXPECT_EQ(f.config.steps_offset, 1);
+    EXPECT_FALSE(f.config.clip_sample);
+    EXPECT_FALSE(f.config.set_alpha_to_one);
+  }
+  const SchedulerFile betas =
+      parse(of_class("EulerDiscreteScheduler", R"("num_train_timesteps": 2, "trained_betas":
+                                                 [0.1, 0.2], "beta_schedule": "of my own")"));
+  EXPECT_EQ(betas.problem, "");
+  EXPECT_EQ(betas.config.trained_betas, (std::vector<double>{0.1, 0.2}));
+}
+
+// One line for all of them, whatever their values.
+TEST(SchedulerFile, KeysOfOtherClassesAreReadPast) {
+  const struct {
+    const char *name, *more;
+    std::initializer_list<std::string_view> keys;
+  } rows[] = {
+      {"DDIMScheduler", R"("skip_prk_steps": true)", {"\"skip_prk_steps\""}},
+      {"DDPMScheduler", R"("tensor_format": "pt", "eta": 0.5)", {"\"tensor_format\"", "\"eta\""}},
+      {"DDPMScheduler",
+       R"("use_karras_sigmas": true, "sigma_max": Infinity, "solver_order": null, "my own": {"a": 1})",
+       {"\"use_karras_sigmas\"", "\"sigma_max\"", "\"solver_order\"", "\"my own\""}},
+      {"DDIMScheduler", R"("variance_type": "learned_range")", {"\"variance_type\""}},
+      {"DDIMScheduler", R"("lambda_min_clipped": -Infinity)", {"\"lambda_min_clipped\""}},
+      {"DDIMScheduler", "\"a\\u001b[2J\": 1", {R"("a\u001b[2J")"}},
+  };
+  for (const auto& row : rows) {
+    const std::string text = of_class(row.name, row.more);
+    const SchedulerFile f = parse(text);
+    EXPECT_EQ(f.problem, "") << text;
+    ASSERT_EQ(f.notes.size(), 1u) << text;
+    expect_fragments(f.notes[0], row.keys);
+    EXPECT_EQ(to_json(f.config), to_json(parse(of_class(row.name)).config));
+  }
+  // A learned variance is a learned variance to DDPM; a fixed one serves DDPM after DDIM's file.
+  EXPECT_EQ(
+      parse(of_class("DDIMScheduler", R"("variance_type": "fixed_large")")).config.variance_type,
+      Variance::fixed_large);
+  // These go with their sampler; what was switched on is named.
+  const SchedulerFile f = parse(of_class(
+      "DPMSolverMultistepScheduler", R"("algorithm_type": "dpmsolver++", "euler_at_final": false,
+      "final_sigmas_type": "zero", "flow_shift": 1.0, "lambda_min_clipped": -Infinity,
+      "lower_order_final": true, "solver_order": 2, "solver_type": "midpoint",
+      "time_shift_type": "exponential", "use_beta_sigmas": false, "use_dynamic_shifting": false,
+      "use_flow_sigmas": false, "use_karras_sigmas": true, "use_lu_lambdas": false,
+      "variance_type": null, "clip_sample": false, "_use_default_values": ["a"])"));
+  ASSERT_EQ(f.notes.size(), 1u);
+  expect_fragments(f.notes[0], {"DPMSolverMultistepScheduler", "\"use_karras_sigmas\""});
+  EXPECT_EQ(f.notes[0].find("solver_order"), std::string::npos);
+}
+
+// A problem for sampling alone leaves the schedule that training went by.
+TEST(SchedulerFile, ProblemsAreNamed) {
+  const struct {
+    const char *name, *more;
+    std::initializer_list<std::string_view> problem;
+    bool schedule_known;
+  } rows[] = {
+      {"FlowMatchEulerDiscreteScheduler",
+       "\"shift\": 3.0",
+       {"FlowMatchEulerDiscreteScheduler"},
+       false},
+      {"EDMEulerScheduler", "\"sigma_max\": 80.0", {"EDMEulerScheduler"}, false},
+      {"ScoreSdeVeScheduler", "", {"ScoreSdeVeScheduler"}, false},
+      {"KarrasVeScheduler", "", {"KarrasVeScheduler"}, false},
+      {"CMStochasticIterativeScheduler", "", {"CMStochasticIterativeScheduler"}, false},
+      {"VQDiffusionScheduler", "", {"VQDiffusionScheduler"}, false},
+      {"IPNDMScheduler", "", {"IPNDMScheduler"}, false},
+      {"CogVideoXDDIMScheduler", "", {"CogVideoXDDIMScheduler"}, false},
+      {"MyScheduler", "\"beta_start\": 0.1", {"MyScheduler"}, false},
+      {"DDPMScheduler", "\"rescale_betas_zero_snr\": true", {"rescale_betas_zero_snr"}, false},
+      {"EulerDiscreteScheduler", "\"rescale_betas_zero_snr\": true", {"rescale_betas"}, false},
+      {"DDPMScheduler", "\"beta_schedule\": \"sigmoid\"", {"sigmoid"}, false},
+      {"DDPMScheduler", "\"prediction_type\": \"flow_prediction\"", {"flow_prediction"}, false},
+      {"UniPCMultistepScheduler", "\"use_flow_sigmas\": true", {"use_flow_sigmas"}, false},
+      {"EulerDiscreteScheduler", "\"timestep_type\": \"continuous\"", {"continuous"}, false},
+      {"DDPMScheduler", "\"thresholding\": true", {"thresholding"}, true},
+      {"DDIMScheduler", "\"timestep_spacing\": \"even\"", {"timestep_spacing", "even"}, true},
+      {"DDPMScheduler", "\"variance_type\": \"learned_range\"", {"learned_range"}, true},
+      {"DPMSolverMultistepScheduler", "\"variance_type\": \"learned\"", {"learned"}, true},
+      {"DDPMScheduler", "\"variance_type\": \"fixed_large_log\"", {"fixed_large_log"}, true},
+  };
+  for (const auto& row : rows) {
+    const std::string text = of_class(row.name, row.more);
+    const SchedulerFile f = parse(text);
+    EXPECT_TRUE(f.problem.starts_with("s.json: ")) << text << '\n' << f.problem;
+    expect_fragments(f.problem, row.problem);
+    EXPECT_EQ(f.schedule_known, row.schedule_known) << text;
+    make_schedule(f.config);
+  }
+}
+
+TEST(SchedulerFile, DamageIsRefused) {
+  const std::pair<const char*, const char*> rows[] = {
+      {R"("beta_end": "0.02")", R"("beta_end": expected a number)"},
+      {R"("beta_end": NaN)", R"("beta_end": expected a finite number, got NaN)"},
+      {R"("beta_start": Infinity)", R"("beta_start": expected a finite number, got Infinity)"},
+      {R"("clip_sample_range": -Infinity)", "got -Infinity"},
+      {R"("num_train_timesteps": 1e3)", R"("num_train_timesteps": expected a whole number)"},
+      {R"("num_train_timesteps": 0)", "num_train_timesteps = 0"},
+      {R"("beta_end": 1.5)", "beta_end"},
+      {R"("trained_betas": [0.1])", "trained_betas has 1"},
+      {R"("thresholding": 1)", "thresholding"},
+      {R"("beta_schedule": 3)", "beta_schedule"},
+  };
+  for (const char* name : {"DDPMScheduler", "PNDMScheduler"})
+    for (const auto& [more, message] : rows) try {
+        parse(of_class(name, more));
+        ADD_FAILURE() << more;
+      } catch (const Error& e) {
+        expect_fragments(e.what(), {"[s.json]", message});
+      }
+}
+
+}  // namespace
+}  // namespace sfumato::diffusion
