@@ -187,7 +187,7 @@ void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
 void save_pipeline_weights(const fs::path& dir, const Pipeline& p, const Tensor& flat) {
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   if (p.null_label) metadata[kNullLabel] = std::to_string(*p.null_label);
-  if (!p.class_names.empty()) metadata[kClassNames] = write_class_names(p);
+  if (!p.class_names.empty() && named_rows(p) > 0) metadata[kClassNames] = write_class_names(p);
   nn::save_parameters(*p.params, flat, dir / "unet" / kWeights, metadata);
 }
 

@@ -69,6 +69,9 @@ TEST_F(PipelineFolder, ClassNamesComeBack) {
   EXPECT_THROW(saved_and_loaded(p), Error);
   p.class_names = {std::string(257, 'x')};
   EXPECT_THROW(saved_and_loaded(p), Error);
+  Pipeline unconditional = make(0, {});  // trained on pictures that have classes
+  unconditional.class_names = {"a", "b"};
+  EXPECT_EQ(saved_and_loaded(unconditional).class_names, Names{});
   Pipeline first = make(3, 0);  // the null label's row has a name too, the empty one
   first.class_names = {"", "a", "b"};
   EXPECT_EQ(saved_and_loaded(first).class_names, first.class_names);
