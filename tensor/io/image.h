@@ -49,8 +49,9 @@ struct GifOptions {
   bool loop = true;       // for ever, else play once
 };
 
-// `frames`: u8 [F,H,W] or [F,H,W,C], C = 1 or 3, H and W at most kMaxGifSide. Grey keeps its 256 levels;
-// colour is rounded to a fixed palette of 6 x 7 x 6 levels, without dithering. Replaced atomically.
+// `frames`: u8 [F,H,W] or [F,H,W,C], C = 1 or 3, H and W at most kMaxGifSide. Grey keeps its 256
+// levels; colour is rounded to a fixed palette of 6 x 7 x 6 levels, without dithering. Replaced
+// atomically.
 void write_gif(const std::filesystem::path& path, const Tensor& frames,
                const GifOptions& options = {});
 

@@ -77,16 +77,16 @@ TEST_F(ImageTest, ReadsEveryKindOfPng) {
   EXPECT_EQ(values(read(png(2, 1, {16, 0}, "\0\x80\x80\x12\x12"s))), (Bytes{0x80, 0x12}));
   EXPECT_EQ(values(read(png(1, 1, {16, 2}, "\0\x80\x80\x12\x12\xff\xff"s))),
             (Bytes{0x80, 0x12, 255}));
-  // palette: 2 colours, the second half transparent
   const std::string palette = png_chunk("PLTE", "\1\2\3\xc8\x64\x32");
   EXPECT_EQ(values(read(png(2, 1, {8, 3}, "\0\0\1"s, palette))), (Bytes{1, 2, 3, 200, 100, 50}));
-  const Bytes half =
-      values(read(png(2, 1, {8, 3}, "\0\0\1"s, palette + png_chunk("tRNS", "\xff\0"s))));
-  EXPECT_EQ(half, (Bytes{1, 2, 3, 255, 255, 255}));
-  // alpha: opaque, absent, and half of black on white in linear light
-  const Bytes alpha = values(read(png(3, 1, {8, 4}, "\0\x37\xff\x37\0\0\x80"s)));
-  EXPECT_EQ(Bytes(alpha.begin(), alpha.begin() + 2), (Bytes{0x37, 255}));
-  EXPECT_NEAR(alpha[2], 188, 3);  // 128 if composed without regard to gamma
+  // Transparency is dropped, or composed on a colour as the numbers are stored.
+  const std::string alpha = png(3, 1, {8, 4}, "\0\x37\xff\x37\0\0\x80"s);
+  EXPECT_EQ(values(read(alpha)), (Bytes{0x37, 0x37, 0}));
+  EXPECT_EQ(values(read_image(at("f.png"), parse_background("white"))), (Bytes{0x37, 255, 127}));
+  EXPECT_EQ(values(read_image(at("f.png"), parse_background("black"))), (Bytes{0x37, 0, 0}));
+  // A transparent colour of 16 bits is compared in all of them.
+  read(png(2, 1, {16, 2}, "\0\1\2\3\4\5\6\1\2\3\4\5\7"s, png_chunk("tRNS", "\1\2\3\4\5\6")));
+  EXPECT_EQ(values(read_image(at("f.png"), parse_background("9,9,9"))), (Bytes{9, 9, 9, 1, 3, 5}));
   EXPECT_EQ(values(read(png(1, 1, {8, 6}, "\0\1\2\3\xff"s))), (Bytes{1, 2, 3}));
   // Adam7, 5 x 3: passes of 1, 1, 0, 1, 3, 2x2 and 5 pixels
   const Bytes interlaced = values(
@@ -110,18 +110,43 @@ TEST_F(ImageTest, RefusesWhatIsNoPicture) {
     expect_error("f.png", text, [&] { read_image(put("f.png", bytes)); });
   };
   refuse("", "expected a PNG or JPEG");
-  refuse("GIF89a", "expected a PNG or JPEG");
+  refuse("GIF89a", "expected a PNG or JPEG picture, this is a GIF picture: convert it");
+  refuse("RIFF....WEBPVP8", "this is a WebP picture");
   refuse("\x89PNG\r\n\x1a\n", "damaged PNG");
   refuse("\xff\xd8\xff", "damaged JPEG");
   refuse(png(8193, 8192, {8, 0}, ""), "expected 1 to 67108864 pixels");
-  refuse(png(0, 1, {8, 0}, ""), "damaged PNG");
+  refuse(png(0, 1, {8, 0}, ""), "expected 1 to 67108864 pixels");
+  refuse(png(2, 2, {8, 3}, "\0\0\0\0\0\0"s), "damaged PNG");  // no palette
   refuse(png(2, 2, {8, 0}, "\0\1\1"s), "damaged PNG");
-  refuse(jpeg(8, 8, 4), "4 channels (CMYK?)");
   std::string huge = jpeg(8, 8, 1);
   const std::size_t frame = huge.find("\xff\xc0");
   huge.replace(frame + 5, 4, "\x40\0\x40\0"s);
   refuse(huge, "expected 1 to 67108864 pixels, got");
   expect_error("absent", "no such file", [&] { read_image(at("absent.png")); });
+}
+
+TEST_F(ImageTest, RefusesJpegOfManyScans) {
+  // The first scan 600 times over: each is a pass over the whole picture.
+  const std::string bytes = jpeg(16, 16, 1, true);
+  const std::size_t first = bytes.find("\xff\xda");
+  std::size_t end = first + 2;
+  while (bytes[end] != '\xff' || bytes[end + 1] == '\0') ++end;
+  const auto with_scans = [&](int more) {
+    std::string all = bytes.substr(0, end);
+    for (int i = 0; i < more; ++i) all += bytes.substr(first, end - first);
+    return put("f.jpg", all + bytes.substr(end));
+  };
+  EXPECT_EQ(values(read_image(with_scans(100))), values(read_image(with_scans(0))));
+  expect_error("f.jpg", "more than 500 scans", [&] { read_image(with_scans(600)); });
+}
+
+TEST_F(ImageTest, CorruptJpegIsRefused) {
+  // A marker in the middle of the data: what follows is lost, libjpeg would fill it with grey.
+  std::string bytes = jpeg(64, 64, 1);
+  const std::size_t scan = bytes.find("\xff\xda");
+  bytes.replace(scan + (bytes.size() - scan) / 2, 2, "\xff\xd9");
+  expect_error("f.jpg", "damaged JPEG: Corrupt JPEG data",
+               [&] { read_image(put("f.jpg", bytes)); });
 }
 
 TEST_F(ImageTest, DamageNeverCrashes) {
