@@ -1,24 +1,21 @@
 #include "tensor/io/dataset.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cctype>
+#include <cerrno>
 #include <cstring>
-#include <map>
-#include <optional>
-#include <set>
-#include <string_view>
 #include <utility>
 
 #include "tensor/error.h"
+#include "tensor/io/budget.h"
+#include "tensor/io/dataset_parts.h"
 #include "tensor/io/file.h"
-#include "tensor/io/idx.h"
-#include "tensor/io/image.h"
+#include "tensor/io/file_kind.h"
 #include "tensor/io/json.h"
-#include "tensor/io/npy.h"
-#include "tensor/parallel.h"
+#include "tensor/io/natural_order.h"
+#include "tensor/io/pictures.h"
+#include "tensor/io/resize.h"
 
 namespace sfumato::io {
 namespace {
@@ -27,146 +24,47 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kMaxClasses = 65536;
 
-const char* name(Split split) { return split == Split::train ? "train" : "test"; }
-
-// The entries of a directory that are not hidden, sorted: the system's order is arbitrary.
-std::vector<fs::path> list(const fs::path& directory) {
-  std::vector<fs::path> entries;
-  try {
-    for (const fs::directory_entry& entry : fs::directory_iterator(directory))
-      if (!entry.path().filename().string().starts_with('.')) entries.push_back(entry.path());
-  } catch (const fs::filesystem_error& e) {
-    throw Error(directory.string(), fmt::format("cannot list: {}", e.code().message()));
-  }
-  std::sort(entries.begin(), entries.end());
-  return entries;
-}
-
-bool directory_exists(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
-
-bool file_exists(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error) && !fs::is_directory(path, error);
-}
-
-// [N,H,W] -> [N,H,W,1]; throws unless u8 with 1 or 3 channels.
-Tensor as_images(const fs::path& path, const Tensor& t) {
-  const Shape& s = t.shape();
-  const bool fits = t.dtype() == DType::u8 && s.size() > 0 &&
-                    (s.rank() == 3 || (s.rank() == 4 && (s[3] == 1 || s[3] == 3)));
-  if (!fits)
-    throw Error(path.string(),
-                fmt::format("expected images u8 [N,H,W], [N,H,W,1] or [N,H,W,3], got {} {}",
-                            sfumato::name(t.dtype()), s.str()));
-  return s.rank() == 4 ? t : t.reshape({s[0], s[1], s[2], 1});
-}
-
-// Labels for `dataset` from `path`; classes are numbered, so their names are the numbers.
-void set_labels(ImageDataset& dataset, const fs::path& path, const Tensor& labels) {
-  if (labels.shape().rank() != 1 || (labels.dtype() != DType::u8 && labels.dtype() != DType::i64))
-    throw Error(path.string(), fmt::format("expected labels u8 or i64 [N], got {} {}",
-                                           sfumato::name(labels.dtype()), labels.shape().str()));
-  if (labels.dim(0) != dataset.images.dim(0))
-    throw Error(path.string(),
-                fmt::format("holds {} labels for {} images", labels.dim(0), dataset.images.dim(0)));
-  dataset.labels = labels.to(DType::i64);
-  for (std::int64_t label : std::as_const(dataset.labels).values<std::int64_t>()) {
-    if (label < 0 || label >= kMaxClasses)
-      throw Error(path.string(),
-                  fmt::format("expected labels in 0..{}, got {}", kMaxClasses - 1, label));
-    dataset.classes = std::max(dataset.classes, label + 1);
-  }
-  for (std::int64_t i = 0; i < dataset.classes; ++i)
-    dataset.class_names.push_back(std::to_string(i));
-}
-
-// --- IDX ---------------------------------------------------------------------------------------
-
-// The name of an IDX images file taken apart: "emnist-digits" "train" for
-// emnist-digits-train-images-idx3-ubyte.gz. Nothing when the name is not one.
-struct IdxName {
-  std::string set, split;
-};
-
-std::optional<IdxName> parse_idx_name(std::string_view file) {
-  if (file.ends_with(".gz")) file.remove_suffix(3);
-  for (std::string_view split : {"train", "t10k", "test"}) {
-    for (std::string_view tail : {"-images-idx3-ubyte", "-images.idx3-ubyte"}) {
-      const std::string end = std::string(split) + std::string(tail);
-      if (!file.ends_with(end)) continue;
-      std::string_view set = file.substr(0, file.size() - end.size());
-      if (!set.empty() && !set.ends_with('-')) continue;
-      if (!set.empty()) set.remove_suffix(1);
-      return IdxName{std::string(set), split == "train" ? "train" : "test"};
-    }
-  }
-  return std::nullopt;
-}
-
-fs::path labels_of(const fs::path& images) {
-  std::string file = images.filename().string();
-  const auto replace = [&](std::string_view from, std::string_view to) {
-    const std::size_t at = file.rfind(from);
-    if (at == std::string::npos) return false;
-    file.replace(at, from.size(), to);
-    return true;
-  };
-  if (!replace("images-idx3", "labels-idx1") && !replace("images.idx3", "labels.idx1"))
-    throw Error(images.string(),
-                "expected \"images-idx3\" in the name of an IDX images file, to "
-                "find its labels");
-  // The pair may be half compressed.
-  const fs::path same = images.parent_path() / file;
-  if (file_exists(same)) return same;
-  const fs::path other =
-      file.ends_with(".gz") ? images.parent_path() / same.stem() : fs::path(same.string() + ".gz");
-  if (file_exists(other)) return other;
-  throw Error(images.string(), fmt::format("its labels file {} is missing", same.string()));
-}
-
-ImageDataset load_idx(const fs::path& path) {
-  const fs::path labels = labels_of(path);
-  ImageDataset dataset;
-  dataset.images = as_images(path, read_idx(path));
-  set_labels(dataset, labels, read_idx(labels));
+ImageDataset load_file(const fs::path& path, Split split) {
+  const std::string bytes = first_bytes(path), extension = lower_extension(path);
+  if (bytes.starts_with("\x93NUMPY") || extension == ".npy" || extension == ".npz")
+    return load_array(path, split);
+  if (const auto kind = recognise(bytes, path))
+    throw Error(
+        path.string(),
+        fmt::format("expected a folder of pictures, IDX files, or a .npy or .npz file; this "
+                    "is {}: {}",
+                    kind->name, kind->advice));
+  ImageDataset dataset = load_idx(path);
+  if (split == Split::test) note_no_test_split(dataset);
   return dataset;
 }
 
-// The images file of `split` among `directory`'s IDX files, of the set called `set` if not empty.
-// Nothing when the directory holds no IDX images (of that set) at all.
-std::optional<fs::path> find_idx(const fs::path& directory, std::string_view set, Split split) {
-  std::map<std::string, fs::path> found;  // by set
-  bool any = false;
-  for (const fs::path& entry : list(directory)) {
-    const auto parsed = parse_idx_name(entry.filename().string());
-    if (!parsed || directory_exists(entry) || (!set.empty() && parsed->set != set)) continue;
-    any = true;
-    // Sorted order: the raw file comes before its .gz and is kept.
-    if (parsed->split == name(split)) found.emplace(parsed->set, entry);
-  }
-  if (!any) return std::nullopt;
-  if (found.empty())
-    throw Error((directory / set).string(),
-                fmt::format("holds IDX files, but no {} images", name(split)));
-  if (found.size() > 1) {
-    std::vector<std::string> sets;
-    for (const auto& [key, ignored] : found) sets.push_back(key.empty() ? "(no name)" : key);
-    throw Error(directory.string(),
-                fmt::format("holds several data sets ({}): name one, as {}", fmt::join(sets, ", "),
-                            (directory / found.rbegin()->first).string()));
-  }
-  return found.begin()->second;
+ImageDataset load(const fs::path& path, const LoadOptions& options) {
+  if (directory_exists(path)) return load_directory(path, options);
+  if (file_exists(path)) return load_file(path, options.split);
+  // DIRECTORY/NAME, where NAME is what several IDX sets begin with.
+  const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (directory_exists(parent) && path.has_filename())
+    if (const auto idx = find_idx(parent, path.filename().string(), options.split))
+      return load_idx(*idx);
+  throw Error(path.string(), "no such file or directory");
 }
 
-// --- a folder of pictures ----------------------------------------------------------------------
-
-bool is_picture(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return (extension == ".png" || extension == ".jpg" || extension == ".jpeg") && file_exists(path);
+void resize(const std::string& where, ImageDataset& dataset, const Extent& size) {
+  const Shape& from = dataset.images.shape();
+  if (from[1] == size.height && from[2] == size.width) return;
+  const std::int64_t pixels = size.height * size.width * from[3];
+  expect_within_budget(where, static_cast<std::uint64_t>(from[0]),
+                       static_cast<std::uint64_t>(pixels));
+  Tensor images(from.with(1, size.height).with(2, size.width), DType::u8);
+  const Shape one{from[1], from[2], from[3]};
+  for (std::int64_t i = 0; i < from[0]; ++i)
+    images.slice(i, i + 1).copy_from(fit_to(dataset.images.slice(i, i + 1).reshape(one), size)
+                                         .reshape({1, size.height, size.width, from[3]}));
+  dataset.notes.push_back(
+      fmt::format("pictures of {} x {} are cropped and resized to {} x {} (height x width)",
+                  from[1], from[2], size.height, size.width));
+  dataset.images = images;
 }
 
 // [..., 1] -> [..., 3]
@@ -177,101 +75,108 @@ Tensor to_rgb(const Tensor& grey) {
   return rgb;
 }
 
-// All pictures in one tensor. Decoded in batches on all threads, so that besides the result only a
-// batch is in memory.
-Tensor read_pictures(const std::vector<fs::path>& files) {
-  constexpr std::int64_t kBatch = 64;
-  const auto count = static_cast<std::int64_t>(files.size());
-  Tensor all;
-  for (std::int64_t begin = 0; begin < count; begin += kBatch) {
-    std::vector<Tensor> batch(static_cast<std::size_t>(std::min(kBatch, count - begin)));
-    parallel_for(static_cast<std::int64_t>(batch.size()), [&](std::int64_t i) {
-      batch[static_cast<std::size_t>(i)] = read_image(files[static_cast<std::size_t>(begin + i)]);
-    });
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-      Tensor& image = batch[i];
-      const std::int64_t n = begin + static_cast<std::int64_t>(i);
-      if (n == 0) all = Tensor(Shape{count, image.dim(0), image.dim(1), image.dim(2)}, DType::u8);
-      if (image.dim(0) != all.dim(1) || image.dim(1) != all.dim(2))
-        throw Error(
-            files[static_cast<std::size_t>(n)].string(),
-            fmt::format("this picture is {} x {}, expected {} x {} (height x width) as {}",
-                        image.dim(0), image.dim(1), all.dim(1), all.dim(2), files[0].string()));
-      if (image.dim(2) == 3 && all.dim(3) == 1) {  // the first in colour: widen what came before
-        Tensor wide(all.shape().with(3, 3), DType::u8);
-        if (n > 0) wide.slice(0, n).copy_from(to_rgb(all.slice(0, n)));
-        all = wide;
-      } else if (image.dim(2) == 1 && all.dim(3) == 3) {
-        image = to_rgb(image);
-      }
-      all.slice(n, n + 1).copy_from(image.reshape({1, all.dim(1), all.dim(2), all.dim(3)}));
-    }
+// Pictures from which nothing can be learned, mostly by an accident in their making.
+void note_values(ImageDataset& dataset) {
+  const std::int64_t n = dataset.images.dim(0), pixels = dataset.images.size() / n;
+  const auto* from = std::as_const(dataset.images).data<std::uint8_t>();
+  const std::int64_t channels = dataset.images.dim(3);
+  std::int64_t flat = 0;
+  int most = 0;
+  for (std::int64_t i = 0; i < n; ++i, from += pixels) {
+    flat += std::equal(from + channels, from + pixels, from);
+    most = std::max<int>(most, *std::max_element(from, from + pixels));
   }
-  return all;
-}
-
-ImageDataset load_folder(const fs::path& directory) {
-  std::vector<fs::path> files, folders;
-  for (const fs::path& entry : list(directory)) {
-    if (is_picture(entry)) files.push_back(entry);
-    if (directory_exists(entry)) folders.push_back(entry);
-  }
-  ImageDataset dataset;
-  std::vector<std::int64_t> labels;
-  if (!files.empty() && !folders.empty())
-    throw Error(directory.string(),
-                fmt::format("holds both pictures ({}) and directories ({}), expected one or the "
-                            "other",
-                            files[0].filename().string(), folders[0].filename().string()));
-  for (const fs::path& folder : folders) {
-    const std::size_t before = files.size();
-    for (const fs::path& entry : list(folder))
-      if (is_picture(entry)) files.push_back(entry);
-    if (files.size() == before)
-      throw Error(folder.string(), "expected PNG or JPEG pictures of one class, found none");
-    labels.resize(files.size(), dataset.classes++);
-    dataset.class_names.push_back(folder.filename().string());
-  }
-  if (files.empty())
-    throw Error(directory.string(), "holds neither IDX files nor PNG or JPEG pictures");
-  dataset.images = read_pictures(files);
-  if (!labels.empty())
-    dataset.labels = Tensor::from(Shape{static_cast<std::int64_t>(labels.size())},
-                                  std::span<const std::int64_t>(labels));
-  return dataset;
-}
-
-ImageDataset load_directory(const fs::path& directory, Split split) {
-  if (const auto idx = find_idx(directory, "", split)) return load_idx(*idx);
-  const bool parted = directory_exists(directory / "train") || directory_exists(directory / "test");
-  if (directory_exists(directory / name(split))) return load_folder(directory / name(split));
-  if (parted || split == Split::test)
-    throw Error(directory.string(),
-                fmt::format("has no directory \"{}\" of pictures", name(split)));
-  return load_folder(directory);
-}
-
-// --- NumPy -------------------------------------------------------------------------------------
-
-ImageDataset load_npy(const fs::path& path) {
-  ImageDataset dataset;
-  dataset.images = as_images(path, read_npy(path));
-  const fs::path labels = path.parent_path() / (path.stem().string() + "_labels.npy");
-  if (file_exists(labels)) set_labels(dataset, labels, read_npy(labels));
-  return dataset;
+  if (flat == n)
+    dataset.notes.push_back(
+        "every picture has one colour all over: nothing is drawn in them (or "
+        "--background is needed)");
+  else if (flat > 0)
+    dataset.notes.push_back(fmt::format("{} of {} pictures have one colour all over", flat, n));
+  if (most == 1)
+    dataset.notes.push_back(
+        "all values are 0 or 1 of 255, which is nearly black: are they meant as 0 and 255 (in "
+        "Python: x * 255)?");
 }
 
 }  // namespace
 
+bool directory_exists(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
+bool file_exists(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status link = fs::symlink_status(path, error);
+  if (link.type() == fs::file_type::not_found) return false;
+  const fs::file_status status = error ? link : fs::status(path, error);
+  if (fs::is_symlink(link) && status.type() == fs::file_type::not_found)
+    throw Error(path.string(), "cannot be read: this is a link to nothing");
+  if (error) throw Error(path.string(), fmt::format("cannot look at it: {}", error.message()));
+  return !fs::is_directory(status);
+}
+
+std::string first_bytes(const fs::path& path) {
+  const InputFile file(path);
+  std::string bytes(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 300)), '\0');
+  file.read_at(0, bytes.data(), bytes.size());
+  return bytes;
+}
+
+void note_no_test_split(ImageDataset& dataset) {
+  dataset.notes.push_back("the file has no test split: the same pictures serve for testing");
+}
+
+std::vector<fs::path> list(const fs::path& directory) {
+  std::vector<fs::path> entries;
+  try {
+    for (const fs::directory_entry& entry : fs::directory_iterator(directory))
+      entries.push_back(entry.path());
+  } catch (const fs::filesystem_error& e) {
+    throw Error(directory.string(), fmt::format("cannot list: {}", e.code().message()));
+  }
+  std::sort(entries.begin(), entries.end(), [](const fs::path& a, const fs::path& b) {
+    return natural_less(a.filename().native(), b.filename().native());
+  });
+  return entries;
+}
+
+void set_labels(ImageDataset& dataset, const std::string& where, const Tensor& labels,
+                const std::map<std::int64_t, std::string>& names) {
+  if (labels.dim(0) != dataset.images.dim(0))
+    throw Error(where,
+                fmt::format("holds {} labels for {} images", labels.dim(0), dataset.images.dim(0)));
+  dataset.labels = labels;
+  for (std::int64_t label : std::as_const(labels).values<std::int64_t>()) {
+    if (label < 0 || label >= kMaxClasses)
+      throw Error(where, fmt::format("expected labels in 0..{}, got {}", kMaxClasses - 1, label));
+    dataset.classes = std::max(dataset.classes, label + 1);
+  }
+  dataset.class_names.assign(static_cast<std::size_t>(dataset.classes), "");
+  for (std::int64_t label : std::as_const(labels).values<std::int64_t>()) {
+    std::string& name = dataset.class_names[static_cast<std::size_t>(label)];
+    if (!name.empty()) continue;
+    const auto known = names.find(label);
+    name = known == names.end() ? std::to_string(label) : known->second;
+  }
+  constexpr std::int64_t kMost = 10;
+  std::int64_t empty = 0;
+  std::string list;
+  for (std::int64_t i = 0; i < dataset.classes; ++i) {
+    if (!dataset.class_names[static_cast<std::size_t>(i)].empty()) continue;
+    if (++empty <= kMost) list += (list.empty() ? "" : ", ") + std::to_string(i);
+  }
+  if (empty > 0)
+    dataset.notes.push_back(fmt::format("{} of {} labels {} no picture: {}{}", empty,
+                                        dataset.classes, empty == 1 ? "has" : "have", list,
+                                        empty > kMost ? ", ..." : ""));
+}
+
 ImageDataset load_dataset(const fs::path& path, const LoadOptions& options) {
-  const Split split = options.split;
-  if (directory_exists(path)) return load_directory(path, split);
-  if (file_exists(path)) return path.extension() == ".npy" ? load_npy(path) : load_idx(path);
-  // DIRECTORY/NAME, where NAME is what several IDX sets begin with.
-  const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  if (directory_exists(parent) && path.has_filename())
-    if (const auto idx = find_idx(parent, path.filename().string(), split)) return load_idx(*idx);
-  throw Error(path.string(), "no such file or directory");
+  ImageDataset dataset = load(path, options);
+  if (options.size) resize(path.string(), dataset, *options.size);
+  note_values(dataset);
+  return dataset;
 }
 
 std::string class_list(const ImageDataset& dataset) {
@@ -287,6 +192,47 @@ std::string class_list(const ImageDataset& dataset) {
     if (name != number) line += " " + in_quotes(name);
   }
   return line;
+}
+
+std::vector<std::int64_t> used_labels(const ImageDataset& dataset) {
+  std::vector<std::int64_t> used;
+  for (std::int64_t i = 0; i < dataset.classes; ++i)
+    if (!dataset.class_names[static_cast<std::size_t>(i)].empty()) used.push_back(i);
+  return used;
+}
+
+void match_split(ImageDataset& test, const ImageDataset& train) {
+  const Shape &have = test.images.shape(), &want = train.images.shape();
+  if (have[1] != want[1] || have[2] != want[2] || have[3] > want[3])
+    throw Error("data", fmt::format("the test pictures are {}x{}x{}, those to train on {}x{}x{}",
+                                    have[1], have[2], have[3], want[1], want[2], want[3]));
+  if (test.labels.defined() != train.labels.defined())
+    throw Error("data", fmt::format("the {} split has labels, the {} split has none",
+                                    test.labels.defined() ? "test" : "train",
+                                    test.labels.defined() ? "train" : "test"));
+  if (have[3] < want[3]) test.images = to_rgb(test.images);
+  std::vector<std::int64_t> number(static_cast<std::size_t>(test.classes));
+  for (std::int64_t label : used_labels(test)) {
+    const std::string& name = test.class_names[static_cast<std::size_t>(label)];
+    const auto same = std::find(train.class_names.begin(), train.class_names.end(), name);
+    if (same == train.class_names.end())
+      throw Error("data",
+                  fmt::format("the test split has a class {}, which the train split has not "
+                              "(it has {})",
+                              in_quotes(name), class_list(train)));
+    number[static_cast<std::size_t>(label)] = same - train.class_names.begin();
+  }
+  test.classes = train.classes;
+  test.class_names.assign(train.class_names.size(), "");
+  if (!test.labels.defined()) return;
+  Tensor labels(test.labels.shape(), DType::i64);
+  auto* to = labels.data<std::int64_t>();
+  for (std::int64_t label : std::as_const(test.labels).values<std::int64_t>()) {
+    const std::int64_t n = number[static_cast<std::size_t>(label)];
+    test.class_names[static_cast<std::size_t>(n)] = train.class_names[static_cast<std::size_t>(n)];
+    *to++ = n;
+  }
+  test.labels = labels;
 }
 
 void pad_to_multiple(ImageDataset& dataset, std::int64_t m) {

@@ -11,10 +11,13 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tensor/io/budget.h"
 #include "tensor/io/file.h"
 
 namespace sfumato::io {
 namespace {
+
+constexpr int kBytes = 8, kIntegers = 12;  // types of numbers
 
 // Bytes from first to last, decompressed where needed.
 class Stream {
@@ -112,6 +115,20 @@ std::unique_ptr<Stream> open_stream(const InputFile& file) {
   return std::make_unique<RawStream>(file);
 }
 
+// Big-endian numbers of 32 bits; returns the bytes delivered.
+std::size_t read_integers(Stream& stream, Tensor& t) {
+  std::size_t total = 0;
+  for (std::int64_t i = 0; i < t.size(); ++i) {
+    std::array<std::uint8_t, 4> b{};
+    const std::size_t got = stream.read(b.data(), b.size());
+    total += got;
+    if (got != b.size()) break;
+    const std::uint32_t bits = std::uint32_t{b[0]} << 24 | b[1] << 16 | b[2] << 8 | b[3];
+    t.data<std::int64_t>()[i] = static_cast<std::int32_t>(bits);
+  }
+  return total;
+}
+
 }  // namespace
 
 Tensor read_idx(const std::filesystem::path& path) {
@@ -125,13 +142,16 @@ Tensor read_idx(const std::filesystem::path& path) {
   if (magic[0] != 0 || magic[1] != 0)
     throw Error(where, fmt::format("expected an IDX file (magic 0 0 8 rank), got {} {} {} {}",
                                    magic[0], magic[1], magic[2], magic[3]));
-  if (magic[2] != 8 || (rank != 1 && rank != 3 && rank != 4))
-    throw Error(where, fmt::format("expected IDX type 8 (u8) of rank 1, 3 or 4, got type {} of "
-                                   "rank {}",
+  const bool bytes_fit = magic[2] == kBytes && (rank == 1 || rank == 3 || rank == 4);
+  const bool integers_fit = magic[2] == kIntegers && (rank == 1 || rank == 2);
+  if (!bytes_fit && !integers_fit)
+    throw Error(where, fmt::format("expected IDX type 8 (u8) of rank 1, 3 or 4, or 12 (i32) of "
+                                   "rank 1 or 2, got type {} of rank {}",
                                    magic[2], rank));
 
   std::array<std::int64_t, 4> extents{};
-  std::uint64_t bytes = 1;
+  const std::uint64_t item = bytes_fit ? 1 : 4;
+  std::uint64_t bytes = item;
   for (int i = 0; i < rank; ++i) {
     std::array<std::uint8_t, 4> e{};
     if (stream->read(e.data(), 4) != 4) throw Error(where, "cut short inside the IDX header");
@@ -145,9 +165,11 @@ Tensor read_idx(const std::filesystem::path& path) {
     extents[static_cast<std::size_t>(i)] = extent;
   }
 
-  Tensor t(Shape(extents.data(), extents.data() + rank), DType::u8);
-  const std::size_t got = stream->read(t.raw(), t.bytes());
-  if (got != t.bytes())
+  expect_within_budget(where, bytes / item, bytes_fit ? 1 : sizeof(std::int64_t));
+  Tensor t(Shape(extents.data(), extents.data() + rank), bytes_fit ? DType::u8 : DType::i64);
+  const std::uint64_t got =
+      bytes_fit ? stream->read(t.raw(), t.bytes()) : read_integers(*stream, t);
+  if (got != bytes)
     throw Error(where, fmt::format("cut short: the IDX header promises {} of data, got {} bytes",
                                    t.shape().str(), got));
   std::uint8_t extra = 0;

@@ -1,5 +1,9 @@
 #include "tensor/io/dataset.h"
 
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <cstdlib>
 #include <numeric>
 
 #include "tensor/io/npy.h"
@@ -69,6 +73,86 @@ TEST_F(DatasetTest, FindsIdxPairsByName) {
   expect_error("emnist", "no such file or directory", [&] { load_dataset(at("emnist")); });
 }
 
+// Every row of README's table of published sets, under the names they are published with.
+TEST_F(DatasetTest, PublishedIdxSets) {
+  for (const char* set : {"mnist", "fashion", "kmnist"}) {  // the same names in a folder each
+    idx_pair(fmt::format("{}/train", set), ".gz", 10);
+    idx_pair(fmt::format("{}/t10k", set), ".gz", 10);
+    EXPECT_EQ(load_dataset(at(set)).classes, 10);
+    EXPECT_EQ(load_dataset(at(set), {.split = Split::test}).classes, 10);
+  }
+  for (const char* set : {"byclass", "bymerge", "balanced", "letters", "digits", "mnist"}) {
+    idx_pair(fmt::format("emnist/gzip/emnist-{}-train", set), ".gz", 10);
+    idx_pair(fmt::format("emnist/gzip/emnist-{}-test", set), ".gz", 10);
+  }
+  for (const char* set : {"byclass", "bymerge", "balanced", "letters", "digits", "mnist"}) {
+    const fs::path path = at(fmt::format("emnist/gzip/emnist-{}", set));
+    EXPECT_EQ(load_dataset(path).classes, 10);
+    EXPECT_EQ(load_dataset(path, {.split = Split::test}).classes, 10);
+  }
+  // QMNIST: labels [N,8] of 32 bits, of which the first is the class.
+  std::string labels = {0, 0, 12, 2};
+  labels += big_endian(2) + big_endian(8);
+  for (std::uint32_t i = 0; i < 16; ++i) labels += big_endian(i == 0 ? 7 : i == 8 ? 3 : 1000 + i);
+  for (const char* split : {"train", "test"}) {
+    put(fmt::format("qmnist/qmnist-{}-images-idx3-ubyte.gz", split),
+        gzip(idx({2, 2, 2}, "abcdefgh")));
+    put(fmt::format("qmnist/qmnist-{}-labels-idx2-int.gz", split), gzip(labels));
+  }
+  EXPECT_EQ(labels_of(load_dataset(at("qmnist"))), (Labels{7, 3}));
+  EXPECT_EQ(labels_of(load_dataset(at("qmnist"), {.split = Split::test})), (Labels{7, 3}));
+}
+
+TEST_F(DatasetTest, EmnistIsTurnedUprightAndNamed) {
+  put("emnist-letters-train-images-idx3-ubyte.gz", gzip(idx({2, 2, 3}, "abcdefghijkl")));
+  put("emnist-letters-train-labels-idx1-ubyte.gz", gzip(idx({2}, "\x02\x01")));
+  ImageDataset d = load_dataset(directory_);
+  EXPECT_EQ(d.images.shape(), (Shape{2, 3, 2, 1}));
+  const auto* pixels = d.images.data<std::uint8_t>();
+  EXPECT_EQ(std::string(pixels, pixels + 12), "adbecfgjhkil");
+  EXPECT_EQ(d.class_names, (std::vector<std::string>{"", "1", "2"}));
+  EXPECT_EQ(d.notes[0], "EMNIST is published transposed: its pictures are turned upright");
+  EXPECT_EQ(d.notes[1], "1 of 3 labels has no picture: 0");
+  EXPECT_EQ(class_list(d), "1, 2");
+  put("emnist-letters-mapping.txt", "1 65 97\r\n2 66 98\n");
+  d = load_dataset(at("emnist-letters-train-images-idx3-ubyte.gz"));
+  EXPECT_EQ(d.class_names, (std::vector<std::string>{"", "A", "B"}));
+  EXPECT_EQ(class_list(d), "1 \"A\", 2 \"B\"");
+  for (const char* bad : {"1", "x 65", "1 65\n2 200"}) {
+    put("emnist-letters-mapping.txt", bad);
+    expect_error("emnist-letters-mapping.txt",
+                 "expected a label and the number of an ASCII character",
+                 [&] { load_dataset(directory_); });
+  }
+  // Under another name nothing is turned, and that is said.
+  idx_pair("EMNIST/train", "", 2);
+  d = load_dataset(at("EMNIST"));
+  EXPECT_NE(d.notes[0].find("taken as stored"), std::string::npos);
+}
+
+TEST_F(DatasetTest, SizeHoldsForEverySource) {
+  idx_pair("train", "", 3);
+  const ImageDataset d = load_dataset(directory_, {.size = Extent{4, 3}});
+  EXPECT_EQ(d.images.shape(), (Shape{3, 4, 3, 1}));
+  EXPECT_EQ(d.notes[0], "pictures of 2 x 2 are cropped and resized to 4 x 3 (height x width)");
+}
+
+TEST_F(DatasetTest, PromisesBeyondTheMemoryAreRefused) {
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  // 150 MB behind 150 KB of gzip; 256 MB may be addressed, half of them by data.
+  put("train-images-idx3-ubyte.gz", gzip(idx({150, 1000, 1000}, std::string(150000000, '\0'))));
+  put("train-labels-idx1-ubyte", idx({150}, std::string(150, '\0')));
+  const auto load_within = [&] {
+    const rlimit limit{std::uint64_t{1} << 28, RLIM_INFINITY};
+    setrlimit(RLIMIT_AS, &limit);
+    const std::string message = message_of([&] { load_dataset(directory_); });
+    const bool right = message.find("more than the 128 MiB that data may") != std::string::npos;
+    std::_Exit(right ? 0 : 1);
+  };
+  EXPECT_EXIT(load_within(), testing::ExitedWithCode(0), "");
+#endif
+}
+
 TEST_F(DatasetTest, HalfCompressedPairIsFound) {
   idx_pair("train", "", 3);
   fs::rename(at("train-labels-idx1-ubyte"), at("train-labels-idx1-ubyte.gz"));
@@ -109,7 +193,7 @@ TEST_F(DatasetTest, LoadsFolderWithClasses) {
   EXPECT_EQ(labels_of(d), (Labels{0, 0, 1}));
   EXPECT_EQ(d.images.data<std::uint8_t>()[0], 30);
   EXPECT_EQ(d.images.data<std::uint8_t>()[6], 20);
-  expect_error(directory_.string(), "no directory \"test\"",
+  expect_error(directory_.string(), "has no test split",
                [&] { load_dataset(directory_, {.split = Split::test}); });
 }
 
@@ -119,7 +203,7 @@ TEST_F(DatasetTest, LoadsSplitFolders) {
   EXPECT_EQ(load_dataset(directory_).images.data<std::uint8_t>()[0], 1);
   EXPECT_EQ(load_dataset(directory_, {.split = Split::test}).images.data<std::uint8_t>()[0], 2);
   fs::remove_all(at("train"));
-  expect_error(directory_.string(), "no directory \"train\"", [&] { load_dataset(directory_); });
+  expect_error(directory_.string(), "has no train split", [&] { load_dataset(directory_); });
 }
 
 TEST_F(DatasetTest, GreyBecomesColourWhenAnyIs) {
@@ -141,20 +225,17 @@ TEST_F(DatasetTest, RefusesBrokenFolders) {
   const auto refuse = [&](const char* file, const char* text) {
     expect_error(file, text, [&] { load_dataset(directory_); });
   };
-  refuse(directory_.c_str(), "neither IDX files nor PNG or JPEG pictures");
+  refuse(directory_.c_str(), "no PNG or JPEG pictures, IDX files or .npz sets");
   picture("a/1.png", 2, 3, 1, 0);
   picture("a/2.png", 3, 2, 1, 0);
   picture("a/3.png", 4, 4, 1, 0);
-  refuse("a/2.png", "is 3 x 2, expected 2 x 3");
+  refuse("a/2.png", "3 x 2 (1 of them");
   fs::remove(at("a/2.png"));
   put("a/3.png", "not a picture");
   refuse("a/3.png", "expected a PNG or JPEG");
   fs::remove(at("a/3.png"));
-  fs::create_directory(at("b"));
-  refuse("/b]", "found none");
-  fs::remove(at("b"));
   picture("1.png", 2, 3, 1, 0);
-  refuse(directory_.c_str(), "both pictures (1.png) and directories (a)");
+  refuse(directory_.c_str(), "both pictures (\"1.png\") and folders of pictures (\"a\"");
 }
 
 TEST_F(DatasetTest, LoadsNpy) {
@@ -170,13 +251,6 @@ TEST_F(DatasetTest, LoadsNpy) {
   for (std::int64_t bad : {std::int64_t{-1}, std::int64_t{1} << 40}) {
     write_npy(at("x_labels.npy"), Tensor::from<std::int64_t>({3}, {0, bad, 1}));
     expect_error("x_labels.npy", "got " + std::to_string(bad), [&] { load_dataset(at("x.npy")); });
-  }
-  write_npy(at("x_labels.npy"), Tensor::zeros({3}));
-  expect_error("x_labels.npy", "expected labels", [&] { load_dataset(at("x.npy")); });
-  for (const Tensor& t : {Tensor::zeros({3, 2, 2}), Tensor(Shape{0, 2, 2}, DType::u8),
-                          Tensor(Shape{3, 2}, DType::u8), Tensor(Shape{3, 2, 2, 2}, DType::u8)}) {
-    write_npy(at("y.npy"), t);
-    expect_error("y.npy", "expected images u8", [&] { load_dataset(at("y.npy")); });
   }
 }
 
