@@ -98,7 +98,9 @@ Process::Process(const std::string& line, const fs::path& directory, const Setti
       const rlimit limit{bytes, bytes};
       ::setrlimit(RLIMIT_FSIZE, &limit);
     }
-    if (::chdir(directory.c_str()) == 0) ::execve(argv[0], argv.data(), envp.data());
+    if (::chdir(directory.c_str()) != 0) ::_exit(126);
+    if (setting.prepare) setting.prepare();
+    ::execve(argv[0], argv.data(), envp.data());
     ::_exit(127);
   }
   ::close(out.write);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <string>
@@ -38,6 +39,8 @@ struct Outcome {
 struct Setting {
   std::map<std::string, std::string> environment = {};  // SFUMATO_... only
   std::uint64_t max_file_bytes = 0;                     // 0: no limit
+  // Called in the new process last of all: system calls only. May be empty.
+  std::function<void()> prepare = {};
 };
 
 // The program at work.

@@ -352,7 +352,7 @@ TEST(ConvKernel, WinogradRoundsWithinItsTable) {
         const auto x = numbers<float>(s.n * s.h * s.w * s.c / (upsample ? 4 : 1), 1),
                    w = numbers<float>(s.k * s.c * 9, 2);
         const auto dy = numbers<float>(s.n * s.oh * s.ow * s.k, 3);
-        const auto all = [&, upsample = upsample]<class U>(ConvMethod method, U) {
+        const auto all = [&, s = s, upsample = upsample]<class U>(ConvMethod method, U) {
           const UseMethod use(method);
           const std::vector<U> ux(x.begin(), x.end()), uw(w.begin(), w.end()),
               udy(dy.begin(), dy.end());
