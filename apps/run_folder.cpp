@@ -66,8 +66,10 @@ io::Json record_of(const TrainOptions& options, const DataIdentity& data) {
 
 RunFolder::RunFolder(const fs::path& dir)
     : dir_(dir), lock_(std::make_unique<io::DirectoryLock>(made(dir))) {
-  for (const char* part : {".", "unet", "scheduler", "sfumato", "samples"})
+  for (const char* part : {".", "unet", "scheduler", "sfumato", "samples"}) {
+    io::check_locked(dir / part);
     io::remove_stale_temporaries(dir / part);
+  }
 }
 
 RunFolder RunFolder::create(const fs::path& dir, const TrainOptions& options,
@@ -170,6 +172,7 @@ void RunFolder::open_metrics(std::int64_t step) {
     }
     io::write_file_atomic(path, kept);
   }
+  io::check_locked(path);
   metrics_.open(path, std::ios::app);
   if (!metrics_)
     throw Error(path.string(),
@@ -185,6 +188,7 @@ void RunFolder::log(const Metrics& m) {
   j["grad_norm"] = m.grad_norm;
   j["images_per_second"] = m.images_per_second;
   j["seconds"] = m.seconds;
+  lock_->check();
   metrics_ << j.dump() << '\n' << std::flush;
   if (!metrics_)
     throw Error((dir_ / "metrics.jsonl").string(),

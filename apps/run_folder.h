@@ -19,7 +19,7 @@
 #include "apps/identity.h"
 #include "apps/options.h"
 #include "apps/state_file.h"
-#include "tensor/io/file.h"
+#include "tensor/io/lock.h"
 
 namespace sfumato::apps {
 

@@ -9,10 +9,16 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <ctime>
+#include <mutex>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "tensor/error.h"
+#include "tensor/io/lock.h"
 
 namespace sfumato::io {
 namespace {
@@ -25,13 +31,6 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;
 
 std::string reason(int error) { return std::generic_category().message(error); }
-
-int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
-  for (;;) {
-    const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
-    if (fd >= 0 || errno != EINTR) return fd;
-  }
-}
 
 // Bytes read, fewer than `count` only at the end of the file.
 std::size_t read_some(const fs::path& path, int fd, std::uint64_t offset, void* to,
@@ -56,7 +55,7 @@ struct Opened {
 
 Opened open_regular(const fs::path& path) {
   // O_NONBLOCK: opening a pipe that nobody writes would wait for ever; regular files ignore it.
-  FileDescriptor fd(open_retrying(path, O_RDONLY | O_NONBLOCK));
+  FileDescriptor fd = FileDescriptor::open(path, O_RDONLY | O_NONBLOCK);
   if (fd.get() < 0) {
     if (errno == ENOENT) throw Error(path.string(), "no such file");
     throw Error(path.string(), fmt::format("cannot open: {}", reason(errno)));
@@ -70,11 +69,65 @@ Opened open_regular(const fs::path& path) {
   return {std::move(fd), static_cast<std::uint64_t>(info.st_size)};
 }
 
-// Makes a rename in `directory` durable. Best effort where the system has no such notion or the
-// directory may not be opened for reading: the file itself has reached the disk by then.
+// Brings a file to the disk; false and errno when that failed. A file system that has no such
+// operation (some network and FUSE ones) has done what it can.
+bool sync_file(int fd) {
+#if defined(__APPLE__)
+  // There fsync reaches the drive, but not what it stores for good.
+  if (::fcntl(fd, F_FULLFSYNC) == 0) return true;
+#endif
+  int result;
+  do {
+    result = ::fsync(fd);
+  } while (result != 0 && errno == EINTR);
+  return result == 0 || errno == EINVAL || errno == ENOTSUP || errno == ENOSYS;
+}
+
+// False and errno when closing said that the bytes were not written. When a signal interrupts it,
+// the descriptor is closed all the same (on Linux, and after a sync there is nothing to lose).
+bool close_file(int fd) { return ::close(fd) == 0 || errno == EINTR; }
+
+// Makes a rename in `directory` durable. Best effort where the directory may not be opened for
+// reading: the file itself has reached the disk by then.
 void sync_directory(const fs::path& directory) {
-  FileDescriptor fd(open_retrying(directory, O_RDONLY));
-  if (fd.get() >= 0) ::fsync(fd.get());
+  const FileDescriptor fd =
+      FileDescriptor::open(directory.empty() ? fs::path(".") : directory, O_RDONLY);
+  if (fd.get() >= 0) sync_file(fd.get());
+}
+
+// The process in the name of a temporary file, -1 in other names.
+pid_t writer_of(const std::string& name) {
+  if (!name.starts_with(kTemporaryPrefix)) return -1;
+  pid_t pid = -1;
+  const char *begin = name.data() + kTemporaryPrefix.size(), *end = name.data() + name.size();
+  const auto [rest, error] = std::from_chars(begin, end, pid);
+  return error == std::errc{} && rest != end && *rest == '-' && pid > 0 ? pid : -1;
+}
+
+bool is_stale(const fs::path& path, std::chrono::seconds age) {
+  const pid_t writer = writer_of(path.filename().string());
+  // A process of another user may not be sent signals, but it lives. Our own number may have been
+  // another's before, and what we write now is locked.
+  if (writer < 0 || (writer != ::getpid() && (::kill(writer, 0) == 0 || errno != ESRCH)))
+    return false;
+  const FileDescriptor fd = FileDescriptor::open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+  struct stat info {};
+  if (fd.get() < 0 || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode) ||
+      info.st_uid != ::geteuid() || std::time(nullptr) - info.st_mtime < age.count())
+    return false;
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return true;
+  return errno != EWOULDBLOCK && writer != ::getpid();  // a file system without locks
+}
+
+// What was killed outside of a run's folder is cleared away by the next process that writes there.
+// Once for each directory: a folder of single pictures has thousands of files.
+void clear_once(const fs::path& directory) {
+  static std::mutex mutex;
+  static fs::path last;
+  const std::lock_guard lock(mutex);
+  if (directory == last) return;
+  last = directory;
+  remove_stale_temporaries(directory, std::chrono::minutes(1));
 }
 
 }  // namespace
@@ -86,6 +139,13 @@ FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
 
 FileDescriptor::~FileDescriptor() {
   if (fd_ >= 0) ::close(fd_);
+}
+
+FileDescriptor FileDescriptor::open(const fs::path& path, int flags, unsigned mode) {
+  for (;;) {
+    const int fd = ::open(path.c_str(), flags | O_CLOEXEC, static_cast<mode_t>(mode));
+    if (fd >= 0 || errno != EINTR) return FileDescriptor(fd);
+  }
 }
 
 int FileDescriptor::release() { return std::exchange(fd_, -1); }
@@ -114,11 +174,17 @@ void write_file_atomic(const fs::path& path, std::string_view bytes) {
 }
 
 void make_directories(const fs::path& path) {
+  check_locked(path);
   std::error_code error;
+  std::vector<fs::path> parents;  // of what is missing
+  for (fs::path p = path; !p.empty() && !fs::exists(p, error); p = p.parent_path())
+    parents.push_back(p.parent_path());
+  error.clear();
   fs::create_directories(path, error);
   const std::string cause = error ? error.message() : "a file is in the way";
   if (!fs::is_directory(path, error))
     throw Error(path.string(), fmt::format("cannot create the directory: {}", cause));
+  for (const fs::path& parent : parents) sync_directory(parent);
 }
 
 InputFile::InputFile(const fs::path& path) : path_(path) {
@@ -135,38 +201,53 @@ void InputFile::read_at(std::uint64_t offset, void* to, std::size_t count) const
 }
 
 AtomicFile::AtomicFile(const fs::path& path) : path_(path), target_(path) {
+  check_locked(path);
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (fs::is_directory(status) || !path.has_filename())
     throw Error(path.string(), "cannot write: expected a file name, this is a directory");
   if (fs::exists(status) && !fs::is_regular_file(status)) {
-    // Renaming over a device would replace it: as root, that breaks /dev/null for everybody.
-    device_ = true;
-    fd_ = FileDescriptor(open_retrying(path, O_WRONLY));
-    if (fd_.get() < 0) fail("cannot write", errno);
+    open_device(fs::is_fifo(status));
     return;
   }
   if (fs::is_symlink(fs::symlink_status(path, error))) {
     target_ = fs::weakly_canonical(path, error);
     if (error) fail("cannot write", error.value());
   }
+  open_temporary();
+  if (fs::exists(status)) ::fchmod(fd_.get(), static_cast<mode_t>(status.permissions()) & 0777);
+}
+
+// Renaming over a device would replace it: as root, that breaks /dev/null for everybody.
+void AtomicFile::open_device(bool pipe) {
+  device_ = true;
+  // O_NONBLOCK: without it, opening a pipe waits until somebody reads it, which may be for ever.
+  fd_ = FileDescriptor::open(path_, O_WRONLY | O_NOCTTY | (pipe ? O_NONBLOCK : 0));
+  if (fd_.get() < 0 && errno == ENXIO && pipe)
+    throw Error(path_.string(), "cannot write: nobody reads this pipe (begin to read it first)");
+  if (fd_.get() < 0 || (pipe && ::fcntl(fd_.get(), F_SETFL, 0) != 0)) fail("cannot write", errno);
+}
+
+void AtomicFile::open_temporary() {
   static std::atomic<unsigned> counter{0};
   fs::path directory = target_.parent_path();
   if (directory.empty()) directory = ".";
   // The name does not contain the target's, which may be as long as the file system allows.
   do {
     temporary_ = directory / fmt::format("{}{}-{}", kTemporaryPrefix, ::getpid(), counter++);
-    fd_ = FileDescriptor(open_retrying(temporary_, O_WRONLY | O_CREAT | O_EXCL, 0666));
+    fd_ = FileDescriptor::open(temporary_, O_RDWR | O_CREAT | O_EXCL, 0666);
   } while (fd_.get() < 0 && errno == EEXIST);
   if (fd_.get() < 0) {
     const int cause = errno;
     temporary_.clear();
     if (cause == ENOENT)
-      throw Error(path.string(),
+      throw Error(path_.string(),
                   fmt::format("cannot write: there is no directory {}", directory.string()));
     fail("cannot write", cause);
   }
-  if (fs::exists(status)) ::fchmod(fd_.get(), static_cast<mode_t>(status.permissions()) & 07777);
+  // Says to is_stale that the writer lives. Where there are no locks, its number has to do.
+  ::flock(fd_.get(), LOCK_EX | LOCK_NB);
+  clear_once(directory);
 }
 
 AtomicFile::~AtomicFile() { discard(); }
@@ -193,55 +274,29 @@ void AtomicFile::write(const void* bytes, std::size_t count) {
 }
 
 void AtomicFile::commit() {
-  if (!device_ && ::fsync(fd_.get()) != 0) fail("cannot write", errno);
-  if (::close(fd_.release()) != 0) fail("cannot write", errno);
-  if (device_) return;
+  if (device_) {
+    if (!close_file(fd_.release())) fail("cannot write", errno);
+    return;
+  }
+  if (!sync_file(fd_.get())) fail("cannot write", errno);
+  // Keeps the file locked until it has its name.
+  const FileDescriptor locked(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!close_file(fd_.release())) fail("cannot write", errno);
+  check_locked(path_);
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot replace the file", errno);
   temporary_.clear();
-  sync_directory(target_.has_parent_path() ? target_.parent_path() : fs::path("."));
+  sync_directory(target_.parent_path());
 }
 
-void remove_stale_temporaries(const fs::path& directory) {
+void remove_stale_temporaries(const fs::path& directory, std::chrono::seconds age) {
   std::error_code error;
   fs::directory_iterator entry(directory, error);
   while (!error && entry != fs::directory_iterator()) {
     const fs::path path = entry->path();
     entry.increment(error);
     std::error_code ignored;
-    if (path.filename().string().starts_with(kTemporaryPrefix)) fs::remove(path, ignored);
+    if (is_stale(path, age)) fs::remove(path, ignored);
   }
-}
-
-DirectoryLock::DirectoryLock(const fs::path& directory)
-    : path_(directory / ".lock"), owner_(::getpid()) {
-  for (;;) {
-    fd_ = FileDescriptor(open_retrying(path_, O_RDWR | O_CREAT, 0666));
-    if (fd_.get() < 0)
-      throw Error("lock", fmt::format("cannot use {}: {}", directory.string(), reason(errno)));
-    if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno == EINTR) continue;
-      if (errno != EWOULDBLOCK)
-        throw Error("lock", fmt::format("cannot lock {}: {}", directory.string(), reason(errno)));
-      std::string pid(24, '\0');
-      pid.resize(read_some(path_, fd_.get(), 0, pid.data(), pid.size()));
-      throw Error("lock", fmt::format("another sfumato process is using {} (pid {})",
-                                      directory.string(), pid.empty() ? "unknown" : pid));
-    }
-    // The last holder may have removed the file between our open and our flock: then this lock is
-    // on a file that nobody else will find.
-    struct stat held {
-    }, named{};
-    if (::fstat(fd_.get(), &held) == 0 && ::stat(path_.c_str(), &named) == 0 &&
-        held.st_ino == named.st_ino && held.st_dev == named.st_dev)
-      break;
-  }
-  // For the message only: a full disk is no reason to refuse the lock.
-  const std::string pid = std::to_string(owner_);
-  if (::ftruncate(fd_.get(), 0) != 0 || ::pwrite(fd_.get(), pid.data(), pid.size(), 0) < 0) return;
-}
-
-DirectoryLock::~DirectoryLock() {
-  if (::getpid() == owner_) ::unlink(path_.c_str());
 }
 
 }  // namespace sfumato::io

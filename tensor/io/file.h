@@ -1,9 +1,11 @@
-// Files: whole reads with a limit, positioned reads, writes that replace a file only once they are
-// complete, and a lock on a directory. Everything throws sfumato::Error naming the path.
+// Files: whole reads with a limit, positioned reads, and writes that replace a file only once they
+// are complete. Everything throws sfumato::Error naming the path.
 //
-// A write beyond the file size limit (ulimit -f) raises SIGXFSZ, whose default is to end the
-// process: a program that wants the Error instead ignores that signal.
+// A write beyond the file size limit (ulimit -f) raises SIGXFSZ, and a write to a pipe that nobody
+// reads any more SIGPIPE. Their default is to end the process: a program that wants the Error
+// instead ignores these signals.
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -19,14 +21,17 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
 // Puts `bytes` into `path` through an AtomicFile.
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
-// Creates the directory and its parents; nothing happens when it exists. Throws when it cannot, or
-// when a file of that name is in the way.
+// Creates the directory and its parents, also for good after a power cut; nothing happens when it
+// exists. Throws when it cannot, or when a file of that name is in the way.
 void make_directories(const std::filesystem::path& path);
 
 // Owns an open file descriptor; closes it.
 class FileDescriptor {
  public:
   explicit FileDescriptor(int fd = -1) : fd_(fd) {}
+  // open(2), begun again when a signal interrupts it. get() is negative and errno set when it
+  // fails.
+  static FileDescriptor open(const std::filesystem::path& path, int flags, unsigned mode = 0);
   FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
   FileDescriptor& operator=(FileDescriptor&& other) noexcept;
   ~FileDescriptor();
@@ -56,11 +61,16 @@ class InputFile {
 
 // A file written beside its place and moved there by commit(), so that a reader sees the old file
 // or the whole new one, also after a power cut. Without commit(), or when anything throws, the
-// temporary file is removed and the old file stays as it was. A symbolic link is followed; the old
-// file's permissions are kept. A device or a pipe (/dev/stdout) is written directly.
+// temporary file is removed and the old file stays as it was. The old file's permissions are kept,
+// but not the set-user-ID and similar bits. A device or a pipe (/dev/stdout) is written directly.
+//
+// A symbolic link is followed, for the user named it. In a directory that this process has locked
+// nobody did: there check_locked (tensor/io/lock.h) refuses links, and all writing once the lock is
+// lost.
 class AtomicFile {
  public:
-  // Throws when the directory is missing or not writable, or when `path` is a directory.
+  // Throws when the directory is missing or not writable, when `path` is a directory, or a pipe
+  // that nobody reads.
   explicit AtomicFile(const std::filesystem::path& path);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -73,6 +83,8 @@ class AtomicFile {
  private:
   [[noreturn]] void fail(const char* what, int error);
   void discard() noexcept;
+  void open_device(bool pipe);
+  void open_temporary();
 
   std::filesystem::path path_;       // as the caller named it, for messages
   std::filesystem::path target_;     // with symbolic links resolved
@@ -81,25 +93,10 @@ class AtomicFile {
   FileDescriptor fd_;
 };
 
-// Removes what AtomicFile left in `directory` when its process was killed. Only for a directory
-// that no other process writes to at the time: hold its lock.
-void remove_stale_temporaries(const std::filesystem::path& directory);
-
-// Keeps other sfumato processes out of a directory for this object's lifetime: flock on
-// DIR/.lock, which the system releases when the process dies, however it dies; the file is removed
-// at the end, and one left behind by a crash does not block. Throws "another sfumato process is
-// using DIR (pid N)" while it is held, also by another DirectoryLock of the same process.
-class DirectoryLock {
- public:
-  explicit DirectoryLock(const std::filesystem::path& directory);
-  DirectoryLock(const DirectoryLock&) = delete;
-  DirectoryLock& operator=(const DirectoryLock&) = delete;
-  ~DirectoryLock();
-
- private:
-  std::filesystem::path path_;
-  FileDescriptor fd_;
-  long owner_;  // a forked child that inherits this object must not remove the file
-};
+// Removes what AtomicFile left in `directory` when its process was killed: temporary files of this
+// user that were last written at least `age` ago, whose process is dead and which nobody has open
+// for writing. (A process in another container may have any number, but its files are locked.)
+void remove_stale_temporaries(const std::filesystem::path& directory,
+                              std::chrono::seconds age = {});
 
 }  // namespace sfumato::io

@@ -1,10 +1,15 @@
 #include "tensor/io/file.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <chrono>
+#include <vector>
 
 #include "tests/io/io_test.h"
 
@@ -132,47 +137,77 @@ TEST_F(FileTest, MakesDirectories) {
   expect_error("f/g", "cannot create", [&] { make_directories(at("f/g")); });
 }
 
-TEST_F(FileTest, LockIsExclusiveAndLeavesNothing) {
-  {
-    const DirectoryLock lock(directory_);
-    expect_error(directory_.string(), "another sfumato process is using",
-                 [&] { DirectoryLock second(directory_); });
-  }
-  EXPECT_EQ(entries(), 0);
-  const DirectoryLock again(directory_);
-  expect_error("nowhere", "No such file", [&] { DirectoryLock missing(at("nowhere")); });
+// The number of a process that has ended.
+pid_t dead_process() {
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  waitpid(child, nullptr, 0);
+  return child;
 }
 
-TEST_F(FileTest, LockOfAnotherProcessNamesItAndDiesWithIt) {
-  int ready[2];
-  ASSERT_EQ(pipe(ready), 0);
-  const pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    const DirectoryLock lock(directory_);
-    if (write(ready[1], "x", 1) != 1) _exit(1);
-    for (;;) pause();
-  }
-  char byte = 0;
-  ASSERT_EQ(read(ready[0], &byte, 1), 1);
-  expect_error("lock", "(pid " + std::to_string(child) + ")",
-               [&] { DirectoryLock second(directory_); });
-  kill(child, SIGKILL);
-  waitpid(child, nullptr, 0);
-  EXPECT_TRUE(fs::exists(at(".lock")));  // left behind by the killed process; no obstacle
-  { const DirectoryLock lock(directory_); }
-  EXPECT_EQ(entries(), 0);
-  close(ready[0]);
-  close(ready[1]);
+std::string temporary_of(pid_t process) { return ".sfumato-tmp-" + std::to_string(process) + "-0"; }
+
+void make_older(const fs::path& path, std::chrono::seconds by) {
+  fs::last_write_time(path, fs::last_write_time(path) - by);
 }
 
 TEST_F(FileTest, StaleTemporariesAreRemovedAndNothingElse) {
-  write_file_atomic(at("kept"), "x");
-  write_file_atomic(at(".sfumato-tmp-1-0"), "left by a killed process");
+  const pid_t dead = dead_process();
+  put(temporary_of(dead), "left by a killed process");
+  put(temporary_of(getpid()), "left by one that had our number");
+  const std::vector<std::string> kept = {temporary_of(getppid()), ".sfumato-tmp-",
+                                         ".sfumato-tmp-x-0",      ".sfumato-tmp-1",
+                                         ".sfumato-tmp-0-0",      "other"};
+  for (const std::string& name : kept) put(name, "x");
+  fs::create_directory(at(temporary_of(dead) + "1"));
+  fs::create_symlink("other", at(temporary_of(dead) + "2"));
+  AtomicFile living(at("new"));
   remove_stale_temporaries(directory_);
-  EXPECT_EQ(entries(), 1);
-  EXPECT_EQ(read_file(at("kept"), 10), "x");
+  EXPECT_EQ(entries(), static_cast<int>(kept.size()) + 3);
+  for (const std::string& name : kept) EXPECT_TRUE(fs::exists(at(name))) << name;
+  living.commit();
+  EXPECT_TRUE(fs::exists(at("new")));
   remove_stale_temporaries(at("no such folder"));
+}
+
+// In another container the same number may be a dead process here, or another one.
+TEST_F(FileTest, TemporariesThatSomebodyWritesAreKept) {
+  const fs::path path = put(temporary_of(dead_process()), "x");
+  {
+    const FileDescriptor writer = FileDescriptor::open(path, O_RDWR);
+    ASSERT_EQ(flock(writer.get(), LOCK_EX), 0);
+    remove_stale_temporaries(directory_);
+    EXPECT_TRUE(fs::exists(path));
+  }
+  remove_stale_temporaries(directory_);
+  EXPECT_FALSE(fs::exists(path));
+}
+
+TEST_F(FileTest, TheNextWriterClearsAwayWhatWasKilledLongAgo) {
+  const fs::path fresh = put(temporary_of(dead_process()), "x"),
+                 old = put(temporary_of(dead_process()), "x");
+  make_older(old, std::chrono::minutes(2));
+  write_file_atomic(at("f"), "x");
+  EXPECT_TRUE(fs::exists(fresh));
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_EQ(entries(), 2);
+}
+
+TEST_F(FileTest, SetUserIdIsNotKept) {
+  put("f", "old");
+  ASSERT_EQ(chmod(at("f").c_str(), 06755), 0);
+  write_file_atomic(at("f"), "new");
+  EXPECT_EQ(fs::status(at("f")).permissions(), fs::perms(0755));
+}
+
+TEST_F(FileTest, APipeIsWrittenOrRefused) {
+  ASSERT_EQ(mkfifo(at("pipe").c_str(), 0600), 0);
+  expect_error("pipe", "nobody reads this pipe", [&] { write_file_atomic(at("pipe"), "x"); });
+  const FileDescriptor reader = FileDescriptor::open(at("pipe"), O_RDONLY | O_NONBLOCK);
+  write_file_atomic(at("pipe"), "bytes");
+  char bytes[8];
+  EXPECT_EQ(read(reader.get(), bytes, sizeof bytes), 5);
+  EXPECT_TRUE(fs::is_fifo(at("pipe")));
 }
 
 }  // namespace
