@@ -9,7 +9,10 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -46,7 +49,19 @@ class Pool {
  public:
   explicit Pool(int threads)
       : spin_(threads <= available_cores() ? 4000 : 0), shares_(static_cast<std::size_t>(threads)) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    workers_.reserve(shares_.size());
+  }
+
+  // Once, before the first job. A limit on processes or memory may end this early: then there are
+  // as many threads as have started.
+  void start() {
+    try {
+      for (int i = 1; i < static_cast<int>(shares_.size()); ++i)
+        workers_.emplace_back([this, i] { work(i); });
+    } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {
+    }
+    threads_ = static_cast<int>(workers_.size()) + 1;
   }
 
   ~Pool() {
@@ -86,7 +101,7 @@ class Pool {
     if (error_) std::rethrow_exception(error_);
   }
 
-  int threads() const { return static_cast<int>(shares_.size()); }
+  int threads() const { return threads_; }
 
  private:
   // Tasks that one thread begins with.
@@ -137,6 +152,7 @@ class Pool {
   }
 
   const int spin_;
+  int threads_ = 1;  // the caller and the workers
   std::vector<Share> shares_;
   std::vector<std::thread> workers_;
   std::mutex job_mutex_, mutex_;
@@ -160,8 +176,15 @@ int default_threads() {
   return available_cores();
 }
 
+// What set_thread_count asked for before there was a pool; 0: nothing.
+std::atomic<int> first_count{0};
+
 std::unique_ptr<Pool>& pool() {
-  static auto instance = std::make_unique<Pool>(default_threads());
+  static auto instance = [] {
+    auto first = std::make_unique<Pool>(first_count > 0 ? first_count.load() : default_threads());
+    first->start();
+    return first;
+  }();
   return instance;
 }
 
@@ -173,7 +196,12 @@ int thread_count() { return pool()->threads(); }
 
 void set_thread_count(int n) {
   if (n < 1 || n > 1024) throw Error("threads", fmt::format("expected 1..1024 threads, got {}", n));
-  if (n != thread_count()) pool() = std::make_unique<Pool>(n);
+  first_count = n;
+  if (thread_count() == n) return;
+  auto next = std::make_unique<Pool>(n);
+  // The old threads end before new ones start: there may be a limit on both together.
+  pool() = std::move(next);
+  pool()->start();
 }
 
 void detail::run_tasks(std::int64_t tasks, TaskFn fn, const void* context) {

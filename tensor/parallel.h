@@ -10,9 +10,11 @@
 namespace sfumato {
 
 // Number of threads parallel_for may use, the caller included. Default: the cores this process may
-// run on, or SFUMATO_THREADS.
+// run on, or SFUMATO_THREADS; fewer where the system lets no more threads start (a limit on
+// processes, no memory for their stacks).
 int thread_count();
-// Throws Error unless 1 <= n <= 1024. Not to be called from inside a task.
+// Throws Error unless 1 <= n <= 1024. thread_count() may be less afterwards, as above. Not to be
+// called from inside a task, nor while another thread may call parallel_for.
 void set_thread_count(int n);
 
 // Whether the caller runs as a task of a parallel_for.
