@@ -50,7 +50,8 @@ diffusion::Denoiser denoiser_for(const diffusion::Pipeline& model, const Generat
     if (o.guidance != 1)
       null_labels = Tensor::full({n}, static_cast<double>(*model.null_label), DType::i64);
   }
-  return [=, &unet = *model.unet, w = o.guidance](const Tensor& xt, std::int64_t t) {
+  return [=, &unet = *model.unet, &o, w = o.guidance](const Tensor& xt, std::int64_t t) {
+    if (o.cancelled && o.cancelled()) throw Cancelled();
     const Tensor time = Tensor::full({n}, static_cast<double>(t), DType::i64);
     const Tensor output = unet(xt, time, labels).value();
     if (!null_labels.defined()) return output;

@@ -32,7 +32,12 @@ struct GenerateOptions {
   std::int64_t batch = 64;  // pictures at a time
   // What the network thinks the picture is after each step, u8 [N,H,W,C]; may be empty.
   std::function<void(std::int64_t step, const Tensor& pictures)> on_step;
+  // Asked before each run of the network; once it says true, generate throws Cancelled. May be
+  // empty.
+  std::function<bool()> cancelled;
 };
+
+struct Cancelled {};
 
 // 2 where a model was trained for guidance, else 1. Models of ε need x̂_0 clipped, and clipped DDIM
 // steps get worse with guidance (docs/performance.md): 1 for them as well.
@@ -45,7 +50,8 @@ Shape picture_shape(const diffusion::Pipeline& model, const GenerateOptions& opt
 // pictures, a size that it can halve, labels that it knows, guidance that it was trained for.
 void expect_drawable(const diffusion::Pipeline& model, const GenerateOptions& options);
 
-// -> u8 [N,H,W,C]. Throws as expect_drawable does, and where the numbers turn infinite.
+// -> u8 [N,H,W,C]. Throws as expect_drawable does, and where the numbers turn infinite; Cancelled
+// as said above.
 Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& options);
 
 }  // namespace sfumato::apps

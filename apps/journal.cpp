@@ -66,16 +66,23 @@ void Journal::weights_judged(double loss, double gradient_norm) {
     fail(fmt::format("the loss is {} and the gradient's norm {}", shown(loss),
                      shown(gradient_norm)));
   health_.look(loss, state_.smoothed);
+  const bool draws =
+      options_.sample_every > 0 && state_.seconds - last_samples_ >= options_.sample_every;
   if (health_.exploding()) {
     if (!warned_)
       say(fmt::format("note: step {}: {}: until it falls again, the checkpoint of step {} stays",
                       state_.step, health_.reason(), saved_step_));
     warned_ = true;
-    return;
+  } else {
+    saved_is_good_ = true;
+    // Before a drawing too: it takes long, and a signal meanwhile must cost nothing.
+    if (state_.step > saved_step_ &&
+        (draws || state_.seconds - last_checkpoint_ >= options_.checkpoint_every))
+      save();
   }
-  saved_is_good_ = true;
-  if (state_.step > saved_step_ && state_.seconds - last_checkpoint_ >= options_.checkpoint_every)
-    save();
+  if (!draws) return;
+  draw_samples(folder_.samples() / fmt::format("step_{:06}.png", state_.step), 4);
+  last_samples_ = state_.seconds;
 }
 
 void Journal::save() {
@@ -127,11 +134,6 @@ void Journal::step_done(double loss, double gradient_norm, double learning_rate)
     window_loss_ = 0;
     window_ = 0;
   }
-  if (ends) return;  // finish() saves
-  if (options_.sample_every > 0 && state_.seconds - last_samples_ >= options_.sample_every) {
-    draw_samples(folder_.samples() / fmt::format("step_{:06}.png", state_.step), 4);
-    last_samples_ = state_.seconds;
-  }
 }
 
 void Journal::finish() {
@@ -152,7 +154,13 @@ void Journal::finish() {
     say(fmt::format("the run is finished; to train on: sfumato train --resume {} {}", dir,
                     twice_the_budget(options_)));
   const auto grid = folder_.samples() / "final.png";
-  draw_samples(grid, 8);
+  if (!draw_samples(grid, 8)) {
+    say(
+        fmt::format("stopped after the last step, before the pictures; draw them with\n"
+                    "  sfumato train --resume {}",
+                    dir));
+    return;
+  }
   say(fmt::format(
       "done: {} steps in {:.0f} s, smoothed loss {:.4f}\n  pictures: {}\n  loss curve: {}\n"
       "  more pictures: sfumato sample --model {} --out digits.png",
@@ -161,7 +169,7 @@ void Journal::finish() {
 }
 
 // A grid of the classes (or of 8 columns of pictures), with the moving average of the weights.
-void Journal::draw_samples(const std::filesystem::path& path, std::int64_t rows) const {
+bool Journal::draw_samples(const std::filesystem::path& path, std::int64_t rows) const {
   nn::SwapValues averaged(*model_.params, ema_.average);
   GenerateOptions options;
   GridOptions grid;
@@ -172,7 +180,16 @@ void Journal::draw_samples(const std::filesystem::path& path, std::int64_t rows)
     grid.headers.push_back(std::to_string(i));
   options.guidance = default_guidance(model_);
   options.steps = std::min<std::int64_t>(20, model_.scheduler.num_train_timesteps);
-  io::write_png(path, make_grid(generate(model_, options), grid));
+  // A signal is seen between two runs of the network: few large pictures at a time.
+  const std::int64_t pixels = model_.unet_config.sample_height * model_.unet_config.sample_width;
+  options.batch = std::clamp<std::int64_t>((std::int64_t{1} << 16) / pixels, 1, options.batch);
+  options.cancelled = interrupted;
+  try {
+    io::write_png(path, make_grid(generate(model_, options), grid));
+  } catch (const Cancelled&) {
+    return false;
+  }
+  return true;
 }
 
 }  // namespace sfumato::apps

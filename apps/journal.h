@@ -27,11 +27,12 @@ class Journal {
 
   void say(const std::string& message) { progress_.say(message); }
   double progress() const { return budget_.used(state_); }
-  // False when the budget is used up, after --stop-after steps, and after Ctrl-C.
+  // False when the budget is used up, after --stop-after steps, and after Ctrl-C or another signal
+  // that asks to end (apps/interrupt.h).
   bool goes_on() const;
   // Call once in each step, when the weights have been judged and not yet changed: a checkpoint
-  // that is due is made of weights whose loss is well. Throws Error when loss or gradient are not
-  // finite.
+  // that is due is made of weights whose loss is well, and so are pictures. Throws Error when loss
+  // or gradient are not finite.
   void weights_judged(double loss, double gradient_norm);
   // Call once after each step: counts it in `state`, and does what is due.
   void step_done(double loss, double gradient_norm, double learning_rate);
@@ -41,7 +42,8 @@ class Journal {
  private:
   void save();
   [[noreturn]] void fail(const std::string& what) const;
-  void draw_samples(const std::filesystem::path& path, std::int64_t rows) const;
+  // False when a signal ended it; then no picture is written.
+  bool draw_samples(const std::filesystem::path& path, std::int64_t rows) const;
 
   const TrainOptions& options_;
   RunFolder& folder_;

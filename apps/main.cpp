@@ -5,10 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <new>
@@ -17,6 +14,7 @@
 
 #include "apps/machine.h"
 #include "apps/options.h"
+#include "apps/streams.h"
 #include "apps/train_options.h"
 #include "tensor/io/file.h"
 #include "tensor/parallel.h"
@@ -296,31 +294,46 @@ int run(int argc, char** argv) {
     if (train_app->parsed() && train_options.out.empty() == train_options.resume.empty())
       throw CLI::RequiredError("--out DIR or --resume DIR");
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    std::ostringstream out, err;
+    const bool answered = app.exit(e, out, err) == 0;  // --help, --version
+    complain(err.str());
+    fmt::print("{}", out.str());
+    return answered ? 0 : 2;
   }
-  if (threads) set_thread_count(*threads);
+  if (threads) {
+    set_thread_count(*threads);
+    if (const int got = thread_count(); got < *threads)
+      complain(fmt::format("note: the system lets only {} of {} threads start\n", got, *threads));
+  }
   if (train_app->parsed()) train(train_options);
   if (sample_app->parsed()) sample(sample_options);
   if (predict_app->parsed()) predict(predict_options);
   if (info_app->parsed()) info(info_options);
   if (evaluate_app->parsed()) evaluate(evaluate_options);
-  if (std::fflush(stdout) != 0)
-    throw Error("stdout", fmt::format("cannot write: {}", std::strerror(errno)));
   return 0;
+}
+
+// What cannot be printed must not become another exception.
+void print_error(const char* what) noexcept {
+  try {
+    std::fprintf(stderr, "sfumato: %s\n", io::printable(what).c_str());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "sfumato: out of memory\n");
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-#if defined(SIGXFSZ)
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit becomes an error message instead of a kill
-#endif
+  prepare_streams();
   try {
-    return run(argc, argv);
+    const int code = run(argc, argv);
+    flush_output();
+    return code;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "sfumato: out of memory\n");
+    print_error("out of memory");
   } catch (const std::exception& e) {
-    fmt::print(stderr, "sfumato: {}\n", io::printable(e.what()));
+    print_error(e.what());
   }
   return 1;
 }

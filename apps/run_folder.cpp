@@ -34,6 +34,7 @@ bool is_there(const fs::path& path) {
 // `to` becomes the file `from`, which stays: at any moment each of them is whole. Both are then one
 // file, until AtomicFile puts another in the place of either.
 void link_over(const fs::path& from, const fs::path& to) {
+  io::check_locked(to);
   const fs::path link = to.parent_path() / ".sfumato-tmp-link";
   std::error_code error, ignored;
   fs::remove(link, ignored);
