@@ -300,16 +300,14 @@ int run(int argc, char** argv) {
     fmt::print("{}", out.str());
     return answered ? 0 : 2;
   }
-  if (threads) {
-    set_thread_count(*threads);
-    if (const int got = thread_count(); got < *threads)
-      complain(fmt::format("note: the system lets only {} of {} threads start\n", got, *threads));
-  }
+  if (threads) set_thread_count(*threads);
   if (train_app->parsed()) train(train_options);
   if (sample_app->parsed()) sample(sample_options);
   if (predict_app->parsed()) predict(predict_options);
   if (info_app->parsed()) info(info_options);
   if (evaluate_app->parsed()) evaluate(evaluate_options);
+  if (const int got = thread_count(); threads && got < *threads)
+    complain(fmt::format("note: the system let only {} of {} threads start\n", got, *threads));
   return 0;
 }
 
