@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "apps/machine.h"
+#include "apps/notes.h"
 #include "apps/options.h"
 #include "apps/streams.h"
 #include "apps/train_options.h"
@@ -307,7 +308,7 @@ int run(int argc, char** argv) {
   if (info_app->parsed()) info(info_options);
   if (evaluate_app->parsed()) evaluate(evaluate_options);
   if (const int got = thread_count(); threads && got < *threads)
-    complain(fmt::format("note: the system let only {} of {} threads start\n", got, *threads));
+    print_notes({fmt::format("the system let only {} of {} threads start", got, *threads)});
   return 0;
 }
 

@@ -45,6 +45,8 @@ class RunFolder {
   static RunFolder open(const std::filesystem::path& dir);
 
   const std::filesystem::path& dir() const { return dir_; }
+  // Empty, or what the lock has to say (tensor/io/lock.h).
+  const std::string& note() const { return lock_->note(); }
   std::filesystem::path samples() const { return dir_ / "samples"; }
 
   RunRecord record() const;

@@ -68,6 +68,7 @@ void train(const TrainOptions& asked) {
     run.folder.save(state, run.model, adam, ema, false);
   }
   run.folder.update_record(o, run.identity);
+  if (!run.folder.note().empty()) run.notes.push_back(run.folder.note());
   Journal journal(o, run.folder, run.model, adam, ema, state,
                   make_budget(o, run.data.images.dim(0)));
   print_notes(run.notes);
