@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "tensor/error.h"
+#include "tensor/io/text.h"
 #include "tensor/tensor.h"
 
 // libFuzzer's own mutation, for targets that mutate a part of their input. Returns the new size.
@@ -67,8 +68,19 @@ inline std::string_view next_part(std::string_view& rest) {
   return part;
 }
 
-// No flood. (What the program prints of a message is made fit for a terminal first.)
-inline void require_short(std::string_view message) { require(message.size() < 4000); }
+// No flood, and one line once io::printable() has made it fit for a terminal, as the program does.
+inline void require_printable(std::string_view message) {
+  require(message.size() < 4000);
+  for (const char c : io::printable(message))
+    require(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
+}
+
+// libFuzzer's mutation of a part of an input, which may grow by `more` bytes.
+inline void mutate(std::string& part, std::size_t more) {
+  const std::size_t size = part.size();
+  part.resize(size + more);
+  part.resize(LLVMFuzzerMutate(reinterpret_cast<std::uint8_t*>(part.data()), size, part.size()));
+}
 
 // Runs `body`. False when it refused the input, with an Error.
 template <class Body>
@@ -77,7 +89,7 @@ bool accepted(const Body& body) {
     body();
     return true;
   } catch (const Error& e) {
-    require_short(e.what());
+    require_printable(e.what());
     return false;
   }
 }

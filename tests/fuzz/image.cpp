@@ -46,19 +46,13 @@ std::vector<Chunk> cut_png(std::string_view png) {
   return chunks;
 }
 
-void mutate(std::string& text, std::size_t more) {
-  const std::size_t size = text.size();
-  text.resize(size + more);
-  text.resize(LLVMFuzzerMutate(reinterpret_cast<std::uint8_t*>(text.data()), size, text.size()));
-}
-
 // Mutates the pixels inside the compression.
 void mutate_pixels(std::string& body) {
   std::string pixels(1 << 16, '\0');
   uLongf count = pixels.size();
   uncompress(reinterpret_cast<Bytef*>(pixels.data()), &count, bytes(body), body.size());
   pixels.resize(count);
-  mutate(pixels, 512);
+  fuzz::mutate(pixels, 512);
   uLongf packed = compressBound(pixels.size());
   body.resize(packed);
   compress2(reinterpret_cast<Bytef*>(body.data()), &packed, bytes(pixels), pixels.size(), 1);
@@ -79,7 +73,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
   } else if (chosen.type == "IDAT" && way % 2 == 1) {
     mutate_pixels(chosen.body);
   } else {
-    mutate(chosen.body, 256);
+    fuzz::mutate(chosen.body, 256);
   }
   std::string png(fuzz::as_text(data, 8));
   for (const Chunk& chunk : chunks) {
