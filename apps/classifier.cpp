@@ -118,6 +118,7 @@ Classifier train_classifier(const io::ImageDataset& data) {
 
 Classifier load_or_train_classifier(const std::filesystem::path& file, const io::ImageDataset& data,
                                     bool must_write) {
+  if (file.empty()) return train_classifier(data);
   if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
     Classifier classifier(data.images.dim(3), data.classes);
     nn::load_parameters(classifier.params(), io::SafeTensors(file));
@@ -136,9 +137,14 @@ Classifier load_or_train_classifier(const std::filesystem::path& file, const io:
 
 std::filesystem::path cached_classifier(const io::ImageDataset& data) {
   const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
-  std::filesystem::path folder = cache && *cache ? std::filesystem::path(cache)
-                                 : home && *home ? std::filesystem::path(home) / ".cache"
-                                                 : std::filesystem::temp_directory_path();
+  std::filesystem::path folder;
+  if (cache && *cache) {
+    folder = cache;
+  } else if (home && *home) {
+    folder = std::filesystem::path(home) / ".cache";
+  } else {
+    return {};  // a folder that others can write to might hold a classifier of theirs
+  }
   return folder / "sfumato" /
          fmt::format("classifier-{:016x}.safetensors", fingerprint(identify(data)));
 }

@@ -42,13 +42,13 @@ Verdict judge(const Classifier& classifier, const Tensor& pictures);
 // terminal.
 Classifier train_classifier(const io::ImageDataset& data);
 
-// From `file` if it is there, else trained on `data` and written there; what cannot be written is
+// From `file` if it is there, else trained on `data` and written there (nowhere if empty); what cannot be written is
 // an Error only if `must_write`.
 Classifier load_or_train_classifier(const std::filesystem::path& file, const io::ImageDataset& data,
                                     bool must_write);
 
 // Where the classifier of this data is kept between runs: a name made from its pictures and labels,
-// under $XDG_CACHE_HOME or ~/.cache.
+// under $XDG_CACHE_HOME or ~/.cache. Empty where neither is known: it is then kept nowhere.
 std::filesystem::path cached_classifier(const io::ImageDataset& data);
 
 }  // namespace sfumato::apps

@@ -3,6 +3,7 @@
 // from the set of real ones.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "apps/classifier.h"
@@ -48,7 +49,8 @@ Tensor real_pictures(const io::ImageDataset& data, const std::vector<std::int64_
 
 void check(const diffusion::Pipeline& model, const io::ImageDataset& data) {
   const nn::UNetConfig& c = model.unet_config;
-  if (data.classes < 2) throw Error("evaluate", "the data has no labels to train a classifier on");
+  if (io::used_labels(data).size() < 2)
+    throw Error("evaluate", "the data has no two classes to train a classifier on");
   const Shape& s = data.images.shape();
   if (c.sample_height != s[1] || c.sample_width != s[2] || c.out_channels != s[3])
     throw Error("evaluate",
@@ -57,6 +59,12 @@ void check(const diffusion::Pipeline& model, const io::ImageDataset& data) {
   if (model.classes() > 0 && model.classes() != data.classes)
     throw Error("evaluate", fmt::format("the model knows {} classes, the data has {}",
                                         model.classes(), data.classes));
+  for (std::size_t i = 0; i < std::min(model.class_names.size(), data.class_names.size()); ++i) {
+    const std::string &drawn = model.class_names[i], &real = data.class_names[i];
+    if (model.classes() > 0 && !drawn.empty() && !real.empty() && drawn != real)
+      throw Error("evaluate", fmt::format("class {} is {} for the model and {} in the data", i,
+                                          io::in_quotes(drawn), io::in_quotes(real)));
+  }
 }
 
 struct Row {
@@ -71,22 +79,29 @@ void evaluate(const EvaluateOptions& o) {
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
   print_notes(model.notes);
-  io::ImageDataset train = open_dataset(o.data),
-                   test = open_dataset(o.data, {.split = io::Split::test});
+  io::LoadOptions load = load_options(o.size, o.background);
+  io::ImageDataset train = open_dataset(o.data, load);
+  load.split = io::Split::test;
+  io::ImageDataset test = open_dataset(o.data, load);
   if (model.unet_config.sample_height != train.images.dim(1)) {  // as `train --pad` does
     io::pad_to_multiple(train, model.unet_config.size_multiple());
     io::pad_to_multiple(test, model.unet_config.size_multiple());
   }
   check(model, train);
+  io::match_split(test, train);
+  const std::vector<std::int64_t> used = io::used_labels(train);
+  std::vector<std::int64_t> labels;
+  for (std::int64_t i = 0; i < o.count; ++i)
+    labels.push_back(used[static_cast<std::size_t>(i) % used.size()]);
+  const Tensor real_ones = real_pictures(train, labels);
+  print_notes(train.notes);
   const std::filesystem::path file =
       o.classifier.empty() ? cached_classifier(train) : std::filesystem::path(o.classifier);
   const Classifier classifier = load_or_train_classifier(file, train, !o.classifier.empty());
   const Verdict reality = judge(classifier, test.images);
   const double accuracy = agreement(reality, labels_of(test));
 
-  std::vector<std::int64_t> labels;
-  for (std::int64_t i = 0; i < o.count; ++i) labels.push_back(i % train.classes);
-  const Verdict real = judge(classifier, real_pictures(train, labels));
+  const Verdict real = judge(classifier, real_ones);
   const double floor = diffusion::frechet_distance(real.features, reality.features);
 
   std::vector<Row> rows{{"real pictures", {}, agreement(real, labels), floor}};
@@ -124,7 +139,7 @@ void evaluate(const EvaluateOptions& o) {
     return;
   }
   fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n", accuracy,
-             test.images.dim(0), file.string());
+             test.images.dim(0), file.empty() ? "not kept" : file.string());
   fmt::print("{} pictures, DDIM, {} steps\n\n{:<16} {:>14} {:>18} {:>10}\n", o.count, o.steps,
              "pictures", "read as asked", "Frechet distance", "of floor");
   for (const Row& r : rows)

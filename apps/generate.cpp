@@ -73,6 +73,21 @@ diffusion::SampleOptions chain_options(const diffusion::Pipeline& model, const G
 
 }  // namespace
 
+std::vector<std::int64_t> drawable_labels(const diffusion::Pipeline& model) {
+  std::vector<std::int64_t> labels;
+  for (std::int64_t k = 0; k < model.unet_config.num_class_embeds; ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    const bool unseen = i < model.class_names.size() && model.class_names[i].empty();
+    if (k != model.null_label && !unseen) labels.push_back(k);
+  }
+  return labels;
+}
+
+std::string header_of(std::int64_t label, const diffusion::Pipeline& model) {
+  const auto i = static_cast<std::size_t>(label);
+  return i < model.class_names.size() ? model.class_names[i] : std::to_string(label);
+}
+
 Shape picture_shape(const diffusion::Pipeline& model, const GenerateOptions& o) {
   const nn::UNetConfig& c = model.unet_config;
   return {static_cast<std::int64_t>(o.labels.size()), o.height > 0 ? o.height : c.sample_height,

@@ -43,6 +43,13 @@ struct Cancelled {};
 // steps get worse with guidance (docs/performance.md): 1 for them as well.
 double default_guidance(const diffusion::Pipeline& model);
 
+// Rows of the class table that can be drawn: classes of which the model has seen pictures. None for
+// an unconditional model.
+std::vector<std::int64_t> drawable_labels(const diffusion::Pipeline& model);
+
+// What stands above a column of pictures of this class: its name, or its number.
+std::string header_of(std::int64_t label, const diffusion::Pipeline& model);
+
 // [N,H,W,C] of the pictures that are asked for.
 Shape picture_shape(const diffusion::Pipeline& model, const GenerateOptions& options);
 

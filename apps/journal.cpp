@@ -173,11 +173,14 @@ bool Journal::draw_samples(const std::filesystem::path& path, std::int64_t rows)
   nn::SwapValues averaged(*model_.params, ema_.average);
   GenerateOptions options;
   GridOptions grid;
-  const std::int64_t classes = model_.classes();
-  grid.columns = classes > 0 ? std::min<std::int64_t>(classes, 16) : 8;
-  for (std::int64_t i = 0; i < rows * grid.columns; ++i) options.labels.push_back(i % grid.columns);
-  for (std::int64_t i = 0; classes > 0 && i < grid.columns; ++i)
-    grid.headers.push_back(std::to_string(i));
+  constexpr std::size_t kMostColumns = 16;
+  std::vector<std::int64_t> labels = drawable_labels(model_);
+  if (labels.size() > kMostColumns) labels.resize(kMostColumns);
+  for (const std::int64_t label : labels) grid.headers.push_back(header_of(label, model_));
+  if (labels.empty()) labels.resize(8);  // unconditional: only their number counts
+  grid.columns = std::ssize(labels);
+  for (std::int64_t i = 0; i < rows; ++i)
+    options.labels.insert(options.labels.end(), labels.begin(), labels.end());
   options.guidance = default_guidance(model_);
   options.steps = std::min<std::int64_t>(20, model_.scheduler.num_train_timesteps);
   // A signal is seen between two runs of the network: few large pictures at a time.

@@ -40,17 +40,6 @@ std::optional<std::int64_t> whole_number(const std::string& text) {
   return value;
 }
 
-// Rows of the class table that can be drawn: classes of which the model has seen pictures.
-std::vector<std::int64_t> drawable_labels(const diffusion::Pipeline& model) {
-  std::vector<std::int64_t> labels;
-  for (std::int64_t k = 0; k < model.unet_config.num_class_embeds; ++k) {
-    const auto i = static_cast<std::size_t>(k);
-    const bool unseen = i < model.class_names.size() && model.class_names[i].empty();
-    if (k != model.null_label && !unseen) labels.push_back(k);
-  }
-  return labels;
-}
-
 // Whether a class is called by another class's number: then numbers in --labels mean names alone.
 bool has_misleading_numbers(const std::vector<std::string>& names) {
   for (std::size_t i = 0; i < names.size(); ++i)
@@ -88,11 +77,6 @@ std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion:
   std::vector<std::int64_t> labels;
   for (const std::string& part : split(text)) labels.push_back(parse_label(part, model));
   return labels;
-}
-
-std::string header_of(std::int64_t label, const diffusion::Pipeline& model) {
-  const auto i = static_cast<std::size_t>(label);
-  return i < model.class_names.size() ? model.class_names[i] : std::to_string(label);
 }
 
 // "32" or "24,32" -> height and width; "" leaves the model's.

@@ -145,7 +145,7 @@ void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad) {
     throw Error(
         "data",
         fmt::format("pictures are {}x{}, this network needs multiples of {}: use --pad, which adds "
-                    "a black border",
+                    "a black border, or --size",
                     h, w, multiple));
   if (channels != c.in_channels || channels != c.out_channels)
     throw Error("data",

@@ -87,9 +87,7 @@ void note_values(ImageDataset& dataset) {
     most = std::max<int>(most, *std::max_element(from, from + pixels));
   }
   if (flat == n)
-    dataset.notes.push_back(
-        "every picture has one colour all over: nothing is drawn in them (or "
-        "--background is needed)");
+    dataset.notes.push_back("every picture has one colour all over");
   else if (flat > 0)
     dataset.notes.push_back(fmt::format("{} of {} pictures have one colour all over", flat, n));
   if (most == 1)

@@ -38,6 +38,7 @@ bool is_litter(std::string_view name) {
 struct Listing {
   std::vector<fs::path> pictures, folders;
   LeftOut left_out;
+  bool foreign = false;  // there are pictures of formats that are not read
 };
 
 // `under`: how the folder is called in what is left out, "cat/" or "".
@@ -64,6 +65,7 @@ Listing list_folder(const fs::path& directory, const std::string& under) {
       listing.left_out.add("files without an extension", example);
     else
       listing.left_out.add(in_quotes(extension) + " files", example);
+    listing.foreign |= is_foreign_picture_extension(extension);
   }
   return listing;
 }
@@ -113,7 +115,7 @@ class Search {
     for (int depth = 0; depth < kMostDepth; ++depth) {
       if (auto found = load_files(directory)) return std::move(*found);
       Listing listing = list_folder(directory, under(directory));
-      left_out_.add(listing.left_out);
+      leave_out(listing);
       if (!listing.pictures.empty()) return load_flat(directory, listing);
       if (const auto next = step_into(directory, listing.folders)) {
         directory = *next;
@@ -125,6 +127,11 @@ class Search {
   }
 
  private:
+  void leave_out(const Listing& listing) {
+    left_out_.add(listing.left_out);
+    foreign_ |= listing.foreign;
+  }
+
   // "cat/" for ROOT/cat, for the names of what is left out.
   std::string under(const fs::path& directory) const {
     const std::string relative = directory.lexically_relative(root_).string();
@@ -221,7 +228,7 @@ class Search {
     for (const fs::path& folder : folders) {
       const std::string name = folder.filename().string();
       const Listing listing = list_folder(folder, under(folder));
-      left_out_.add(listing.left_out);
+      leave_out(listing);
       for (const fs::path& deeper : listing.folders) {
         const std::int64_t count = count_pictures(deeper);
         left_out_.add(
@@ -284,8 +291,8 @@ class Search {
     else if (full != folders.end())
       advice = fmt::format("; its folders hold folders: give one of them, as {}", full->string());
     const std::string text = left_out_.text();
-    if (text.find("links to nothing") == std::string::npos && advice.empty() && !text.empty())
-      advice = "; other formats can be converted: mogrify -format png *.bmp";
+    if (advice.empty() && foreign_)
+      advice = "; other formats can be converted: mogrify -format png FILES";
     return Error(directory.string(),
                  fmt::format("holds no PNG or JPEG pictures, IDX files or .npz sets{}{}",
                              text.empty() ? ": it is empty" : "; it holds " + text, advice));
@@ -293,6 +300,7 @@ class Search {
 
   fs::path root_;
   const LoadOptions& options_;
+  bool foreign_ = false;
   bool parted_ = false;  // a split's folder has been entered
   LeftOut left_out_;
   std::vector<std::string> notes_;

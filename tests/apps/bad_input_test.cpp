@@ -227,7 +227,7 @@ TEST_F(BadInput, Data) {
   io::write_png(at("sizes/b.png"), Tensor::full({12, 16, 1}, 128, DType::u8));
   put("broken/b.png", get("broken/a.png").substr(0, 60));
   put("garbage.npy", "not an array");
-  io::write_npy(at("float.npy"), Tensor::zeros({4, 12, 12}));
+  io::write_npy(at("float.npy"), Tensor::full({4, 12, 12}, 1.5));
   io::write_npy(at("four.npy"), Tensor::zeros({4, 12, 12, 4}, DType::u8));
   io::write_npy(at("odd.npy"), Tensor::zeros({4, 10, 12}, DType::u8));
   io::write_npy(at("labelled.npy"), Tensor::zeros({4, 12, 12}, DType::u8));
@@ -236,8 +236,8 @@ TEST_F(BadInput, Data) {
   const std::string train = "train --out x --steps 2 --stop-after 1 --batch 4 --model tiny --data ";
   expect_refused({
       {train + "nowhere", {"/nowhere]", "no such file"}},
-      {train + "nothing", {"/nothing]", "neither IDX files nor"}},
-      {train + "text", {"/text]", "neither IDX files nor"}},
+      {train + "nothing", {"/nothing]", "no PNG or JPEG pictures", "it is empty"}},
+      {train + "text", {"/text]", "no PNG or JPEG pictures", "\".txt\" files: 1"}},
       {train + "cut", {"cut/train-images-idx3-ubyte]"}},
       {train + "header", {"header/train-images-idx3-ubyte]"}},
       {train + "long", {"long/train-images-idx3-ubyte]"}},
@@ -248,11 +248,11 @@ TEST_F(BadInput, Data) {
       {train + "cut_gz", {"cut_gz/train-labels-idx1-ubyte.gz]"}},
       {train + "corrupt_gz", {"corrupt_gz/train-labels-idx1-ubyte.gz]"}},
       {train + "alone", {"alone/train-images-idx3-ubyte]", "labels file", "missing"}},
-      {train + "sizes", {"sizes/b.png]", "12 x 16"}},
+      {train + "sizes", {"/sizes]", "12 x 16", "b.png", "--size"}},
       {train + "broken", {"broken/b.png]"}},
-      {train + "mixed", {"/mixed]", "both pictures", "and directories"}},
+      {train + "mixed", {"/mixed]", "both pictures", "and folders"}},
       {train + "garbage.npy", {"/garbage.npy]", "NUMPY"}},
-      {train + "float.npy", {"/float.npy]", "f32"}},
+      {train + "float.npy", {"/float.npy]", "float32", "astype(\"uint8\")"}},
       {train + "four.npy", {"/four.npy]", "[4, 12, 12, 4]"}},
       {train + "odd.npy", {"10x12", "multiples of 4", "--pad"}},
       {train + "labelled.npy", {"labelled_labels.npy]", "-1"}},

@@ -1,4 +1,5 @@
 // `sfumato evaluate`.
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "tensor/io/json.h"
@@ -61,6 +62,45 @@ TEST_F(Evaluate, BadInput) {
   put_digits("one", {.count = 200});
   refused("evaluate --model run --data one", {"one"});  // no test split
   refused("evaluate --model run --count 3", {"--count"}, 2);
+}
+
+// A folder that all users share might hold a classifier that somebody else put there.
+TEST_F(Evaluate, WithoutAHomeTheClassifierIsKeptNowhere) {
+  ::unsetenv("HOME");
+  ::unsetenv("XDG_CACHE_HOME");
+  const Outcome o = done("evaluate --model run --data data --count 100 --steps 1 --guidance 1");
+  EXPECT_NE(o.out.find("test pictures (not kept)"), std::string::npos) << o.out;
+}
+
+// What the data lack is said before a classifier is trained, which takes minutes.
+TEST_F(Evaluate, DataAreCheckedBeforeTheClassifierIsTrained) {
+  // Labels from 1 on, as EMNIST's letters have them: label 0 is never drawn.
+  const auto shifted = [](std::string idx) {
+    for (std::size_t i = 8; i < idx.size(); ++i) idx[i] = static_cast<char>(idx[i] + 1);
+    return idx;
+  };
+  for (const char* split : {"train", "t10k"}) {
+    const std::string at = std::string("/") + split;
+    put("letters" + at + "-images-idx3-ubyte", get("data" + at + "-images-idx3-ubyte"));
+    put("letters" + at + "-labels-idx1-ubyte", shifted(get("data" + at + "-labels-idx1-ubyte")));
+  }
+  const auto noted = [&](const std::string& line) {
+    const Outcome o = run(line);
+    EXPECT_EQ(o.code, 0) << o.err;
+    EXPECT_NE(o.err.find("note: 1 of 3 labels has no picture: 0\n"), std::string::npos) << o.err;
+  };
+  noted("train --out letters_run --data letters --model tiny --batch 8 --steps 1 --sample-every 0");
+  const std::string tail = " --count 100 --steps 1 --classifier kept.safetensors";
+  noted("evaluate --model letters_run --data letters" + tail);
+  std::filesystem::remove(at("kept.safetensors"));
+  refused("evaluate --model letters_run --data letters --count 1000 --classifier kept.safetensors",
+          {"too few pictures of class"});
+  std::string labels = get("letters/t10k-labels-idx1-ubyte");
+  labels.back() = 77;
+  put("letters/t10k-labels-idx1-ubyte", labels);
+  refused("evaluate --model letters_run --data letters" + tail,
+          {"the test split has a class \"77\"", "which the train split has not"});
+  EXPECT_FALSE(std::filesystem::exists(at("kept.safetensors")));
 }
 
 }  // namespace

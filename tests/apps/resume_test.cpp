@@ -400,8 +400,9 @@ TEST_F(Resume, ClassesAreNamed) {
   for (int i = 0; i < 4; ++i)
     for (const char* name : {"cat", "dog"}) {
       fs::create_directories(at(std::string("pets/") + name));
-      io::write_png(at(fmt::format("pets/{}/{}.png", name, i)),
-                    Tensor::full({12, 12, 1}, 60 * i + *name, DType::u8));
+      Tensor picture = Tensor::full({12, 12, 1}, 60 * i + *name, DType::u8);
+      picture.data<std::uint8_t>()[0] = 7;
+      io::write_png(at(fmt::format("pets/{}/{}.png", name, i)), picture);
     }
   const Outcome o = done("train --out run --data pets --model tiny --batch 4 --steps 2");
   EXPECT_NE(o.out.find("classes: 0 \"cat\", 1 \"dog\"\n"), std::string::npos) << o.out;

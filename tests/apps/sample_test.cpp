@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -170,16 +171,25 @@ TEST_F(Sample, UnconditionalFromAFolderOrAnArray) {
   done(kRun + "--out x.png");  // 64 of them
   EXPECT_EQ(io::read_image(at("x.png")).shape(), (Shape{8 * 42 + 2, 8 * 62 + 2, 1}));
 
-  io::write_npy(at("a.npy"), Tensor::full({9, 8, 8}, 100, DType::u8));
+  const auto ramp = [](const Shape& shape) {
+    Tensor t(shape, DType::u8);
+    std::iota(t.data<std::uint8_t>(), t.data<std::uint8_t>() + t.size(), std::uint8_t{0});
+    return t;
+  };
+  io::write_npy(at("a.npy"), ramp({9, 8, 8}));
   const Outcome a = done("train --out a --data a.npy --model tiny --batch 8 --steps 2");
   EXPECT_NE(a.out.find("9 pictures 8x8x1, "), std::string::npos) << a.out;
   done("sample --model a --steps 1 --count 2 --out a_out.npy");
   EXPECT_EQ(io::read_npy(at("a_out.npy")).shape(), (Shape{2, 8, 8}));
   // With labels beside it.
-  io::write_npy(at("b.npy"), Tensor::full({4, 8, 8, 3}, 100, DType::u8));
-  io::write_npy(at("b_labels.npy"), Tensor::full({4}, 2, DType::i64));
-  const Outcome b = done("train --out b --data b.npy --model tiny --batch 8 --steps 2");
+  io::write_npy(at("b.npy"), ramp({4, 8, 8, 3}));
+  io::write_npy(at("b_labels.npy"), Tensor::from<std::int64_t>({4}, {2, 0, 2, 0}));
+  const Outcome b = run("train --out b --data b.npy --model tiny --batch 8 --steps 2");
+  EXPECT_EQ(b.code, 0);
+  EXPECT_EQ(b.err, "note: 1 of 3 labels has no picture: 1\n");
   EXPECT_NE(b.out.find("4 pictures 8x8x3 in 3 classes"), std::string::npos) << b.out;
+  // The class without a picture is in no grid.
+  EXPECT_EQ(io::read_image(at("b/samples/final.png")).dim(1), 2 * (8 * 8 + 2) + 2);
 }
 
 TEST_F(Sample, FoldersFromDiffusers) {
