@@ -35,8 +35,8 @@ class Reader {
   Pictures read() {
     each_file([&](std::size_t i, const std::string& where, const std::string& bytes) {
       headers_[i] = read_picture_header(where, bytes, background_);
-      if (!size_) expect_trainable(where, headers_[i].height, headers_[i].width);
     });
+    expect_trainable();
     const bool all_good = bad() == 0;
     if (all_good) allocate();
     each_file([&](std::size_t i, const std::string& where, const std::string& bytes) {
@@ -67,11 +67,21 @@ class Reader {
     return std::count_if(errors_.begin(), errors_.end(), [](auto& e) { return !e.empty(); });
   }
 
-  static void expect_trainable(const std::string& where, std::int64_t height, std::int64_t width) {
-    if (height > kMaxTrainingPixels / width)
-      throw Error(where, fmt::format("this picture is {} x {} (height x width), expected at most "
-                                     "{} pixels: --size H,W makes it smaller",
-                                     height, width, kMaxTrainingPixels));
+  // By the headers alone: what is too large is not even decoded to see whether it is whole.
+  void expect_trainable() const {
+    const auto large = [](std::int64_t height, std::int64_t width) {
+      return height > 0 && width > kMaxTrainingPixels / height;
+    };
+    if (size_ && large(size_->height, size_->width))
+      throw Error("size", fmt::format("expected at most {} pixels, got {} x {}", kMaxTrainingPixels,
+                                      size_->height, size_->width));
+    if (size_) return;
+    const std::string found =
+        which([&](std::size_t i) { return large(headers_[i].height, headers_[i].width); });
+    if (!found.empty())
+      throw Error(directory_.string(), fmt::format("{}: expected at most {} pixels each; --size "
+                                                   "H,W makes them smaller",
+                                                   found, kMaxTrainingPixels));
   }
 
   // The tensor, once the headers agree on what its shape is.
@@ -81,7 +91,6 @@ class Reader {
     const bool color =
         std::any_of(headers_.begin(), headers_.end(), [](auto& h) { return h.channels == 3; });
     const auto count = static_cast<std::int64_t>(files_.size());
-    expect_trainable(directory_.string(), extent.height, extent.width);
     const Shape shape{count, extent.height, extent.width, color ? 3 : 1};
     expect_within_budget(directory_.string(), static_cast<std::uint64_t>(count),
                          static_cast<std::uint64_t>(shape.size() / count));

@@ -254,7 +254,7 @@ TEST_F(FolderTest, HugePicturesAreRefusedByTheirHeaders) {
   put("0.png", png(8192, 8192, {8, 2}, ""));
   for (int i = 1; i < 20; ++i) fs::create_hard_link(at("0.png"), at(fmt::format("{}.png", i)));
   expect_error(directory_.string(),
-               "this picture is 8192 x 8192 (height x width), expected at most 4194304",
+               "20 of 20 pictures (first \"0.png\"): expected at most 4194304 pixels each; --size",
                [&] { load(); });
 }
 
