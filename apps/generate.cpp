@@ -130,7 +130,7 @@ void expect_drawable(const diffusion::Pipeline& model, const GenerateOptions& o)
 }
 
 double default_guidance(const diffusion::Pipeline& model) {
-  return model.null_label && model.scheduler.prediction_type != diffusion::Prediction::eps ? 2 : 1;
+  return model.null_label ? 2 : 1;
 }
 
 Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& o) {

@@ -39,8 +39,7 @@ struct GenerateOptions {
 
 struct Cancelled {};
 
-// 2 where a model was trained for guidance, else 1. Models of ε need x̂_0 clipped, and clipped DDIM
-// steps get worse with guidance (docs/performance.md): 1 for them as well.
+// 2 where a model was trained for guidance, else 1.
 double default_guidance(const diffusion::Pipeline& model);
 
 // Rows of the class table that can be drawn: classes of which the model has seen pictures. None for

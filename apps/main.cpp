@@ -192,8 +192,8 @@ void add_sample(CLI::App& app, apps::SampleOptions& o) {
       ->type_name("NAME");
   app.add_option(
          "--guidance", o.guidance,
-         "Classifier-free guidance; 1 is none (default: 2 where the model was trained for it and "
-         "does not predict eps)")
+         "Classifier-free guidance; 1 is none (default: 2 where the model was trained for "
+         "it)")
       ->check(between(-100.0, 100.0));
   app.add_option("--null-label", o.null_label,
                  "The label that means 'no class', for models that do not say")

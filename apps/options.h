@@ -16,7 +16,7 @@ namespace sfumato::apps {
 
 // Limits of the command line, of a record and of a checkpoint alike.
 inline constexpr std::int64_t kMaxBatch = 65536, kMaxTimesteps = 100000;
-inline constexpr double kMinutes = 5;
+inline constexpr double kMinutes = 5, kLabelDropout = 0.1;
 inline constexpr std::int64_t kMaxSteps = std::int64_t{1} << 40;
 
 // What is recorded of these is listed in train_options.h.
@@ -40,7 +40,7 @@ struct TrainOptions {
   double weight_decay = 0;
   double clip = 1;  // of the gradient's norm
   double ema = 0.999;
-  double label_dropout = 0.1;
+  std::optional<double> label_dropout;  // none: kLabelDropout where the model has a row for it
   std::optional<double> dropout;  // of the network; none: as the model says
   // None: v, cosine and 1000, or what the folder of --init says.
   std::optional<diffusion::Prediction> prediction;

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
+#include "apps/null_label.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::apps {
@@ -34,13 +36,23 @@ nn::UNetConfig preset(const std::string& name) {
   return c;
 }
 
-// Fits a network's ends to the data: channels, and a class table with a row for "no class".
-void adapt(nn::UNetConfig& c, const io::ImageDataset& data) {
+// Fits a network's ends to the data: channels, and a class table with a row for "no class" if
+// labels are hidden to train it.
+void adapt(nn::UNetConfig& c, const io::ImageDataset& data, bool hides_labels) {
   c.in_channels = c.out_channels = data.images.dim(3);
   if (data.classes > 0) {
     c.class_embed = nn::ClassEmbed::table;
-    c.num_class_embeds = data.classes + 1;
+    c.num_class_embeds = data.classes + (hides_labels ? 1 : 0);
   }
+}
+
+// The schedule of T steps that adds as much noise as that of 1000: β grows as T falls. With DDPM's
+// β left as it is, 100 steps would end at ᾱ = 0.36, and sampling would begin at noise that training
+// never saw. (Improved DDPM's code scales likewise.) The cosine schedule has no β to scale.
+void scale_betas(diffusion::SchedulerConfig& s) {
+  const double scale = 1000 / static_cast<double>(s.num_train_timesteps);
+  s.beta_start = std::min(s.beta_start * scale, 0.999);
+  s.beta_end = std::min(s.beta_end * scale, 0.999);
 }
 
 // The scheduler of --init: what the folder says, options it leaves open, and none that contradict
@@ -57,6 +69,7 @@ void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
   take("--schedule", o.schedule, s.beta_schedule,
        [](auto b) { return diffusion::diffusers_name(b); });
   take("--timesteps", o.timesteps, s.num_train_timesteps, [](auto t) { return t; });
+  if (!model.scheduler_found) scale_betas(s);
   if (model.sampling_problem.empty()) return;
   // The run gets a scheduler of its own, which can sample.
   model.notes.push_back(
@@ -100,6 +113,7 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
     adopt(model, o);
     if (o.dropout && *o.dropout != model.unet_config.dropout)
       throw Error("train", "--dropout cannot be changed with --init");
+    choose_null_label(model, o, data);
     return model;
   }
   nn::UNetConfig config;
@@ -107,30 +121,28 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
   std::optional<std::int64_t> null_label;
   if (is_preset(o.model)) {
     config = preset(o.model);
-    adapt(config, data);
-    if (data.classes > 0) null_label = data.classes;
+    const bool hides_labels = o.label_dropout != 0.0;
+    adapt(config, data, hides_labels);
+    if (data.classes > 0 && hides_labels) null_label = data.classes;
   } else {
     if (std::error_code ignored; !fs::exists(o.model, ignored))
       throw Error(
           "train",
           fmt::format("--model: expected tiny, small, base or a config.json, got '{}'", o.model));
     config = nn::parse_unet_config(io::JsonObject::read(o.model), &notes);
-    if (config.class_embed == nn::ClassEmbed::table && data.classes > 0 &&
-        config.num_class_embeds > data.classes)
-      null_label = config.num_class_embeds - 1;
   }
   if (o.dropout) config.dropout = *o.dropout;
   diffusion::SchedulerConfig scheduler;
   scheduler.num_train_timesteps = o.timesteps.value_or(1000);
   scheduler.beta_schedule = o.schedule.value_or(diffusion::BetaSchedule::cosine);
+  scale_betas(scheduler);
   scheduler.prediction_type = o.prediction.value_or(diffusion::Prediction::v);
   scheduler.timestep_spacing = diffusion::Spacing::trailing;  // begins where training's noise ends
-  // Clipping x̂_0 tames ε-prediction, which divides by √ᾱ near 0. For v and x0 it does harm: DDIM
-  // then mixes a clipped x̂_0 with an ε̂ that is not (guidance 2: 74 % of digits read as asked
-  // instead of 99 %).
+  // Clipping x̂_0 tames ε-prediction, which divides by √ᾱ near 0. v and x0 do not need it.
   scheduler.clip_sample = scheduler.prediction_type == diffusion::Prediction::eps;
   diffusion::Pipeline model = diffusion::make_pipeline(config, scheduler, null_label, o.seed);
   model.notes = notes;
+  choose_null_label(model, o, data);
   return model;
 }
 
@@ -157,9 +169,13 @@ void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad) {
     case nn::ClassEmbed::table:
       if (data.classes == 0)
         throw Error("data", "has no labels, but the network is class-conditional");
-      if (data.classes > model.classes())
+      if (data.classes > c.num_class_embeds)
         throw Error("data", fmt::format("has {} classes, the network's table has room for {}",
                                         data.classes, model.classes()));
+      if (model.null_label && has_pictures(data, *model.null_label))
+        throw Error("data", fmt::format("has pictures of label {}, which stands for 'no class' in "
+                                        "the network: --null-label names another row",
+                                        *model.null_label));
       return;
     default:
       throw Error("train", "class_embed_type timestep and identity cannot be trained here");

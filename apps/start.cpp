@@ -68,6 +68,13 @@ void expect_same_arithmetic(const RunRecord& record, std::vector<std::string>& n
   compare("convolution method", record.convolution, "convolution");
 }
 
+void expect_null_label(const diffusion::Pipeline& model, const TrainOptions& asked) {
+  if (asked.given.contains("label_dropout") && asked.label_dropout > 0.0 && !model.null_label)
+    throw Error("train",
+                "--label-dropout needs a network with a row for 'no class' in its class table, and "
+                "data with labels");
+}
+
 // With the names of the classes in the model, and all that loading had to say.
 Run assembled(Run run) {
   for (std::size_t i = 0; i < run.data.class_names.size(); ++i) {
@@ -95,6 +102,7 @@ Run resume(const TrainOptions& asked) {
   diffusion::Pipeline model =
       folder.has_state() ? diffusion::load_pipeline(folder.dir()) : new_model(options, data);
   fit(model, data, options.pad);
+  expect_null_label(model, asked);
   return assembled({options, record.options, std::move(folder), std::move(data), identity, notes,
                     std::move(model)});
 }
@@ -109,6 +117,7 @@ Run start(const TrainOptions& asked) {
   const DataIdentity identity = identify(data);
   diffusion::Pipeline model = new_model(options, data);
   fit(model, data, options.pad);
+  expect_null_label(model, asked);
   RunFolder folder = RunFolder::create(options.out, options, identity);
   return assembled(
       {options, options, std::move(folder), std::move(data), identity, {}, std::move(model)});

@@ -54,7 +54,8 @@ void train(const TrainOptions& asked) {
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
   const bool conditional = run.model.classes() > 0;
   const diffusion::Batches batches(run.data.images, conditional ? run.data.labels : Tensor(),
-                                   o.batch, o.seed, run.model.null_label, o.label_dropout);
+                                   o.batch, o.seed, run.model.null_label,
+                                   o.label_dropout.value_or(kLabelDropout));
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
   nn::Ema ema(params, o.ema);
 

@@ -76,7 +76,7 @@ void visit_train_options(Visitor&& v, Options& o) {
   v(o.clip, OptionInfo{"clip", "Largest norm of the gradient"}, Reals{1e-9, 1e9});
   v(o.ema, OptionInfo{"ema", "Decay of the weights' moving average (warmed up)"},
     Reals{0, 0.9999999});
-  v(o.label_dropout, OptionInfo{"label_dropout", "Share of labels hidden, for guidance"},
+  v(o.label_dropout, OptionInfo{"label_dropout", "Share of labels hidden, for guidance (default: 0.1)"},
     Reals{0, 1});
   v(o.dropout, OptionInfo{"dropout", "Dropout in the residual blocks", "it is part of the network"},
     Reals{0, 0.999});
