@@ -17,10 +17,13 @@ constexpr std::int64_t kLogEvery = 10;  // steps a line of metrics.jsonl average
 
 std::string shown(double v) { return std::isnan(v) ? "nan" : fmt::format("{}", v); }  // no -nan
 
-std::string twice_the_budget(const TrainOptions& o) {
-  if (o.steps) return fmt::format("--steps {}", 2 * *o.steps);
-  if (o.epochs) return fmt::format("--epochs {}", 2 * *o.epochs);
-  return fmt::format("--minutes {}", 2 * o.minutes.value_or(kMinutes));
+// The budget that trains twice as long as the run has trained.
+std::string twice_the_budget(const TrainOptions& o, const Budget& budget, const TrainState& state) {
+  if (o.steps) return fmt::format("--steps {}", 2 * state.step);
+  if (o.epochs)
+    return fmt::format("--epochs {}",
+                       2 * *o.epochs * ((state.step + budget.steps - 1) / budget.steps));
+  return fmt::format("--minutes {:.4g}", 2 * state.seconds / 60);
 }
 
 }  // namespace
@@ -152,7 +155,7 @@ void Journal::finish() {
   }
   if (state_.step == first_step_ && first_step_ > 0)
     say(fmt::format("the run is finished; to train on: sfumato train --resume {} {}", dir,
-                    twice_the_budget(options_)));
+                    twice_the_budget(options_, budget_, state_)));
   const auto grid = folder_.samples() / "final.png";
   if (!draw_samples(grid, 8)) {
     say(

@@ -229,6 +229,8 @@ void add_evaluate(CLI::App& app, EvaluateOptions& o) {
   app.add_option("--model", o.model, "Folder of a run")->required();
   app.add_option("--data", o.data, "Labelled pictures with a test split, as `train` takes them")
       ->capture_default_str();
+  app.add_option("--size", o.size, kSizeHelp)->check(of(kSize));
+  app.add_option("--background", o.background, kBackgroundHelp)->check(of(kBackground));
   app.add_option("--count", o.count, "Pictures to draw for each row")
       ->check(CLI::Range(100, 1 << 20))
       ->capture_default_str();

@@ -25,6 +25,15 @@ TrainOptions located(TrainOptions o) {
   return o;
 }
 
+// What `asked` names by other words than the record need not be restated: data/ and ./data.
+void forget_same_paths(TrainOptions& asked, const TrainOptions& recorded) {
+  for (const auto& [key, path] :
+       {std::pair("data", &TrainOptions::data), std::pair("model", &TrainOptions::model),
+        std::pair("init", &TrainOptions::init)})
+    if (std::error_code ignored; std::filesystem::equivalent(asked.*path, recorded.*path, ignored))
+      asked.given.erase(key);
+}
+
 io::ImageDataset open_recorded_dataset(const TrainOptions& o, const std::string& dir) {
   try {
     return open_dataset(o.data, load_options(o.size, o.background));
@@ -91,7 +100,9 @@ Run resume(const TrainOptions& asked) {
   RunFolder folder = RunFolder::open(asked.resume);
   const RunRecord record = folder.record();
   std::vector<std::string> notes;
-  TrainOptions options = restate(record.options, located(asked), notes);
+  TrainOptions now = located(asked);
+  forget_same_paths(now, record.options);
+  TrainOptions options = restate(record.options, now, notes);
   options.stop_after = asked.stop_after;
   options.previous = asked.previous;
   io::ImageDataset data = open_recorded_dataset(options, asked.resume);

@@ -34,6 +34,12 @@ struct Syntax {
   void (*check)(std::string_view text);
 };
 
+inline constexpr Syntax kSize{[](std::string_view text) { io::parse_extent(text); }};
+inline constexpr Syntax kBackground{[](std::string_view text) { io::parse_background(text); }};
+inline constexpr const char* kSizeHelp = "N or H,W: crop each picture to this shape and resize it";
+inline constexpr const char* kBackgroundHelp =
+    "Under transparent pixels: white, black, R,G,B or #RRGGBB; none: as stored";
+
 // Calls v(field, info) for texts and flags, v(field, info, range) for numbers, v(field, info,
 // choices) for enumerators and v(field, info, syntax) for texts of a form. `Options`: TrainOptions,
 // const or not.
@@ -49,14 +55,8 @@ void visit_train_options(Visitor&& v, Options& o) {
                        "mnist: the bundled MNIST"});
   v(o.pad, OptionInfo{"pad", "Add a black border to pictures whose size the network cannot halve",
                       kPictures});
-  v(o.size,
-    OptionInfo{"size", "N or H,W: crop each picture to this shape and resize it", kPictures},
-    Syntax{[](std::string_view text) { io::parse_extent(text); }});
-  v(o.background,
-    OptionInfo{"background",
-               "Under transparent pixels: white, black, R,G,B or #RRGGBB; none: as stored",
-               kPictures},
-    Syntax{[](std::string_view text) { io::parse_background(text); }});
+  v(o.size, OptionInfo{"size", kSizeHelp, kPictures}, kSize);
+  v(o.background, OptionInfo{"background", kBackgroundHelp, kPictures}, kBackground);
   v(o.model, OptionInfo{"model", "tiny, small, base, or a diffusers UNet2DModel config.json",
                         "the weights belong to this network"});
   v(o.init, OptionInfo{"init", "Start from the weights of this diffusers folder",

@@ -70,6 +70,9 @@ TEST_F(Resume, MoreStepsEqualTheLongerRun) {
   EXPECT_EQ(options()["steps"], 14);
   EXPECT_EQ(metrics("run").back().get_int("step"), 14);
   done("train --resume run");  // the record says 14 now
+  const Outcome less = noted("train --resume run --steps 9", {"steps: 14 -> 9"});
+  EXPECT_NE(less.out.find("train --resume run --steps 28"), std::string::npos) << less.out;
+  EXPECT_EQ(learned(at("run")), learned(at("whole")));
 }
 
 TEST_F(Resume, AnotherBudgetTakesThePlaceOfTheOld) {
@@ -128,7 +131,8 @@ TEST_F(Resume, WhatWouldBreakTheRunIsRefusedByName) {
   }
   EXPECT_EQ(options(), before);
   EXPECT_EQ(step(), 2);
-  // What the run has anyway may be said.
+  // What the run has anyway may be said, also by another name.
+  done("train --resume run --stop-after 1 --data ./data/");
   done(
       "train --resume run --stop-after 1 --model tiny --batch 8 --seed 0 --data data --steps 1000");
 }

@@ -1,6 +1,7 @@
 // Wrong arguments and what is said about them.
 #include <functional>
 
+#include "diffusion/batches.h"
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
 #include "diffusion/objective.h"
@@ -49,6 +50,16 @@ TEST(Errors, Schedule) {
        "[schedule] expected beta_start and beta_end inside (0, 1), got 0.1 and 1"},
       {[] { snr(Schedule::linear(), 1000); }, "[schedule] t = 1000 is outside -1..999"},
       {[] { Schedule::linear().alpha_bar_at(-2); }, "[schedule] t = -2 is outside -1..999"},
+  });
+}
+
+TEST(Errors, BatchNumbers) {
+  const Batches batches(Tensor::zeros({3, 4, 4, 1}, DType::u8), {}, 2, 0);
+  EXPECT_EQ(batches.at((std::int64_t{1} << 62) - 2).x0.shape(), (Shape{2, 4, 4, 1}));
+  expect_messages({
+      {[&] { batches.at(-1); }, "[batches] there is no batch number -1 of 2 pictures"},
+      {[&] { batches.at(std::int64_t{1} << 62); },
+       "[batches] there is no batch number 4611686018427387904 of 2 pictures"},
   });
 }
 
