@@ -12,6 +12,7 @@
 #include "tensor/error.h"
 #include "tensor/heap.h"
 #include "tensor/parallel.h"
+#include "tensor/sanitizers.h"
 
 namespace sfumato::memory {
 namespace {
@@ -31,7 +32,8 @@ SizeClass size_class(std::size_t bytes) {
   const std::size_t step = std::max((std::size_t{1} << octave) / 4, kAlign);
   const std::size_t rounded = (n + step - 1) / step * step;
   const std::size_t quarter = (rounded - (std::size_t{1} << octave)) / step;  // 1..4
-  return {static_cast<std::size_t>(octave) * 4 + quarter, rounded};
+  // Without a cache the exact size, so that the sanitizer sees every step beyond it.
+  return {static_cast<std::size_t>(octave) * 4 + quarter, kCache ? rounded : std::max<std::size_t>(bytes, 1)};
 }
 
 constexpr std::size_t kClasses = 64 * 4 + 8;

@@ -5,18 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tensor/sanitizers.h"
+
 namespace sfumato::memory {
 
 // Whether blocks are kept and cut to sizes in common. Not under the address sanitizer: there each
 // is one of malloc's, of the very size asked for, so that any access past its end or its life is
 // seen.
-#if defined(__SANITIZE_ADDRESS__)  // GCC
-inline constexpr bool kKeepsBlocks = false;
-#elif defined(__has_feature)  // clang
-inline constexpr bool kKeepsBlocks = !__has_feature(address_sanitizer);
-#else
-inline constexpr bool kKeepsBlocks = true;
-#endif
+inline constexpr bool kKeepsBlocks = !kAddressSanitizer;
 
 // At least `bytes` (0 counts as 1) aligned to 64 bytes, contents unspecified. Throws Error when the
 // system has no memory left. Thread-safe.

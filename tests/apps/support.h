@@ -14,19 +14,13 @@
 #include <vector>
 
 #include "tensor/io/json.h"
+#include "tensor/sanitizers.h"
 
 namespace sfumato::apps {
 
 namespace fs = std::filesystem;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)  // GCC
-inline constexpr bool kSanitized = true;
-#elif defined(__has_feature)  // clang
-inline constexpr bool kSanitized =
-    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-inline constexpr bool kSanitized = false;
-#endif
+inline constexpr bool kSanitized = kAddressSanitizer || kThreadSanitizer;
 
 // How a process ended, and all that it said.
 struct Outcome {

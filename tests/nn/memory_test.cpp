@@ -10,6 +10,7 @@
 #include "autograd/ops.h"
 #include "nn/optim.h"
 #include "nn/unet.h"
+#include "tensor/sanitizers.h"
 
 namespace {
 std::atomic<std::int64_t> new_calls{0};

@@ -10,6 +10,7 @@
 #include "tensor/arithmetic.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
+#include "tensor/sanitizers.h"
 
 namespace sfumato {
 namespace {
