@@ -73,6 +73,53 @@ struct Row {
   double distance;
 };
 
+struct Result {
+  double accuracy = 0, floor = 0;  // of the classifier in per cent; of real pictures
+  std::vector<Row> rows;
+};
+
+io::Json to_json(const EvaluateOptions& o, const Result& result) {
+  io::Json j{{"classifier_accuracy", result.accuracy},
+             {"count", o.count},
+             {"steps", o.steps},
+             {"floor", result.floor}};
+  j["rows"] = io::Json::array();
+  for (const Row& r : result.rows) {
+    io::Json row{{"pictures", r.what},
+                 {"frechet_distance", r.distance},
+                 {"of_floor", r.distance / result.floor}};
+    if (r.guidance) row["guidance"] = *r.guidance;
+    if (r.agreement) row["agreement"] = *r.agreement;
+    j["rows"].push_back(row);
+  }
+  return j;
+}
+
+void print_table(const EvaluateOptions& o, const Result& result) {
+  fmt::print("{} pictures, DDIM, {} steps\n\n{:<16} {:>14} {:>18} {:>10}\n", o.count, o.steps,
+             "pictures", "read as asked", "Frechet distance", "of floor");
+  for (const Row& r : result.rows)
+    fmt::print("{:<16} {:>14} {:>18.2f} {:>10}\n", r.what,
+               r.agreement ? fmt::format("{:.1f} %", *r.agreement) : "-", r.distance,
+               fmt::format("x{:.2f}", r.distance / result.floor));
+}
+
+// What is to be drawn: one set a guidance. Throws Error for what generate() would refuse.
+std::vector<GenerateOptions> drawings(const EvaluateOptions& o, const diffusion::Pipeline& model,
+                                      const std::vector<std::int64_t>& labels) {
+  std::vector<double> guidances{o.guidance.value_or(1)};
+  if (!o.guidance && model.null_label) guidances.push_back(2);
+  std::vector<GenerateOptions> all;
+  for (const double guidance : guidances) {
+    GenerateOptions g;
+    g.labels = labels, g.steps = o.steps, g.guidance = guidance, g.seed = o.seed;
+    if (!o.clip.empty()) g.clip = parse_clip(o.clip);
+    expect_drawable(model, g);
+    all.push_back(g);
+  }
+  return all;
+}
+
 }  // namespace
 
 void evaluate(const EvaluateOptions& o) {
@@ -93,59 +140,33 @@ void evaluate(const EvaluateOptions& o) {
   std::vector<std::int64_t> labels;
   for (std::int64_t i = 0; i < o.count; ++i)
     labels.push_back(used[static_cast<std::size_t>(i) % used.size()]);
+  const std::vector<GenerateOptions> sets = drawings(o, model, labels);
   const Tensor real_ones = real_pictures(train, labels);
   print_notes(train.notes);
+
   const std::filesystem::path file =
       o.classifier.empty() ? cached_classifier(train) : std::filesystem::path(o.classifier);
   const Classifier classifier = load_or_train_classifier(file, train, !o.classifier.empty());
-  const Verdict reality = judge(classifier, test.images);
-  const double accuracy = agreement(reality, labels_of(test));
-
-  const Verdict real = judge(classifier, real_ones);
-  const double floor = diffusion::frechet_distance(real.features, reality.features);
-
-  std::vector<Row> rows{{"real pictures", {}, agreement(real, labels), floor}};
-  std::vector<double> guidances;
-  if (o.guidance) {
-    guidances = {*o.guidance};
-  } else {
-    guidances = {1.0};
-    if (model.null_label) guidances.push_back(2);
-  }
-  for (const double guidance : guidances) {
-    GenerateOptions g;
-    g.labels = labels, g.steps = o.steps, g.guidance = guidance, g.seed = o.seed;
-    if (!o.clip.empty()) g.clip = parse_clip(o.clip);
+  const Verdict reality = judge(classifier, test.images), real = judge(classifier, real_ones);
+  Result result;
+  result.accuracy = agreement(reality, labels_of(test));
+  result.floor = diffusion::frechet_distance(real.features, reality.features);
+  result.rows.push_back({"real pictures", {}, agreement(real, labels), result.floor});
+  const bool conditional = model.classes() > 0;
+  for (const GenerateOptions& g : sets) {
     const Verdict drawn = judge(classifier, generate(model, g));
-    rows.push_back({model.classes() > 0 ? fmt::format("guidance {}", guidance) : "drawn", guidance,
-                    model.classes() > 0 ? std::optional(agreement(drawn, labels)) : std::nullopt,
-                    diffusion::frechet_distance(drawn.features, reality.features)});
+    result.rows.push_back({conditional ? fmt::format("guidance {}", g.guidance) : "drawn",
+                           g.guidance,
+                           conditional ? std::optional(agreement(drawn, labels)) : std::nullopt,
+                           diffusion::frechet_distance(drawn.features, reality.features)});
   }
-
   if (o.json) {
-    io::Json j{{"classifier_accuracy", accuracy},
-               {"count", o.count},
-               {"steps", o.steps},
-               {"floor", floor}};
-    j["rows"] = io::Json::array();
-    for (const Row& r : rows) {
-      io::Json row{
-          {"pictures", r.what}, {"frechet_distance", r.distance}, {"of_floor", r.distance / floor}};
-      if (r.guidance) row["guidance"] = *r.guidance;
-      if (r.agreement) row["agreement"] = *r.agreement;
-      j["rows"].push_back(row);
-    }
-    fmt::print("{}\n", j.dump(2));
+    fmt::print("{}\n", to_json(o, result).dump(2));
     return;
   }
-  fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n", accuracy,
+  fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n", result.accuracy,
              test.images.dim(0), file.empty() ? "not kept" : file.string());
-  fmt::print("{} pictures, DDIM, {} steps\n\n{:<16} {:>14} {:>18} {:>10}\n", o.count, o.steps,
-             "pictures", "read as asked", "Frechet distance", "of floor");
-  for (const Row& r : rows)
-    fmt::print("{:<16} {:>14} {:>18.2f} {:>10}\n", r.what,
-               r.agreement ? fmt::format("{:.1f} %", *r.agreement) : "-", r.distance,
-               fmt::format("x{:.2f}", r.distance / floor));
+  print_table(o, result);
 }
 
 }  // namespace sfumato::apps

@@ -141,7 +141,7 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
   // Clipping x̂_0 tames ε-prediction, which divides by √ᾱ near 0. v and x0 do not need it.
   scheduler.clip_sample = scheduler.prediction_type == diffusion::Prediction::eps;
   diffusion::Pipeline model = diffusion::make_pipeline(config, scheduler, null_label, o.seed);
-  model.notes = notes;
+  model.notes.insert(model.notes.begin(), notes.begin(), notes.end());
   choose_null_label(model, o, data);
   return model;
 }

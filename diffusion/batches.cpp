@@ -60,7 +60,8 @@ const std::vector<std::int64_t>& Batches::order(std::int64_t epoch) const {
 
 Batch Batches::at(std::int64_t k) const {
   const std::int64_t n = images_.dim(0), pixels = images_.size() / n;
-  if (k < 0 || k >= INT64_MAX / batch_)
+  constexpr std::int64_t kEpochs = std::int64_t{1} << 48;  // as many as there are streams of order
+  if (k < 0 || k >= INT64_MAX / batch_ - 1 || (k + 1) * batch_ / n >= kEpochs)
     throw Error("batches", fmt::format("there is no batch number {} of {} pictures", k, batch_));
   Batch b;
   b.x0 = Tensor(images_.shape().with(0, batch_));

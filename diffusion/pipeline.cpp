@@ -116,6 +116,8 @@ Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& schedu
   p.params = std::make_unique<nn::Params>(seed, DType::f32, limit);
   p.unet = std::make_unique<nn::UNet>(nn::Scope(*p.params), unet);
   p.params->flat_values();  // lays them out
+  const std::string problem = terminal_noise_problem(make_schedule(scheduler));
+  if (!problem.empty()) p.notes.push_back(problem);
   return p;
 }
 
@@ -167,7 +169,7 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
     not_finite.push_back(fmt::format("and {} more parameters with such numbers", more));
   }
   take_notes(not_finite);
-  p.notes = std::move(notes);
+  p.notes.insert(p.notes.begin(), notes.begin(), notes.end());
   return p;
 }
 

@@ -109,6 +109,16 @@ double Schedule::alpha_bar_at(std::int64_t t) const {
   return t < 0 ? 1.0 : alpha_bar[static_cast<std::size_t>(t)];
 }
 
+std::string terminal_noise_problem(const Schedule& schedule) {
+  constexpr double kNoise = 0.005;
+  const double last = schedule.alpha_bar.back();
+  if (last <= kNoise) return "";
+  return fmt::format(
+      "the noise schedule ends at alpha_bar = {:.3g}: x_T still holds {:.0f} % of the picture, but "
+      "sampling begins at pure noise, which training never sees",
+      last, 100 * std::sqrt(last));
+}
+
 double snr(const Schedule& schedule, std::int64_t t) {
   const double alpha_bar = schedule.alpha_bar_at(t);
   return alpha_bar / (1 - alpha_bar);

@@ -10,6 +10,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -47,6 +48,10 @@ struct Schedule {
   // ᾱ_t, and 1 for t = −1. Throws Error outside −1..T−1.
   double alpha_bar_at(std::int64_t t) const;
 };
+
+// What is wrong with the schedule's end: sampling begins at N(0, I), as which x_T passes only if
+// little of the picture is left in it. Empty where ᾱ_T <= 0.005 (Stable Diffusion's is 0.0047).
+std::string terminal_noise_problem(const Schedule& schedule);
 
 // Signal-to-noise ratio ᾱ_t / (1 − ᾱ_t): the variance that the data (of variance 1) have in x_t
 // over that of the noise. Variational diffusion models (Kingma 2021), eq. 2. Falls as t grows.

@@ -100,7 +100,8 @@ TEST_F(Resume, RestatedOptionsAreNamedAndRecorded) {
     std::string flag = std::string(" --") + row.key;
     std::replace(flag.begin(), flag.end(), '_', '-');
     const std::string now = row.value, value = now == "true" ? "" : " " + now;
-    const std::string before = options()[row.key].dump();
+    const Json recorded = options()[row.key];
+    const std::string before = recorded.is_null() ? "none" : recorded.dump();
     noted("train --resume run --stop-after 1" + flag + value,
           {fmt::format("note: {}: {} -> {}\n", row.key, before, now)});
     EXPECT_EQ(options()[row.key].dump(), now) << row.key;

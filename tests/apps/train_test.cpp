@@ -168,7 +168,8 @@ TEST_F(Train, TheRecordHoldsEveryOption) {
       " --data data --steps 6 --model net.json --batch 3 --lr 1e-3 --lr-floor 0.5 --warmup 2 "
       "--beta1 "
       "0.8 --beta2 0.95 --weight-decay 0.1 --clip 0.5 --ema 0.9 --label-dropout 0.5 --dropout 0.2 "
-      "--prediction eps --schedule scaled_linear --timesteps 50 --seed 9 --pad";
+      "--prediction eps --schedule scaled_linear --timesteps 50 --seed 9 --null-label 2 "
+      "--pad";
   done("train --out whole" + options);
   done("train --out parts --stop-after 2" + options);
   done("train --resume parts");

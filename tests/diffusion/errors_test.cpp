@@ -55,9 +55,11 @@ TEST(Errors, Schedule) {
 
 TEST(Errors, BatchNumbers) {
   const Batches batches(Tensor::zeros({3, 4, 4, 1}, DType::u8), {}, 2, 0);
-  EXPECT_EQ(batches.at((std::int64_t{1} << 62) - 2).x0.shape(), (Shape{2, 4, 4, 1}));
+  EXPECT_EQ(batches.at(std::int64_t{1} << 48).x0.shape(), (Shape{2, 4, 4, 1}));
   expect_messages({
       {[&] { batches.at(-1); }, "[batches] there is no batch number -1 of 2 pictures"},
+      {[&] { batches.at(std::int64_t{1} << 50); },
+       "[batches] there is no batch number 1125899906842624 of 2 pictures"},
       {[&] { batches.at(std::int64_t{1} << 62); },
        "[batches] there is no batch number 4611686018427387904 of 2 pictures"},
   });

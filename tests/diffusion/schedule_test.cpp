@@ -83,5 +83,14 @@ TEST(Schedule, NamesGoBothWays) {
   EXPECT_EQ(parse_beta_schedule("cosine"), BetaSchedule::cosine);
 }
 
+TEST(Schedule, ThatDoesNotEndInNoiseIsNamed) {
+  EXPECT_EQ(terminal_noise_problem(Schedule::linear()), "");
+  EXPECT_EQ(terminal_noise_problem(Schedule::scaled_linear()), "");  // Stable Diffusion's
+  EXPECT_EQ(terminal_noise_problem(Schedule::cosine(20)), "");
+  const std::string problem = terminal_noise_problem(Schedule::linear(100));
+  EXPECT_NE(problem.find("alpha_bar = 0.364"), std::string::npos) << problem;
+  EXPECT_NE(problem.find("60 %"), std::string::npos) << problem;
+}
+
 }  // namespace
 }  // namespace sfumato::diffusion
