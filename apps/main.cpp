@@ -314,6 +314,9 @@ int run(int argc, char** argv) {
   return 0;
 }
 
+// Before the libraries' static objects, which need memory too.
+[[gnu::constructor(101)]] void prepare() { exit_when_out_of_memory(); }
+
 // What cannot be printed must not become another exception.
 void print_error(const char* what) noexcept {
   try {

@@ -7,7 +7,12 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <initializer_list>
+#include <new>
+#include <string_view>
 
 #include "tensor/error.h"
 
@@ -25,6 +30,26 @@ void prepare_streams() {
 #if defined(SIGXFSZ)
   std::signal(SIGXFSZ, SIG_IGN);
 #endif
+}
+
+void exit_when_out_of_memory() {
+  static const std::terminate_handler otherwise = std::get_terminate();
+  std::set_terminate([] {
+    bool out_of_memory = false;
+    try {
+      if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
+      // One is under way, in the standard library's files, or could not even be made.
+      out_of_memory =
+          std::uncaught_exceptions() > 0 || ::operator new(1 << 10, std::nothrow) == nullptr;
+    } catch (const std::bad_alloc&) {
+      out_of_memory = true;
+    } catch (...) {
+    }
+    if (!out_of_memory) otherwise();
+    constexpr std::string_view text = "sfumato: out of memory\n";
+    (void)!::write(STDERR_FILENO, text.data(), text.size());
+    ::_exit(1);
+  });
 }
 
 void complain(const std::string& text) noexcept {

@@ -1,5 +1,6 @@
 #include "tensor/io/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -12,6 +13,7 @@
 #include <charconv>
 #include <csignal>
 #include <ctime>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <utility>
@@ -96,7 +98,7 @@ void sync_directory(const fs::path& directory) {
 }
 
 // The process in the name of a temporary file, -1 in other names.
-pid_t writer_of(const std::string& name) {
+pid_t writer_of(std::string_view name) {
   if (!name.starts_with(kTemporaryPrefix)) return -1;
   pid_t pid = -1;
   const char *begin = name.data() + kTemporaryPrefix.size(), *end = name.data() + name.size();
@@ -289,13 +291,12 @@ void AtomicFile::commit() {
 }
 
 void remove_stale_temporaries(const fs::path& directory, std::chrono::seconds age) {
-  std::error_code error;
-  fs::directory_iterator entry(directory, error);
-  while (!error && entry != fs::directory_iterator()) {
-    const fs::path path = entry->path();
-    entry.increment(error);
-    std::error_code ignored;
-    if (is_stale(path, age)) fs::remove(path, ignored);
+  // Not std::filesystem's iterator: where memory runs out it ends the process.
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(directory.c_str()), ::closedir);
+  while (const dirent* entry = open ? ::readdir(open.get()) : nullptr) {
+    if (writer_of(entry->d_name) < 0) continue;
+    const fs::path path = directory / entry->d_name;
+    if (is_stale(path, age)) ::unlink(path.c_str());
   }
 }
 
