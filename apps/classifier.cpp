@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "apps/identity.h"
+#include "apps/notes.h"
 #include "diffusion/batches.h"
 #include "nn/checkpoint.h"
 #include "nn/optim.h"
@@ -130,7 +131,7 @@ Classifier load_or_train_classifier(const std::filesystem::path& file, const io:
     nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);
   } catch (const Error& e) {
     if (must_write) throw;
-    fmt::print(stderr, "the classifier is not kept for the next time: {}\n", e.what());
+    print_notes({fmt::format("the classifier is not kept for the next time: {}", e.what())});
   }
   return classifier;
 }

@@ -299,7 +299,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     std::ostringstream out, err;
     const bool answered = app.exit(e, out, err) == 0;  // --help, --version
-    complain(err.str());
+    complain(io::printable_lines(err.str()));
     fmt::print("{}", out.str());
     return answered ? 0 : 2;
   }

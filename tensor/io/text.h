@@ -18,4 +18,7 @@ std::string in_quotes(const std::vector<std::string>& names);
 // A whole message, with the same characters escaped; quotes and backslashes stay, nothing is cut.
 std::string printable(std::string_view message);
 
+// The same for text of several lines, whose ends stay.
+std::string printable_lines(std::string_view text);
+
 }  // namespace sfumato::io

@@ -349,6 +349,8 @@ TEST_F(Folders, TextFromFilesIsMadeFitForATerminal) {
   fs::create_directories(at("dir") / (evil + "\nsfumato: done"));
   put("dir/" + evil + "\nsfumato: done/config.json", R"({"_class_name": "UNet2DModel"})");
   clean(refused("info --model dir", {R"(\u001b)"}));
+  put("c.conf", "steps = \"\x1b[2J\"\n");
+  clean(refused("train --out x --config c.conf", {"--steps", R"(\u001b)"}, 2));
 }
 
 TEST_F(Folders, EmptyAndImpossibleTensorsAreRefusedByPredict) {

@@ -18,7 +18,7 @@ TEST(Quotes, ShowText) {
 
 TEST(Quotes, EscapeWhatActsOnATerminal) {
   EXPECT_EQ(in_quotes("\x1b[2J\a\x7f"), R"("\u001b[2J\u0007\u007f")");
-  EXPECT_EQ(in_quotes("\u009b31m\u0085"), R"("\u009b31m\u0085")");           // 8-bit controls
+  EXPECT_EQ(in_quotes("\u009b31m\u0085"), R"("\u009b31m\u0085")");                // 8-bit controls
   EXPECT_EQ(in_quotes("\u202egnp.\u2066\u200f"), R"("\u202egnp.\u2066\u200f")");  // direction
   EXPECT_EQ(in_quotes("\u2028\u200b\ufeff"), R"("\u2028\u200b\ufeff")");
   EXPECT_EQ(in_quotes("\U000e0041"), R"("\U000e0041")");  // a tag, invisible
@@ -59,6 +59,12 @@ TEST(Printable, KeepsMessages) {
   const std::string message = "[m/h\u00e9/config.json] \"a\\n\": expected 3 (\u2265 1)";
   EXPECT_EQ(printable(message), message);
   EXPECT_EQ(printable("[\x1b]0;x\a.png\n]"), R"([\u001b]0;x\u0007.png\n])");
+}
+
+TEST(Printable, KeepsLines) {
+  EXPECT_EQ(printable_lines("a\x1b\n\nb\tc\n"), "a\\u001b\n\nb\\tc\n");
+  EXPECT_EQ(printable_lines("no end"), "no end");
+  EXPECT_EQ(printable_lines(""), "");
 }
 
 }  // namespace
