@@ -80,12 +80,13 @@ std::vector<std::string> read_class_names(std::span<const io::SafeTensors> files
   return names;
 }
 
-// As read_class_names wants it; rows beyond the names have none.
+// As read_class_names wants it; rows beyond the names have none, and a null label at the end loses
+// the one that it had as a class.
 std::string write_class_names(const Pipeline& p) {
   std::vector<std::string> names = p.class_names;
-  if (names.size() > named_rows(p))
+  if (static_cast<std::int64_t>(names.size()) > p.unet_config.num_class_embeds)
     throw Error("class names", fmt::format("there are {} of them for {} rows of the class table",
-                                           names.size(), named_rows(p)));
+                                           names.size(), p.unet_config.num_class_embeds));
   for (const std::string& name : names)
     if (name.size() > kMaxFileName)
       throw Error("class names", fmt::format("expected at most {} bytes, got {}", kMaxFileName,

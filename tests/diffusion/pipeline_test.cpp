@@ -66,6 +66,8 @@ TEST_F(PipelineFolder, ClassNamesComeBack) {
   p.class_names = {std::string(255, '\xff'), "b", "c"};  // a folder's name need not be UTF-8
   EXPECT_EQ(saved_and_loaded(p).class_names[0].size(), 3 * 255u);
   p.class_names = {"a", "b", "c", "d"};
+  EXPECT_EQ(saved_and_loaded(p).class_names, (Names{"a", "b", "c"}));
+  p.class_names = {"a", "b", "c", "d", "e"};
   EXPECT_THROW(saved_and_loaded(p), Error);
   p.class_names = {std::string(257, 'x')};
   EXPECT_THROW(saved_and_loaded(p), Error);
