@@ -123,7 +123,7 @@ std::vector<GenerateOptions> drawings(const EvaluateOptions& o, const diffusion:
 }  // namespace
 
 void evaluate(const EvaluateOptions& o) {
-  const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
   print_notes(model.notes);
   io::LoadOptions load = load_options(o.size, o.background);
@@ -133,6 +133,10 @@ void evaluate(const EvaluateOptions& o) {
   if (model.unet_config.sample_height != train.images.dim(1)) {  // as `train --pad` does
     io::pad_to_multiple(train, model.unet_config.size_multiple());
     io::pad_to_multiple(test, model.unet_config.size_multiple());
+  }
+  if (model.unet_config.sample_height == 0) {  // the folder does not say: as large as the data
+    model.unet_config.sample_height = train.images.dim(1);
+    model.unet_config.sample_width = train.images.dim(2);
   }
   check(model, train);
   io::match_split(test, train);

@@ -320,6 +320,11 @@ TEST_F(Folders, SampleSizeUnknownOrLarge) {
   EXPECT_EQ(diffusion::load_pipeline(at("m")).unet_config.sample_height, 0);
   done("train --out x --init m --data data --steps 2");
   EXPECT_EQ(diffusion::load_pipeline(at("x")).unet_config.sample_height, 12);
+  for (const char* file :
+       {"images-idx3-ubyte", "labels-idx1-ubyte"})  // evaluate wants a test split
+    copy(std::string("data/train-") + file, std::string("data/t10k-") + file);
+  // The data's size is taken; the next thing that is looked at fails.
+  refused("evaluate --model m --data data --count 100", {"too few pictures of class 0"});
   change("m/unet/config.json", "sample_size", 65536);
   noted("info --model m", {"65536x65536", "gigabytes", "shown for 2048x2048"});
   change("m/unet/config.json", "sample_size", Json::array({12, 65536}));

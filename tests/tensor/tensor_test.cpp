@@ -63,6 +63,10 @@ TEST(Tensor, EmptyOnesWork) {
   EXPECT_EQ(x.clone().size(), 0);
   EXPECT_EQ(add(x, x).size(), 0);
   EXPECT_EQ(permute(x, {1, 0}).shape(), (Shape{3, 0}));
+  // Strides of this one would overflow (seen by the undefined behaviour sanitizer).
+  constexpr std::int64_t kHuge = std::int64_t{1} << 62;
+  EXPECT_EQ(permute(Tensor(Shape{0, 1, kHuge, kHuge}), {0, 2, 3, 1}).shape(),
+            (Shape{0, kHuge, kHuge, 1}));
 }
 
 TEST(Tensor, PermuteMovesAxes) {
