@@ -2,6 +2,7 @@
 """System calls that fail: strace lets the n-th call of a kind return an error, for every n after start-up. The
 training ends in a defined way and goes on to the same bytes. Needs strace."""
 import collections
+import itertools
 import re
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import sys
 from lab import Lab, hidden_files, learned, remove
 
 STEPS = 4
+# Without brk: the kernel answers with the old break where it refuses, never with an error, and the C library
+# takes an injected one for an address.
 ERRORS = {
     "openat": ["EIO", "EMFILE", "EACCES"],
     "read": ["EIO", "EINTR"],
@@ -29,7 +32,6 @@ ERRORS = {
     "fchmod": ["EPERM"],
     "lseek": ["EIO"],
     "mmap": ["ENOMEM"],
-    "brk": ["ENOMEM"],
     "madvise": ["EINVAL"],
     "sched_getaffinity": ["EINVAL"],
     "clone3": ["EAGAIN"],
@@ -38,7 +40,7 @@ ERRORS = {
 
 
 def all_faults(lab):
-    """(call, error, n) for every call that the training makes after the program has begun."""
+    """(call, error, n) for every call that the training makes after the program has begun, in a random order."""
     lab.run(lab.training(STEPS), wrapper=["strace", "-f", "-o", "calls"])
     total, at_start = collections.Counter(), None
     with open("calls") as calls:
@@ -50,12 +52,13 @@ def all_faults(lab):
                 total[match[1]] += 1
     if at_start is None:
         sys.exit("inject.py: strace shows no call that opens the data: may this process be traced?")
-    return [
-        (call, error, n)
-        for call, errors in ERRORS.items()
-        for error in errors
-        for n in range(at_start[call] + 1, total[call] + 1)
-    ]
+    kinds = []
+    for call, errors in ERRORS.items():
+        for error in errors:
+            kinds.append([(call, error, n) for n in range(at_start[call] + 1, total[call] + 1)])
+            lab.random.shuffle(kinds[-1])
+    # One of each kind after the other, so that a short run has tried all kinds.
+    return [fault for turn in itertools.zip_longest(*kinds) for fault in turn if fault]
 
 
 def trial(lab, fault, whole):
@@ -87,9 +90,10 @@ def main():
         lab.finish()
     faults = all_faults(lab)
     print(f"{len(faults)} faults to choose from", flush=True)
-    lab.random.shuffle(faults)
-    while faults and lab.goes_on():
-        trial(lab, faults.pop(), whole)
+    for fault in faults:
+        if not lab.goes_on():
+            break
+        trial(lab, fault, whole)
     lab.finish()
 
 
