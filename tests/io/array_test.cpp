@@ -345,7 +345,7 @@ TEST_F(ArrayTest, OtherFilesAreNamedWithAdvice) {
       {"a.what", {"what", "expected \"images-idx3\" in the name"}}};
   for (const auto& [name, rest] : cases) {
     put(name, rest.first);
-    expect_error(name, rest.second, [&] { load(name); });
+    expect_error(name, rest.second, [&, &file = name] { load(file); });
   }
 }
 
