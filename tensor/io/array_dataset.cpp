@@ -86,8 +86,10 @@ int channel_axis(const std::string& where, const NpyArray& array) {
   const bool empty = s.size() == 0;
   if (!empty && s.rank() == 4 && is_count_of_channels(s[3])) return 3;
   if (!empty && s.rank() == 4 && is_count_of_channels(s[1])) return 1;
-  // [H,W,3] is one picture more often than N pictures of width 3.
-  if (!empty && s.rank() == 3 && !is_count_of_channels(s[2]) && s[2] != 4) return -1;
+  // [H,W,3] is one picture more often than N pictures of width 3, unless they are square.
+  const bool one_picture =
+      s.rank() == 3 && (is_count_of_channels(s[2]) || s[2] == 4) && s[1] != s[2];
+  if (!empty && s.rank() == 3 && !one_picture) return -1;
   throw Error(where, fmt::format("expected images [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, "
                                  "got {} {}: {}",
                                  array.dtype, s.str(), advice_on_shape(s)));

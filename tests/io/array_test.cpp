@@ -172,6 +172,8 @@ TEST_F(ArrayTest, PicturesOfEveryShape) {
   EXPECT_EQ(shape("2, 4, 5, 1", 40), (Shape{2, 4, 5, 1}));
   EXPECT_EQ(shape("2, 3, 4, 5", 120), (Shape{2, 4, 5, 3}));
   EXPECT_EQ(shape("2, 1, 4, 5", 40), (Shape{2, 4, 5, 1}));
+  EXPECT_EQ(shape("5, 4, 4", 80), (Shape{5, 4, 4, 1}));  // small, but square: pictures
+  EXPECT_EQ(shape("7, 3, 3", 63), (Shape{7, 3, 3, 1}));
   put("x.npy", npy("|u1", "1, 3, 1, 2", "abcdef"));
   EXPECT_EQ(pixels(load()), (std::vector<int>{'a', 'c', 'e', 'b', 'd', 'f'}));
   expect_note(load(), "[1, 3, 1, 2] is taken as [N,C,H,W]");
