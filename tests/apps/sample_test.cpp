@@ -128,7 +128,8 @@ TEST_F(Sample, TheSeedDecides) {
   put_run();
   for (const char* sampler : {"", " --sampler ddpm", " --eta 1", " --guidance 1"}) {
     auto draw = [&](const std::string& more) {
-      done(kRun + "--out x.npy --count 6" + sampler + more);
+      const char* count = more.find("--count") == std::string::npos ? " --count 6" : "";
+      done(kRun + "--out x.npy" + count + sampler + more);
       return get("x.npy");
     };
     const std::string one = draw(" --seed 4 --threads 1");
@@ -136,16 +137,41 @@ TEST_F(Sample, TheSeedDecides) {
     EXPECT_EQ(draw(" --seed 4 --threads 2"), one) << sampler;
     EXPECT_EQ(draw(" --seed 4 --threads 3"), one) << sampler;
     EXPECT_NE(draw(" --seed 5 --threads 1"), one) << sampler;
+    // Nor does it matter how many are drawn at a time, or in all.
+    for (const char* batch : {"1", "4", "5"})
+      EXPECT_EQ(draw(fmt::format(" --seed 4 --threads 2 --batch {}", batch)), one) << sampler;
+    const std::string more = draw(" --seed 4 --count 9");
+    const std::size_t header = one.size() - 6 * 12 * 12;
+    EXPECT_EQ(more.substr(header, 6 * 12 * 12), one.substr(header)) << sampler;
   }
-  // Without noise in the steps, neither does it matter how many are drawn at a time.
-  done(kRun + "--out x.npy --count 6 --batch 4");
-  done(kRun + "--out y.npy --count 6");
-  EXPECT_EQ(get("x.npy"), get("y.npy"));
   // The default of ddpm is all of the 1000 steps; of ddim, 20.
   const Outcome ddpm = done("sample --model run --sampler ddpm --count 1 --out z.npy");
   EXPECT_NE(ddpm.out.find("(ddpm, 1000 steps"), std::string::npos) << ddpm.out;
   const Outcome ddim = done("sample --model run --count 1 --out z.npy");
   EXPECT_NE(ddim.out.find("(ddim, 20 steps"), std::string::npos) << ddim.out;
+}
+
+// Classes by name; and at another size than the pictures of training.
+TEST_F(Sample, ClassesByNameAndOtherSizes) {
+  put_pictures("data/cat", 6, 1);
+  put_pictures("data/10", 5, 1);
+  put_pictures("data/9", 5, 1);
+  done("train --out run --data data --model tiny --batch 8 --steps 2");  // 9, 10, cat
+  const auto draw = [&](const std::string& labels) {
+    done(kRun + "--out x.npy --count 2 --labels " + labels);
+    return get("x.npy");
+  };
+  EXPECT_EQ(draw("cat"), draw("cat,cat"));
+  EXPECT_NE(draw("cat"), draw("9"));
+  EXPECT_NE(draw("10"), draw("9"));
+  done(kRun + "--out named --labels 10,cat --count 2");
+  EXPECT_EQ(names("named"), (std::vector<std::string>{"00000_1.png", "00001_2.png"}));
+  refused(kRun + "--out x.npy --labels 1", {"--labels", "\"9\", \"10\", \"cat\"", "got \"1\""});
+  refused(kRun + "--out x.npy --labels dog", {"--labels", "\"cat\"", "got \"dog\""});
+  done(kRun + "--out x.npy --count 2 --size 16");
+  EXPECT_EQ(io::read_npy(at("x.npy")).shape(), (Shape{2, 16, 16}));
+  done(kRun + "--out x.npy --count 2 --size 8,20");
+  EXPECT_EQ(io::read_npy(at("x.npy")).shape(), (Shape{2, 8, 20}));
 }
 
 TEST_F(Sample, ColourFromAFolderOfClasses) {
