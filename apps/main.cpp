@@ -159,6 +159,15 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.footer("Example: sfumato train --out runs/mnist --minutes 5");
 }
 
+void add_clip(CLI::App& app, std::string& clip) {
+  app.add_option("--clip", clip,
+                 "An estimate of x_0 outside the data's range: on (cut off, and the noise computed "
+                 "anew from it), diffusers (cut off, the network's noise kept), off (default: on "
+                 "where the model's scheduler says clip_sample)")
+      ->check(CLI::IsMember({"on", "diffusers", "off"}))
+      ->type_name("NAME");
+}
+
 void add_sample(CLI::App& app, apps::SampleOptions& o) {
   using diffusion::Method;
   app.add_option("--model", o.model, "Folder of a run, or any diffusers UNet2DModel folder")
@@ -184,16 +193,10 @@ void add_sample(CLI::App& app, apps::SampleOptions& o) {
   app.add_option("--eta", o.eta, "Noise in ddim's steps: 0 none, 1 as much as ddpm")
       ->check(between(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--clip", o.clip,
-                 "An estimate of x_0 outside the data's range: on (cut off, and the noise computed "
-                 "anew from it), diffusers (cut off, the network's noise kept), off (default: on "
-                 "where the model's scheduler says clip_sample)")
-      ->check(CLI::IsMember({"on", "diffusers", "off"}))
-      ->type_name("NAME");
-  app.add_option(
-         "--guidance", o.guidance,
-         "Classifier-free guidance; 1 is none (default: 2 where the model was trained for "
-         "it)")
+  add_clip(app, o.clip);
+  app.add_option("--guidance", o.guidance,
+                 "Classifier-free guidance; 1 is none (default: 2 where the model was trained for "
+                 "it)")
       ->check(between(-100.0, 100.0));
   app.add_option("--null-label", o.null_label,
                  "The label that means 'no class', for models that do not say")
@@ -237,12 +240,7 @@ void add_evaluate(CLI::App& app, EvaluateOptions& o) {
   app.add_option("--steps", o.steps, "DDIM steps")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  app.add_option("--clip", o.clip,
-                 "An estimate of x_0 outside the data's range: on (cut off, and the noise computed "
-                 "anew from it), diffusers (cut off, the network's noise kept), off (default: on "
-                 "where the model's scheduler says clip_sample)")
-      ->check(CLI::IsMember({"on", "diffusers", "off"}))
-      ->type_name("NAME");
+  add_clip(app, o.clip);
   app.add_option("--guidance", o.guidance,
                  "Only this guidance (default: 1, and 2 where the model was trained for it)")
       ->check(between(-100.0, 100.0));
