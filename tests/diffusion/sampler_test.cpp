@@ -228,7 +228,8 @@ TEST(Samplers, ClippedEstimatesSettleWithTheNumberOfSteps) {
   const auto mean = [&](std::int64_t steps) {
     options.steps = steps;
     double sum = 0;
-    for (const float v : sample(s, options, network, x_T).values<float>()) sum += v;
+    const Tensor x = sample(s, options, network, x_T);
+    for (const float v : x.values<float>()) sum += v;
     return sum / kPoints;
   };
   const double settled = mean(1000);
