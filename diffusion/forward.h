@@ -4,7 +4,10 @@
 // Images are [N, ...], f32 or f64; t is i64 [N], a timestep in 0..T−1 for each image; eps ~ N(0, I)
 // has the images' shape. All functions throw Error for other shapes, dtypes or timesteps.
 #pragma once
+#include <vector>
+
 #include "diffusion/schedule.h"
+#include "diffusion/term.h"
 #include "tensor/tensor.h"
 
 namespace sfumato::diffusion {
@@ -29,6 +32,13 @@ struct NoiseLevel {
   double signal, noise;
 };
 NoiseLevel noise_level(double alpha_bar);
+
+// The same for the timestep of each image: of one step with schedule.alpha, of all of them at once
+// with schedule.alpha_bar. t: i64 [N], each an index of `alphas`.
+struct Levels {
+  Coefficient signal, noise;
+};
+Levels levels(const std::vector<double>& alphas, const Tensor& t);
 
 // q(x_{t−1} | x_t, x_0) = N(mean, variance I). DDPM, eq. 6 and 7.
 //     mean     = √ᾱ_{t−1} β_t / (1−ᾱ_t) x_0  +  √α_t (1−ᾱ_{t−1}) / (1−ᾱ_t) x_t

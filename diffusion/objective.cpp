@@ -1,7 +1,7 @@
 #include "diffusion/objective.h"
 
+#include "diffusion/expect.h"
 #include "diffusion/forward.h"
-#include "diffusion/mix.h"
 #include "diffusion/names.h"
 
 namespace sfumato::diffusion {
@@ -12,10 +12,6 @@ constexpr EnumName<Prediction> kNames[] = {
     {Prediction::x0, "x0", "sample"},
     {Prediction::v, "v", "v_prediction"},
 };
-
-NoiseLevel level(const Schedule& schedule, std::int64_t t) {
-  return noise_level(schedule.alpha_bar_at(t));
-}
 
 }  // namespace
 
@@ -31,66 +27,52 @@ Prediction parse_prediction(std::string_view name) {
 
 Tensor target(Prediction prediction, const Schedule& schedule, const Tensor& x0, const Tensor& eps,
               const Tensor& t) {
-  const char* op = "target";
-  expect_batch(op, schedule, t, {"x0", x0}, {"eps", eps});
-  Weights (*weights)(const Schedule&, std::int64_t) = nullptr;  // of x0 and eps
+  expect_batch("target", schedule, t, {"x0", x0}, {"eps", eps});
+  const auto [signal, noise] = levels(schedule.alpha_bar, t);
   switch (prediction) {
     case Prediction::eps:
       return eps;
     case Prediction::x0:
       return x0;
     case Prediction::v:
-      weights = [](const Schedule& s, std::int64_t i) {
-        return Weights{-level(s, i).noise, level(s, i).signal};
-      };
+      return signal * eps - noise * x0;
   }
-  return mix(op, schedule, t, weights, {"x0", x0}, {"eps", eps});
+  throw Error("target", "the prediction is no enumerator");
 }
 
 Tensor to_x0(Prediction prediction, const Schedule& schedule, const Tensor& output,
              const Tensor& xt, const Tensor& t) {
-  const char* op = "to_x0";
-  expect_batch(op, schedule, t, {"xt", xt}, {"output", output});
-  Weights (*weights)(const Schedule&, std::int64_t) = nullptr;  // of xt and output
+  expect_batch("to_x0", schedule, t, {"xt", xt}, {"output", output});
+  const auto [signal, noise] = levels(schedule.alpha_bar, t);
   switch (prediction) {
     case Prediction::eps:
-      weights = [](const Schedule& s, std::int64_t i) {
-        return Weights{1 / level(s, i).signal, -level(s, i).noise / level(s, i).signal};
-      };
-      break;
+      return 1 / signal * xt - noise / signal * output;
     case Prediction::x0:
       return output;
     case Prediction::v:
-      weights = [](const Schedule& s, std::int64_t i) {
-        return Weights{level(s, i).signal, -level(s, i).noise};
-      };
+      return signal * xt - noise * output;
   }
-  return mix(op, schedule, t, weights, {"xt", xt}, {"output", output});
+  throw Error("to_x0", "the prediction is no enumerator");
 }
 
 Tensor to_eps(Prediction prediction, const Schedule& schedule, const Tensor& output,
               const Tensor& xt, const Tensor& t) {
-  const char* op = "to_eps";
-  expect_batch(op, schedule, t, {"xt", xt}, {"output", output});
-  Weights (*weights)(const Schedule&, std::int64_t) = nullptr;  // of xt and output
+  expect_batch("to_eps", schedule, t, {"xt", xt}, {"output", output});
+  const auto [signal, noise] = levels(schedule.alpha_bar, t);
   switch (prediction) {
     case Prediction::eps:
       return output;
     case Prediction::x0:
-      weights = [](const Schedule& s, std::int64_t i) {
-        return Weights{1 / level(s, i).noise, -level(s, i).signal / level(s, i).noise};
-      };
-      break;
+      return 1 / noise * xt - signal / noise * output;
     case Prediction::v:
-      weights = [](const Schedule& s, std::int64_t i) {
-        return Weights{level(s, i).noise, level(s, i).signal};
-      };
+      return noise * xt + signal * output;
   }
-  return mix(op, schedule, t, weights, {"xt", xt}, {"output", output});
+  throw Error("to_eps", "the prediction is no enumerator");
 }
 
 Tensor guided(const Tensor& cond, const Tensor& uncond, double w) {
-  return mix("guided", {w, 1 - w}, {"cond", cond}, {"uncond", uncond});
+  expect_alike("guided", {"cond", cond}, {"uncond", uncond});
+  return w * cond + (1 - w) * uncond;
 }
 
 }  // namespace sfumato::diffusion

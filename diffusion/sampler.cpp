@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "diffusion/expect.h"
 #include "diffusion/forward.h"
-#include "diffusion/mix.h"
 #include "tensor/parallel.h"
 #include "tensor/rng.h"
 
@@ -83,7 +83,8 @@ void expect_finite(const Tensor& x, const SampleOptions& options, std::int64_t s
 
 Tensor add_noise(const char* op, const Tensor& mean, double sigma, const Tensor& noise) {
   if (sigma == 0) return mean;
-  return mix(op, {1, sigma}, {"xt", mean}, {"noise", noise});
+  expect_alike(op, {"xt", mean}, {"noise", noise});
+  return mean + sigma * noise;
 }
 
 double ddim_alpha_bar_prev(const Schedule& schedule, const SchedulerConfig& config,
@@ -110,7 +111,7 @@ Step ddpm_step(const Schedule& schedule, const SchedulerConfig& config, const Te
   const Tensor x0 = estimate(op, schedule, config, output, t, xt).x0;
   const PosteriorWeights w = posterior_weights(
       schedule.alpha_bar_at(std::max<std::int64_t>(t_prev, -1)), schedule.alpha_bar_at(t));
-  const Tensor mean = mix(op, {w.x0, w.xt}, {"x0", x0}, {"xt", xt});
+  const Tensor mean = w.x0 * x0 + w.xt * xt;
   return {add_noise(op, mean, ddpm_sigma(schedule, config, t, t_prev), noise), x0};
 }
 
@@ -133,7 +134,7 @@ Step ddim_step(const Schedule& schedule, const SchedulerConfig& config, double e
   const double sigma = ddim_sigma(schedule, config, eta, t, t_prev);
   // Never negative but for rounding: it is (1−ᾱ_{t−1})² ᾱ_t / (ᾱ_{t−1} (1−ᾱ_t)) at eta = 1.
   const double direction = std::sqrt(std::max(0.0, 1 - alpha_bar_prev - sigma * sigma));
-  const Tensor mean = mix(op, {std::sqrt(alpha_bar_prev), direction}, {"x0", x0}, {"eps", eps});
+  const Tensor mean = std::sqrt(alpha_bar_prev) * x0 + direction * eps;
   return {add_noise(op, mean, sigma, noise), x0};
 }
 
