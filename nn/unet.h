@@ -1,9 +1,8 @@
 // The U-Net of DDPM (Ho 2020, appendix B) as `diffusers` builds it (`UNet2DModel`): same blocks,
 // same options, same parameter names, so that checkpoints go both ways.
 //
-//      x ── conv_in ─┬─ down 0 ─┬─ down 1 ─┬─ ... ── mid ── ... ─┬─ up 1 ─┬─ up 0 ── norm, SiLU,
-//      conv_out
-//                    └──────────┴──────────┴──── skips ──────────┴────────┘
+//   x ── conv_in ─┬─ down 0 ─┬─ down 1 ─┬─ ... ── mid ── ... ─┬─ up 1 ─┬─ up 0 ── norm, SiLU, conv_out
+//                 └──────────┴──────────┴──── skips ──────────┴────────┘
 #pragma once
 #include <memory>
 #include <optional>
