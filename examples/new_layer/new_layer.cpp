@@ -6,13 +6,7 @@
 #include <cstring>
 #include <exception>
 
-#include "autograd/ops.h"
-#include "diffusion/forward.h"
-#include "diffusion/objective.h"
-#include "diffusion/schedule.h"
-#include "nn/conformance.h"
-#include "nn/layers.h"
-#include "nn/optim.h"
+#include "sfumato.h"
 
 using namespace sfumato;
 

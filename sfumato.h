@@ -1,0 +1,46 @@
+// The library's public headers: #include "sfumato.h", link sfumato::sfumato. Everything is in namespace sfumato; the
+// parts are nn, diffusion and io. What is not included here (tensor/kernels, single file formats) may change at any time.
+#pragma once
+
+// Tensors, random numbers, threads, errors.
+#include "tensor/arithmetic.h"
+#include "tensor/error.h"
+#include "tensor/memory.h"
+#include "tensor/parallel.h"
+#include "tensor/rng.h"
+#include "tensor/shape.h"
+#include "tensor/tensor.h"
+
+// Files: pictures, arrays, tensors by name.
+#include "tensor/io/dataset.h"
+#include "tensor/io/image.h"
+#include "tensor/io/npy.h"
+#include "tensor/io/safetensors.h"
+
+// Differentiable operations; `pointwise` and `record` make new ones.
+#include "autograd/checkpoint.h"
+#include "autograd/fixed_weights.h"
+#include "autograd/gradcheck.h"
+#include "autograd/ops.h"
+#include "autograd/pointwise.h"
+#include "autograd/var.h"
+
+// Layers, the U-Net, the optimiser, and the conformance kit for layers of one's own.
+#include "nn/checkpoint.h"
+#include "nn/conformance.h"
+#include "nn/layers.h"
+#include "nn/optim.h"
+#include "nn/params.h"
+#include "nn/unet.h"
+#include "nn/unet_config.h"
+
+// Diffusion: schedules, the forward process, predictions, samplers, models as diffusers folders.
+#include "diffusion/batches.h"
+#include "diffusion/forward.h"
+#include "diffusion/frechet.h"
+#include "diffusion/gaussian.h"
+#include "diffusion/objective.h"
+#include "diffusion/pipeline.h"
+#include "diffusion/sampler.h"
+#include "diffusion/schedule.h"
+#include "diffusion/scheduler_config.h"
