@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <limits>
 #include <new>
+#include <type_traits>
 
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
@@ -95,9 +97,21 @@ void Tensor::fill_from(const void* values, std::size_t count) {
   if (count) std::memcpy(begin_, values, bytes());
 }
 
+// Throws Error for a number that an integer T lacks: the cast would be undefined behaviour.
+template <class T>
+static void expect_fits(double value) {
+  if constexpr (std::is_integral_v<T>) {
+    constexpr double kEnd = 2 * static_cast<double>(std::numeric_limits<T>::max() / 2 + 1);
+    if (!(value >= static_cast<double>(std::numeric_limits<T>::min()) && value < kEnd))
+      throw Error("tensor",
+                  fmt::format("a tensor of integers of {} bytes cannot hold {}", sizeof(T), value));
+  }
+}
+
 Tensor Tensor::full(const Shape& shape, double value, DType dtype) {
   Tensor t(shape, dtype);
   auto fill = [&]<class T>() {
+    expect_fits<T>(value);
     T* p = t.data<T>();
     const T v = static_cast<T>(value);
     parallel_ranges(t.size(), 1 << 16,
@@ -167,8 +181,10 @@ Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
   Tensor t(shape_, dtype);
   auto convert = [&]<class From, class To>() {
-    std::transform(data<From>(), data<From>() + size(), t.data<To>(),
-                   [](From v) { return static_cast<To>(v); });
+    std::transform(data<From>(), data<From>() + size(), t.data<To>(), [](From v) {
+      expect_fits<To>(static_cast<double>(v));
+      return static_cast<To>(v);
+    });
   };
   auto from = [&]<class From>() {
     switch (dtype) {

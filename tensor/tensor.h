@@ -46,6 +46,7 @@ class Tensor {
   Tensor& operator=(Tensor other) noexcept;
   ~Tensor();
 
+  // Throws Error for a value outside an integer dtype's range.
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32);
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32) {
     return full(shape, 0, dtype);
@@ -101,6 +102,7 @@ class Tensor {
   Tensor slice(std::int64_t begin, std::int64_t end) const;
   Tensor clone() const;
   // Converted numbers (the same handle when nothing changes).
+  // Throws Error for a value outside an integer dtype's range.
   Tensor to(DType dtype) const;
   // Copies the numbers of `source` (same shape and dtype) into this tensor's storage.
   void copy_from(const Tensor& source);

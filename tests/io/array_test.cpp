@@ -30,8 +30,10 @@ std::string stored(const std::string& descr, const std::vector<double>& values) 
   const auto size = static_cast<std::size_t>(descr[2] - '0');
   std::string bytes;
   for (double v : values) {
-    std::uint64_t bits = static_cast<std::uint64_t>(static_cast<std::int64_t>(v));
-    if (descr[1] == 'f')
+    std::uint64_t bits;
+    if (descr[1] != 'f')
+      bits = static_cast<std::uint64_t>(static_cast<std::int64_t>(v));
+    else
       bits = size == 8 ? std::bit_cast<std::uint64_t>(v)
                        : std::bit_cast<std::uint32_t>(static_cast<float>(v));
     for (std::size_t i = 0; i < size; ++i)

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <cmath>
 #include <thread>
 #include <vector>
 
@@ -85,6 +86,18 @@ TEST(Arithmetic, ReduceUndoesBroadcast) {
     EXPECT_EQ(r.shape(), s);
     for (float v : r.values<float>()) EXPECT_EQ(v, 120.0f / static_cast<float>(s.size()));
   }
+}
+
+TEST(Tensor, IntegersRefuseWhatTheyCannotHold) {
+  EXPECT_EQ(Tensor::full({}, 255, DType::u8).item(), 255);
+  EXPECT_EQ(Tensor::full({}, -9, DType::i64).item(), -9);
+  for (const double value : {-1.0, 256.0, std::nan("")})
+    EXPECT_THROW(Tensor::full({}, value, DType::u8), Error) << value;
+  for (const double value : {9.3e18, -9.3e18})
+    EXPECT_THROW(Tensor::full({}, value, DType::i64), Error) << value;
+  EXPECT_EQ(Tensor::full({3}, 2.5).to(DType::i64).slice(2, 3).item(), 2);
+  EXPECT_THROW(Tensor::full({3}, std::nan("")).to(DType::i64), Error);
+  EXPECT_THROW(Tensor::full({3}, 256).to(DType::u8), Error);
 }
 
 TEST(Memory, BlocksComeBack) {
