@@ -1,5 +1,5 @@
-// Whether training goes well: the loss of a run that has gone wrong is not a number, or grows until
-// it is none. A checkpoint of such weights must not take the place of a good one.
+// Whether the loss explodes: it grows until it is no longer a number. A checkpoint of such weights must not replace a
+// good one.
 #pragma once
 #include <cstdint>
 #include <limits>
@@ -13,9 +13,9 @@ class Health {
  public:
   // Looks at a step of this process: its loss, and the smoothed loss of the steps before it.
   void look(double loss, double smoothed);
-  // The last loss is ten times what a network gets that has learned nothing (about 1, as targets
-  // have a mean square of 1), or ten times what this process began with where that is more; or the
-  // smoothed loss is ten times its lowest (0.01 counts as the lowest possible).
+  // The last loss is ten times that of an untrained network (about 1, since targets have a mean
+  // square of 1), or ten times the first loss of this process where that is more; or the smoothed
+  // loss is ten times its lowest (0.01 counts as the lowest possible).
   bool exploding() const { return !reason_.empty(); }
   // In words, for a message; empty while all is well.
   const std::string& reason() const { return reason_; }

@@ -59,12 +59,12 @@ Journal::Journal(const TrainOptions& options, RunFolder& folder, const diffusion
   catch_interrupts();
 }
 
-bool Journal::goes_on() const {
+bool Journal::should_continue() const {
   return progress() < 1 && !interrupted() &&
          !(options_.stop_after && state_.step - first_step_ >= *options_.stop_after);
 }
 
-void Journal::weights_judged(double loss, double gradient_norm) {
+void Journal::before_update(double loss, double gradient_norm) {
   if (!std::isfinite(loss) || !std::isfinite(gradient_norm))
     fail(fmt::format("the loss is {} and the gradient's norm {}", shown(loss),
                      shown(gradient_norm)));
@@ -73,8 +73,8 @@ void Journal::weights_judged(double loss, double gradient_norm) {
       options_.sample_every > 0 && state_.seconds - last_samples_ >= options_.sample_every;
   if (health_.exploding()) {
     if (!warned_)
-      say(fmt::format("note: step {}: {}: until it falls again, the checkpoint of step {} stays",
-                      state_.step, health_.reason(), saved_step_));
+      print(fmt::format("note: step {}: {}: until it falls again, the checkpoint of step {} stays",
+                        state_.step, health_.reason(), saved_step_));
     warned_ = true;
   } else {
     saved_is_good_ = true;
@@ -130,7 +130,7 @@ void Journal::step_done(double loss, double gradient_norm, double learning_rate)
   ++window_;
   progress_.update(state_.step, budget_.steps, loss, state_.smoothed, state_.step * options_.batch,
                    progress(), state_.seconds);
-  const bool ends = !goes_on();
+  const bool ends = !should_continue();
   if (window_ == kLogEvery || ends) {
     folder_.log({state_.step, window_loss_ / static_cast<double>(window_), state_.smoothed,
                  learning_rate, gradient_norm, progress_.images_per_second(), state_.seconds});
@@ -144,27 +144,28 @@ void Journal::finish() {
   save();
   const std::string dir = folder_.dir().string();
   if (const auto before = folder_.previous_step(); before && health_.exploding())
-    say(
+    print(
         fmt::format("note: {}; the checkpoint of step {} is kept: go on from it with\n  sfumato "
                     "train --resume {} --previous --lr {:.2g}",
                     health_.reason(), *before, dir, options_.lr / 10));
   if (progress() < 1) {
-    say(fmt::format("stopped at step {} with a checkpoint; go on with\n  sfumato train --resume {}",
+    print(
+        fmt::format("stopped at step {} with a checkpoint; go on with\n  sfumato train --resume {}",
                     state_.step, dir));
     return;
   }
   if (state_.step == first_step_ && first_step_ > 0)
-    say(fmt::format("the run is finished; to train on: sfumato train --resume {} {}", dir,
-                    twice_the_budget(options_, budget_, state_)));
+    print(fmt::format("the run is finished; to train on: sfumato train --resume {} {}", dir,
+                      twice_the_budget(options_, budget_, state_)));
   const auto grid = folder_.samples() / "final.png";
   if (!draw_samples(grid, 8)) {
-    say(
+    print(
         fmt::format("stopped after the last step, before the pictures; draw them with\n"
                     "  sfumato train --resume {}",
                     dir));
     return;
   }
-  say(fmt::format(
+  print(fmt::format(
       "done: {} steps in {:.0f} s, smoothed loss {:.4f}\n  pictures: {}\n  loss curve: {}\n"
       "  more pictures: sfumato sample --model {} --out digits.png",
       state_.step, state_.seconds, state_.smoothed, grid.string(),

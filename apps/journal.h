@@ -1,5 +1,5 @@
-// What a training run does besides learning: it shows its progress, logs, checkpoints, draws
-// samples, and knows when to end. train.cpp keeps the lesson, this the rest.
+// What a training run does besides learning: progress, log, checkpoints, sample pictures, and the
+// decision to stop. train.cpp holds the training loop, this the rest.
 #pragma once
 #include <chrono>
 
@@ -25,15 +25,15 @@ class Journal {
   Journal(const TrainOptions& options, RunFolder& folder, const diffusion::Pipeline& model,
           const nn::AdamW& adam, const nn::Ema& ema, TrainState& state, const Budget& budget);
 
-  void say(const std::string& message) { progress_.say(message); }
+  void print(const std::string& message) { progress_.print(message); }
   double progress() const { return budget_.used(state_); }
   // False when the budget is used up, after --stop-after steps, and after Ctrl-C or another signal
   // that asks to end (apps/interrupt.h).
-  bool goes_on() const;
-  // Call once in each step, when the weights have been judged and not yet changed: a checkpoint
-  // that is due is made of weights whose loss is well, and so are pictures. Throws Error when loss
-  // or gradient are not finite.
-  void weights_judged(double loss, double gradient_norm);
+  bool should_continue() const;
+  // Call once in each step, when loss and gradient are known and the weights not yet changed: so a
+  // checkpoint or a picture that is due is made only with weights whose loss is good. Throws Error
+  // when loss or gradient are not finite.
+  void before_update(double loss, double gradient_norm);
   // Call once after each step: counts it in `state`, and does what is due.
   void step_done(double loss, double gradient_norm, double learning_rate);
   // The last checkpoint, then pictures or the command that resumes.

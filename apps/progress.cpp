@@ -35,7 +35,7 @@ void ProgressLine::clear() {
   shown_ = false;
 }
 
-void ProgressLine::say(const std::string& message) {
+void ProgressLine::print(const std::string& message) {
   clear();
   show(message + "\n");
 }

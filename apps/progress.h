@@ -17,7 +17,7 @@ class ProgressLine {
   void update(std::int64_t step, std::int64_t total_steps, double loss, double smoothed,
               std::int64_t images, double fraction, double seconds);
   // A message of its own line, above the progress line.
-  void say(const std::string& message);
+  void print(const std::string& message);
   double images_per_second() const { return rate_; }
 
  private:

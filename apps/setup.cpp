@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // The presets. `small` is what the demo trains: chosen by how soon an independent classifier reads
-// its digits as asked (docs/architecture.md, "The default recipe").
+// its digits as the right class (docs/recipes.md).
 nn::UNetConfig preset(const std::string& name) {
   nn::UNetConfig c;
   if (name == "tiny") {
@@ -55,8 +55,8 @@ void scale_betas(diffusion::SchedulerConfig& s) {
   s.beta_end = std::min(s.beta_end * scale, 0.999);
 }
 
-// The scheduler of --init: what the folder says, options it leaves open, and none that contradict
-// it.
+// The scheduler of --init: the folder's settings, completed by options for what it leaves open. Throws Error for an
+// option that contradicts the folder.
 void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
   auto take = [&](const char* option, const auto& asked, auto& has, auto name) {
     if (asked && model.scheduler_found && *asked != has)

@@ -73,10 +73,10 @@ void train(const TrainOptions& asked) {
   Journal journal(o, run.folder, run.model, adam, ema, state,
                   make_budget(o, run.data.images.dim(0)));
   print_notes(run.notes);
-  journal.say(headline(run));
-  if (state.step > 0) journal.say(fmt::format("resuming at step {}", state.step));
+  journal.print(headline(run));
+  if (state.step > 0) journal.print(fmt::format("resuming at step {}", state.step));
 
-  while (journal.goes_on()) {
+  while (journal.should_continue()) {
     const auto k = static_cast<std::uint64_t>(state.step);
 
     // A picture, a time, a noise.
@@ -96,7 +96,7 @@ void train(const TrainOptions& asked) {
 
     // One step down the gradient.
     const double norm = nn::gradient_norm(params);
-    journal.weights_judged(loss.value().item(), norm);
+    journal.before_update(loss.value().item(), norm);
     const double lr = learning_rate(o, state, journal.progress());
     adam.step(lr, nn::clip_scale(norm, o.clip), &ema);
 

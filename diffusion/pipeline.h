@@ -48,7 +48,7 @@ struct Pipeline {
   void expect_sampling() const;
 };
 
-// A new network with weights drawn from `seed`, of at most `limit` learned numbers.
+// A new network with weights drawn from `seed`, of at most `limit` parameters.
 Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& scheduler,
                        std::optional<std::int64_t> null_label, std::uint64_t seed,
                        std::int64_t limit = nn::Params::kMaxCount);

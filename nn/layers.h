@@ -12,7 +12,7 @@
 namespace sfumato::nn {
 
 // How a forward pass is run. `training` switches dropout on; its masks depend on (seed, step).
-// `recompute`: the insides of blocks are computed again in the backward pass instead of kept.
+// `recompute`: the backward pass recomputes the insides of blocks, which are not kept.
 struct Mode {
   bool training = false;
   std::uint64_t seed = 0, step = 0;
@@ -37,8 +37,8 @@ struct Conv2d {
   }
 };
 
-// [N,...,C] -> [N,...,C], each group of channels of an image to mean 0 and variance 1, then γ, β;
-// optionally SiLU in the same pass.
+// [N,...,C] -> [N,...,C]: normalises each group of channels of an image to mean 0 and variance 1, then scales by γ and
+// adds β; optionally SiLU in the same pass.
 struct GroupNorm {
   Param weight, bias;  // γ [C], β [C]
   std::int64_t groups;
@@ -46,7 +46,7 @@ struct GroupNorm {
   GroupNorm(const Scope& s, std::int64_t channels, std::int64_t groups, double eps);
   Var operator()(const Var& x) const { return group_norm(x, weight, bias, groups, eps); }
   Var then_silu(const Var& x) const { return group_norm(x, weight, bias, groups, eps, true); }
-  // The same, for a convolution that reads through it.
+  // The same, fused into the convolution that reads the result.
   NormSilu with_silu() const { return {weight, bias, groups, eps}; }
 };
 
@@ -83,7 +83,7 @@ struct AttentionBlock {
     double eps = 1e-5, output_scale = 1;
   };
   std::optional<GroupNorm> group_norm;
-  Linear to_q, to_k, to_v, to_out;  // the first three are applied as one
+  Linear to_q, to_k, to_v, to_out;  // q, k and v are one product
   std::int64_t heads;
   double output_scale;
   AttentionBlock(const Scope& s, const Options& options);
@@ -108,7 +108,8 @@ struct ResnetBlock {
   bool scale_shift;
   double output_scale;
   ResnetBlock(const Scope& s, const Options& options);
-  // `beside`: the last of the `in` channels, if x has only the first.
+  // `beside`: the skip connection. If it is defined, the block reads the channels of x, then those of `beside`, as if
+  // they were concatenated; together they are the `in` channels.
   Var operator()(const Var& x, const Var& temb, const Mode& mode, const Var& beside = {}) const;
 };
 

@@ -1,5 +1,5 @@
-// Training's machinery over the flat parameters: AdamW, gradient clipping, moving average, learning
-// rate. All state is a handful of flat tensors, saved and restored as they are.
+// Training over the flat parameters: AdamW, gradient clipping, moving average, learning rate. All
+// state is a handful of flat tensors, saved and restored as they are.
 #pragma once
 #include "nn/params.h"
 
@@ -21,7 +21,7 @@ class Ema {
  public:
   Ema(Params& params, double decay);
   void update();
-  // What the next update does, a += rate (w - a), counted as done.
+  // The rate of the next update, a += rate (w - a), which the caller does; counts it.
   double next_rate();
 
   Tensor average;  // [count]

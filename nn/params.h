@@ -1,5 +1,5 @@
-// Params owns every learned tensor by name; a Scope is a name prefix into it. A layer asks its
-// scope for what it needs, and by that the tensor is created, initialised and registered:
+// Params owns every learned tensor by name; a Scope is a name prefix into it. A layer asks its scope for a tensor;
+// that creates, initialises and registers it:
 //
 //   struct LayerScale {                                  // y = γ x      [Touvron 2021, eq. 2]
 //     Param gamma;
@@ -44,15 +44,15 @@ class Param {
 
 class Params {
  public:
-  // `limit`: how many learned numbers there may be; more is an Error, thrown before they are
-  // allocated (a configuration from a file may promise anything).
+  // `limit`: how many parameters (single numbers) there may be; more is an Error, thrown before they are allocated,
+  // since a configuration from a file may ask for any size.
   explicit Params(std::uint64_t seed, DType dtype = DType::f32, std::int64_t limit = kMaxCount)
       : seed_(seed), dtype_(dtype), limit_(limit) {}
   static constexpr std::int64_t kMaxCount = std::int64_t{1} << 31;
   Params(const Params&) = delete;
   Params& operator=(const Params&) = delete;
 
-  // Throws Error when the name is taken, or once flat() has been called.
+  // Throws Error when the name is taken, or after the first use of flat_values() or flat_grads().
   Param add(const std::string& name, const Shape& shape, const Init& init);
 
   struct Entry {
@@ -64,7 +64,7 @@ class Params {
   const Entry* find(const std::string& name) const;
   // Puts another Var in the place of parameter i, for checks that differentiate by it.
   void bind(std::size_t i, const Var& var);
-  std::int64_t count() const { return count_; }  // learned numbers
+  std::int64_t count() const { return count_; }  // elements of all parameters
   DType dtype() const { return dtype_; }
 
   // All values, and all gradients, end to end in one tensor each: the optimiser, clipping and EMA

@@ -1,5 +1,5 @@
-// Elementwise arithmetic and broadcasting on plain tensors: what the backward pass, the optimiser
-// and the samplers need below the level of differentiable operations.
+// Elementwise arithmetic and broadcasting on plain tensors, without recording: for the backward pass, the optimiser
+// and the samplers.
 #pragma once
 #include <algorithm>
 #include <array>

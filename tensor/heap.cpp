@@ -25,7 +25,7 @@ Chunk fetch_chunk(std::size_t& bytes) {
   if (size < bytes) return nullptr;
   void* chunk = std::aligned_alloc(kHugePage, size);
 #if defined(__linux__)
-  if (chunk) madvise(chunk, size, MADV_HUGEPAGE);  // where it is not taken, nothing is lost
+  if (chunk) madvise(chunk, size, MADV_HUGEPAGE);  // a hint; the system may ignore it
 #endif
   bytes = size;
   return Chunk(static_cast<std::byte*>(chunk));
@@ -48,7 +48,7 @@ void* Chunks::cut(std::size_t bytes) {
 }
 
 struct alignas(kAlign) Heap::Block {
-  std::size_t bytes;      // behind this header
+  std::size_t bytes;      // after this header
   Block *before, *after;  // the neighbours in memory, null at the ends of a chunk
   bool free;
   Block *previous_free, *next_free;

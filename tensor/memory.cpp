@@ -57,10 +57,9 @@ class FreeList {
 };
 using Lists = std::array<FreeList, kClasses>;
 
-// What the tasks on one thread hold, and what they gave back, which the thread keeps: no other has
-// to be asked, and the block used last may still be in its core's cache. What another core has
-// written there comes over line by line; a step once took 60 % longer whenever two threads happened
-// to swap their blocks from task to task.
+// The blocks of the tasks on one thread: those in use, and those released, which the thread keeps for itself. It then
+// needs no lock, and the block used last may still be in its core's cache. When two threads swapped their blocks from
+// task to task, every line had to move between cores: a step once took 60 % longer.
 struct OfThread {
   std::array<std::uint16_t, kClasses> held{};
   Lists free;

@@ -1,6 +1,5 @@
-// The caching allocator. Blocks that are given back are kept and handed out again, so that from the
-// second training step on nothing reaches malloc: fresh pages cost more than the arithmetic on
-// them.
+// The caching allocator keeps released blocks and hands them out again. From the second training step on nothing
+// reaches malloc, whose fresh pages would cost more than the arithmetic on them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -9,9 +8,8 @@
 
 namespace sfumato::memory {
 
-// Whether blocks are kept and cut to sizes in common. Not under the address sanitizer: there each
-// is one of malloc's, of the very size asked for, so that any access past its end or its life is
-// seen.
+// Whether released blocks are kept, and sizes rounded up to a few classes. Not under the address sanitizer: there each
+// block comes from malloc in the exact size, so the sanitizer sees any access past its end or after its release.
 inline constexpr bool kKeepsBlocks = !kAddressSanitizer;
 
 // At least `bytes` (0 counts as 1) aligned to 64 bytes, contents unspecified. Throws Error when the
@@ -20,10 +18,10 @@ void* allocate(std::size_t bytes);
 // Returns a block from `allocate`, with the size asked for then. Thread-safe.
 void release(void* block, std::size_t bytes) noexcept;
 
-// The same for blocks that live inside one task of a parallel_for. How many tasks run at once is a
-// matter of chance; so whenever one needs a block more than any before it, one is fetched for every
-// thread, and what is fetched in the first step is enough for all that follow. The thread that took
-// a block releases it, and gets back the one that it released last.
+// The same for blocks that live inside one task of a parallel_for. The number of tasks that run at once varies. So when
+// a task needs one block more than any task before it, one is allocated for every thread: the blocks of the first step
+// are enough for all later ones. A block is released by the thread that allocated it; the thread gets the block back
+// that it released last.
 void* allocate_in_task(std::size_t bytes);
 void release_in_task(void* block, std::size_t bytes) noexcept;
 

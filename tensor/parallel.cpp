@@ -43,8 +43,8 @@ thread_local bool in_task = false;
 // One parallel_for at a time: the caller publishes a job, wakes the workers, takes tasks itself,
 // and waits until every worker that joined has left.
 //
-// Each thread has a share of neighbouring tasks, the same for every job of as many tasks, and helps
-// the others when it is done: what one job wrote, the next finds near the same core.
+// Each thread starts with a share of neighbouring tasks, the same share in every job of that many tasks, and then
+// helps the others. So the data that one job wrote are near the same core in the next.
 class Pool {
  public:
   explicit Pool(int threads)
@@ -114,7 +114,7 @@ class Pool {
     in_task = true;
     for (int i = 0; i < threads(); ++i) {
       Share& share = shares_[(thread + i) % threads()];
-      // (Looked at before it is touched: what is used up costs nobody a cache line.)
+      // Load before fetch_add: an exhausted share is not written, so its cache line stays shared.
       while (share.next.load(std::memory_order_relaxed) < share.end) {
         const std::int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
         if (task >= share.end) break;

@@ -1,6 +1,6 @@
 // Threads: one pool for the process. Work is cut into tasks whose number and extent depend on the
 // problem alone, and each task writes its own output; so results are the same bits on any number of
-// threads. (That number may decide only where no sum is cut.)
+// threads. (Work may be cut by that number only where no sum is cut.)
 //
 // Why not OpenMP: the thread sanitizer understands this pool (libgomp it does not), Apple's clang
 // ships without OpenMP, and with more threads than cores these workers sleep instead of spinning.

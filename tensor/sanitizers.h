@@ -1,4 +1,4 @@
-// Which sanitizers this was compiled with: g++ and clang say it differently.
+// Which sanitizers this was compiled with: g++ and clang have different macros for it.
 #pragma once
 
 namespace sfumato {

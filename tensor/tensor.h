@@ -1,5 +1,8 @@
-// Tensor: a cheap handle to contiguous, row-major numbers. Copying a Tensor copies the handle, not
-// the numbers. A slice of the outermost axis and a reshape are views; everything else copies.
+// Tensor: a cheap handle to a contiguous, row-major array. Copying a Tensor copies the handle, not the elements. A
+// slice of the outermost axis and a reshape are views; everything else copies.
+//
+// Const is shallow: a const Tensor's elements can be written through a copy of the handle. Threads: handles may be
+// copied and destroyed from any thread, as std::shared_ptr; elements are shared without a lock.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -37,9 +40,9 @@ constexpr DType dtype_of<std::uint8_t>() {
 
 class Tensor {
  public:
-  // Undefined: no shape, no numbers. Only defined() and assignment may be used on it.
+  // Undefined: no shape, no elements. Only defined() and assignment may be used on it.
   Tensor() = default;
-  // Uninitialised numbers.
+  // Uninitialised elements.
   explicit Tensor(const Shape& shape, DType dtype = DType::f32);
   Tensor(const Tensor& other);
   Tensor(Tensor&& other) noexcept;
@@ -73,7 +76,7 @@ class Tensor {
   // True when no other handle shares the storage.
   bool unique() const;
 
-  // The numbers. Throws Error when T is not the tensor's dtype.
+  // The elements. Throws Error when T is not the tensor's dtype.
   template <class T>
   T* data() {
     expect(dtype_of<T>());
@@ -101,10 +104,10 @@ class Tensor {
   // A view of rows [begin, end) of the outermost axis.
   Tensor slice(std::int64_t begin, std::int64_t end) const;
   Tensor clone() const;
-  // Converted numbers (the same handle when nothing changes).
-  // Throws Error for a value outside an integer dtype's range.
+  // Converted elements (the same handle when nothing changes). Throws Error for a value outside an
+  // integer dtype's range.
   Tensor to(DType dtype) const;
-  // Copies the numbers of `source` (same shape and dtype) into this tensor's storage.
+  // Copies the elements of `source` (same shape and dtype) into this tensor's storage.
   void copy_from(const Tensor& source);
   // The only element of a tensor of size 1, as double.
   double item() const;

@@ -9,7 +9,7 @@ namespace sfumato::io {
 
 // Keeps other sfumato processes out of a directory for this object's lifetime: flock on
 // DIR/.lock, which the system releases when the process dies, however it dies; the file is removed
-// at the end, and one left behind by a crash does not block. Throws "another sfumato process is
+// at the end, and a file that a crash left does not block. Throws "another sfumato process is
 // using DIR (pid N)" while it is held, also by another DirectoryLock of the same process. A .lock
 // that is a link, no regular file, or holds anything but the number of a process is no lock of
 // ours: Error, and what it is or points to stays untouched.

@@ -20,8 +20,8 @@ struct Pictures {
 
 // Reads `files`, which lie in `directory`, in their order on all threads; besides the result, one
 // picture a thread is in memory. Grey becomes RGB when any picture is in colour. With `size` each
-// is brought to it by fit_to; without, all must have one size. Sizes and the memory they ask for
-// are judged by the headers, before anything is decoded. Throws Error that names all the files that
+// is brought to it by fit_to; without, all must have one size. Sizes and the memory they need
+// are checked by the headers, before anything is decoded. Throws Error that names all the files that
 // cannot be read (beyond a handful, their number).
 Pictures read_pictures(const std::filesystem::path& directory,
                        const std::vector<std::filesystem::path>& files,
