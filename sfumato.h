@@ -31,6 +31,7 @@
 #include "nn/layers.h"
 #include "nn/optim.h"
 #include "nn/params.h"
+#include "nn/presets.h"
 #include "nn/unet.h"
 #include "nn/unet_config.h"
 
@@ -39,6 +40,7 @@
 #include "diffusion/forward.h"
 #include "diffusion/frechet.h"
 #include "diffusion/gaussian.h"
+#include "diffusion/generate.h"
 #include "diffusion/objective.h"
 #include "diffusion/pipeline.h"
 #include "diffusion/sampler.h"

@@ -7,11 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/classifier.h"
-#include "apps/generate.h"
 #include "apps/notes.h"
 #include "apps/options.h"
 #include "apps/setup.h"
 #include "diffusion/frechet.h"
+#include "diffusion/generate.h"
 
 namespace sfumato::apps {
 namespace {
@@ -105,16 +105,17 @@ void print_table(const EvaluateOptions& o, const Result& result) {
 }
 
 // What is to be drawn: one set a guidance. Throws Error for what generate() would refuse.
-std::vector<GenerateOptions> drawings(const EvaluateOptions& o, const diffusion::Pipeline& model,
-                                      const std::vector<std::int64_t>& labels) {
+std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
+                                                 const diffusion::Pipeline& model,
+                                                 const std::vector<std::int64_t>& labels) {
   std::vector<double> guidances{o.guidance.value_or(1)};
   if (!o.guidance && model.null_label) guidances.push_back(2);
-  std::vector<GenerateOptions> all;
+  std::vector<diffusion::GenerateOptions> all;
   for (const double guidance : guidances) {
-    GenerateOptions g;
+    diffusion::GenerateOptions g;
     g.labels = labels, g.steps = o.steps, g.guidance = guidance, g.seed = o.seed;
-    if (!o.clip.empty()) g.clip = parse_clip(o.clip);
-    expect_drawable(model, g);
+    if (!o.clip.empty()) g.clip = diffusion::parse_clip(o.clip);
+    diffusion::expect_drawable(model, g);
     all.push_back(g);
   }
   return all;
@@ -144,7 +145,7 @@ void evaluate(const EvaluateOptions& o) {
   std::vector<std::int64_t> labels;
   for (std::int64_t i = 0; i < o.count; ++i)
     labels.push_back(used[static_cast<std::size_t>(i) % used.size()]);
-  const std::vector<GenerateOptions> sets = drawings(o, model, labels);
+  const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels);
   const Tensor real_ones = real_pictures(train, labels);
   print_notes(train.notes);
 
@@ -157,8 +158,8 @@ void evaluate(const EvaluateOptions& o) {
   result.floor = diffusion::frechet_distance(real.features, reality.features);
   result.rows.push_back({"real pictures", {}, agreement(real, labels), result.floor});
   const bool conditional = model.classes() > 0;
-  for (const GenerateOptions& g : sets) {
-    const Verdict drawn = judge(classifier, generate(model, g));
+  for (const diffusion::GenerateOptions& g : sets) {
+    const Verdict drawn = judge(classifier, diffusion::generate(model, g));
     result.rows.push_back({conditional ? fmt::format("guidance {}", g.guidance) : "drawn",
                            g.guidance,
                            conditional ? std::optional(agreement(drawn, labels)) : std::nullopt,

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "apps/generate.h"
 #include "apps/grid.h"
 #include "apps/interrupt.h"
+#include "diffusion/generate.h"
 #include "tensor/io/image.h"
 
 namespace sfumato::apps {
@@ -175,25 +175,25 @@ void Journal::finish() {
 // A grid of the classes (or of 8 columns of pictures), with the moving average of the weights.
 bool Journal::draw_samples(const std::filesystem::path& path, std::int64_t rows) const {
   nn::SwapValues averaged(*model_.params, ema_.average);
-  GenerateOptions options;
+  diffusion::GenerateOptions options;
   GridOptions grid;
   constexpr std::size_t kMostColumns = 16;
-  std::vector<std::int64_t> labels = drawable_labels(model_);
+  std::vector<std::int64_t> labels = diffusion::drawable_labels(model_);
   if (labels.size() > kMostColumns) labels.resize(kMostColumns);
-  for (const std::int64_t label : labels) grid.headers.push_back(header_of(label, model_));
+  for (const std::int64_t label : labels)
+    grid.headers.push_back(diffusion::class_name(label, model_));
   if (labels.empty()) labels.resize(8);  // unconditional: only their number counts
   grid.columns = std::ssize(labels);
   for (std::int64_t i = 0; i < rows; ++i)
     options.labels.insert(options.labels.end(), labels.begin(), labels.end());
-  options.guidance = default_guidance(model_);
-  options.steps = std::min<std::int64_t>(20, model_.scheduler.num_train_timesteps);
+  options.guidance = diffusion::default_guidance(model_);
   // A signal is seen between two runs of the network: few large pictures at a time.
   const std::int64_t pixels = model_.unet_config.sample_height * model_.unet_config.sample_width;
   options.batch = std::clamp<std::int64_t>((std::int64_t{1} << 16) / pixels, 1, options.batch);
   options.cancelled = interrupted;
   try {
-    io::write_png(path, make_grid(generate(model_, options), grid));
-  } catch (const Cancelled&) {
+    io::write_png(path, make_grid(diffusion::generate(model_, options), grid));
+  } catch (const diffusion::Cancelled&) {
     return false;
   }
   return true;

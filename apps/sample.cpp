@@ -9,10 +9,10 @@
 #include <optional>
 #include <system_error>
 
-#include "apps/generate.h"
 #include "apps/grid.h"
 #include "apps/notes.h"
 #include "apps/options.h"
+#include "diffusion/generate.h"
 #include "tensor/io/file.h"
 #include "tensor/io/image.h"
 #include "tensor/io/npy.h"
@@ -52,7 +52,7 @@ std::int64_t parse_label(const std::string& text, const diffusion::Pipeline& mod
   const std::vector<std::string>& names = model.class_names;
   const auto named = std::find(names.begin(), names.end(), text);
   if (!text.empty() && named != names.end()) return named - names.begin();
-  const std::vector<std::int64_t> known = drawable_labels(model);
+  const std::vector<std::int64_t> known = diffusion::drawable_labels(model);
   const auto number = has_misleading_numbers(names) ? std::nullopt : whole_number(text);
   if (number && number == model.null_label)
     throw Error("sample", fmt::format("--labels: {} stands for 'no class' in this model", *number));
@@ -73,14 +73,14 @@ std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion:
     if (!text.empty()) throw Error("sample", "--labels: the model is unconditional");
     return {};
   }
-  if (text.empty() || text == "all") return drawable_labels(model);
+  if (text.empty() || text == "all") return diffusion::drawable_labels(model);
   std::vector<std::int64_t> labels;
   for (const std::string& part : split(text)) labels.push_back(parse_label(part, model));
   return labels;
 }
 
 // "32" or "24,32" -> height and width; "" leaves the model's.
-void parse_size(const std::string& text, GenerateOptions& g) {
+void parse_size(const std::string& text, diffusion::GenerateOptions& g) {
   if (text.empty()) return;
   const std::vector<std::string> parts = split(text);
   const auto height = whole_number(parts.front()), width = whole_number(parts.back());
@@ -171,22 +171,21 @@ void expect_writable(const std::string& out, Kind kind, const Shape& pictures,
                                  frames + 1, size[0], size[1]));
 }
 
-GenerateOptions generate_options(const SampleOptions& o, const diffusion::Pipeline& model,
-                                 const std::vector<std::int64_t>& labels) {
-  GenerateOptions g;
+diffusion::GenerateOptions generate_options(const SampleOptions& o,
+                                            const diffusion::Pipeline& model,
+                                            const std::vector<std::int64_t>& labels) {
+  diffusion::GenerateOptions g;
   const auto distinct = static_cast<std::int64_t>(labels.size());
   const std::int64_t count = o.count.value_or(distinct == 0    ? 64
                                               : distinct <= 20 ? 8 * distinct
                                                                : distinct);
   for (std::int64_t i = 0; i < count; ++i) g.labels.push_back(distinct ? labels[i % distinct] : 0);
   parse_size(o.size, g);
-  if (!o.clip.empty()) g.clip = parse_clip(o.clip);
+  if (!o.clip.empty()) g.clip = diffusion::parse_clip(o.clip);
   g.method = o.sampler.value_or(diffusion::Method::ddim);
-  const std::int64_t T = model.scheduler.num_train_timesteps;
-  g.steps =
-      o.steps.value_or(g.method == diffusion::Method::ddim ? std::min<std::int64_t>(20, T) : T);
+  g.steps = o.steps.value_or(diffusion::default_steps(model, g.method));
   g.eta = o.eta;
-  g.guidance = o.guidance.value_or(default_guidance(model));
+  g.guidance = o.guidance.value_or(diffusion::default_guidance(model));
   g.seed = o.seed;
   g.batch = o.batch;
   return g;
@@ -198,7 +197,7 @@ GridOptions grid_options(const diffusion::Pipeline& model,
   GridOptions grid;
   if (labels.size() < 2 || labels.size() > 20) return grid;
   grid.columns = static_cast<std::int64_t>(labels.size());
-  for (std::int64_t label : labels) grid.headers.push_back(header_of(label, model));
+  for (std::int64_t label : labels) grid.headers.push_back(diffusion::class_name(label, model));
   return grid;
 }
 
@@ -247,19 +246,19 @@ void sample(const SampleOptions& o) {
     model.null_label = o.null_label;
   }
   const std::vector<std::int64_t> labels = parse_labels(o.labels, model);
-  GenerateOptions g = generate_options(o, model, labels);
+  diffusion::GenerateOptions g = generate_options(o, model, labels);
   const GridOptions grid = grid_options(model, labels);
   std::vector<Tensor> frames;
   if (kind == Kind::gif || kind == Kind::series)
     g.on_step = [&](std::int64_t, const Tensor& pictures) {
       frames.push_back(make_grid(pictures, grid));
     };
-  expect_drawable(model, g);
-  expect_writable(o.out, kind, picture_shape(model, g), grid, g.steps);
-  const Tensor pictures = generate(model, g);
+  diffusion::expect_drawable(model, g);
+  expect_writable(o.out, kind, diffusion::picture_shape(model, g), grid, *g.steps);
+  const Tensor pictures = diffusion::generate(model, g);
   write(o, kind, pictures, frames, grid, labels);
   fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", pictures.dim(0), diffusion::name(g.method),
-             g.steps, g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
+             *g.steps, g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
              g.guidance != 1 ? fmt::format(", guidance {}; --guidance 1 for none", g.guidance) : "",
              o.out);
   if (!model.scheduler_found)

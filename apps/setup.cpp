@@ -2,58 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
 #include "apps/null_label.h"
+#include "nn/presets.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::apps {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The presets. `small` is what the demo trains: chosen by how soon an independent classifier reads
-// its digits as the right class (docs/recipes.md).
-nn::UNetConfig preset(const std::string& name) {
-  nn::UNetConfig c;
-  if (name == "tiny") {
-    c.block_out_channels = {8, 16, 16};
-    c.layers_per_block = 1;
-  } else if (name == "small") {
-    c.block_out_channels = {16, 32, 32};
-  } else {  // base
-    c.block_out_channels = {32, 64, 64};
-    c.down_attention = {false, false, true};
-    c.up_attention = {true, false, false};
-  }
-  if (name != "base") {
-    c.down_attention = c.up_attention = {false, false, false};
-    c.add_attention = false;
-  }
-  c.norm_num_groups = 8;
-  return c;
-}
-
-// Fits a network's ends to the data: channels, and a class table with a row for "no class" if
-// labels are hidden to train it.
-void adapt(nn::UNetConfig& c, const io::ImageDataset& data, bool hides_labels) {
-  c.in_channels = c.out_channels = data.images.dim(3);
-  if (data.classes > 0) {
-    c.class_embed = nn::ClassEmbed::table;
-    c.num_class_embeds = data.classes + (hides_labels ? 1 : 0);
-  }
-}
-
-// The schedule of T steps that adds as much noise as that of 1000: β grows as T falls. With DDPM's
-// β left as it is, 100 steps would end at ᾱ = 0.36, and sampling would begin at noise that training
-// never saw. (Improved DDPM's code scales likewise.) The cosine schedule has no β to scale.
-void scale_betas(diffusion::SchedulerConfig& s) {
-  const double scale = 1000 / static_cast<double>(s.num_train_timesteps);
-  s.beta_start = std::min(s.beta_start * scale, 0.999);
-  s.beta_end = std::min(s.beta_end * scale, 0.999);
-}
 
 // The scheduler of --init: the folder's settings, completed by options for what it leaves open. Throws Error for an
 // option that contradicts the folder.
@@ -69,7 +28,7 @@ void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
   take("--schedule", o.schedule, s.beta_schedule,
        [](auto b) { return diffusion::diffusers_name(b); });
   take("--timesteps", o.timesteps, s.num_train_timesteps, [](auto t) { return t; });
-  if (!model.scheduler_found) scale_betas(s);
+  if (!model.scheduler_found) diffusion::scale_betas(s);
   if (model.sampling_problem.empty()) return;
   // The run gets a scheduler of its own, which can sample.
   model.notes.push_back(
@@ -80,10 +39,6 @@ void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
 }
 
 }  // namespace
-
-bool is_preset(const std::string& name) {
-  return name == "tiny" || name == "small" || name == "base";
-}
 
 std::string bundled_mnist() {
   std::vector<fs::path> places;
@@ -119,27 +74,20 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
   nn::UNetConfig config;
   std::vector<std::string> notes;
   std::optional<std::int64_t> null_label;
-  if (is_preset(o.model)) {
-    config = preset(o.model);
-    const bool hides_labels = o.label_dropout != 0.0;
-    adapt(config, data, hides_labels);
-    if (data.classes > 0 && hides_labels) null_label = data.classes;
+  if (nn::is_preset(o.model)) {
+    const bool hides_labels = data.classes > 0 && o.label_dropout != 0.0;
+    if (hides_labels) null_label = data.classes;
+    config = nn::preset(o.model, data.images.dim(3), data.classes + (hides_labels ? 1 : 0));
   } else {
     if (std::error_code ignored; !fs::exists(o.model, ignored))
-      throw Error(
-          "train",
-          fmt::format("--model: expected tiny, small, base or a config.json, got '{}'", o.model));
+      throw Error("train", fmt::format("--model: expected {} or a config.json, got '{}'",
+                                       nn::preset_names(), o.model));
     config = nn::parse_unet_config(io::JsonObject::read(o.model), &notes);
   }
   if (o.dropout) config.dropout = *o.dropout;
-  diffusion::SchedulerConfig scheduler;
-  scheduler.num_train_timesteps = o.timesteps.value_or(1000);
-  scheduler.beta_schedule = o.schedule.value_or(diffusion::BetaSchedule::cosine);
-  scale_betas(scheduler);
-  scheduler.prediction_type = o.prediction.value_or(diffusion::Prediction::v);
-  scheduler.timestep_spacing = diffusion::Spacing::trailing;  // begins where training's noise ends
-  // Clipping x̂_0 tames ε-prediction, which divides by √ᾱ near 0. v and x0 do not need it.
-  scheduler.clip_sample = scheduler.prediction_type == diffusion::Prediction::eps;
+  const diffusion::SchedulerConfig scheduler = diffusion::default_scheduler(
+      o.prediction.value_or(diffusion::Prediction::v),
+      o.schedule.value_or(diffusion::BetaSchedule::cosine), o.timesteps.value_or(1000));
   diffusion::Pipeline model = diffusion::make_pipeline(config, scheduler, null_label, o.seed);
   model.notes.insert(model.notes.begin(), notes.begin(), notes.end());
   choose_null_label(model, o, data);

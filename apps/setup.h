@@ -14,9 +14,6 @@ std::string bundled_mnist();
 // `data` as --data takes it; "mnist" is the bundled one.
 io::ImageDataset open_dataset(const std::string& data, const io::LoadOptions& options = {});
 
-// tiny, small, base: what --model takes besides a file.
-bool is_preset(const std::string& name);
-
 // A new model for the data as the options ask: a preset, a config.json, or (--init) a trained one.
 diffusion::Pipeline new_model(const TrainOptions& options, const io::ImageDataset& data);
 

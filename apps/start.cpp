@@ -11,6 +11,7 @@
 #include "apps/journal.h"
 #include "apps/machine.h"
 #include "apps/setup.h"
+#include "nn/presets.h"
 
 namespace sfumato::apps {
 namespace {
@@ -20,7 +21,7 @@ void make_absolute(std::string& path) { path = std::filesystem::absolute(path).s
 // The options with absolute paths: a run may be resumed from another directory.
 TrainOptions located(TrainOptions o) {
   if (o.data != "mnist") make_absolute(o.data);
-  if (!is_preset(o.model)) make_absolute(o.model);
+  if (!nn::is_preset(o.model)) make_absolute(o.model);
   if (!o.init.empty()) make_absolute(o.init);
   return o;
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "diffusion/names.h"
 
 namespace sfumato::diffusion {
@@ -54,6 +56,24 @@ void validate(const SchedulerConfig& config) {
                        config.steps_offset, config.num_train_timesteps));
   if (config.thresholding) refuse("thresholding = true is not supported");
   if (config.rescale_betas_zero_snr) refuse("rescale_betas_zero_snr = true is not supported");
+}
+
+void scale_betas(SchedulerConfig& config) {
+  const double scale = 1000 / static_cast<double>(config.num_train_timesteps);
+  config.beta_start = std::min(config.beta_start * scale, 0.999);
+  config.beta_end = std::min(config.beta_end * scale, 0.999);
+}
+
+SchedulerConfig default_scheduler(Prediction prediction, BetaSchedule schedule,
+                                  std::int64_t timesteps) {
+  SchedulerConfig config;
+  config.num_train_timesteps = timesteps;
+  config.beta_schedule = schedule;
+  scale_betas(config);
+  config.prediction_type = prediction;
+  config.timestep_spacing = Spacing::trailing;
+  config.clip_sample = prediction == Prediction::eps;
+  return config;
 }
 
 Schedule make_schedule(const SchedulerConfig& config) {

@@ -51,6 +51,18 @@ struct SchedulerConfig {
   bool rescale_betas_zero_snr = false;
 };
 
+// What a new network is trained with: β scaled to T steps (scale_betas), and a sampler that begins
+// at t = T−1, where training's noise ends. x̂_0 is clipped for ε alone, which divides by √ᾱ near 0.
+SchedulerConfig default_scheduler(Prediction prediction = Prediction::v,
+                                  BetaSchedule schedule = BetaSchedule::cosine,
+                                  std::int64_t timesteps = 1000);
+
+// Makes the schedule's T steps add as much noise as 1000 steps of its β would: β grows as T falls.
+// (Improved DDPM's code scales likewise.) With DDPM's β left as it is, 100 steps would end at
+// ᾱ = 0.36, and sampling would begin at noise that training never saw. The cosine schedule has no β
+// to scale.
+void scale_betas(SchedulerConfig& config);
+
 // Throws Error naming the first field that has no meaning or is not supported. (Values of the
 // schedule itself are checked by make_schedule.)
 void validate(const SchedulerConfig& config);

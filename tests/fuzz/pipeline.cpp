@@ -2,7 +2,7 @@
 // model_index.json, then the weights.
 #include "diffusion/pipeline.h"
 
-#include "apps/generate.h"
+#include "diffusion/generate.h"
 #include "tensor/parallel.h"
 #include "tests/fuzz/common.h"
 
@@ -28,10 +28,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const nn::UNetConfig& config = model.unet_config;
     if (config.sample_height * config.sample_width > 1024 || model.params->count() > 200000)
       return;  // slow
-    apps::GenerateOptions options;
+    diffusion::GenerateOptions options;
     options.labels = {0, std::max<std::int64_t>(config.num_class_embeds - 1, 0)};
     options.steps = 2;
-    const Tensor pictures = apps::generate(model, options);
+    const Tensor pictures = diffusion::generate(model, options);
     fuzz::require(pictures.dim(0) == 2);
     fuzz::read_all(pictures);
   });

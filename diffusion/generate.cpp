@@ -1,4 +1,4 @@
-#include "apps/generate.h"
+#include "diffusion/generate.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "diffusion/batches.h"
 #include "diffusion/objective.h"
 
-namespace sfumato::apps {
+namespace sfumato::diffusion {
 namespace {
 
 constexpr std::int64_t kMaxPixels = std::int64_t{1} << 22;  // of one picture
@@ -17,7 +17,7 @@ void expect_size(const nn::UNetConfig& c, std::int64_t height, std::int64_t widt
   if (height < 1 || width < 1)
     throw Error("sample",
                 "the model does not say how large its pictures are (sample_size is null): "
-                "give --size");
+                "give a size (--size)");
   if (height > kMaxPixels / width)
     throw Error("sample", fmt::format("pictures of at most {} pixels can be drawn, got {}x{}",
                                       kMaxPixels, height, width));
@@ -28,7 +28,7 @@ void expect_size(const nn::UNetConfig& c, std::int64_t height, std::int64_t widt
                             multiple, height, width));
 }
 
-void expect_labels(const diffusion::Pipeline& model, const std::vector<std::int64_t>& labels) {
+void expect_labels(const Pipeline& model, const std::vector<std::int64_t>& labels) {
   const auto names = static_cast<std::int64_t>(model.class_names.size());
   for (const std::int64_t label : labels) {
     if (label < 0 || label >= model.unet_config.num_class_embeds)
@@ -41,8 +41,8 @@ void expect_labels(const diffusion::Pipeline& model, const std::vector<std::int6
 }
 
 // The network with guidance, for pictures begin..end−1.
-diffusion::Denoiser denoiser_for(const diffusion::Pipeline& model, const GenerateOptions& o,
-                                 std::int64_t begin, std::int64_t end) {
+Denoiser denoiser_for(const Pipeline& model, const GenerateOptions& o, std::int64_t begin,
+                      std::int64_t end) {
   const std::int64_t n = end - begin;
   Tensor labels, null_labels;
   if (model.unet_config.class_embed == nn::ClassEmbed::table) {
@@ -56,13 +56,15 @@ diffusion::Denoiser denoiser_for(const diffusion::Pipeline& model, const Generat
     const Tensor output = unet(xt, time, labels).value();
     if (!null_labels.defined()) return output;
     const Tensor free = unet(xt, time, null_labels).value();
-    return diffusion::guided(output, free, w);  // ε = ε_u + w (ε_c - ε_u)
+    return guided(output, free, w);  // ε = ε_u + w (ε_c - ε_u)
   };
 }
 
-diffusion::SampleOptions chain_options(const diffusion::Pipeline& model, const GenerateOptions& o) {
-  diffusion::SampleOptions chain{
-      .config = model.scheduler, .steps = o.steps, .eta = o.eta, .seed = o.seed};
+SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
+  SampleOptions chain{.config = model.scheduler,
+                      .steps = o.steps.value_or(default_steps(model, o.method)),
+                      .eta = o.eta,
+                      .seed = o.seed};
   chain.config.method = o.method;
   if (o.clip) {
     chain.config.clip_sample = *o.clip != Clip::off;
@@ -73,7 +75,7 @@ diffusion::SampleOptions chain_options(const diffusion::Pipeline& model, const G
 
 }  // namespace
 
-std::vector<std::int64_t> drawable_labels(const diffusion::Pipeline& model) {
+std::vector<std::int64_t> drawable_labels(const Pipeline& model) {
   std::vector<std::int64_t> labels;
   for (std::int64_t k = 0; k < model.unet_config.num_class_embeds; ++k) {
     const auto i = static_cast<std::size_t>(k);
@@ -83,12 +85,12 @@ std::vector<std::int64_t> drawable_labels(const diffusion::Pipeline& model) {
   return labels;
 }
 
-std::string header_of(std::int64_t label, const diffusion::Pipeline& model) {
+std::string class_name(std::int64_t label, const Pipeline& model) {
   const auto i = static_cast<std::size_t>(label);
   return i < model.class_names.size() ? model.class_names[i] : std::to_string(label);
 }
 
-Shape picture_shape(const diffusion::Pipeline& model, const GenerateOptions& o) {
+Shape picture_shape(const Pipeline& model, const GenerateOptions& o) {
   const nn::UNetConfig& c = model.unet_config;
   return {static_cast<std::int64_t>(o.labels.size()), o.height > 0 ? o.height : c.sample_height,
           o.width > 0 ? o.width : c.sample_width, c.out_channels};
@@ -99,10 +101,11 @@ Clip parse_clip(std::string_view name) {
   if (name == "diffusers") return Clip::diffusers;
   if (name == "off") return Clip::off;
   throw Error("sample",
-              fmt::format("--clip: expected on, diffusers or off, got {}", io::in_quotes(name)));
+              fmt::format("clip: expected on, diffusers or off, got {}", io::in_quotes(name)));
 }
 
-void expect_drawable(const diffusion::Pipeline& model, const GenerateOptions& o) {
+void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
+  model.expect_sampling();
   const nn::UNetConfig& c = model.unet_config;
   if (o.labels.empty()) throw Error("sample", "expected at least one picture");
   if (c.in_channels != c.out_channels)
@@ -126,21 +129,24 @@ void expect_drawable(const diffusion::Pipeline& model, const GenerateOptions& o)
     throw Error(
         "sample",
         "guidance needs to know which label means 'no class', and this folder does not say: "
-        "give --null-label");
+        "set it (--null-label)");
 }
 
-double default_guidance(const diffusion::Pipeline& model) {
-  return model.null_label ? 2 : 1;
+double default_guidance(const Pipeline& model) { return model.null_label ? 2 : 1; }
+
+std::int64_t default_steps(const Pipeline& model, Method method) {
+  const std::int64_t T = model.scheduler.num_train_timesteps;
+  return method == Method::ddim ? std::min<std::int64_t>(20, T) : T;
 }
 
-Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& o) {
+Tensor generate(const Pipeline& model, const GenerateOptions& o) {
   expect_drawable(model, o);
   NoGrad no_grad;
   FixedWeights fixed_weights;
   const auto total = static_cast<std::int64_t>(o.labels.size());
   const Shape shape = picture_shape(model, o);
-  const diffusion::Schedule schedule = diffusion::make_schedule(model.scheduler);
-  diffusion::SampleOptions chain = chain_options(model, o);
+  const Schedule schedule = make_schedule(model.scheduler);
+  SampleOptions chain = chain_options(model, o);
 
   // x_T ~ N(0, I), drawn for all pictures at once, so that it does not depend on `batch`.
   const Tensor x_T = Rng(o.seed, Purpose::sample_start).normal(shape);
@@ -148,22 +154,22 @@ Tensor generate(const diffusion::Pipeline& model, const GenerateOptions& o) {
   // The x̂_0 of one step come from several batches; they are shown when complete.
   std::vector<Tensor> previews;
   if (o.on_step)
-    for (std::int64_t i = 0; i < o.steps; ++i) previews.emplace_back(shape, DType::u8);
+    for (std::int64_t i = 0; i < chain.steps; ++i) previews.emplace_back(shape, DType::u8);
 
   for (std::int64_t begin = 0; begin < total; begin += o.batch) {
     const std::int64_t end = std::min(total, begin + o.batch);
     if (o.on_step)
-      chain.on_step = [&](const diffusion::Progress& p) {
-        previews[p.step].slice(begin, end).copy_from(diffusion::to_bytes(p.x0));
+      chain.on_step = [&](const Progress& p) {
+        previews[p.step].slice(begin, end).copy_from(to_bytes(p.x0));
       };
     chain.first_picture = begin;
-    const Tensor x0 = diffusion::sample(schedule, chain, denoiser_for(model, o, begin, end),
-                                        x_T.slice(begin, end));
-    pictures.slice(begin, end).copy_from(diffusion::to_bytes(x0));
+    const Tensor x0 =
+        sample(schedule, chain, denoiser_for(model, o, begin, end), x_T.slice(begin, end));
+    pictures.slice(begin, end).copy_from(to_bytes(x0));
   }
   for (std::size_t i = 0; i < previews.size(); ++i)
     o.on_step(static_cast<std::int64_t>(i), previews[i]);
   return pictures;
 }
 
-}  // namespace sfumato::apps
+}  // namespace sfumato::diffusion

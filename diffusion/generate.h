@@ -1,0 +1,68 @@
+// Pictures from a trained model: labels, guidance, batches and seeds around the chain of sampler.h.
+//     const Pipeline model = load_pipeline("runs/a");
+//     const Tensor pictures = generate(model, {.labels = {7, 7, 7}, .guidance = 2});  // u8 [3,H,W,C]
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "diffusion/pipeline.h"
+#include "diffusion/sampler.h"
+
+namespace sfumato::diffusion {
+
+// What happens to an estimate x̂_0 outside the data's range.
+//   on         it is clipped, and ε̂ is computed anew from the clipped x̂_0 (sampler.h)
+//   diffusers  it is clipped, and the network's ε̂ is kept, the default of `diffusers`
+//   off        nothing
+enum class Clip : std::uint8_t { on, diffusers, off };
+Clip parse_clip(std::string_view name);  // throws Error for another name
+
+struct GenerateOptions {
+  // One a picture; for an unconditional model, only their number counts. Picture i depends on the
+  // seed, on i and on the other options alone, not on `batch` or how many pictures there are.
+  std::vector<std::int64_t> labels;
+  std::int64_t height = 0, width = 0;  // 0: as the model says
+  std::optional<Clip> clip = {};       // none: `on` where the folder says clip_sample, else `off`
+  std::optional<std::int64_t> steps = {};  // none: default_steps()
+  Method method = Method::ddim;
+  double eta = 0;
+  double guidance = 1;  // above or below 1: needs the model's null label
+  std::uint64_t seed = 0;
+  std::int64_t batch = 64;  // pictures at a time
+  // Called with the x̂_0 of each step, u8 [N,H,W,C], once all batches are drawn; may be empty.
+  std::function<void(std::int64_t step, const Tensor& pictures)> on_step = {};
+  // Asked before each run of the network; once it returns true, generate throws Cancelled. May be
+  // empty.
+  std::function<bool()> cancelled = {};
+};
+
+struct Cancelled {};
+
+// 2 where a model was trained for guidance, else 1.
+double default_guidance(const Pipeline& model);
+
+// The number of steps of a sampler where none is asked for: 20 for ddim, all T for ddpm.
+std::int64_t default_steps(const Pipeline& model, Method method);
+
+// Rows of the class table that can be drawn: classes of which the model has seen pictures. None for
+// an unconditional model.
+std::vector<std::int64_t> drawable_labels(const Pipeline& model);
+
+// The name of a class, or its number where the model names none.
+std::string class_name(std::int64_t label, const Pipeline& model);
+
+// [N,H,W,C] of the pictures that `options` ask for.
+Shape picture_shape(const Pipeline& model, const GenerateOptions& options);
+
+// Throws Error unless generate() can draw what `options` ask for: a network that maps pictures to
+// pictures, a size that it can halve, labels that it knows, guidance that it was trained for.
+void expect_drawable(const Pipeline& model, const GenerateOptions& options);
+
+// The pictures, u8 [N,H,W,C]. Throws Error as expect_drawable does and where a picture turns
+// infinite, and Cancelled if `options.cancelled` says so. Leaves the model as it is.
+Tensor generate(const Pipeline& model, const GenerateOptions& options);
+
+}  // namespace sfumato::diffusion

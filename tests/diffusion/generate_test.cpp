@@ -1,0 +1,104 @@
+// Pictures from a model's folder, as the README draws them.
+#include "diffusion/generate.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "nn/presets.h"
+#include "tensor/io/image.h"
+#include "tests/diffusion/support.h"
+
+namespace sfumato::diffusion {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder of its own, in which the test runs: relative paths are meant from there.
+class Generate : public ::testing::Test {
+ protected:
+  Generate() {
+    fs::create_directories(folder_);
+    fs::current_path(folder_);
+  }
+  ~Generate() override {
+    fs::current_path(before_);
+    fs::remove_all(folder_);
+  }
+
+ private:
+  fs::path before_ = fs::current_path();
+  fs::path folder_ = fs::temp_directory_path() / fmt::format("sfumato_generate_{}", ::getpid());
+};
+
+// Ten classes and "no class", 28 x 28, not trained.
+Pipeline new_model() {
+  return make_pipeline(nn::preset("tiny", 1, 11), default_scheduler(), 10, 1);
+}
+
+std::string text_of(const fs::path& file) {
+  std::ostringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
+TEST_F(Generate, AsTheReadmeDoesIt) {
+  const Pipeline untrained = new_model();
+  save_pipeline_config("runs/a", untrained);
+  save_pipeline_weights("runs/a", untrained, untrained.params->flat_values());
+  {
+    // README begins
+    const diffusion::Pipeline model = diffusion::load_pipeline("runs/a");
+    const std::vector<std::int64_t> labels = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    const Tensor digits = diffusion::generate(model, {.labels = labels, .guidance = 2, .seed = 1});
+    for (std::int64_t i = 0; i < digits.dim(0); ++i)  // u8 [10,28,28,1]
+      io::write_png(fmt::format("{}.png", i), digits.slice(i, i + 1).reshape({28, 28, 1}));
+    // README ends
+  }
+  EXPECT_EQ(io::read_image("9.png").shape(), (Shape{28, 28, 1}));
+
+  std::string lines;
+  std::ifstream in(fs::path(SFUMATO_SOURCE_DIR) / "tests/diffusion/generate_test.cpp");
+  bool inside = false;
+  for (std::string line; std::getline(in, line);) {
+    if (line == "    // README ends") break;
+    if (inside) lines += line.substr(4) + "\n";
+    inside = inside || line == "    // README begins";
+  }
+  ASSERT_GT(lines.size(), 100u);
+  EXPECT_NE(text_of(fs::path(SFUMATO_SOURCE_DIR) / "README.md").find(lines), std::string::npos)
+      << "README.md does not hold these lines:\n"
+      << lines;
+}
+
+TEST_F(Generate, NeitherBatchNorCountChangesAPicture) {
+  const Pipeline model = new_model();
+  for (const Method method : {Method::ddim, Method::ddpm}) {
+    GenerateOptions o{.labels = {3, 1, 4}, .steps = 3, .method = method, .guidance = 2, .seed = 5};
+    const Tensor together = generate(model, o);
+    o.batch = 2;
+    EXPECT_EQ(testing::max_difference(generate(model, o), together), 0);
+    o.labels = {3};
+    EXPECT_EQ(testing::max_difference(generate(model, o), together.slice(0, 1)), 0);
+  }
+}
+
+TEST_F(Generate, RefusesWhatTheModelCannotDraw) {
+  Pipeline model = new_model();
+  EXPECT_THROW(generate(model, {}), Error);                              // no picture
+  EXPECT_THROW(generate(model, {.labels = {11}}), Error);                // no such class
+  EXPECT_THROW(generate(model, {.labels = {1}, .height = 30}), Error);   // 30 is no multiple of 4
+  EXPECT_THROW(generate(model, {.labels = {1}, .steps = 1001}), Error);  // of 1000
+  EXPECT_THROW(generate(model, {.labels = {1}, .cancelled = [] { return true; }}), Cancelled);
+  model.null_label.reset();
+  EXPECT_THROW(generate(model, {.labels = {1}, .guidance = 2}), Error);
+  model.sampling_problem = "no schedule";
+  EXPECT_THROW(generate(model, {.labels = {1}}), Error);
+}
+
+}  // namespace
+}  // namespace sfumato::diffusion
