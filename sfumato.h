@@ -32,6 +32,7 @@
 #include "nn/optim.h"
 #include "nn/params.h"
 #include "nn/presets.h"
+#include "nn/presets.h"
 #include "nn/unet.h"
 #include "nn/unet_config.h"
 
@@ -40,6 +41,7 @@
 #include "diffusion/forward.h"
 #include "diffusion/frechet.h"
 #include "diffusion/gaussian.h"
+#include "diffusion/generate.h"
 #include "diffusion/generate.h"
 #include "diffusion/objective.h"
 #include "diffusion/pipeline.h"
