@@ -1,8 +1,8 @@
-// Scaled dot-product attention without a [t, t] array (after FlashAttention, Dao 2022). For each
-// image and head, blocks of scores small enough for the first-level cache are made, turned into
-// probabilities and used up at once. Every product is an outer_block or a tile_block, so any head
-// size runs on the same code; heads of 8, which most small U-Nets have, in attention_small.h. ("ᵀ"
-// arrays are packed per head with the sequence along memory.)
+// Scaled dot-product attention without a [t, t] array (after FlashAttention, Dao 2022). For each image
+// and head, a block of scores small enough for L1 is made, turned into probabilities and used up at
+// once. Every product is an outer_block or a tile_block, so any head size runs on the same code; heads
+// of 8, which most small U-Nets have, in attention_small.h. ("ᵀ" arrays are packed per head with the
+// sequence contiguous.)
 //
 // Forward, lanes = queries: S = K Qᵀ [keys, lanes] per block of keys; the running maximum m, sum l
 // and output are rescaled by e^(m_old - m_new) when a block raises the maximum (Milakov 2018).
@@ -17,7 +17,7 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// Rows of scores at a time: with 2 vectors of lanes, 128 rows are 16 KiB of f32 on AVX-512.
+// Rows of scores at a time: with 2 vectors of lanes, 128 rows are half of L1 on AVX-512 (f32).
 inline constexpr index kScoreRows = 128;
 
 // to[d, step] = scale * from[t, d]ᵀ, where rows of `from` are row_step apart; zeros up to `step`.
@@ -31,59 +31,105 @@ void transpose(const T* from, index row_step, index t, index d, T scale, index s
 
 // out[rows, lanes] (+)= Σ_k a[k * a_step + row] b[k * b_step + lane], for any number of rows.
 template <class T>
-void products(index rows, index vectors, const T* a, index a_step, const T* b, index b_step,
-              index depth, bool add, T* out) {
+struct LaneProduct {
+  index rows, vectors, depth;  // of out, of its lanes, of the sum
+  const T* a;
+  index a_step;
+  const T* b;
+  index b_step;
+  bool add;
+  T* out;
+};
+template <class T>
+void multiply(const LaneProduct<T>& g) {
   constexpr index kWidth = Panels<T>::kWidth;
-  for_row_blocks(rows, vectors, [&](index row, index count) {
-    T* to = out + row * kWidth;
-    const Output<T> o{to, kWidth, vectors * kLanes<T>, add ? to : nullptr, kWidth};
-    outer_function<T>(count, vectors)(a + row, b, straight(depth, a_step, b_step), o);
+  for_row_blocks(g.rows, g.vectors, [&](index row, index count) {
+    T* to = g.out + row * kWidth;
+    const Output<T> o{.out = to,
+                      .stride = kWidth,
+                      .lanes = g.vectors * kLanes<T>,
+                      .init = g.add ? to : nullptr,
+                      .init_stride = kWidth};
+    outer_function<T>(count, g.vectors)(g.a + row, g.b, straight(g.depth, g.a_step, g.b_step), o);
   });
 }
 
-// The queries of one block of lanes against all keys: out_t[d, lanes] and lse.
+// One head in the forward pass.
 template <class T>
-void attend(const Attention& s, index vectors, const T* q_t, index q_step, const T* k_t,
-            index k_step, const T* v, T* scores, T* out_t, T* lse) {
+struct HeadForward {
+  const T *q_t, *k_t;  // [d, q_step], scaled, and [d, k_step]
+  index q_step, k_step;
+  const T* v;  // as stored
+  T* scores;   // [kScoreRows, lanes]
+  T* out_t;    // [d, lanes]
+  T* lse;      // [lanes]
+};
+
+// A block of scores of N vectors becomes P = e^(S - m); the sums and out_t, made with the maximum
+// before, are rescaled.
+template <class T>
+void online_softmax(const Attention& s, const HeadForward<T>& h, index keys, bool first, index n,
+                    Vec<T>& top, Vec<T>& sum) {
+  constexpr index kWidth = Panels<T>::kWidth, kL = kLanes<T>;
+  T* column = h.scores + n * kL;
+  const Vec<T> before = top;
+  Vec<T> highest = first ? load(column) : before;
+  for (index j = 0; j < keys; ++j) highest = max(load(column + j * kWidth), highest);
+  top = highest;
+  if (first) {
+    sum = Vec<T>{};
+  } else {
+    const Vec<T> shrink = exp(before - highest);
+    sum *= shrink;
+    for (index e = 0; e < s.d; ++e) {
+      T* o = h.out_t + e * kWidth + n * kL;
+      store<T>(o, load(o) * shrink);
+    }
+  }
+  for (index j = 0; j < keys; ++j) {
+    const Vec<T> p = exp(load(column + j * kWidth) - highest);
+    sum += p;
+    store<T>(column + j * kWidth, p);
+  }
+}
+
+// The queries of one block of lanes against all keys: out_t and lse.
+template <class T>
+void attend(const Attention& s, const HeadForward<T>& h, index vectors) {
   constexpr index kWidth = Panels<T>::kWidth, kL = kLanes<T>;
   const index blocks = div_up(s.tk, kScoreRows);
   Vec<T> top[2], sum[2];
   for (index block = 0; block < blocks; ++block) {
     const Range keys = part_of(s.tk, blocks, block);
-    products(keys.size(), vectors, k_t + keys.begin, k_step, q_t, q_step, s.d, false, scores);
-    for (index n = 0; n < vectors; ++n) {
-      T* column = scores + n * kL;
-      const Vec<T> before = top[n];
-      Vec<T> highest = block == 0 ? load(column) : before;
-      for (index j = 0; j < keys.size(); ++j) highest = max(load(column + j * kWidth), highest);
-      top[n] = highest;
-      if (block == 0) {
-        sum[n] = Vec<T>{};
-      } else {
-        const Vec<T> shrink = exp(before - highest);
-        sum[n] *= shrink;
-        for (index e = 0; e < s.d; ++e) {
-          T* o = out_t + e * kWidth + n * kL;
-          store<T>(o, load(o) * shrink);
-        }
-      }
-      for (index j = 0; j < keys.size(); ++j) {
-        const Vec<T> p = exp(load(column + j * kWidth) - highest);
-        sum[n] += p;
-        store<T>(column + j * kWidth, p);
-      }
-    }
-    // [d, lanes] += Vᵀ P: v is read in place, its rows run along d.
-    products(s.d, vectors, v + keys.begin * s.kv_row, s.kv_row, scores, kWidth, keys.size(),
-             block > 0, out_t);
+    multiply<T>({.rows = keys.size(),
+                 .vectors = vectors,
+                 .depth = s.d,
+                 .a = h.k_t + keys.begin,
+                 .a_step = h.k_step,
+                 .b = h.q_t,
+                 .b_step = h.q_step,
+                 .add = false,
+                 .out = h.scores});
+    for (index n = 0; n < vectors; ++n)
+      online_softmax(s, h, keys.size(), block == 0, n, top[n], sum[n]);
+    // [d, lanes] += Vᵀ P: v is read in place, its rows are contiguous in d.
+    multiply<T>({.rows = s.d,
+                 .vectors = vectors,
+                 .depth = keys.size(),
+                 .a = h.v + keys.begin * s.kv_row,
+                 .a_step = s.kv_row,
+                 .b = h.scores,
+                 .b_step = kWidth,
+                 .add = block > 0,
+                 .out = h.out_t});
   }
   for (index n = 0; n < vectors; ++n) {
     for (index e = 0; e < s.d; ++e) {
-      T* o = out_t + e * kWidth + n * kL;
+      T* o = h.out_t + e * kWidth + n * kL;
       store<T>(o, load(o) / sum[n]);
     }
     for (index i = 0; i < kL; ++i)
-      lse[n * kL + i] = top[n][i] + static_cast<T>(__builtin_log(static_cast<double>(sum[n][i])));
+      h.lse[n * kL + i] = top[n][i] + static_cast<T>(__builtin_log(static_cast<double>(sum[n][i])));
   }
 }
 
@@ -110,8 +156,15 @@ void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T
     const Range range = part_of(queries.count(), groups, task % groups);
     for (index p = range.begin; p < range.end; ++p) {
       const index begin = p * kWidth;
-      attend(s, queries.vectors(p), q_t.get() + begin, q_step, k_t.get(), k_step, vh, scores.get(),
-             out_t.get(), lse_block.get());
+      const HeadForward<T> head_block{.q_t = q_t.get() + begin,
+                                      .k_t = k_t.get(),
+                                      .q_step = q_step,
+                                      .k_step = k_step,
+                                      .v = vh,
+                                      .scores = scores.get(),
+                                      .out_t = out_t.get(),
+                                      .lse = lse_block.get()};
+      attend(s, head_block, queries.vectors(p));
       for (index i = 0; i < queries.lanes(p); ++i) {
         for (index e = 0; e < s.d; ++e) oh[(begin + i) * out_row + e] = out_t[e * kWidth + i];
         lse_h[begin + i] = lse_block[i];
@@ -120,56 +173,109 @@ void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T
   });
 }
 
-// One head's working memory in the backward pass.
+// One head in the backward pass.
 template <class T>
-struct HeadGradients {
-  const T *q, *k, *v, *out, *dout, *lse;  // as stored
-  const T *q_t, *dout_t;                  // [d, tq], q scaled
-  const T *k_t, *v_t;                     // [d, k_step]
+struct HeadBackward {
+  const T *q, *dout, *lse;  // as stored
+  const T *q_t, *dout_t;    // [d, tq], q scaled
+  const T *k_t, *v_t;       // [d, k_step]
   index k_step;
   const T* k_panels;  // k as panels [panel][tk][lanes of d]
   const T* delta;     // D [tq]
   T *p, *ds;          // [kScoreRows, lanes]
   T *dk_t, *dv_t;     // [d, lanes]
-  T* dq;              // [tq, d rounded up to vectors]
+  T* dq;              // [tq, d rounded up to whole vectors]
   index dq_step;
 };
 
-// Keys [begin, begin + keys) in lanes: their dk_t and dv_t, and what they add to dq.
+// P and dS of some queries and the keys [begin, begin + lanes).
 template <class T>
-void attend_backward(const Attention& s, const HeadGradients<T>& h, index begin, index keys,
+void score_gradients(const Attention& s, const HeadBackward<T>& h, Range queries, index begin,
                      index vectors) {
   constexpr index kWidth = Panels<T>::kWidth, kL = kLanes<T>;
-  const index out_row = s.heads * s.d, blocks = div_up(s.tq, kScoreRows);
+  LaneProduct<T> product{.rows = queries.size(),
+                         .vectors = vectors,
+                         .depth = s.d,
+                         .a = h.q_t + queries.begin,
+                         .a_step = s.tq,
+                         .b = h.k_t + begin,
+                         .b_step = h.k_step,
+                         .add = false,
+                         .out = h.p};
+  multiply(product);
+  product.a = h.dout_t + queries.begin;
+  product.b = h.v_t + begin;
+  product.out = h.ds;
+  multiply(product);
+  for (index i = 0; i < queries.size(); ++i) {
+    for (index n = 0; n < vectors * kL; n += kL) {
+      T *p = h.p + i * kWidth + n, *ds = h.ds + i * kWidth + n;
+      const Vec<T> probability = exp(load(p) - h.lse[queries.begin + i]);
+      store<T>(p, probability);
+      store<T>(ds, probability * (load(ds) - h.delta[queries.begin + i]));
+    }
+  }
+}
+
+// dq [queries, d] += dS [queries, keys] K [keys, d], for the keys [begin, begin + keys).
+template <class T>
+void add_query_gradient(const Attention& s, const HeadBackward<T>& h, Range queries, index begin,
+                        index keys) {
+  constexpr index kWidth = Panels<T>::kWidth;
   const Panels<T> columns{s.d};
   const Segment all{0, keys};
-  const Depth depth{1, 0, &all, 1};
+  const Reduction over_keys{.rows = 1, .row_stride = 0, .segments = &all, .count = 1};
+  for (index c = 0; c < columns.count(); ++c) {
+    const index width = columns.width(c);
+    const T* panel = h.k_panels + columns.offset(c, s.tk) + begin * width;
+    for_row_blocks(queries.size(), columns.vectors(c), [&](index i, index count) {
+      T* dq = h.dq + (queries.begin + i) * h.dq_step + c * kWidth;
+      const Output<T> o{.out = dq,
+                        .stride = h.dq_step,
+                        .lanes = width,
+                        .init = begin > 0 ? dq : nullptr,
+                        .init_stride = h.dq_step};
+      tile_function<T, kWidth>(count, columns.vectors(c))(h.ds + i * kWidth, over_keys, panel, o);
+    });
+  }
+}
+
+// Keys [begin, begin + keys) in lanes: their dk_t and dv_t, and what they add to dq.
+template <class T>
+void attend_backward(const Attention& s, const HeadBackward<T>& h, index begin, index keys,
+                     index vectors) {
+  constexpr index kWidth = Panels<T>::kWidth;
+  const index out_row = s.heads * s.d, blocks = div_up(s.tq, kScoreRows);
   for (index block = 0; block < blocks; ++block) {
-    const Range rows = part_of(s.tq, blocks, block);
-    products(rows.size(), vectors, h.q_t + rows.begin, s.tq, h.k_t + begin, h.k_step, s.d, false,
-             h.p);
-    products(rows.size(), vectors, h.dout_t + rows.begin, s.tq, h.v_t + begin, h.k_step, s.d, false,
-             h.ds);
-    for (index i = 0; i < rows.size(); ++i) {
-      for (index n = 0; n < vectors * kL; n += kL) {
-        T *p = h.p + i * kWidth + n, *ds = h.ds + i * kWidth + n;
-        const Vec<T> probability = exp(load(p) - h.lse[rows.begin + i]);
-        store<T>(p, probability);
-        store<T>(ds, probability * (load(ds) - h.delta[rows.begin + i]));
-      }
-    }
-    products(s.d, vectors, h.dout + rows.begin * out_row, out_row, h.p, kWidth, rows.size(),
-             block > 0, h.dv_t);
-    products(s.d, vectors, h.q + rows.begin * s.q_row, s.q_row, h.ds, kWidth, rows.size(),
-             block > 0, h.dk_t);
-    // dq [rows, d] += dS [rows, keys] K [keys, d]; lanes of keys that do not exist are not walked.
-    for (index c = 0; c < columns.count(); ++c) {
-      const index width = columns.width(c);
-      const T* panel = h.k_panels + columns.offset(c, s.tk) + begin * width;
-      for_row_blocks(rows.size(), columns.vectors(c), [&](index i, index count) {
-        T* dq = h.dq + (rows.begin + i) * h.dq_step + c * kWidth;
-        const Output<T> o{dq, h.dq_step, width, begin > 0 ? dq : nullptr, h.dq_step};
-        tile_function<T, kWidth>(count, columns.vectors(c))(h.ds + i * kWidth, depth, panel, o);
+    const Range queries = part_of(s.tq, blocks, block);
+    score_gradients(s, h, queries, begin, vectors);
+    LaneProduct<T> product{.rows = s.d,
+                           .vectors = vectors,
+                           .depth = queries.size(),
+                           .a = h.dout + queries.begin * out_row,
+                           .a_step = out_row,
+                           .b = h.p,
+                           .b_step = kWidth,
+                           .add = block > 0,
+                           .out = h.dv_t};
+    multiply(product);
+    product.a = h.q + queries.begin * s.q_row;
+    product.a_step = s.q_row;
+    product.b = h.ds;
+    product.out = h.dk_t;
+    multiply(product);
+    add_query_gradient(s, h, queries, begin, keys);
+  }
+}
+
+// k as panels [panel][tk][lanes of d].
+template <class T>
+void pack_keys(const Attention& s, const T* k, T* to) {
+  const Panels<T> columns{s.d};
+  for (index c = 0; c < columns.count(); ++c) {
+    for (index j = 0; j < s.tk; ++j, to += columns.width(c)) {
+      for_vectors<T>(columns.lanes(c), [&](index e, auto lanes) {
+        store<T>(to + e, load(k + j * s.kv_row + c * columns.kWidth + e, lanes));
       });
     }
   }
@@ -182,7 +288,7 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
   if (s.n <= 0 || s.heads <= 0) return;
   if (s.d == 8) return small_attention_backward<8>(s, q, k, v, out, lse, dout, dq, dk, dv);
   const index out_row = s.heads * s.d;
-  const Panels<T> keys{s.tk}, columns{s.d};
+  const Panels<T> keys{s.tk};
   const T scale = static_cast<T>(s.scale);
   const index k_step = round_up(s.tk, kWidth), dq_step = round_up(s.d, kLanes<T>);
   parallel_for(s.n * s.heads, [&](index task) {
@@ -199,23 +305,27 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
     transpose(doh, out_row, s.tq, s.d, T{1}, s.tq, dout_t.get());
     transpose(kh, s.kv_row, s.tk, s.d, T{1}, k_step, k_t.get());
     transpose(vh, s.kv_row, s.tk, s.d, T{1}, k_step, v_t.get());
-    for (index c = 0; c < columns.count(); ++c) {
-      T* to = k_panels.get() + columns.offset(c, s.tk);
-      for (index j = 0; j < s.tk; ++j, to += columns.width(c)) {
-        for_vectors<T>(columns.lanes(c), [&](index e, auto extent) {
-          store<T>(to + e, load(kh + j * s.kv_row + c * kWidth + e, extent));
-        });
-      }
-    }
+    pack_keys(s, kh, k_panels.get());
     for (index i = 0; i < s.tq; ++i) {
       delta[i] = 0;
       for (index e = 0; e < s.d; ++e) delta[i] += oh[i * out_row + e] * doh[i * out_row + e];
     }
-    const HeadGradients<T> h{
-        qh,          kh,           vh,        oh,         doh,        lse + task * s.tq,
-        q_t.get(),   dout_t.get(), k_t.get(), v_t.get(),  k_step,     k_panels.get(),
-        delta.get(), p.get(),      ds.get(),  dk_t.get(), dv_t.get(), dq_rows.get(),
-        dq_step};
+    const HeadBackward<T> h{.q = qh,
+                            .dout = doh,
+                            .lse = lse + task * s.tq,
+                            .q_t = q_t.get(),
+                            .dout_t = dout_t.get(),
+                            .k_t = k_t.get(),
+                            .v_t = v_t.get(),
+                            .k_step = k_step,
+                            .k_panels = k_panels.get(),
+                            .delta = delta.get(),
+                            .p = p.get(),
+                            .ds = ds.get(),
+                            .dk_t = dk_t.get(),
+                            .dv_t = dv_t.get(),
+                            .dq = dq_rows.get(),
+                            .dq_step = dq_step};
     for (index j = 0; j < keys.count(); ++j) {
       const index begin = j * kWidth, lanes = keys.lanes(j);
       attend_backward(s, h, begin, lanes, keys.vectors(j));

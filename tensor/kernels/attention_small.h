@@ -1,8 +1,8 @@
-// Attention for heads of few channels (D a constant): there is so little to sum over that loading
-// and storing scores costs as much as making them. One side lies in lanes, N vectors at a time,
-// channel by channel; the other side's rows are read as they lie, one number at a time, broadcast
-// to all N. See attention.h for the formulas. Scores are in units of ln 2, since 2^x takes fewer
-// operations than e^x.
+// Attention for heads of few channels (D a constant). The sum over channels is so short that loading
+// and storing scores costs as much as computing them. One side (queries, or keys) is in lanes, N
+// vectors at a time, channel by channel; each element of the other side's rows is broadcast to all N.
+// See attention.h for the formulas. Scores are in units of ln 2, because 2^x takes fewer operations
+// than e^x.
 #pragma once
 #include "tensor/kernels/simd_math.h"
 #include "tensor/kernels/tile.h"
@@ -14,15 +14,15 @@ inline constexpr double kLog2e = 1.4426950408889634, kLn2 = 0.69314718055994531;
 
 // D channels of N vectors of queries, or of keys.
 template <int D, int N, class T>
-struct Lanes {
+struct LaneBlock {
   Vec<T> at[D][N];
 };
 
-// Rows of `step` numbers to lanes, times `factor`; zeros behind `count` rows.
+// Rows `step` apart to lanes, times `factor`; zeros after `count` rows.
 template <int D, int N, class T>
-[[gnu::always_inline]] inline Lanes<D, N, T> lanes_of(const T* rows, index step, index count,
-                                                      T factor) {
-  Lanes<D, N, T> to;
+[[gnu::always_inline]] inline LaneBlock<D, N, T> lanes_of(const T* rows, index step, index count,
+                                                          T factor) {
+  LaneBlock<D, N, T> to;
 #pragma GCC unroll 2
   for (int n = 0; n < N; ++n) {
     Vec<T> lanes[D];
@@ -36,8 +36,9 @@ template <int D, int N, class T>
 
 // Back to the first `count` rows, each times its lane of `factors`.
 template <int D, int N, class T>
-[[gnu::always_inline]] inline void put_rows(const Lanes<D, N, T>& from, const Vec<T> (&factors)[N],
-                                            index count, T* rows, index step) {
+[[gnu::always_inline]] inline void put_rows(const LaneBlock<D, N, T>& from,
+                                            const Vec<T> (&factors)[N], index count, T* rows,
+                                            index step) {
 #pragma GCC unroll 2
   for (int n = 0; n < N; ++n) {
     Vec<T> lanes[D];
@@ -48,8 +49,8 @@ template <int D, int N, class T>
   }
 }
 
-// f.operator()<N>(begin) for blocks of lanes that cover a range, from its begin on:
-// two vectors at a time, and one where that is enough.
+// f.operator()<N>(begin) for blocks of N vectors that cover a range: two vectors at a time, or one if
+// that is enough.
 template <class T, class F>
 [[gnu::always_inline]] inline void for_lanes(Range range, F&& f) {
   for (index i = range.begin; i < range.end; i += 2 * kLanes<T>) {
@@ -61,14 +62,14 @@ template <class T, class F>
   }
 }
 
-// D numbers side by side, in whatever registers hold them.
+// D contiguous elements, in as many registers as hold them.
 template <int D, class T>
 struct RowOf {
   typedef T type __attribute__((vector_size(D * sizeof(T)), aligned(alignof(T)), may_alias));
 };
 
-// Rows of D numbers from where they lie among other heads, side by side: hundreds of numbers apart,
-// they would crowd into a few sets of the first-level cache.
+// Copies one head's rows so that they are contiguous: as stored, hundreds of elements apart, they
+// would share few sets of L1.
 template <int D, class T>
 inline void gather_rows(const T* from, index row_step, index count, T* to) {
   using Row = typename RowOf<D, T>::type;
@@ -76,20 +77,20 @@ inline void gather_rows(const T* from, index row_step, index count, T* to) {
     *reinterpret_cast<Row*>(to + i * D) = *reinterpret_cast<const Row*>(from + i * row_step);
 }
 
-// put(i, dots) for row i and those behind it, M in all: dots[n] = Σ_e lanes[e][n] rows[i][e], less
-// minus[i] unless that is null.
+// put(i, scores) for M rows from row i on: scores[n] = Σ_e lanes[e][n] rows[i][e], less minus[i] unless
+// that is null.
 template <int M, int D, int N, class T, class Put>
-[[gnu::always_inline]] inline void some_dots(const Lanes<D, N, T>& lanes, const T* rows,
-                                             const T* minus, index i, Put&& put) {
+[[gnu::always_inline]] inline void scores_of_rows(const LaneBlock<D, N, T>& lanes, const T* rows,
+                                                  const T* minus, index i, Put&& put) {
   Vec<T> sum[M][N];
 #pragma GCC unroll 16
   for (int e = 0; e < D; ++e) {
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m) {
-      const Vec<T> number = splat(rows[(i + m) * D + e]);
+      const Vec<T> element = splat(rows[(i + m) * D + e]);
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) {
-        const Vec<T> product = lanes.at[e][n] * number;
+        const Vec<T> product = lanes.at[e][n] * element;
         sum[m][n] = e > 0 ? sum[m][n] + product : minus ? product - minus[i + m] : product;
       }
     }
@@ -97,30 +98,33 @@ template <int M, int D, int N, class T, class Put>
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) put(i + m, sum[m]);
 }
-// For `count` rows: several at a time, since with 16 registers the lanes are in memory, too.
+// For `count` rows, several at a time: with 16 registers the lanes are in memory, and each load then
+// serves several rows.
 template <int D, int N, class T, class Put>
-[[gnu::always_inline]] inline void for_dots(const Lanes<D, N, T>& lanes, const T* rows,
-                                            const T* minus, index count, Put&& put) {
+[[gnu::always_inline]] inline void for_scores(const LaneBlock<D, N, T>& lanes, const T* rows,
+                                              const T* minus, index count, Put&& put) {
   constexpr int kRows = kRegisters == 32 ? 2 : 3;
   index i = 0;
-  for (; i + kRows <= count; i += kRows) some_dots<kRows>(lanes, rows, minus, i, put);
-  for (; i < count; ++i) some_dots<1>(lanes, rows, minus, i, put);
+  for (; i + kRows <= count; i += kRows) scores_of_rows<kRows>(lanes, rows, minus, i, put);
+  for (; i < count; ++i) scores_of_rows<1>(lanes, rows, minus, i, put);
 }
 
-// lanes[e][n] += Σ_i p[i][n] rows[i][e], as many channels at a time as half of the registers hold.
-// Unless null, sum[n] += Σ_i p[i][n]: additions run beside the multiply-adds.
+// The product with the probabilities, lanes[e][n] += Σ_i p[i][n] rows[i][e], as many channels at a
+// time as half of the registers hold. Unless null, sum[n] += Σ_i p[i][n]: the additions use execution
+// ports that the multiply-adds leave free.
 template <int D, int N, class T>
-[[gnu::always_inline]] inline void add_products(Lanes<D, N, T>& lanes, const T* p, const T* rows,
-                                                index count, Vec<T>* sum = nullptr) {
-  constexpr int kSome = D * N <= kRegisters / 2 ? D : kRegisters / 2 / N;
-  static_assert(D % kSome == 0);
+[[gnu::always_inline]] inline void add_weighted_rows(LaneBlock<D, N, T>& lanes, const T* p,
+                                                     const T* rows, index count,
+                                                     Vec<T>* sum = nullptr) {
+  constexpr int kChannels = D * N <= kRegisters / 2 ? D : kRegisters / 2 / N;
+  static_assert(D % kChannels == 0);
 #pragma GCC unroll 4
-  for (int first = 0; first < D; first += kSome) {
-    Vec<T> some[kSome][N], total[N] = {};
+  for (int first = 0; first < D; first += kChannels) {
+    Vec<T> block[kChannels][N], total[N] = {};
 #pragma GCC unroll 16
-    for (int e = 0; e < kSome; ++e) {
+    for (int e = 0; e < kChannels; ++e) {
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) some[e][n] = lanes.at[first + e][n];
+      for (int n = 0; n < N; ++n) block[e][n] = lanes.at[first + e][n];
     }
     for (index i = 0; i < count; ++i) {
       Vec<T> factors[N];
@@ -130,24 +134,24 @@ template <int D, int N, class T>
         if (sum && first == 0) total[n] += factors[n];
       }
 #pragma GCC unroll 16
-      for (int e = 0; e < kSome; ++e) {
-        const Vec<T> number = splat(rows[i * D + first + e]);
+      for (int e = 0; e < kChannels; ++e) {
+        const Vec<T> element = splat(rows[i * D + first + e]);
 #pragma GCC unroll 2
-        for (int n = 0; n < N; ++n) some[e][n] += factors[n] * number;
+        for (int n = 0; n < N; ++n) block[e][n] += factors[n] * element;
       }
     }
 #pragma GCC unroll 16
-    for (int e = 0; e < kSome; ++e) {
+    for (int e = 0; e < kChannels; ++e) {
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) lanes.at[first + e][n] = some[e][n];
+      for (int n = 0; n < N; ++n) lanes.at[first + e][n] = block[e][n];
     }
     for (int n = 0; sum && first == 0 && n < N; ++n) sum[n] += total[n];
   }
 }
 
-// scores[i][n] = 2^change(scores[i][n], n), see exp_all.
+// scores[i][n] = 2^change(scores[i][n], n) for Rows rows, see exp2_scores.
 template <int Rows, int N, class T, class Change>
-[[gnu::always_inline]] inline void exp_some(T* scores, const Change& change) {
+[[gnu::always_inline]] inline void exp2_rows(T* scores, const Change& change) {
   Vec<T> x[Rows * N];
 #pragma GCC unroll 4
   for (int m = 0; m < Rows * N; ++m) x[m] = change(load(scores + m * kLanes<T>), m % N);
@@ -155,16 +159,15 @@ template <int Rows, int N, class T, class Change>
 #pragma GCC unroll 4
   for (int m = 0; m < Rows * N; ++m) store<T>(scores + m * kLanes<T>, x[m]);
 }
-// For i < count. A loop of its own: its steps take long and do not wait for each other, so that
-// many of them must be under way at once. A function of its own: it needs the registers for its
-// constants.
+// For i < count. In a loop of its own, because an exponential has a long latency: many independent ones
+// must be in flight. Not inlined, because it needs the registers for its constants.
 template <int N, class T, class Change>
-[[gnu::noinline]] void exp_all(T* scores, index count, Change change) {
+[[gnu::noinline]] void exp2_scores(T* scores, index count, Change change) {
   constexpr int kRows = 4 / N;
   constexpr index kStep = N * kLanes<T>;
   index i = 0;
-  for (; i + kRows <= count; i += kRows) exp_some<kRows, N>(scores + i * kStep, change);
-  for (; i < count; ++i) exp_some<1, N>(scores + i * kStep, change);
+  for (; i + kRows <= count; i += kRows) exp2_rows<kRows, N>(scores + i * kStep, change);
+  for (; i < count; ++i) exp2_rows<1, N>(scores + i * kStep, change);
 }
 
 // N vectors of queries, of which `count` exist, over all keys.
@@ -172,18 +175,18 @@ template <int D, int N, class T>
 void small_attend(const Attention& s, const T* q, index count, const T* k, const T* v, T* out,
                   T* lse) {
   constexpr index kL = kLanes<T>;
-  constexpr index kKeys = 16384 / (N * kVectorBytes);  // whose scores stay in the cache
+  constexpr index kKeys = kCache.l1_operand() / (N * kVectorBytes);  // whose scores stay in L1
   alignas(64) T scores[kKeys * N * kL];
-  const Lanes<D, N, T> queries =
+  const LaneBlock<D, N, T> queries =
       lanes_of<D, N>(q, s.q_row, count, static_cast<T>(s.scale * kLog2e));
-  Lanes<D, N, T> o = {};
+  LaneBlock<D, N, T> o = {};
   Vec<T> top[N], sum[N] = {};
   for (int n = 0; n < N; ++n) top[n] = splat(static_cast<T>(-1e30));
   for (index begin = 0; begin < s.tk; begin += kKeys) {
     const index keys = smaller(kKeys, s.tk - begin);
     Vec<T> shrink[N], highest[N];
     for (int n = 0; n < N; ++n) highest[n] = top[n];
-    for_dots(
+    for_scores(
         queries, k + begin * D, static_cast<const T*>(nullptr),
         keys, [&](index j, const Vec<T>(&score)[N]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
@@ -201,11 +204,11 @@ void small_attend(const Attention& s, const T* q, index count, const T* k, const
       sum[n] *= shrink[n];
       for (int e = 0; e < D; ++e) o.at[e][n] *= shrink[n];
     }
-    exp_all<N>(
+    exp2_scores<N>(
         scores, keys, [&top](Vec<T> score, int n) __attribute__((always_inline)) {
           return score - top[n];
         });
-    add_products(o, scores, v + begin * D, keys, sum);
+    add_weighted_rows(o, scores, v + begin * D, keys, sum);
   }
   Vec<T> share[N];
   for (int n = 0; n < N; ++n) share[n] = T{1} / sum[n];
@@ -238,8 +241,8 @@ void small_attention_forward(const Attention& s, const T* q, const T* k, const T
   });
 }
 
-// Keys whose rows of D share a vector in the sums for dq, channel by channel: with 16 lanes and D =
-// 8, lanes 2e and 2e + 1 are channel e of two keys.
+// Keys whose rows of D elements share a vector in the sums for dq, channel by channel: with 16 lanes
+// and D = 8, lanes 2e and 2e + 1 are channel e of two keys.
 template <int D, class T>
 inline constexpr int kKeysTogether = kLanes<T> > D ? kLanes<T> / D : 1;
 
@@ -250,7 +253,7 @@ template <int Count, class T>
     return *p;
   } else {
     static_assert(Count == 2 && sizeof(T) == 4,
-                  "two numbers are broadcast as one of twice the size");
+                  "two elements are broadcast as one of twice the size");
     double both;
     __builtin_memcpy(&both, p, sizeof both);
     return __builtin_bit_cast(Vec<T>, splat(both));
@@ -258,7 +261,7 @@ template <int Count, class T>
 }
 
 // dq[i] += Σ_j ds[i][j] k[j] over one vector of keys, whose rows stay in registers. ds's rows are
-// `step` apart, dq's and k's lie as kKeysTogether says.
+// `step` apart; the layout of dq and k is that of kKeysTogether.
 template <int D, class T>
 [[gnu::always_inline]] inline void add_query_gradients(const T* ds, index step, const T* k,
                                                        index count, T* dq) {
@@ -277,7 +280,7 @@ template <int D, class T>
   }
 }
 
-// What the backward pass of one head shares among its blocks of keys.
+// What all blocks of keys share in the backward pass of one head.
 template <class T>
 struct SmallHead {
   const T *q, *dout;     // [tq, D]
@@ -290,7 +293,8 @@ template <int D, int N, class T>
 void small_attend_backward(const Attention& s, const SmallHead<T>& h, const T* k, const T* v,
                            index count, T* dk, T* dv) {
   constexpr index kL = kLanes<T>;
-  constexpr index kQueries = 8192 / (N * kVectorBytes);  // whose P and dS stay in the cache
+  constexpr index kQueries =
+      kCache.l1_operand() / 2 / (N * kVectorBytes);  // whose P, dS stay in L1
   constexpr int kTogether = kKeysTogether<D, T>;
   const T scale = static_cast<T>(s.scale);
   alignas(64) T p[kQueries * N * kL], ds[kQueries * N * kL], rows_k[N * kL * D];
@@ -298,22 +302,22 @@ void small_attend_backward(const Attention& s, const SmallHead<T>& h, const T* k
     T* const to = rows_k + j / kTogether * kTogether * D + j % kTogether;
     for (int e = 0; e < D; ++e) to[e * kTogether] = j < count ? scale * k[j * s.kv_row + e] : T{0};
   }
-  const Lanes<D, N, T> lanes_k =
+  const LaneBlock<D, N, T> lanes_k =
       lanes_of<D, N>(k, s.kv_row, count, static_cast<T>(s.scale * kLog2e));
-  const Lanes<D, N, T> lanes_v = lanes_of<D, N>(v, s.kv_row, count, T{1});
-  Lanes<D, N, T> lanes_dk = {}, lanes_dv = {};
+  const LaneBlock<D, N, T> lanes_v = lanes_of<D, N>(v, s.kv_row, count, T{1});
+  LaneBlock<D, N, T> lanes_dk = {}, lanes_dv = {};
   for (index begin = 0; begin < s.tq; begin += kQueries) {
     const index queries = smaller(kQueries, s.tq - begin);
     const T *q = h.q + begin * D, *dout = h.dout + begin * D;
-    for_dots(
+    for_scores(
         lanes_k, q, h.lse + begin,
         queries, [&](index i, const Vec<T>(&score)[N]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
           for (int n = 0; n < N; ++n) store<T>(p + (i * N + n) * kL, score[n]);
         });
-    exp_all<N>(
+    exp2_scores<N>(
         p, queries, [](Vec<T> score, int) __attribute__((always_inline)) { return score; });
-    for_dots(
+    for_scores(
         lanes_v, dout, h.delta + begin,
         queries, [&](index i, const Vec<T>(&dp)[N]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
@@ -322,17 +326,17 @@ void small_attend_backward(const Attention& s, const SmallHead<T>& h, const T* k
             store<T>(ds + at, load(p + at) * dp[n]);
           }
         });
-    // (Keys that do not exist have scores of 0, and so, where all others are far below, an infinite
-    // P, of which only dq would hear.)
-    if (const index there = count - (N - 1) * kL; there < kL) {
+    // Lanes after the last key have score 0, and so P = 2^-lse, which is infinite if lse is very
+    // negative. Their dk and dv are dropped, but dq sums over all lanes: dS must be 0 there.
+    if (const index last_keys = count - (N - 1) * kL; last_keys < kL) {
       T* const last = ds + (N - 1) * kL;
       for (index i = 0; i < queries; ++i) {
         T* const row = last + i * N * kL;
-        store<T>(row, fill_rest(load(row), Some{static_cast<int>(there)}, T{0}));
+        store<T>(row, fill_tail(load(row), Tail{static_cast<int>(last_keys)}, T{0}));
       }
     }
-    add_products(lanes_dv, p, dout, queries);
-    add_products(lanes_dk, ds, q, queries);
+    add_weighted_rows(lanes_dv, p, dout, queries);
+    add_weighted_rows(lanes_dk, ds, q, queries);
     for (int n = 0; n < N; ++n)
       add_query_gradients<D>(ds + n * kL, N * kL, rows_k + n * kL * D, queries,
                              h.dq + begin * D * kTogether);

@@ -1,9 +1,9 @@
 // Small helpers of the per-instruction-set code.
 //
 // Everything in these headers lives in a namespace named after the instruction set, and uses no
-// template or inline function of the standard library. The reason: the linker keeps one copy of a
-// shared inline function, and the copy it keeps could be the one compiled for AVX-512, which a
-// baseline machine would then run.
+// template or inline function of the standard library: the linker keeps one copy of a shared inline
+// function, and that copy could be the one compiled for AVX-512, which a baseline machine would then
+// run.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -27,16 +27,16 @@ constexpr index round_up(index a, index b) { return div_up(a, b) * b; }
 // Rounds towards minus infinity where / rounds towards zero; b > 0.
 constexpr index div_floor(index a, index b) { return a >= 0 ? a / b : -div_up(-a, b); }
 
-// Part `i` of [0, n) cut into `parts` nearly equal ranges.
 struct Range {
   index begin, end;
   index size() const { return end - begin; }
 };
+// Range `i` of [0, n) cut into `parts` nearly equal ranges.
 constexpr Range part_of(index n, index parts, index i) {
   return {n * i / parts, n * (i + 1) / parts};
 }
 
-// Working memory for the length of a scope, 64-byte aligned, uninitialised.
+// Working memory for the lifetime of a scope, 64-byte aligned, uninitialised.
 template <class T>
 class Scratch {
  public:
@@ -64,15 +64,8 @@ class Scratch {
   T* data_;
 };
 
-// Enough tasks that the last one to finish leaves few threads idle, on this machine's two cores or
-// on sixteen. It depends on nothing but this number, so results do not depend on the machine.
+// Enough tasks that the last one to finish leaves few threads idle, on two cores or on sixteen. A
+// constant: the cut decides how sums are rounded, and results must not depend on the machine.
 inline constexpr index kTasks = 32;
-
-// What one task keeps in the second-level cache, next to a panel of weights. 512 KiB caches exist
-// (Zen 3), larger ones are common.
-inline constexpr index kCacheBytes = 384 * 1024;
-
-// Arrays from this size on are written past the caches (stream in simd.h).
-inline constexpr index kStreamBytes = 2 << 20;
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -1,89 +1,19 @@
-// The gradient of a convolution with respect to its weights,
-//   dw[o, p, u, v] = Σ_{image,i,j} x[image, i*s + u - pad, j*s + v - pad, p] dy[image, i, j, o],
-// for each tap (u, v) the product of a shifted, transposed x [c, pixels] with dy [pixels, k]:
-// outer_block with rows = input channels, columns = output channels, and k = pixels.
+// The gradient of a direct convolution with respect to its weights,
+//   dw[o, p, u, v] = Σ_{image,i,j} x[image, i*s + u - pad, j*s + v - pad, p] dy[image, i, j, o]:
+// for each tap (u, v) the product of a shifted, transposed x [c, pixels] with dy [pixels, k], by
+// outer_block with input channels as rows, output channels as columns, and pixels as the reduction.
 //
-// The pixels are cut into chunks, each with its own sum, added up in order at the end. How many
-// depends on the shape alone: few for large weights here, so that memory and the final pass stay
-// small.
+// The pixels are split (split-K); the partial sums are added up in order. The number of partitions
+// depends on the shape alone, and is small for large weights, whose partial sums are large.
 #pragma once
-#include "tensor/kernels/conv.h"
+#include "tensor/kernels/conv_weight_plan.h"
+#include "tensor/kernels/gemm.h"
+#include "tensor/kernels/image.h"
 #include "tensor/kernels/pointwise.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// Below this many input channels, the c rows of one tap would leave most of the register block
-// empty: columns of taps are gathered (gather_columns) and make kh*c rows of the result.
-inline constexpr index kFewChannels = 8;
-
-// Rows of the result for one row of taps, the last of which stays empty: a distance of 4 KiB would
-// crowd all taps into one set of the first-level cache.
-inline index tap_row_step(const Conv& s) { return s.kw * s.c + 1; }
-// Rows of the result.
-inline index weight_rows(const Conv& s) {
-  return s.kh * (s.c < kFewChannels ? s.kw * s.c : tap_row_step(s));
-}
-// Taps v of one phase, phase + i stride.
-inline index taps_of_phase(const Conv& s, index phase) { return div_up(s.kw - phase, s.stride); }
-// Row of the result for tap (u, v) and channel p. Channels come in blocks of a tile, and inside one
-// the taps v, phase by phase: the numbers that these rows multiply are then neighbours in the tile,
-// and blocks of rows may run across the taps of a phase.
-inline index weight_row(const Conv& s, index u, index v, index p) {
-  if (s.c < kFewChannels) return (v * s.kh + u) * s.c + p;
-  const index first = p / kBlock * kBlock, width = smaller(kBlock, s.c - first);
-  index place = v;
-  if (s.stride > 1) {
-    place = v / s.stride;
-    for (index phase = 0; phase < v % s.stride; ++phase) place += taps_of_phase(s, phase);
-  }
-  return u * tap_row_step(s) + first * s.kw + place * width + p - first;
-}
-
-// How the work is cut. A unit is a band of output rows of one image; a group is what a task holds
-// in its cache at a time: one unit, or several whole images where they are small.
-struct WeightPlan {
-  index depth;    // rows of the result
-  index columns;  // k rounded up to whole vectors
-  bool gather;    // few channels
-  TileShape shape;
-  index bands, band_rows, images;  // images per group
-  index groups, chunks, panel_groups;
-  index walk_rows;  // output rows whose part of dy, one panel wide, stays in the first-level cache
-};
-
-template <class T>
-WeightPlan plan_weights(const Conv& s) {
-  constexpr index kBytes = sizeof(T);
-  WeightPlan p{};
-  p.depth = weight_rows(s);
-  p.columns = round_up(s.k, kLanes<T>);
-  p.gather = s.c < kFewChannels;
-  const index pixels = s.oh * s.ow;
-  index row_bytes;  // in the cache, for each output row
-  if (p.gather) {
-    row_bytes = (gathered_columns(s) * s.kh * s.c + s.ow * p.columns) * kBytes;
-  } else {
-    p.shape = {s.c, s.stride, -s.pad_left, smaller(s.stride, s.kw), s.ow + (s.kw - 1) / s.stride};
-    row_bytes = smaller(s.stride, s.kh) * p.shape.row_step() * kBytes;
-  }
-  const index cached = larger(1, kCacheBytes / row_bytes - (p.gather ? 0 : s.kh / s.stride));
-  p.bands = smaller(s.oh, larger(div_up(s.oh, cached), div_up(kTasks / 2, s.n)));
-  p.band_rows = div_up(s.oh, p.bands);
-  // A walk of this many pixels reads 16 KiB of dy, again and again for every tap and channel. It is
-  // also long against loading and storing the sums, which costs as much as about 4 pixels.
-  const index walk_pixels = 16384 / (2 * kVectorBytes);
-  p.walk_rows = larger(1, walk_pixels / s.ow);
-  p.images = p.bands > 1 ? 1 : clamp_to(smaller(cached / s.oh, walk_pixels / pixels), 1, 8);
-  p.groups = div_up(s.n * p.bands, p.images);
-  const index part_bytes = p.depth * p.columns * kBytes;
-  p.chunks = smaller(clamp_to((5 << 20) / part_bytes, 1, kTasks / 2), p.groups);
-  // Every task copies its own tiles: no more tasks than the threads need.
-  const index tasks = smaller(kTasks / 2, 4 * thread_count());
-  p.panel_groups = smaller(Panels<T>{s.k}.count(), div_up(tasks, p.chunks));
-  return p;
-}
-
-// The x that a task holds in its cache, as a tile or gathered.
+// A group's x in the cache, as a tile or gathered.
 template <class T>
 struct WeightGroup {
   index images;
@@ -91,11 +21,23 @@ struct WeightGroup {
   index tile_row;  // the input row with which the tile begins
   const T* tile;
   index tile_image;  // from one image's tile to the next
+  bool first;        // of its partition: overwrites the partial result
 };
 
-// dy's panels of a group, each contiguous: read in place, again and again, pixels 64 or 128
-// channels apart would crowd into a few sets of the first-level cache. Lanes that do not exist are
-// 0.
+// One panel of output channels: dy of a group, and where its sums go.
+template <class T>
+struct WeightPanel {
+  index vectors;
+  const T* dy;  // pixels dy_step apart
+  index dy_step;
+  T* partial;      // [weight_rows, width]
+  T* column_sums;  // [width]: Σ dy
+
+  index width() const { return vectors * kLanes<T>; }
+};
+
+// dy's panels of a group, each contiguous: read in place, pixels 64 or 128 channels apart would share
+// few sets of L1. Lanes after the last channel are 0.
 template <class T>
 void pack_columns(const T* dy, index pixels, index k, Range panel_range, T* to) {
   const Panels<T> panels{k};
@@ -103,122 +45,133 @@ void pack_columns(const T* dy, index pixels, index k, Range panel_range, T* to) 
     const T* from = dy + p * panels.kWidth;
     for (index i = 0; i < pixels; ++i, from += k, to += panels.width(p)) {
       for_vectors<T>(panels.lanes(p),
-                     [&](index j, auto extent) { store<T>(to + j, load(from + j, extent)); });
+                     [&](index j, auto lanes) { store<T>(to + j, load(from + j, lanes)); });
     }
   }
 }
 
-// Adds a group of gathered columns to one panel of a part, and the panel's columns to
-// `column_sums`.
+// Adds a group of gathered columns to one panel, and dy to its column sums.
 template <class T>
-void add_gathered(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p,
-                  const T* dy, index dy_step, bool first, ReadAhead& ahead, T* part,
-                  T* column_sums) {
-  const index vectors = Panels<T>{s.k}.vectors(p), width = vectors * kLanes<T>;
-  const index column = s.kh * s.c, row_step = s.ow * dy_step;
-  const Walk k{
-      g.images, g.tile_image, g.rows.size() * row_step, g.rows.size(), gathered_columns(s) * column,
-      row_step, s.ow,         s.stride * column,        dy_step};
-  if (first) zero(column_sums, width);
-  for_blocks_of(max_rows(vectors) - 1, plan.depth, [&](index r, index rows) {
-    T* out = part + r * width;
+void add_gathered(const Conv& conv, const WeightPlan& plan, const WeightGroup<T>& group,
+                  const WeightPanel<T>& panel, PrefetchQueue& queue) {
+  const index width = panel.width(), column = conv.kh * conv.c, row_step = conv.ow * panel.dy_step;
+  const Walk walk{.images = group.images,
+                  .a_image = group.tile_image,
+                  .b_image = group.rows.size() * row_step,
+                  .rows = group.rows.size(),
+                  .a_row = gathered_columns(conv) * column,
+                  .b_row = row_step,
+                  .cols = conv.ow,
+                  .a_col = conv.stride * column,
+                  .b_col = panel.dy_step};
+  if (group.first) zero(panel.column_sums, width);
+  for_blocks_of(max_rows(panel.vectors) - 1, plan.rows, [&](index r, index rows) {
+    T* out = panel.partial + r * width;
     const bool sums = r == 0;
     const index lines =
-        k.images * k.rows * k.cols * (sums ? kLinesAhead<true> : kLinesAhead<false>);
-    const Output<T> o{
-        out, width, width, first ? nullptr : out, width, false, ahead.next(lines), column_sums};
-    const auto add =
-        sums ? outer_function<T, true>(rows, vectors) : outer_function<T>(rows, vectors);
-    add(g.tile + r, dy, k, o);
+        walk.images * walk.rows * walk.cols * (sums ? kLinesPerStep<true> : kLinesPerStep<false>);
+    const Output<T> o{.out = out,
+                      .stride = width,
+                      .lanes = width,
+                      .init = group.first ? nullptr : out,
+                      .init_stride = width,
+                      .prefetch = queue.next(lines),
+                      .column_sums = panel.column_sums};
+    const auto add = sums ? outer_function<T, true>(rows, panel.vectors)
+                          : outer_function<T>(rows, panel.vectors);
+    add(group.tile + r, panel.dy, walk, o);
   });
 }
 
-// Adds one group to one panel of a part, [depth, lanes]; the first one overwrites. `dy` is the
-// panel, its pixels dy_step apart. (Panels of a part lie apart: side by side, two cores'
-// prefetchers would fight over them.)
+// Adds a tiled group to one panel. (Panels of a partial result lie apart: next to each other, the
+// prefetchers of two cores would fetch each other's lines.)
 template <class T>
-void add_group(const Conv& s, const WeightPlan& plan, const WeightGroup<T>& g, index p, const T* dy,
-               index dy_step, bool first, ReadAhead& ahead, T* part) {
-  const index vectors = Panels<T>{s.k}.vectors(p), width = vectors * kLanes<T>;
-  const auto add = [&](const T* a, const T* b, const Walk& k, index row, index count, bool fresh) {
-    for_row_blocks(count, vectors, [&](index r, index rows) {
-      T* out = part + (row + r) * width;
-      const Output<T> o{out,
-                        width,
-                        width,
-                        fresh ? nullptr : out,
-                        width,
-                        false,
-                        ahead.next(k.images * k.rows * k.cols)};
-      outer_function<T>(rows, vectors)(a + r, b, k, o);
+void add_tiled(const Conv& conv, const WeightPlan& plan, const WeightGroup<T>& group,
+               const WeightPanel<T>& panel, PrefetchQueue& queue) {
+  const TileShape& shape = plan.shape;
+  const index width = panel.width();
+  const auto add = [&](const T* a, const T* b, const Walk& walk, Range rows, bool fresh) {
+    for_row_blocks(rows.size(), panel.vectors, [&](index r, index count) {
+      T* out = panel.partial + (rows.begin + r) * width;
+      const Output<T> o{.out = out,
+                        .stride = width,
+                        .lanes = width,
+                        .init = fresh ? nullptr : out,
+                        .init_stride = width,
+                        .prefetch = queue.next(walk.images * walk.rows * walk.cols)};
+      outer_function<T>(count, panel.vectors)(a + r, b, walk, o);
     });
   };
-  const index row_step = s.ow * dy_step, image_step = g.rows.size() * row_step;
-  const TileShape& shape = plan.shape;
-  const index walks = div_up(g.rows.size(), plan.walk_rows);
-  for (index walk = 0; walk < walks; ++walk) {
-    const Range part_rows = part_of(g.rows.size(), walks, walk);
-    for (index block = 0; block < shape.blocks() * s.kh; ++block) {
-      const index c = block / s.kh * kBlock, u = block % s.kh;
+  const index row_step = conv.ow * panel.dy_step;
+  const index walks = div_up(group.rows.size(), plan.walk_rows);
+  for (index w = 0; w < walks; ++w) {
+    const Range part_rows = part_of(group.rows.size(), walks, w);
+    for (index block = 0; block < shape.blocks() * conv.kh; ++block) {
+      const index c = block / conv.kh * kBlock, u = block % conv.kh;
       // Output rows whose input row i*stride + shift exists.
-      const index shift = u - s.pad_top;
-      const index from = g.rows.begin + part_rows.begin, to = g.rows.begin + part_rows.end;
-      const index begin = clamp_to(-div_floor(shift, s.stride), from, to);
-      const index end = clamp_to(div_floor(s.h - 1 - shift, s.stride) + 1, begin, to);
-      const Walk k{g.images, g.tile_image, image_step, end - begin, s.stride * shape.row_step(),
-                   row_step, s.ow,         kBlock,     dy_step};
-      const index row = begin < end ? begin * s.stride + shift - g.tile_row : 0;
-      const T* a = g.tile + row * shape.row_step() + c / kBlock * shape.block_step();
-      const T* b = dy + (begin - g.rows.begin) * row_step;
-      const bool fresh = first && walk == 0;
-      const index channels = smaller(kBlock, s.c - c);
+      const index shift = u - conv.pad_top;
+      const index from = group.rows.begin + part_rows.begin, to = group.rows.begin + part_rows.end;
+      const index begin = clamp_to(-div_floor(shift, conv.stride), from, to);
+      const index end = clamp_to(div_floor(conv.h - 1 - shift, conv.stride) + 1, begin, to);
+      const Walk walk{.images = group.images,
+                      .a_image = group.tile_image,
+                      .b_image = group.rows.size() * row_step,
+                      .rows = end - begin,
+                      .a_row = conv.stride * shape.row_step(),
+                      .b_row = row_step,
+                      .cols = conv.ow,
+                      .a_col = kBlock,
+                      .b_col = panel.dy_step};
+      const index row = begin < end ? begin * conv.stride + shift - group.tile_row : 0;
+      const T* a = group.tile + row * shape.row_step() + c / kBlock * shape.block_step();
+      const T* b = panel.dy + (begin - group.rows.begin) * row_step;
+      const index channels = smaller(kBlock, conv.c - c);
+      // The taps of a phase in one run if their rows are contiguous in the tile.
       for (index phase = 0; phase < shape.phases; ++phase) {
-        const index taps = taps_of_phase(s, phase), runs = channels == kBlock ? 1 : taps;
+        const index taps = taps_of_phase(conv, phase), runs = channels == kBlock ? 1 : taps;
         for (index run = 0; run < runs; ++run) {
-          const index v = phase + run * s.stride;
-          add(a + shape.column(v), b, k, weight_row(s, u, v, c), taps / runs * channels, fresh);
+          const index v = phase + run * conv.stride, first = weight_row(conv, u, v, c);
+          add(a + shape.column(v), b, walk, {first, first + taps / runs * channels},
+              group.first && w == 0);
         }
       }
     }
   }
 }
 
-// Where dw[o, p, u, v] lies: taps from one to the next (or, mirrored, to the one before).
-struct WeightOrder {
-  index out, in;  // distance between output channels (o), input channels (p)
-  bool mirrored;
-};
+// ---- the sums of all partitions
 
-// db = Σ bias_parts[chunk, o], with o filled up to whole vectors.
+// db = Σ partials[split, o], with o padded to whole vectors.
 template <class T>
-void add_up_bias(index k, index chunks, const T* bias_parts, T* db) {
+void add_bias_partials(index k, index splits, const T* partials, T* db) {
   for (index o = 0; o < k; ++o) {
     T sum = 0;
-    for (index chunk = 0; chunk < chunks; ++chunk)
-      sum += bias_parts[chunk * round_up(k, kLanes<T>) + o];
+    for (index split = 0; split < splits; ++split)
+      sum += partials[split * round_up(k, kLanes<T>) + o];
     db[o] = sum;
   }
 }
 
-// dw = Σ parts[chunk, panel, row, lane]. A block of channels at a time, whose rows are neighbours
-// in every part.
+// dw = Σ partials[split, panel, row, lane]. A task takes a block of channels, whose rows are
+// contiguous in every partial result.
 template <class T>
-void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const T* parts, T* dw) {
-  const Panels<T> panels{s.k};
-  const index taps = s.kh * s.kw, blocks = div_up(s.c, kBlock);
-  const index part_step = weight_rows(s) * round_up(s.k, kLanes<T>);
+void add_weight_partials(const Conv& conv, index splits, const WeightOrder& order,
+                         const T* partials, T* dw) {
+  const Panels<T> panels{conv.k};
+  const index taps = conv.kh * conv.kw, blocks = div_up(conv.c, kBlock);
+  const index step = weight_rows(conv) * round_up(conv.k, kLanes<T>);
   parallel_for(panels.count() * blocks, [&](index task) {
     const index panel = task / blocks, first = task % blocks * kBlock;
-    const index channels = smaller(kBlock, s.c - first), width = panels.width(panel);
+    const index channels = smaller(kBlock, conv.c - first), width = panels.width(panel);
     const Scratch<T> sums(channels * taps * width);
     for (index t = 0; t < taps; ++t) {
       T* to = &sums[(order.mirrored ? taps - 1 - t : t) * width];
       for (index p = 0; p < channels; ++p) {
-        const T* from = parts + panels.offset(panel, weight_rows(s)) +
-                        weight_row(s, t / s.kw, t % s.kw, first + p) * width;
+        const T* from = partials + panels.offset(panel, weight_rows(conv)) +
+                        weight_row(conv, t / conv.kw, t % conv.kw, first + p) * width;
         for (index j = 0; j < width; j += kLanes<T>) {
           Vec<T> sum{};
-          for (index chunk = 0; chunk < chunks; ++chunk) sum += load(from + chunk * part_step + j);
+          for (index split = 0; split < splits; ++split) sum += load(from + split * step + j);
           store<T>(to + p * taps * width + j, sum);
         }
       }
@@ -234,112 +187,168 @@ void add_up_weights(const Conv& s, index chunks, const WeightOrder& order, const
 
 // of_image[n, k] = Σ dy over the pixels of each image.
 template <class T>
-void sum_pixels(const Conv& s, const T* dy, T* of_image) {
-  const index pixels = s.oh * s.ow;
-  parallel_for(s.n,
-               [&](index b) { sum_rows(pixels, s.k, dy + b * pixels * s.k, of_image + b * s.k); });
-}
-
-template <class T>
-void weight_gradient(const Conv& s, const WeightOrder& order, const T* x, const T* dy, T* dw,
-                     T* db) {
-  const WeightPlan plan = plan_weights<T>(s);
-  const Panels<T> panels{s.k};
-  const Scratch<T> parts(plan.chunks * plan.depth * plan.columns);
-  const Scratch<T> bias_parts(plan.chunks * plan.columns);
-
-  parallel_for(plan.chunks * plan.panel_groups, [&](index task) {
-    const index chunk = task / plan.panel_groups;
-    const Range group_range = part_of(plan.groups, plan.chunks, chunk);
-    const Range panel_range = part_of(panels.count(), plan.panel_groups, task % plan.panel_groups);
-    const index most_pixels = plan.images * plan.band_rows * s.ow;
-    const index tile_rows = smaller(s.h, (plan.band_rows - 1) * s.stride + s.kh);
-    const index tile_image = plan.gather ? plan.band_rows * gathered_columns(s) * s.kh * s.c
-                                         : tile_rows * plan.shape.row_step();
-    const Scratch<T> tile(plan.images * tile_image);
-    // dy is read where it lies if it is one panel, or for so few rows that copying would not pay.
-    const bool in_place = s.k % kLanes<T> == 0 && (panels.count() == 1 || plan.gather);
-    const Scratch<T> dy_panels(in_place ? 0 : most_pixels * panel_range.size() * panels.kWidth);
-
-    for (index unit = group_range.begin; unit < group_range.end; ++unit) {
-      const index image = plan.bands > 1 ? unit / plan.bands : unit * plan.images;
-      const index images = smaller(plan.images, s.n - image);
-      const Range rows = part_of(s.oh, plan.bands, plan.bands > 1 ? unit % plan.bands : 0);
-      const index pixels = rows.size() * s.ow;
-      const T* panel = dy + (image * s.oh + rows.begin) * s.ow * s.k;
-      if (in_place) {
-        panel += panel_range.begin * panels.kWidth;
-      } else {
-        pack_columns(panel, images * pixels, s.k, panel_range, dy_panels.get());
-        panel = dy_panels.get();
-      }
-      const index top = clamp_to(rows.begin * s.stride - s.pad_top, 0, s.h);
-      const index bottom = clamp_to((rows.end - 1) * s.stride - s.pad_top + s.kh, top, s.h);
-      for (index b = 0; b < images; ++b) {
-        const T* from = x + (image + b) * s.h * s.w * s.c;
-        if (plan.gather) {
-          gather_columns(s, from, rows, &tile[b * tile_image]);
-          continue;
-        }
-        for (index r = top; r < bottom; ++r) {
-          fill_tile_row(plan.shape, from + r * s.w * s.c, s.w,
-                        &tile[b * tile_image + (r - top) * plan.shape.row_step()]);
-        }
-      }
-      // What this thread will probably read next: threads take neighbouring tasks.
-      ReadAhead ahead;
-      const bool again = unit + 1 == group_range.end && panel_range.end < panels.count();
-      const index next = (again ? group_range.begin : unit + 1) * plan.images;
-      if (plan.bands == 1 && next < s.n) {
-        const index x_size = s.h * s.w * s.c, dy_size = s.oh * s.ow * s.k;
-        const index count = smaller(plan.images, s.n - next);
-        ahead.add(x + next * x_size, count * x_size);
-        ahead.add(dy + next * dy_size, count * dy_size);
-      }
-      const WeightGroup<T> group{images, rows, top, tile.get(), tile_image};
-      const bool first = unit == group_range.begin;
-      for (index p = panel_range.begin; p < panel_range.end; ++p) {
-        const index width = panels.width(p), step = in_place ? s.k : width;
-        T* part = &parts[chunk * plan.depth * plan.columns + panels.offset(p, plan.depth)];
-        T* bias_part = &bias_parts[chunk * plan.columns + p * panels.kWidth];
-        if (plan.gather) {
-          add_gathered(s, plan, group, p, panel, step, first, ahead, part, bias_part);
-        } else {
-          add_group(s, plan, group, p, panel, step, first, ahead, part);
-          for (index j = 0; db != nullptr && j < width; j += kLanes<T>) {
-            const Vec<T> sum = sum_terms<Vec<T>>(
-                images * pixels, [&](index i) { return load(panel + i * step + j); });
-            store<T>(bias_part + j, first ? sum : load(bias_part + j) + sum);
-          }
-        }
-        panel += in_place ? width : images * pixels * width;
-      }
-    }
+void sum_pixels(const Conv& conv, const T* dy, T* of_image) {
+  const index pixels = conv.oh * conv.ow;
+  parallel_for(conv.n, [&](index b) {
+    sum_rows(pixels, conv.k, dy + b * pixels * conv.k, of_image + b * conv.k);
   });
-  add_up_weights(s, plan.chunks, order, parts.get(), dw);
-  if (db) add_up_bias(s.k, plan.chunks, bias_parts.get(), db);
 }
 
+// ---- the whole
+
 template <class T>
-void direct_backward_weights(const Conv& s, const Image<const T>& image, const T* dy, T* dw,
-                             T* db) {
-  const index taps = s.kh * s.kw;
-  const T* x = image.x;
-  if (is_pointwise(s)) {
-    image.parts({0, s.c}, [&](Range part) {
-      const Gemm g{s.k, part.size(), s.n * s.h * s.w, true, false, false, s.k, part.size(), s.c};
-      gemm_columns(g, dy, image.at(0, part.begin), dw + part.begin, part.begin == 0 ? db : nullptr);
+class WeightGradient {
+ public:
+  WeightGradient(const Conv& conv, const T* x, const T* dy, bool bias)
+      : conv_(conv),
+        x_(x),
+        dy_(dy),
+        bias_(bias),
+        plan_(plan_weights<T>(conv)),
+        panels_{conv.k},
+        in_place_(conv.k % kLanes<T> == 0 && (panels_.count() == 1 || plan_.gather)),
+        partials_(plan_.splits * plan_.partial()),
+        bias_partials_(plan_.splits * plan_.columns) {}
+
+  // dw in `order`, and db unless null.
+  void run(const WeightOrder& order, T* dw, T* db) {
+    parallel_for(plan_.splits * plan_.panel_groups, [&](index task) {
+      const index split = task / plan_.panel_groups;
+      const Range panels = part_of(panels_.count(), plan_.panel_groups, task % plan_.panel_groups);
+      const Scratch<T> tile(plan_.images * tile_image());
+      const index pixels = plan_.images * plan_.band_rows * conv_.ow;
+      const Scratch<T> dy_panels(in_place_ ? 0 : pixels * panels.size() * panels_.kWidth);
+      const Range groups = part_of(plan_.groups, plan_.splits, split);
+      for (index i = groups.begin; i < groups.end; ++i) {
+        const WeightGroup<T> group = read_group(i, i == groups.begin, tile.get());
+        const T* dy = read_dy(i, group, panels, dy_panels.get());
+        const bool again = i + 1 == groups.end && panels.end < panels_.count();
+        PrefetchQueue queue = inputs_of(again ? groups.begin : i + 1);
+        for (index p = panels.begin; p < panels.end; ++p) {
+          add_panel(split, p, group, dy, queue);
+          dy += in_place_ ? panels_.width(p)
+                          : group.images * group.rows.size() * conv_.ow * panels_.width(p);
+        }
+      }
+    });
+    add_weight_partials(conv_, plan_.splits, order, partials_.get(), dw);
+    if (db) add_bias_partials(conv_.k, plan_.splits, bias_partials_.get(), db);
+  }
+
+ private:
+  // Elements of one image's tile.
+  index tile_image() const {
+    if (plan_.gather) return plan_.band_rows * gathered_columns(conv_) * conv_.kh * conv_.c;
+    return smaller(conv_.h, (plan_.band_rows - 1) * conv_.stride + conv_.kh) *
+           plan_.shape.row_step();
+  }
+  index first_image(index group) const {
+    return plan_.bands > 1 ? group / plan_.bands : group * plan_.images;
+  }
+
+  // x of a group, copied to `tile`.
+  WeightGroup<T> read_group(index i, bool first, T* tile) const {
+    const index image = first_image(i), images = smaller(plan_.images, conv_.n - image);
+    const Range rows = part_of(conv_.oh, plan_.bands, plan_.bands > 1 ? i % plan_.bands : 0);
+    const index top = clamp_to(rows.begin * conv_.stride - conv_.pad_top, 0, conv_.h);
+    const index bottom =
+        clamp_to((rows.end - 1) * conv_.stride - conv_.pad_top + conv_.kh, top, conv_.h);
+    for (index b = 0; b < images; ++b) {
+      const T* from = x_ + (image + b) * conv_.h * conv_.w * conv_.c;
+      T* const to = tile + b * tile_image();
+      if (plan_.gather) {
+        gather_columns(conv_, from, rows, to);
+        continue;
+      }
+      for (index r = top; r < bottom; ++r)
+        fill_tile_row(plan_.shape, from + r * conv_.w * conv_.c, conv_.w,
+                      to + (r - top) * plan_.shape.row_step());
+    }
+    return {.images = images,
+            .rows = rows,
+            .tile_row = top,
+            .tile = tile,
+            .tile_image = tile_image(),
+            .first = first};
+  }
+  // dy of a group from its first panel on: in place if there is one panel, or for so few rows that
+  // copying would cost more than it saves; else packed.
+  const T* read_dy(index i, const WeightGroup<T>& group, Range panels, T* packed) const {
+    const T* dy = dy_ + (first_image(i) * conv_.oh + group.rows.begin) * conv_.ow * conv_.k;
+    if (in_place_) return dy + panels.begin * panels_.kWidth;
+    pack_columns(dy, group.images * group.rows.size() * conv_.ow, conv_.k, panels, packed);
+    return packed;
+  }
+  // What this thread will probably read next: threads take neighbouring tasks.
+  PrefetchQueue inputs_of(index group) const {
+    PrefetchQueue queue;
+    const index next = group * plan_.images;
+    if (plan_.bands == 1 && next < conv_.n) {
+      const index x_size = conv_.h * conv_.w * conv_.c, dy_size = conv_.oh * conv_.ow * conv_.k;
+      const index count = smaller(plan_.images, conv_.n - next);
+      queue.add(x_ + next * x_size, count * x_size);
+      queue.add(dy_ + next * dy_size, count * dy_size);
+    }
+    return queue;
+  }
+
+  // Adds a group to panel p of a partition's partial result.
+  void add_panel(index split, index p, const WeightGroup<T>& group, const T* dy,
+                 PrefetchQueue& queue) const {
+    const WeightPanel<T> panel{
+        .vectors = panels_.vectors(p),
+        .dy = dy,
+        .dy_step = in_place_ ? conv_.k : panels_.width(p),
+        .partial = partials_.get() + split * plan_.partial() + panels_.offset(p, plan_.rows),
+        .column_sums = bias_partials_.get() + split * plan_.columns + p * panels_.kWidth};
+    if (plan_.gather) return add_gathered(conv_, plan_, group, panel, queue);
+    add_tiled(conv_, plan_, group, panel, queue);
+    const index pixels = group.images * group.rows.size() * conv_.ow, step = panel.dy_step;
+    for (index j = 0; bias_ && j < panel.width(); j += kLanes<T>) {
+      const Vec<T> sum =
+          sum_terms<Vec<T>>(pixels, [&](index i) { return load(dy + i * step + j); });
+      T* const to = panel.column_sums + j;
+      store<T>(to, group.first ? sum : load(to) + sum);
+    }
+  }
+
+  const Conv& conv_;
+  const T *x_, *dy_;
+  bool bias_;
+  WeightPlan plan_;
+  Panels<T> panels_;
+  bool in_place_;  // dy is not packed
+  Scratch<T> partials_, bias_partials_;
+};
+
+template <class T>
+void direct_weight_gradient(const Conv& conv, const Image<const T>& x, const T* dy, T* dw, T* db) {
+  const index taps = conv.kh * conv.kw;
+  if (is_pointwise(conv)) {
+    x.for_arrays({0, conv.c}, [&](Range segment) {
+      const Gemm g{.m = conv.k,
+                   .n = segment.size(),
+                   .k = conv.n * conv.h * conv.w,
+                   .transpose_a = true,
+                   .lda = conv.k,
+                   .ldb = segment.size(),
+                   .ldc = conv.c};
+      gemm_columns(g, dy, x.at(0, segment.begin), dw + segment.begin,
+                   segment.begin == 0 ? db : nullptr);
     });
     return;
   }
-  if (s.stride == 1 && s.k < kLanes<T> / 2 && s.k < s.c) {
-    // So few output channels leave most lanes empty. The sum is symmetric: with x and dy in each
-    // other's place, the taps mirrored, the lanes are the input channels.
-    weight_gradient(adjoint_of(s), {taps, s.c * taps, true}, dy, x, dw, static_cast<T*>(nullptr));
-    if (db) sum_rows(s.n * s.oh * s.ow, s.k, dy, db);
+  if (conv.stride == 1 && conv.k < kLanes<T> / 2 && conv.k < conv.c) {
+    // So few output channels leave most lanes empty. The sum is symmetric: with x and dy exchanged
+    // and the taps mirrored, the lanes are the input channels.
+    const Conv adjoint = adjoint_of(conv);
+    const WeightOrder order{.out = taps, .in = conv.c * taps, .mirrored = true};
+    WeightGradient<T>(adjoint, dy, x.main, false).run(order, dw, nullptr);
+    if (db) sum_rows(conv.n * conv.oh * conv.ow, conv.k, dy, db);
     return;
   }
-  weight_gradient(s, {s.c * taps, taps, false}, x, dy, dw, db);
+  WeightGradient<T>(conv, x.main, dy, db != nullptr)
+      .run({.out = conv.c * taps, .in = taps, .mirrored = false}, dw, db);
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -1,30 +1,31 @@
-// The convolutions of kernels.h: Winograd where it pays, else direct.
+// The convolutions of kernels.h: Winograd if it is profitable, else direct.
 #pragma once
+#include "tensor/kernels/conv_input_gradient.h"
 #include "tensor/kernels/winograd_backward.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// The direct kernels read plain images (1x1 products also those in two arrays): what ConvInput
-// promises is done in a pass of its own first.
+// The direct kernels read plain images (1x1 products also skip channels), so the prologue that
+// ConvInput promises is a pass of its own before them.
 template <class T>
 class PlainInput {
  public:
-  // `measure`: the statistics of the normalisation come first.
-  PlainInput(const Conv& s, const ConvInput<T>& in, bool measure)
-      : plain_(!in.upsample && in.groups == 0 && (in.beside_c == 0 || is_pointwise(s))),
-        x_(image_of(s, in)),
-        copy_(plain_ ? 0 : s.n * s.h * s.w * s.c) {
+  // `measure`: first writes the statistics of the normalisation.
+  PlainInput(const Conv& conv, const ConvInput<T>& in, bool measure)
+      : plain_(!in.upsample && in.groups == 0 && (in.beside_c == 0 || is_pointwise(conv))),
+        x_(image_of(conv, in)),
+        copy_(plain_ ? 0 : conv.n * conv.h * conv.w * conv.c) {
     if (plain_) return;
     if (in.groups > 0 && measure)
-      group_norm_statistics(norm_of(s, in), image_of(s, in), in.mean, in.rstd);
-    const index rows = in.upsample ? s.h / 2 : s.h, cols = in.upsample ? s.w / 2 : s.w;
-    parallel_for(s.n, [&](index image) {
-      ReadNorm<T> norm(s, in);
-      norm.set_image(image);
-      for (index r = 0; r < s.h; ++r) {
+      group_norm_statistics(norm_of(conv, in), image_of(conv, in), in.mean, in.rstd);
+    const index rows = in.upsample ? conv.h / 2 : conv.h, cols = in.upsample ? conv.w / 2 : conv.w;
+    parallel_for(conv.n, [&](index image) {
+      Prologue<T> prologue(conv, in);
+      prologue.set_image(image);
+      for (index r = 0; r < conv.h; ++r) {
         const index from = in.upsample ? r / 2 : r;
-        norm.copy((image * rows + from) * cols, s.w, copy_.get() + (image * s.h + r) * s.w * s.c,
-                  s.c);
+        prologue.copy((image * rows + from) * cols, conv.w,
+                      copy_.get() + (image * conv.h + r) * conv.w * conv.c, conv.c);
       }
     });
   }
@@ -36,129 +37,147 @@ class PlainInput {
   Scratch<T> copy_;
 };
 
-// What a direct convolution leaves for ConvOutput to add.
+// The epilogue of a direct convolution (ConvOutput), a pass of its own after it; the bias is added
+// already.
 template <class T>
-void add_to_output(const Conv& s, const ConvOutput<T>& out) {
+void add_to_output(const Conv& conv, const ConvOutput<T>& out) {
   if (out.per_image == nullptr && out.residual == nullptr) return;
-  parallel_for(s.n * s.oh, [&](index row) {
-    const index image = row / s.oh, size = s.ow * s.k;
-    for_vectors<T>(s.k, [&](index o, auto extent) {
-      const Vec<T> shift = out.per_image ? load(out.per_image + image * s.k + o, extent) : Vec<T>{};
-      for (index i = row * size + o; i < (row + 1) * size; i += s.k) {
-        Vec<T> y = load(out.y + i, extent) + shift;
-        if (out.residual) y += load(out.residual + i, extent);
-        store<T>(out.y + i, y, extent);
+  parallel_for(conv.n * conv.oh, [&](index row) {
+    const index image = row / conv.oh, size = conv.ow * conv.k;
+    for_vectors<T>(conv.k, [&](index o, auto lanes) {
+      const Vec<T> shift =
+          out.per_image ? load(out.per_image + image * conv.k + o, lanes) : Vec<T>{};
+      for (index i = row * size + o; i < (row + 1) * size; i += conv.k) {
+        Vec<T> y = load(out.y + i, lanes) + shift;
+        if (out.residual) y += load(out.residual + i, lanes);
+        store<T>(out.y + i, y, lanes);
       }
     });
   });
 }
 
 template <class T>
-index conv_filters_size(const Conv& s, bool upsample) {
-  return winograd_pays<T>(s, upsample) ? winograd_filters_size<T>(winograd_conv<T>(s, upsample).s)
-                                       : 0;
+index conv_filters_size(const Conv& conv, bool upsample) {
+  if (!winograd_is_profitable<T>(conv, upsample)) return 0;
+  return winograd_filters_size<T>(winograd_conv<T>(conv, upsample).conv);
 }
 template <class T>
-void conv_filters(const Conv& s, bool upsample, const T* w, T* filters) {
-  if (!winograd_pays<T>(s, upsample)) return;
-  const Conv tiled = winograd_conv<T>(s, upsample).s;
+void conv_filters(const Conv& conv, bool upsample, const T* w, T* filters) {
+  if (!winograd_is_profitable<T>(conv, upsample)) return;
+  const Conv tiled = winograd_conv<T>(conv, upsample).conv;
   const index taps = tiled.kh * tiled.kw;
   const Scratch<T> folded(upsample ? tiled.k * tiled.c * taps : 0);
-  if (upsample) fold_taps(s, w, folded.get());
-  winograd_filters(tiled, {s.c * taps, taps, false}, upsample ? folded.get() : w, filters);
+  if (upsample) fold_taps(conv, w, folded.get());
+  winograd_filters(tiled, {.out = conv.c * taps, .in = taps, .mirrored = false},
+                   upsample ? folded.get() : w, filters);
 }
 
 template <class T>
-void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
+void conv_forward(const Conv& conv, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* filters) {
-  if (s.n <= 0 || s.oh <= 0 || s.ow <= 0 || s.k <= 0) return;
-  if (winograd_pays<T>(s, in.upsample)) {
-    const Scratch<T> made(filters ? 0 : SFUMATO_ISA_NAME::conv_filters_size<T>(s, in.upsample));
-    if (!filters) SFUMATO_ISA_NAME::conv_filters(s, in.upsample, w, made.get());
-    const WinogradConv conv = winograd_conv<T>(s, in.upsample);
-    ConvInput<T> stored = in;
-    stored.upsample = false;
-    return winograd(conv.s, stored, {}, filters ? filters : made.get(), out, conv.out,
-                    in.groups > 0,
-                    out.residual != out.y && streams(out.y, s.k, s.n * s.oh * s.ow * s.k));
+  if (conv.n <= 0 || conv.oh <= 0 || conv.ow <= 0 || conv.k <= 0) return;
+  if (!winograd_is_profitable<T>(conv, in.upsample)) {
+    direct_forward(conv, PlainInput<T>(conv, in, true).get(), w, out.bias, out.y);
+    return add_to_output(conv, out);
   }
-  direct_forward(s, PlainInput<T>(s, in, true).get(), w, out.bias, out.y);
-  add_to_output(s, out);
+  const Scratch<T> made(filters ? 0 : SFUMATO_ISA_NAME::conv_filters_size<T>(conv, in.upsample));
+  if (!filters) SFUMATO_ISA_NAME::conv_filters(conv, in.upsample, w, made.get());
+  const WinogradConv tiled = winograd_conv<T>(conv, in.upsample);
+  const index size = conv.n * conv.oh * conv.ow * conv.k;
+  ConvInput<T> stored = in;
+  stored.upsample = false;
+  winograd<T>({.conv = tiled.conv,
+               .in = stored,
+               .in_tiled = {},
+               .measure = in.groups > 0,
+               .filters = filters ? filters : made.get(),
+               .out = out,
+               .out_tiled = tiled.out,
+               .streamed = out.residual != out.y && streams(out.y, conv.k, size)});
 }
 
 // to[n, h/2, w/2, c] = the sums of 2x2 blocks of from[n, h, w, c], + add unless null.
 template <class T>
-void sum_blocks(const Conv& s, const T* from, const T* add, T* to) {
-  const index line = s.w * s.c;
-  parallel_for(s.n * (s.h / 2), [&](index row) {
-    for (index j = 0; j < s.w / 2; ++j) {
-      const T* f = from + 2 * row * line + 2 * j * s.c;
-      const index at = (row * (s.w / 2) + j) * s.c;
-      for_vectors<T>(s.c, [&](index c, auto e) {
-        const Vec<T> sum = (load(f + c, e) + load(f + s.c + c, e)) +
-                           (load(f + line + c, e) + load(f + line + s.c + c, e));
+void sum_blocks(const Conv& conv, const T* from, const T* add, T* to) {
+  const index line = conv.w * conv.c;
+  parallel_for(conv.n * (conv.h / 2), [&](index row) {
+    for (index j = 0; j < conv.w / 2; ++j) {
+      const T* f = from + 2 * row * line + 2 * j * conv.c;
+      const index at = (row * (conv.w / 2) + j) * conv.c;
+      for_vectors<T>(conv.c, [&](index c, auto e) {
+        const Vec<T> sum = (load(f + c, e) + load(f + conv.c + c, e)) +
+                           (load(f + line + c, e) + load(f + line + conv.c + c, e));
         store<T>(to + at + c, add ? load(add + at + c, e) + sum : sum, e);
       });
     }
   });
 }
 
-// The gradient of what a direct convolution saw, where only doubling of pixels lies between.
+// dx + add of a direct convolution whose prologue is at most an upsampling.
 template <class T>
-void direct_input_gradient(const Conv& s, const T* dy, const T* w, bool upsample,
+void direct_input_gradient(const Conv& conv, const T* dy, const T* w, bool upsample,
                            const Image<const T>& add, const Image<T>& dx) {
-  if (is_pointwise(s) && !upsample) return pointwise_backward_data(s, dy, w, add, dx);
-  if (!upsample && add.x == nullptr && dx.beside_c == 0)
-    return direct_backward_data(s, dy, w, dx.x);
-  const Scratch<T> full(s.n * s.h * s.w * s.c);
-  direct_backward_data(s, dy, w, full.get());
-  const auto place = [&](const T* du, index pixels) {
-    parallel_for(s.n, [&](index image) {
+  if (is_pointwise(conv) && !upsample) return pointwise_input_gradient(conv, dy, w, add, dx);
+  if (!upsample && add.main == nullptr && dx.skip_channels == 0)
+    return direct_input_gradient(conv, dy, w, dx.main);
+  const Scratch<T> du(conv.n * conv.h * conv.w * conv.c);
+  direct_input_gradient(conv, dy, w, du.get());
+  const auto add_to_dx = [&](const T* gradient, index pixels) {
+    parallel_for(conv.n, [&](index image) {
       const index first = image * pixels;
-      place_gradient(du + first * s.c, pixels, add.from(first), dx.from(first));
+      add_gradient(gradient + first * conv.c, pixels, add.from(first), dx.from(first));
     });
   };
-  if (!upsample) return place(full.get(), s.h * s.w);
-  if (dx.beside_c == 0) return sum_blocks(s, full.get(), add.x, dx.x);
-  const Scratch<T> sums(s.n * (s.h / 2) * (s.w / 2) * s.c);
-  sum_blocks(s, full.get(), static_cast<const T*>(nullptr), sums.get());
-  place(sums.get(), s.h / 2 * (s.w / 2));
+  if (!upsample) return add_to_dx(du.get(), conv.h * conv.w);
+  if (dx.skip_channels == 0) return sum_blocks(conv, du.get(), add.main, dx.main);
+  const Scratch<T> sums(conv.n * (conv.h / 2) * (conv.w / 2) * conv.c);
+  sum_blocks(conv, du.get(), static_cast<const T*>(nullptr), sums.get());
+  add_to_dx(sums.get(), conv.h / 2 * (conv.w / 2));
 }
 
 template <class T>
-void direct_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+void direct_backward(const Conv& conv, const ConvInput<T>& in, const T* dy, const T* w,
                      const ConvGradients<T>& g) {
-  if (g.dw) direct_backward_weights(s, PlainInput<T>(s, in, false).get(), dy, g.dw, g.db);
-  if (g.per_image) sum_pixels(s, dy, g.per_image);
+  if (g.dw) direct_weight_gradient(conv, PlainInput<T>(conv, in, false).get(), dy, g.dw, g.db);
+  if (g.per_image) sum_pixels(conv, dy, g.per_image);
   if (!g.dx) return;
-  const Image<const T> add = added_of(s, in, g);
-  const Image<T> dx = gradient_of(s, in, g);
-  if (in.groups == 0) return direct_input_gradient(s, dy, w, in.upsample, add, dx);
-  const GroupNorm norm = norm_of(s, in);
+  const Image<const T> add = added_of(conv, in, g);
+  const Image<T> dx = gradient_of(conv, in, g);
+  if (in.groups == 0) return direct_input_gradient(conv, dy, w, in.upsample, add, dx);
+  const GroupNorm norm = norm_of(conv, in);
   const Scratch<T> du(norm.n * norm.hw * norm.c);
-  direct_input_gradient(s, dy, w, in.upsample, {nullptr, s.c}, Image<T>{du.get(), s.c});
-  SFUMATO_ISA_NAME::group_norm_backward(norm, image_of(s, in), in.gamma, in.beta, in.mean, in.rstd,
-                                        du.get(), add, dx, g.dgamma, g.dbeta);
+  direct_input_gradient(conv, dy, w, in.upsample, {nullptr, conv.c}, Image<T>{du.get(), conv.c});
+  group_norm_backward<T>({.norm = norm,
+                          .x = image_of(conv, in),
+                          .gamma = in.gamma,
+                          .beta = in.beta,
+                          .mean = in.mean,
+                          .rstd = in.rstd,
+                          .dy = du.get(),
+                          .add = add,
+                          .dx = dx,
+                          .dgamma = g.dgamma,
+                          .dbeta = g.dbeta});
 }
 
 template <class T>
-void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+void conv_backward(const Conv& conv, const ConvInput<T>& in, const T* dy, const T* w,
                    const ConvGradients<T>& g) {
-  if (s.n > 0 && s.oh > 0 && s.ow > 0 && s.k > 0 && s.c > 0) {
-    if (winograd_pays<T>(s, in.upsample)) return winograd_backward(s, in, dy, w, g);
-    return direct_backward(s, in, dy, w, g);
+  if (conv.n > 0 && conv.oh > 0 && conv.ow > 0 && conv.k > 0 && conv.c > 0) {
+    if (winograd_is_profitable<T>(conv, in.upsample)) return winograd_backward(conv, in, dy, w, g);
+    return direct_backward(conv, in, dy, w, g);
   }
-  // No output, or none that depends on the input.
-  if (g.dw) zero(g.dw, s.k * s.c * s.kh * s.kw);
-  if (g.db) zero(g.db, s.k);
-  if (g.per_image) zero(g.per_image, s.n * s.k);
-  if (g.dgamma) zero(g.dgamma, s.c);
-  if (g.dbeta) zero(g.dbeta, s.c);
+  // No output, or no output that depends on the input.
+  if (g.dw) zero(g.dw, conv.k * conv.c * conv.kh * conv.kw);
+  if (g.db) zero(g.db, conv.k);
+  if (g.per_image) zero(g.per_image, conv.n * conv.k);
+  if (g.dgamma) zero(g.dgamma, conv.c);
+  if (g.dbeta) zero(g.dbeta, conv.c);
   if (g.dx) {
-    const index pixels = s.n * stored_pixels(s, in);
-    const Scratch<T> nothing(pixels * s.c);
-    zero(nothing.get(), pixels * s.c);
-    place_gradient(nothing.get(), pixels, added_of(s, in, g), gradient_of(s, in, g));
+    const index pixels = conv.n * stored_pixels(conv, in);
+    const Scratch<T> nothing(pixels * conv.c);
+    zero(nothing.get(), pixels * conv.c);
+    add_gradient(nothing.get(), pixels, added_of(conv, in, g), gradient_of(conv, in, g));
   }
 }
 

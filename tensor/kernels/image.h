@@ -1,49 +1,53 @@
-// Images whose channels lie in one array, or side by side in two: what a U-Net's up path sees are
-// the channels of the level below beside those of the way down, never copied together.
+// Images whose channels lie in one array or in two. In a U-Net's up path a convolution reads the
+// channels of the level below and those of the skip connection; they are not concatenated in memory.
 #pragma once
 #include "tensor/kernels/simd.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// Pixels of c channels, the last beside_c of them in an array of their own.
+// Pixels of c channels, the last skip_channels of them in an array of their own.
 template <class T>
 struct Image {
-  T* x;  // [pixels, c - beside_c]
+  T* main;  // [pixels, c - skip_channels]
   index c;
-  T* beside = nullptr;  // [pixels, beside_c]
-  index beside_c = 0;
+  T* skip = nullptr;  // [pixels, skip_channels]
+  index skip_channels = 0;
 
-  index own() const { return c - beside_c; }
+  index main_channels() const { return c - skip_channels; }
   // Distance between pixels of the array that has this channel.
-  index step(index channel) const { return channel < own() ? own() : beside_c; }
-  // Null where the array is.
+  index step(index channel) const {
+    return channel < main_channels() ? main_channels() : skip_channels;
+  }
+  // Null if the array is null.
   T* at(index pixel, index channel) const {
-    T* const array = channel < own() ? x : beside;
+    T* const array = channel < main_channels() ? main : skip;
     if (array == nullptr) return nullptr;
-    return array + pixel * step(channel) + (channel < own() ? channel : channel - own());
+    return array + pixel * step(channel) +
+           (channel < main_channels() ? channel : channel - main_channels());
   }
   Image from(index pixel) const {
-    return {at(pixel, 0), c, beside_c > 0 ? at(pixel, own()) : nullptr, beside_c};
+    return {at(pixel, 0), c, skip_channels > 0 ? at(pixel, main_channels()) : nullptr,
+            skip_channels};
   }
-  // f(part) for the channels of each array.
+  // f(segment) for the channels of each array.
   template <class F>
-  [[gnu::always_inline]] void parts(Range channels, F&& f) const {
-    const Range arrays[2] = {{channels.begin, smaller(channels.end, own())},
-                             {larger(channels.begin, own()), channels.end}};
+  [[gnu::always_inline]] void for_arrays(Range channels, F&& f) const {
+    const Range arrays[2] = {{channels.begin, smaller(channels.end, main_channels())},
+                             {larger(channels.begin, main_channels()), channels.end}};
     for (int i = 0; i < 2; ++i) {
       if (arrays[i].begin < arrays[i].end) f(arrays[i]);
     }
   }
 };
 
-// Whether to stream to an image of n * hw pixels, to which `add` is added.
+// Whether to stream to an image of so many pixels, `add` being added to it.
 template <class T>
 bool streams(const Image<T>& to, const Image<const T>& add, index pixels) {
   bool all = true;
-  to.parts({0, to.c}, [&](Range part) {
-    T* const array = to.at(0, part.begin);
-    all =
-        all && add.at(0, part.begin) != array && streams(array, part.size(), pixels * part.size());
+  to.for_arrays({0, to.c}, [&](Range segment) {
+    T* const array = to.at(0, segment.begin);
+    all = all && add.at(0, segment.begin) != array &&
+          streams(array, segment.size(), pixels * segment.size());
   });
   return all;
 }

@@ -1,7 +1,7 @@
 // Vectors of the widest registers that the instruction set has, by the compilers' vector extension:
 // + - * / and comparisons work lane by lane, so one source serves SSE2, NEON, AVX2 and AVX-512.
 #pragma once
-#include "tensor/kernels/base.h"
+#include "tensor/kernels/cache_model.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -44,7 +44,7 @@ struct VectorOf {
   using Bits = typename BitsOf<T>::type;
   typedef T type __attribute__((vector_size(kVectorBytes)));
   typedef Bits bits __attribute__((vector_size(kVectorBytes)));
-  // In memory: aligned like one number, and free to overlay an array of them.
+  // In memory: aligned like one element, and allowed to alias an array of them.
   typedef T loose __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
 };
 template <class T>
@@ -66,20 +66,20 @@ template <class T>
   return x - Vec<T>{};
 }
 
-// ---- the first `count` lanes only; memory beyond them is not touched
+// ---- the tail of an array: the first `count` lanes only; memory after them is not touched
 //
-// x86 has masked moves, for which the vector extension has no expression.
+// x86 has masked moves, which the vector extension cannot express.
 #if defined(__AVX512F__)
-[[gnu::always_inline]] inline Vec<float> load_some(const float* p, int count) {
+[[gnu::always_inline]] inline Vec<float> load_tail(const float* p, int count) {
   return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
 }
-[[gnu::always_inline]] inline Vec<double> load_some(const double* p, int count) {
+[[gnu::always_inline]] inline Vec<double> load_tail(const double* p, int count) {
   return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p);
 }
-[[gnu::always_inline]] inline void store_some(float* p, Vec<float> v, int count) {
+[[gnu::always_inline]] inline void store_tail(float* p, Vec<float> v, int count) {
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
 }
-[[gnu::always_inline]] inline void store_some(double* p, Vec<double> v, int count) {
+[[gnu::always_inline]] inline void store_tail(double* p, Vec<double> v, int count) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)v);
 }
 #elif defined(__AVX2__)
@@ -89,73 +89,72 @@ template <class T>
 [[gnu::always_inline]] inline __m256i first_lanes(const double*, int count) {
   return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
 }
-[[gnu::always_inline]] inline Vec<float> load_some(const float* p, int count) {
+[[gnu::always_inline]] inline Vec<float> load_tail(const float* p, int count) {
   return (Vec<float>)_mm256_maskload_ps(p, first_lanes(p, count));
 }
-[[gnu::always_inline]] inline Vec<double> load_some(const double* p, int count) {
+[[gnu::always_inline]] inline Vec<double> load_tail(const double* p, int count) {
   return (Vec<double>)_mm256_maskload_pd(p, first_lanes(p, count));
 }
-[[gnu::always_inline]] inline void store_some(float* p, Vec<float> v, int count) {
+[[gnu::always_inline]] inline void store_tail(float* p, Vec<float> v, int count) {
   _mm256_maskstore_ps(p, first_lanes(p, count), (__m256)v);
 }
-[[gnu::always_inline]] inline void store_some(double* p, Vec<double> v, int count) {
+[[gnu::always_inline]] inline void store_tail(double* p, Vec<double> v, int count) {
   _mm256_maskstore_pd(p, first_lanes(p, count), (__m256d)v);
 }
 #else
 template <class T>
-[[gnu::always_inline]] inline Vec<T> load_some(const T* p, int count) {
+[[gnu::always_inline]] inline Vec<T> load_tail(const T* p, int count) {
   Vec<T> v{};
   for (int i = 0; i < count; ++i) v[i] = p[i];
   return v;
 }
 template <class T>
-[[gnu::always_inline]] inline void store_some(T* p, Vec<T> v, int count) {
+[[gnu::always_inline]] inline void store_tail(T* p, Vec<T> v, int count) {
   for (int i = 0; i < count; ++i) p[i] = v[i];
 }
 #endif
 
-// How much of a vector an array has left: all lanes, or the first `count`. Kernels take it as a
-// template parameter, so that the common case carries no test.
-struct Full {};
-struct Some {
+// Which lanes of a vector lie inside the array: all, or in its tail the first `count`. Kernels take
+// it as a template parameter, so the common case has no branch.
+struct AllLanes {};
+struct Tail {
   int count;
 };
 template <class T>
-[[gnu::always_inline]] inline Vec<T> load(const T* p, Full) {
+[[gnu::always_inline]] inline Vec<T> load(const T* p, AllLanes) {
   return load(p);
 }
 template <class T>
-[[gnu::always_inline]] inline Vec<T> load(const T* p, Some some) {
-  return load_some(p, some.count);
+[[gnu::always_inline]] inline Vec<T> load(const T* p, Tail tail) {
+  return load_tail(p, tail.count);
 }
 template <class T>
-[[gnu::always_inline]] inline void store(T* p, Vec<T> v, Full) {
+[[gnu::always_inline]] inline void store(T* p, Vec<T> v, AllLanes) {
   store<T>(p, v);
 }
 template <class T>
-[[gnu::always_inline]] inline void store(T* p, Vec<T> v, Some some) {
-  store_some(p, v, some.count);
+[[gnu::always_inline]] inline void store(T* p, Vec<T> v, Tail tail) {
+  store_tail(p, v, tail.count);
 }
 
-// v, with `fill` in the lanes that do not exist.
+// v, with `fill` in the lanes after the tail.
 template <class T>
-[[gnu::always_inline]] inline Vec<T> fill_rest(Vec<T> v, Full, T) {
+[[gnu::always_inline]] inline Vec<T> fill_tail(Vec<T> v, AllLanes, T) {
   return v;
 }
 template <class T>
-[[gnu::always_inline]] inline Vec<T> fill_rest(Vec<T> v, Some some, T fill) {
+[[gnu::always_inline]] inline Vec<T> fill_tail(Vec<T> v, Tail tail, T fill) {
   BitVec<T> lane{};
   for (int i = 0; i < kLanes<T>; ++i) lane[i] = i;
-  return lane < some.count ? v : splat(fill);
+  return lane < tail.count ? v : splat(fill);
 }
 
-// ---- past the caches
+// ---- non-temporal (streaming) stores
 //
-// An ordinary store first reads the cache line that it is about to overwrite, and pushes another
-// one out. For an array that no cache will hold until it is read, a streaming store saves both, if
-// the vectors of a line follow one another. A task that streamed ends with finish_streams(), before
-// others read.
-inline constexpr int kLineBytes = 64;
+// An ordinary store first reads the cache line that it is about to overwrite, and evicts another
+// one. A non-temporal store does neither, if the vectors of one line are stored one after the other.
+// It pays for arrays too large to be still in a cache when they are read. A task that streamed ends
+// with finish_streams(), so that other threads see the values.
 #if defined(__AVX512F__)
 [[gnu::always_inline]] inline void stream(float* p, Vec<float> v) {
   _mm512_stream_ps(p, (__m512)v);
@@ -183,40 +182,40 @@ inline constexpr bool kStreams = true;
 inline void finish_streams() {}
 inline constexpr bool kStreams = false;
 #endif
-// Vectors that have to follow one another where they stream.
-inline constexpr int kStreamVectors = kStreams ? kLineBytes / kVectorBytes : 1;
-// Whether rows of `columns` numbers from `to` on are whole lines.
+// Vectors of one cache line, to be streamed one after the other.
+inline constexpr int kStreamVectors = kStreams ? kCache.line / kVectorBytes : 1;
+// Whether rows of `columns` elements from `to` on are whole cache lines.
 template <class T>
 inline bool whole_lines(const T* to, index columns) {
-  return columns * static_cast<index>(sizeof(T)) % kLineBytes == 0 &&
-         reinterpret_cast<std::uintptr_t>(to) % kLineBytes == 0;
+  return columns * static_cast<index>(sizeof(T)) % kCache.line == 0 &&
+         reinterpret_cast<std::uintptr_t>(to) % kCache.line == 0;
 }
-// Whether to stream to them, `count` numbers in all.
+// Whether to stream to them, `count` elements in all.
 template <class T>
 inline bool streams(const T* to, index columns, index count) {
   return kStreams && whole_lines(to, columns) &&
-         count * static_cast<index>(sizeof(T)) >= kStreamBytes;
+         count * static_cast<index>(sizeof(T)) >= kCache.stream;
 }
 
 // 0, 1, ..., Count - 1 as template arguments.
 template <int... I>
-struct Numbers {};
+struct Indices {};
 template <int Count, int... I>
-struct NumbersBelow : NumbersBelow<Count - 1, Count - 1, I...> {};
+struct MakeIndices : MakeIndices<Count - 1, Count - 1, I...> {};
 template <int... I>
-struct NumbersBelow<0, I...> {
-  using type = Numbers<I...>;
+struct MakeIndices<0, I...> {
+  using type = Indices<I...>;
 };
 
-// f(i, Full{}) for each whole vector of [0, n), then f(i, Some{rest}) for what is left.
+// f(i, AllLanes{}) for each whole vector of [0, n), then f(i, Tail{rest}) for the tail.
 template <class T, class F>
 [[gnu::always_inline]] inline void for_vectors(index n, F&& f) {
   index i = 0;
-  for (; i + kLanes<T> <= n; i += kLanes<T>) f(i, Full{});
-  if (i < n) f(i, Some{static_cast<int>(n - i)});
+  for (; i + kLanes<T> <= n; i += kLanes<T>) f(i, AllLanes{});
+  if (i < n) f(i, Tail{static_cast<int>(n - i)});
 }
 
-// ---- across lanes, always in the same order
+// ---- reductions over lanes, always in the same order
 template <class T>
 inline T lane_sum(Vec<T> v) {
   T sum = 0;

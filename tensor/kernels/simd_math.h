@@ -35,8 +35,8 @@ inline constexpr float kRound = 12582912 + 127;  // 1.5 * 2^23 + 127
   return (p * r + 1.0f) * power_of_two(shifted);
 }
 
-// 2^x likewise, for x <= 127: M vectors step by step together. One after the other, a processor
-// would hold the waiting steps of few of them, and wait.
+// 2^x likewise, for x <= 127: M vectors in lockstep, so that M independent chains of
+// multiply-adds hide each other's latency (one vector after another exceeds the reorder buffer).
 template <int M>
 [[gnu::always_inline]] inline void exp2(Vec<float> (&x)[M]) {
   Vec<float> shifted[M], p[M];

@@ -1,57 +1,57 @@
 // Tiles: images (or rows of a matrix) copied into scratch memory as
 //   [row][channel block][column phase][column][kBlock channels]
 // with zeros where the convolution reaches over the image's edge. The copy costs one load and one
-// store per kBlock numbers, against kh*kw*c multiply-adds, and buys that
-//   - tile_block's addresses are constants: neighbouring pixels are kBlock numbers apart;
+// store per kBlock elements, against kh*kw*c multiply-adds, and buys that
+//   - tile_block's addresses are constants: neighbouring pixels are kBlock elements apart;
 //   - no tap ever needs a bounds test;
 //   - with a stride s, columns j, j+s, j+2s... (one phase) are neighbours: the same code runs;
-//   - it is the place to apply a normalisation and an activation on the way in.
-// Only the first c channels of a tile mean anything; the rest of the last block is never read.
+//   - a prologue (normalisation, activation) can be applied while copying.
+// Only the first c channels of a tile are defined; the rest of the last block is never read.
 #pragma once
 #include "tensor/kernels/micro.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// kBlock numbers; of `from` only the first `count` exist.
+// kBlock elements, or of `from` only the first of them.
 template <class T>
-[[gnu::always_inline]] inline void copy_block(T* to, const T* from, Full) {
+[[gnu::always_inline]] inline void copy_block(T* to, const T* from, AllLanes) {
 #pragma GCC unroll 8
   for (int i = 0; i < kBlock; i += kLanes<T>) store<T>(to + i, load(from + i));
 }
 template <class T>
-[[gnu::always_inline]] inline void copy_block(T* to, const T* from, Some some) {
-  for (int i = 0; i < some.count; i += kLanes<T>) {
-    const int count = some.count - i;
+[[gnu::always_inline]] inline void copy_block(T* to, const T* from, Tail tail) {
+  for (int i = 0; i < tail.count; i += kLanes<T>) {
+    const int count = tail.count - i;
     if (count >= kLanes<T>) {
       store<T>(to + i, load(from + i));
     } else {
-      store<T>(to + i, load_some(from + i, count));
+      store<T>(to + i, load_tail(from + i, count));
     }
   }
 }
 
 // to[block][pixel][kBlock] from from[pixel][channels]: pixels `pixel_step` apart in `from`, blocks
-// `block_step` apart in `to`. Pixel by pixel, as memory lies: the hardware fetches ahead of a plain
-// scan.
+// `block_step` apart in `to`. Pixel by pixel, in the order of memory: the hardware prefetcher follows a
+// linear scan.
 template <class T>
 inline void fill_blocks(T* to, index block_step, const T* from, index pixel_step, index pixels,
                         index channels) {
   const index whole = channels / kBlock * kBlock;
-  const Some rest{static_cast<int>(channels - whole)};
+  const Tail tail{static_cast<int>(channels - whole)};
   for (index i = 0; i < pixels; ++i, from += pixel_step, to += kBlock) {
     T* block = to;
     for (index c = 0; c < whole; c += kBlock, block += block_step)
-      copy_block(block, from + c, Full{});
-    if (rest.count > 0) copy_block(block, from + whole, rest);
+      copy_block(block, from + c, AllLanes{});
+    if (tail.count > 0) copy_block(block, from + whole, tail);
   }
 }
 
 template <class T>
 inline void zero(T* to, index count) {
-  for_vectors<T>(count, [&](index i, auto extent) { store<T>(to + i, Vec<T>{}, extent); });
+  for_vectors<T>(count, [&](index i, auto lanes) { store<T>(to + i, Vec<T>{}, lanes); });
 }
 
-// How a tile is laid out, and which part of an image it shows.
+// How a tile is laid out, and which columns of an image it holds.
 struct TileShape {
   index channels;
   index stride;     // input pixels per output pixel
@@ -63,7 +63,7 @@ struct TileShape {
   index phase_step() const { return width * kBlock; }
   index block_step() const { return phases * phase_step(); }
   index row_step() const { return blocks() * block_step(); }
-  // Where output column j finds input column first_col + e + j * stride.
+  // Offset of input column first_col + e + j * stride from output column j.
   index column(index e) const { return e % stride * phase_step() + e / stride * kBlock; }
 };
 

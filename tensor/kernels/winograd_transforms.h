@@ -1,12 +1,16 @@
-// Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2015), one dimension of it at a time.
+// Winograd's minimal filtering F(4x4, 3x3) (Winograd 1980; Lavin and Gray 2015), one dimension of it
+// at a time.
 //
-// Four outputs of a filter of three taps are coefficients of a product of polynomials, of degree 5
-// and so fixed by its values at six points. Evaluate the input (Bᵀ) and the filter (G) there,
-// multiply point by point, interpolate (Aᵀ). In two dimensions each is applied to rows and columns:
+// Where it comes from (the Toom-Cook algorithm, transposed): a filter of three taps and four outputs
+// are the coefficients of two polynomials; their product has degree 5 and so is fixed by its values
+// at six points. Evaluate both there, multiply the values, interpolate: 6 multiplications instead of
+// 12. Correlation is the transpose of polynomial multiplication, so it costs the same: transform the
+// input (Bᵀ) and the filter (G), multiply point by point, transform back (Aᵀ). In two dimensions each
+// is applied to columns and rows:
 //     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A,   d: 6x6 input, g: 3x3 filter, Y: 4x4 output.
 //
 // The points are 0, ±a, ±b and ∞ with a = 1/√2, b = √2. The usual choice, ±1 and ±2, doubles the
-// rounding error: its powers spread further apart. With a² = 1/2, b² = 2, ab = 1:
+// rounding error, because its powers spread further apart. With a² = 1/2, b² = 2, ab = 1:
 //
 //          ⎡1   0  -5/2  0  1 0⎤        ⎡ 1     0     0  ⎤
 //          ⎢0 -2a  -2    a  1 0⎥        ⎢-2/3 -2a/3 -1/3 ⎥        ⎡1  1    1   1   1  0⎤
@@ -15,8 +19,11 @@
 //          ⎢0  b/2 -1/2 -b  1 0⎥        ⎢ 1/6  -b/6  1/3 ⎥        ⎣0 a/2 -a/2  2b -2b 1⎦
 //          ⎣0   1    0 -5/2 0 1⎦        ⎣ 0     0     1  ⎦
 //
-// Where an image ends after one or two of a tile's four outputs, F(2, 3) at 0, ±a and ∞ does: the
-// same filters at four of the six points. After three of them F(3, 3) at 0, ±a, b and ∞ does:
+// Row p of Aᵀ's transpose holds the powers of point p; row p of G the powers of point p over
+// Π_{q≠p} (p - q); row p of Bᵀ the coefficients of Π_{q≠p} (x - q), over the finite points q.
+//
+// Where an image ends after one or two of a tile's four outputs, F(2, 3) at 0, ±a and ∞ is used: the
+// same filters at four of the six points. After three of them F(3, 3) at 0, ±a, b and ∞:
 //
 //          ⎡1    0   -2   0⎤          ⎡1  -a    -2    b   0⎤
 //     Bᵀ = ⎢0 -3a/2 -3/2  0⎥          ⎢0 -3b/2 -3/2 3b/2  0⎥
@@ -24,14 +31,16 @@
 //          ⎣0  -1/2   0   1⎦          ⎢0  -b     0   2b   0⎥
 //                                     ⎣0   a   -1/2  -b   1⎦
 //
-// Aᵀ is then the top left of the above at those points, with the last 1 in its last row.
+// Aᵀ is then the top left of the above at those points, with the last 1 in its last row. (G is
+// scaled for six points; with fewer, Bᵀ carries the factors that make up the difference.)
 //
-// Filters of two taps have one output more from the same points, F(5, 2), F(4, 2) and F(3, 2), and
-// the same Bᵀ, which knows the points only; G loses its last column but for the 1, which moves to
-// the column before, and Aᵀ goes on with the next powers.
+// Filters of two taps have one more output at the same points, F(5, 2), F(4, 2) and F(3, 2), and
+// the same Bᵀ, which depends on the points only; G loses its last column but for the 1, which moves
+// to the column before, and Aᵀ continues with the next powers.
 //
-// The functions below are these products, with what rows share computed once; o[i * step] is row i
-// (of six; four points are 0, 1, 2 and 5, five points also 3).
+// A transform reads kIn values (those i with reads(i)) and writes kOut (those with writes(i)) to
+// o[i * step]. V is T or a vector of it. The static_asserts at the end prove that the matrices compute
+// the correlation, and that the gradients' transforms are their transposes.
 #pragma once
 #include "tensor/kernels/simd.h"
 
@@ -42,45 +51,54 @@ inline constexpr T kA = static_cast<T>(0.70710678118654752440);
 template <class T>
 inline constexpr T kB = static_cast<T>(1.41421356237309504880);
 
+// Points are numbered 0: 0, 1: a, 2: -a, 3: b, 4: -b, 5: ∞. A dimension with four points lacks 3 and
+// 4, one with five lacks 4.
+constexpr bool has_point(index points, int i) {
+  return !(i == 4 ? points < 6 : i == 3 && points < 5);
+}
+
 // Rows 1 to 4, the points a, -a, b, -b, from the even and the odd half of a polynomial there.
-template <class T>
-[[gnu::always_inline]] inline void evaluate_at_pairs(Vec<T> even_a, Vec<T> odd_a, Vec<T> even_b,
-                                                     Vec<T> odd_b, Vec<T>* o, int step) {
+template <class T, class V>
+[[gnu::always_inline]] constexpr void evaluate_at_pairs(V even_a, V odd_a, V even_b, V odd_b, V* o,
+                                                        int step) {
   o[step] = even_a + kA<T> * odd_a;
   o[2 * step] = even_a - kA<T> * odd_a;
   o[3 * step] = even_b + kB<T> * odd_b;
   o[4 * step] = even_b - kB<T> * odd_b;
 }
 
-// Bᵀ: 6 -> 6
-template <class T>
-[[gnu::always_inline]] inline void transform_input(const Vec<T> (&d)[6], Vec<T>* o, int step) {
-  const Vec<T> even_a = d[4] - T{2} * d[2], odd_a = d[3] - T{2} * d[1];
-  const Vec<T> even_b = d[4] - T{0.5} * d[2], odd_b = d[3] - T{0.5} * d[1];
-  o[0] = d[0] + (d[4] - T{2.5} * d[2]);
-  evaluate_at_pairs<T>(even_a, odd_a, even_b, odd_b, o, step);
-  o[5 * step] = d[1] + (d[5] - T{2.5} * d[3]);
-}
+// Bᵀ: as many inputs as points
+template <class T, int Points>
+struct InputTransform {
+  static constexpr int kIn = Points, kOut = 6;
+  static constexpr bool reads(int) { return true; }
+  static constexpr bool writes(int i) { return has_point(Points, i); }
 
-template <class T>
-[[gnu::always_inline]] inline void transform_input(const Vec<T> (&d)[4], Vec<T>* o, int step) {
-  const Vec<T> even = T{-1.5} * d[2], odd = (T{1.5} * kA<T>)*d[1];
-  o[0] = d[0] - T{2} * d[2];
-  o[step] = even - odd;
-  o[2 * step] = even + odd;
-  o[5 * step] = d[3] - T{0.5} * d[1];
-}
-
-template <class T>
-[[gnu::always_inline]] inline void transform_input(const Vec<T> (&d)[5], Vec<T>* o, int step) {
-  const Vec<T> inner = d[3] - T{0.5} * d[1];
-  const Vec<T> middle = T{1.5} * d[2];
-  o[0] = (d[0] - T{2} * d[2]) + kB<T> * inner;
-  o[step] = (T{1.5} * kB<T>)*(d[3] - d[1]) - middle;
-  o[2 * step] = kA<T> * (d[1] + d[3]) - middle;
-  o[3 * step] = (T{2} * kB<T>)*inner;
-  o[5 * step] = (d[4] - T{0.5} * d[2]) - kB<T> * inner;
-}
+  template <class V>
+  [[gnu::always_inline]] static constexpr void apply(const V (&d)[kIn], V* o, int step) {
+    if constexpr (Points == 6) {
+      const V even_a = d[4] - T{2} * d[2], odd_a = d[3] - T{2} * d[1];
+      const V even_b = d[4] - T{0.5} * d[2], odd_b = d[3] - T{0.5} * d[1];
+      o[0] = d[0] + (d[4] - T{2.5} * d[2]);
+      evaluate_at_pairs<T>(even_a, odd_a, even_b, odd_b, o, step);
+      o[5 * step] = d[1] + (d[5] - T{2.5} * d[3]);
+    } else if constexpr (Points == 5) {
+      const V inner = d[3] - T{0.5} * d[1];
+      const V middle = T{1.5} * d[2];
+      o[0] = (d[0] - T{2} * d[2]) + kB<T> * inner;
+      o[step] = (T{1.5} * kB<T>)*(d[3] - d[1]) - middle;
+      o[2 * step] = kA<T> * (d[1] + d[3]) - middle;
+      o[3 * step] = (T{2} * kB<T>)*inner;
+      o[5 * step] = (d[4] - T{0.5} * d[2]) - kB<T> * inner;
+    } else {
+      const V even = T{-1.5} * d[2], odd = (T{1.5} * kA<T>)*d[1];
+      o[0] = d[0] - T{2} * d[2];
+      o[step] = even - odd;
+      o[2 * step] = even + odd;
+      o[5 * step] = d[3] - T{0.5} * d[1];
+    }
+  }
+};
 
 // aⁱ = half_power(i) a^(i mod 2), bⁱ = double_power(i) b^(i mod 2).
 template <class T>
@@ -92,70 +110,210 @@ constexpr T double_power(int i) {
   return i < 2 ? T{1} : T{2} * double_power<T>(i - 2);
 }
 
-// Aᵀ: P of six points -> M outputs
-template <class T, int P, int M>
-[[gnu::always_inline]] inline void transform_output(const Vec<T> (&m)[6], Vec<T>* o, int step) {
-  const Vec<T> even_a = m[1] + m[2], odd_a = kA<T> * (m[1] - m[2]);
-  Vec<T> even_b{}, odd_b{};
-  if constexpr (P == 6) even_b = m[3] + m[4], odd_b = kB<T> * (m[3] - m[4]);
-  if constexpr (P == 5) even_b = m[3], odd_b = kB<T> * m[3];
+// Aᵀ: points -> outputs
+template <class T, int Points, int Taps>
+struct OutputTransform {
+  static constexpr int kIn = 6, kOut = Points + 1 - Taps;
+  static constexpr bool reads(int i) { return has_point(Points, i); }
+  static constexpr bool writes(int) { return true; }
+
+  template <class V>
+  [[gnu::always_inline]] static constexpr void apply(const V (&m)[kIn], V* o, int step) {
+    const V even_a = m[1] + m[2], odd_a = kA<T> * (m[1] - m[2]);
+    V even_b{}, odd_b{};
+    if constexpr (Points == 6) even_b = m[3] + m[4], odd_b = kB<T> * (m[3] - m[4]);
+    if constexpr (Points == 5) even_b = m[3], odd_b = kB<T> * m[3];
 #pragma GCC unroll 6
-  for (int i = 0; i < M; ++i) {
-    Vec<T> sum = half_power<T>(i) * (i % 2 == 0 ? even_a : odd_a);
-    if constexpr (P > 4) sum += double_power<T>(i) * (i % 2 == 0 ? even_b : odd_b);
-    if (i == 0) sum += m[0];
-    if (i == M - 1) sum += m[5];
-    o[i * step] = sum;
+    for (int i = 0; i < kOut; ++i) {
+      V sum = half_power<T>(i) * (i % 2 == 0 ? even_a : odd_a);
+      if constexpr (Points > 4) sum += double_power<T>(i) * (i % 2 == 0 ? even_b : odd_b);
+      if (i == 0) sum += m[0];
+      if (i == kOut - 1) sum += m[5];
+      o[i * step] = sum;
+    }
   }
-}
+};
 
-// A: M -> P of six points, the adjoint of Aᵀ
-template <class T, int P, int M>
-[[gnu::always_inline]] inline void transform_gradient(const Vec<T> (&y)[M], Vec<T>* o, int step) {
-  Vec<T> even_a = y[0], odd_a = y[1], even_b = y[0], odd_b = y[1];
+// A: output gradients -> points
+template <class T, int Points, int Taps>
+struct OutputGradientTransform {
+  static constexpr int kIn = Points + 1 - Taps, kOut = 6;
+  static constexpr bool reads(int) { return true; }
+  static constexpr bool writes(int i) { return has_point(Points, i); }
+
+  template <class V>
+  [[gnu::always_inline]] static constexpr void apply(const V (&y)[kIn], V* o, int step) {
+    V even_a = y[0], odd_a = y[1], even_b = y[0], odd_b = y[1];
 #pragma GCC unroll 6
-  for (int i = 2; i < M; ++i) {
-    (i % 2 == 0 ? even_a : odd_a) += half_power<T>(i) * y[i];
-    if constexpr (P > 4) (i % 2 == 0 ? even_b : odd_b) += double_power<T>(i) * y[i];
+    for (int i = 2; i < kIn; ++i) {
+      (i % 2 == 0 ? even_a : odd_a) += half_power<T>(i) * y[i];
+      if constexpr (Points > 4) (i % 2 == 0 ? even_b : odd_b) += double_power<T>(i) * y[i];
+    }
+    o[0] = y[0];
+    o[step] = even_a + kA<T> * odd_a;
+    o[2 * step] = even_a - kA<T> * odd_a;
+    if constexpr (Points > 4) o[3 * step] = even_b + kB<T> * odd_b;
+    if constexpr (Points > 5) o[4 * step] = even_b - kB<T> * odd_b;
+    o[5 * step] = y[kIn - 1];
   }
-  o[0] = y[0];
-  o[step] = even_a + kA<T> * odd_a;
-  o[2 * step] = even_a - kA<T> * odd_a;
-  if constexpr (P > 4) o[3 * step] = even_b + kB<T> * odd_b;
-  if constexpr (P > 5) o[4 * step] = even_b - kB<T> * odd_b;
-  o[5 * step] = y[M - 1];
-}
+};
 
-// G: taps -> 6
-template <class T>
-[[gnu::always_inline]] inline void transform_filter(const Vec<T> (&g)[3], Vec<T>* o, int step) {
-  const Vec<T> even_a = g[0] * T(-2.0 / 3) - g[2] * T(1.0 / 3), odd_a = g[1] * T(-2.0 / 3);
-  const Vec<T> even_b = g[0] * T(1.0 / 6) + g[2] * T(1.0 / 3), odd_b = g[1] * T(1.0 / 6);
-  o[0] = g[0];
-  evaluate_at_pairs<T>(even_a, odd_a, even_b, odd_b, o, step);
-  o[5 * step] = g[2];
-}
-template <class T>
-[[gnu::always_inline]] inline void transform_filter(const Vec<T> (&g)[2], Vec<T>* o, int step) {
-  const T at_a = T(-2.0 / 3), at_b = T(1.0 / 6);
-  o[0] = g[0];
-  evaluate_at_pairs<T>(at_a * g[0], at_a * g[1], at_b * g[0], at_b * g[1], o, step);
-  o[5 * step] = g[1];
-}
-
-// Gᵀ: 6 -> taps, the adjoint of G
+// G: taps -> points
 template <class T, int Taps>
-[[gnu::always_inline]] inline void transform_filter_gradient(const Vec<T> (&u)[6],
-                                                             Vec<T> (&g)[Taps]) {
-  const Vec<T> even_a = u[1] + u[2], odd_a = u[1] - u[2];
-  const Vec<T> even_b = u[3] + u[4], odd_b = u[3] - u[4];
-  g[0] = u[0] - even_a * T(2.0 / 3) + even_b * T(1.0 / 6);
-  g[1] = (kB<T> * T(1.0 / 6)) * odd_b - (kA<T> * T(2.0 / 3)) * odd_a;
-  if constexpr (Taps == 2) {
-    g[1] += u[5];
-  } else {
-    g[2] = u[5] + (even_b - even_a) * T(1.0 / 3);
+struct FilterTransform {
+  static constexpr int kIn = Taps, kOut = 6;
+  static constexpr bool reads(int) { return true; }
+  static constexpr bool writes(int) { return true; }
+
+  template <class V>
+  [[gnu::always_inline]] static constexpr void apply(const V (&g)[kIn], V* o, int step) {
+    o[0] = g[0];
+    if constexpr (Taps == 3) {
+      const V even_a = g[0] * T(-2.0 / 3) - g[2] * T(1.0 / 3), odd_a = g[1] * T(-2.0 / 3);
+      const V even_b = g[0] * T(1.0 / 6) + g[2] * T(1.0 / 3), odd_b = g[1] * T(1.0 / 6);
+      evaluate_at_pairs<T>(even_a, odd_a, even_b, odd_b, o, step);
+    } else {
+      const T at_a = T(-2.0 / 3), at_b = T(1.0 / 6);
+      evaluate_at_pairs<T, V>(at_a * g[0], at_a * g[1], at_b * g[0], at_b * g[1], o, step);
+    }
+    o[5 * step] = g[Taps - 1];
+  }
+};
+
+// Gᵀ: point gradients -> tap gradients
+template <class T, int Taps>
+struct FilterGradientTransform {
+  static constexpr int kIn = 6, kOut = Taps;
+  static constexpr bool reads(int) { return true; }
+  static constexpr bool writes(int) { return true; }
+
+  template <class V>
+  [[gnu::always_inline]] static constexpr void apply(const V (&u)[kIn], V* g, int step) {
+    const V even_a = u[1] + u[2], odd_a = u[1] - u[2];
+    const V even_b = u[3] + u[4], odd_b = u[3] - u[4];
+    g[0] = u[0] - even_a * T(2.0 / 3) + even_b * T(1.0 / 6);
+    V odd = (kB<T> * T(1.0 / 6)) * odd_b - (kA<T> * T(2.0 / 3)) * odd_a;
+    if constexpr (Taps == 2) {
+      odd += u[5];
+    } else {
+      g[2 * step] = u[5] + (even_b - even_a) * T(1.0 / 3);
+    }
+    g[step] = odd;
+  }
+};
+
+// A transform in two dimensions, C X Rᵀ: `Columns` on each column of X, then `Rows` on each row of the
+// result; of N matrices at once.
+//   source.begin(n); source.at(i, j): X[i][j] of matrix n, column by column; source.next_column().
+//   sink.put(i, row[N]): row i of the results; sink.next_row(), also after rows not written.
+template <class Columns, class Rows, class V, int N = 1, class Source, class Sink>
+[[gnu::always_inline]] inline void transform_2d(Source source, Sink sink) {
+  constexpr int kStep = Rows::kIn;
+  V columns[N][Columns::kOut * kStep];
+#pragma GCC unroll 2
+  for (int n = 0; n < N; ++n) {
+    source.begin(n);
+#pragma GCC unroll 6
+    for (int j = 0; j < Rows::kIn; ++j) {
+      if (Rows::reads(j)) {
+        V x[Columns::kIn];
+#pragma GCC unroll 6
+        for (int i = 0; i < Columns::kIn; ++i) {
+          if (Columns::reads(i)) x[i] = source.at(i, j);
+        }
+        Columns::apply(x, columns[n] + j, kStep);
+      }
+      source.next_column();
+    }
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < Columns::kOut; ++i) {
+    if (Columns::writes(i)) {
+      V y[N][Rows::kOut];
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) {
+        V x[Rows::kIn];
+#pragma GCC unroll 6
+        for (int j = 0; j < Rows::kIn; ++j) {
+          if (Rows::reads(j)) x[j] = columns[n][kStep * i + j];
+        }
+        Rows::apply(x, y[n], 1);
+      }
+      sink.put(i, y);
+    }
+    sink.next_row();
   }
 }
+
+// A source that is a function of (i, j), a sink that is a function of (i, row).
+template <class F>
+struct ElementSource {
+  F f;
+  [[gnu::always_inline]] void begin(int) const {}
+  [[gnu::always_inline]] auto at(int i, int j) const { return f(i, j); }
+  [[gnu::always_inline]] void next_column() const {}
+};
+template <class F>
+ElementSource(F) -> ElementSource<F>;
+template <class F>
+struct RowSink {
+  F f;
+  template <class Rows>
+  [[gnu::always_inline]] void put(int i, const Rows& rows) const {
+    f(i, rows);
+  }
+  [[gnu::always_inline]] void next_row() const {}
+};
+template <class F>
+RowSink(F) -> RowSink<F>;
+
+// ---- proofs, by unit vectors: every transform is linear in each argument
+
+constexpr bool nearly(double x, double y) { return x - y < 1e-14 && y - x < 1e-14; }
+
+// Aᵀ [(G g) ⊙ (Bᵀ d)] is y[i] = Σ_u g[u] d[i + u].
+template <int Points, int Taps>
+constexpr bool is_correlation() {
+  for (int u = 0; u < Taps; ++u) {
+    for (int q = 0; q < Points; ++q) {
+      double g[Taps] = {}, d[Points] = {}, gg[6] = {}, m[6] = {}, y[Points + 1 - Taps] = {};
+      g[u] = d[q] = 1;
+      FilterTransform<double, Taps>::apply(g, gg, 1);
+      InputTransform<double, Points>::apply(d, m, 1);
+      for (int p = 0; p < 6; ++p) m[p] *= gg[p];
+      OutputTransform<double, Points, Taps>::apply(m, y, 1);
+      for (int i = 0; i < Points + 1 - Taps; ++i) {
+        if (!nearly(y[i], q == i + u)) return false;
+      }
+    }
+  }
+  return true;
+}
+static_assert(is_correlation<6, 3>() && is_correlation<5, 3>() && is_correlation<4, 3>());
+static_assert(is_correlation<6, 2>() && is_correlation<5, 2>() && is_correlation<4, 2>());
+
+// Whether the matrix of Adjoint is the transpose of that of Transform.
+template <class Transform, class Adjoint>
+constexpr bool are_adjoint() {
+  for (int i = 0; i < Transform::kIn; ++i) {
+    for (int o = 0; o < Adjoint::kIn; ++o) {
+      if (!Transform::reads(i) || !Adjoint::reads(o)) continue;
+      double x[Transform::kIn] = {}, y[Adjoint::kIn] = {}, tx[Transform::kOut] = {},
+             ty[Adjoint::kOut] = {};
+      x[i] = y[o] = 1;
+      Transform::apply(x, tx, 1);
+      Adjoint::apply(y, ty, 1);
+      if (!nearly(tx[o], ty[i])) return false;
+    }
+  }
+  return true;
+}
+template <int Points, int Taps>
+inline constexpr bool kOutputIsAdjoint = are_adjoint<
+    OutputTransform<double, Points, Taps>, OutputGradientTransform<double, Points, Taps>>();
+static_assert(kOutputIsAdjoint<6, 3> && kOutputIsAdjoint<5, 3> && kOutputIsAdjoint<4, 3>);
+static_assert(kOutputIsAdjoint<6, 2> && kOutputIsAdjoint<5, 2> && kOutputIsAdjoint<4, 2>);
+static_assert(are_adjoint<FilterTransform<double, 3>, FilterGradientTransform<double, 3>>());
+static_assert(are_adjoint<FilterTransform<double, 2>, FilterGradientTransform<double, 2>>());
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -1,0 +1,297 @@
+// Convolutions by F(4x4, 3x3), see winograd_transforms.h: 36 multiplications per 4x4 outputs and
+// pair of channels, where the direct sum has 144.
+//
+// The sum over input channels commutes with Aᵀ, so for each of the 36 points the work is one matrix
+// product [tiles, c] x [c, k], by the same micro-kernel as all others:
+//     x --Bᵀ·B--> V[36][tiles, c],   w --G·Gᵀ--> U[36][c, k],
+//     M[36] = V[36] U[36],           M --Aᵀ·A--> y.
+// A convolution of an upsampled input becomes one by 2x2 taps, F(5x5, 2x2), see winograd_images.h.
+// The gradients are in winograd_backward.h.
+//
+// The price is rounding: in f32, a relative error of about 1e-6 where the direct sum has half of
+// that, or, for the gradient of an upsampled input, a quarter (docs/performance.md has the table,
+// tests/kernels/conv_test.cpp holds it).
+#pragma once
+#include "tensor/kernels/winograd_filters.h"
+#include "tensor/kernels/winograd_images.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+// ---- V
+
+// What V is made of: the input of a convolution, how it lies, and whether the statistics of its
+// normalisation are to be written first.
+template <class T>
+struct WinogradInput {
+  const Conv& conv;
+  const WinogradPlan& plan;
+  const ConvInput<T>& in;
+  TiledImage tiled = {};
+  bool measure = false;
+};
+
+// V for some images of a block and some rows of their tiles.
+template <class T>
+void winograd_inputs(const WinogradInput<T>& input, const WinogradBlock& b, Range images,
+                     Range tile_rows, const TileLayout& layout, T* v) {
+  constexpr index kL = kLanes<T>;
+  const Conv& conv = input.conv;
+  const WinogradPlan& plan = input.plan;
+  const index pitch = tile_pitch(conv), more = conv.kh - 1;
+  const index step = round_up(conv.c, kL), cols = pitch * plan.tiles_w + more;
+  Prologue<T> prologue(conv, input.in);
+  const Scratch<T> scratch((pitch * plan.most_rows() + more) * cols * step);
+  T* const pixels = scratch.get();
+  const Window window{.top = pitch * tile_rows.begin - conv.pad_top,
+                      .rows = pitch * tile_rows.size() + more,
+                      .left = -conv.pad_left,
+                      .cols = cols,
+                      .step = step};
+  for (index image = images.begin; image < images.end; ++image) {
+    if (input.measure) prologue.measure(conv, image);
+    prologue.set_image(image);
+    if (input.tiled.blocks) {
+      read_blocks(input.tiled, input.in.x + image * input.tiled.size(), window, pixels);
+    } else {
+      read_window(conv, prologue, image, window, pixels);
+    }
+    plan.for_tiles(b, tile_rows, image, [&](index tr, index tc, const WinogradTile& t) {
+      const T* corner = pixels + pitch * ((tr - tile_rows.begin) * cols + tc) * step;
+      const TilePoints<T> to(v, b.offsets(t), layout.tile, layout.point);
+      t.with_size([&](auto size) {
+        for (index c = 0; c < step; c += kL) {
+          const T* const d = corner + c;
+          const auto pixel = [=](int i, int j) __attribute__((always_inline)) {
+            return load(d + i * (cols * step) + j * step);
+          };
+          const auto points = to.moved(c / kBlock * layout.block + c % kBlock);
+          transform_2d<InputTransform<T, size.kRows>, InputTransform<T, size.kCols>, Vec<T>>(
+              ElementSource{pixel}, PointWriter<T, size.kCols>(points));
+        }
+      });
+    });
+  }
+}
+
+// ---- y
+
+// Where y goes, and its epilogue (ConvOutput: bias, embedding, residual).
+template <class T>
+struct WinogradOutput {
+  const Conv& conv;
+  const WinogradPlan& plan;
+  TiledImage tiled;
+  ConvOutput<T> out;
+  bool streamed;
+};
+
+// y for one panel of M[point][tile][width]. N vectors of a pixel at a time; N > 1 only if no column
+// is a tail.
+template <class T, int Taps, int N>
+void winograd_outputs(const WinogradOutput<T>& output, const WinogradBlock& b, const T* m,
+                      index m_point, index p) {
+  constexpr int kPitch = 7 - Taps;
+  const Panels<T> panels{output.conv.k};
+  const TiledImage& tiled = output.tiled;
+  const ConvOutput<T> out = output.out;
+  const bool streamed = output.streamed;
+  const index k = tiled.channels, width = panels.width(p), first = p * panels.kWidth;
+  for (index image = b.image; image < b.image + b.images; ++image) {
+    output.plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
+      const TilePoints<const T> points(m, b.offsets(t), width, m_point);
+      t.with_size([&](auto size) {
+        using Columns = OutputTransform<T, size.kRows, Taps>;
+        using Rows = OutputTransform<T, size.kCols, Taps>;
+        tiled.for_vectors<T, N>(
+            {first, first + panels.lanes(p)}, [&](index column, index channel, Tail tail) {
+              const TilePixels area =
+                  tiled.pixels<T>(kPitch * tr, kPitch * tc, Columns::kOut, Rows::kOut, column);
+              const index corner =
+                  ((image * tiled.rows + area.row) * tiled.cols + area.col) * k + channel;
+              Vec<T> shift[N] = {};
+#pragma GCC unroll 2
+              for (int n = 0; n < N; ++n) {
+                const index c = channel + n * kLanes<T>;
+                if (out.bias) shift[n] = load(out.bias + c, tail);
+                if (out.per_image) shift[n] += load(out.per_image + image * k + c, tail);
+              }
+              const auto put = [&](int i, int j, const Vec<T>(&o)[N][Rows::kOut], auto lanes) {
+                const index at = corner + (i * tiled.cols + j) * area.scale * k;
+#pragma GCC unroll 2
+                for (int n = 0; n < N; ++n) {
+                  const index to = at + n * kLanes<T>;
+                  Vec<T> y = o[n][j] + shift[n];
+                  if (out.residual) y += load(out.residual + to, lanes);
+                  if (streamed) {
+                    stream(out.y + to, y);
+                  } else {
+                    store<T>(out.y + to, y, lanes);
+                  }
+                }
+              };
+              const PointReader<T> from(points.moved(column - first));
+              if (tail.count == kLanes<T> && area.whole(Columns::kOut, Rows::kOut)) {
+                transform_2d<Columns, Rows, Vec<T>, N>(
+                    from, RowSink{[&](int i, const Vec<T>(&o)[N][Rows::kOut]) {
+#pragma GCC unroll 6
+                      for (int j = 0; j < Rows::kOut; ++j) put(i, j, o, AllLanes{});
+                    }});
+              } else {
+                transform_2d<Columns, Rows, Vec<T>, N>(
+                    from, RowSink{[&](int i, const Vec<T>(&o)[N][Rows::kOut]) {
+#pragma GCC unroll 1
+                      for (int j = 0; j < Rows::kOut; ++j) {
+                        if (area.has(i, j)) put(i, j, o, tail);
+                      }
+                    }});
+              }
+            });
+      });
+    });
+  }
+  if (streamed) finish_streams();
+}
+
+// ---- M and the whole
+
+// A forward convolution, or the input gradient as the convolution of dy with mirrored filters.
+template <class T>
+struct WinogradJob {
+  Conv conv;
+  ConvInput<T> in;
+  TiledImage in_tiled;  // blocks, if the input is a gradient of blocks
+  bool measure;         // write the statistics of the input's normalisation first
+  const T* filters;     // U
+  ConvOutput<T> out;
+  TiledImage out_tiled;
+  bool streamed;
+  Image<const T> prefetch = {};  // images like y that the caller reads next
+};
+
+template <class T>
+class WinogradForward {
+ public:
+  explicit WinogradForward(const WinogradJob<T>& job)
+      : job_(job),
+        panels_{job.conv.k},
+        split_filters_(winograd_splits_filters<T>(job.conv)),
+        measure_(job.measure),
+        plan_(plan_winograd(job.conv, winograd_tiles<T>(round_up(job.conv.c, kBlock)), 1,
+                            wanted_tasks())) {}
+
+  void run() {
+    if (measure_ && (split_filters_ || plan_.bands > 1)) {
+      group_norm_statistics(norm_of(job_.conv, job_.in), image_of(job_.conv, job_.in), job_.in.mean,
+                            job_.in.rstd);
+      measure_ = false;
+    }
+    split_filters_ ? run_by_filters() : run_by_tiles();
+  }
+
+ private:
+  index wanted_tasks() const {
+    if (inside_task()) return 1;
+    return split_filters_ ? div_up(thread_count(), panels_.count()) : kTasks / 2;
+  }
+  TileLayout layout(const WinogradBlock& b) const {
+    return blocked_layout<T>(b.tiles, job_.conv.c);
+  }
+
+  // A task makes V of a block and multiplies it by all filters.
+  void run_by_tiles() const {
+    parallel_for(plan_.blocks, [&](index task) {
+      const WinogradBlock b = plan_.block(job_.conv, task);
+      const Scratch<T> v(kPoints * layout(b).point);
+      transform(b, b.rows, v.get());
+      multiply(b, v.get(), {0, panels_.count()});
+    });
+  }
+  // Tasks make V of all blocks together; then each multiplies a block by one panel of filters.
+  void run_by_filters() const {
+    const index depth = round_up(job_.conv.c, kBlock), rows = plan_.tiles_h;
+    const index v_size = kPoints * point_step<T>(plan_.most_tiles() * depth);
+    const Scratch<T> v(plan_.blocks * v_size);
+    parallel_for(plan_.blocks * rows, [&](index task) {
+      const WinogradBlock b = plan_.block(job_.conv, task / rows);
+      const index row = task % rows;
+      if (row >= b.rows.begin && row < b.rows.end)
+        transform(b, {row, row + 1}, v.get() + task / rows * v_size);
+    });
+    parallel_for(panels_.count() * plan_.blocks, [&](index task) {
+      const index p = task / plan_.blocks, block = task % plan_.blocks;
+      multiply(plan_.block(job_.conv, block), v.get() + block * v_size, {p, p + 1});
+    });
+  }
+
+  void transform(const WinogradBlock& b, Range tile_rows, T* v) const {
+    const WinogradInput<T> input{.conv = job_.conv,
+                                 .plan = plan_,
+                                 .in = job_.in,
+                                 .tiled = job_.in_tiled,
+                                 .measure = measure_};
+    winograd_inputs(input, b, b.all_images(), tile_rows, layout(b), v);
+  }
+
+  // M = V U and y, panel by panel.
+  void multiply(const WinogradBlock& b, const T* v, Range some_panels) const {
+    const Conv& conv = job_.conv;
+    const TileLayout v_layout = layout(b);
+    const PointPanels<T> u = filter_panels<T>(conv);
+    const index m_point = point_step<T>(b.tiles * Panels<T>::kWidth);
+    const index blocks = div_up(conv.c, kBlock);
+    PrefetchQueue queue;
+    prefetch(queue, b, {job_.out.residual, job_.out_tiled.channels});
+    prefetch(queue, b, job_.prefetch);
+    const Scratch<T> m(kPoints * m_point);
+    const Scratch<Segment> segments(blocks);
+    for (index i = 0; i < blocks; ++i)
+      segments[i] = {i * v_layout.block, smaller(kBlock, conv.c - i * kBlock)};
+    const Reduction channels{
+        .rows = 1, .row_stride = 0, .segments = segments.get(), .count = blocks};
+    const WinogradOutput<T> output{.conv = conv,
+                                   .plan = plan_,
+                                   .tiled = job_.out_tiled,
+                                   .out = job_.out,
+                                   .streamed = job_.streamed};
+    for (index p = some_panels.begin; p < some_panels.end; ++p) {
+      const index width = panels_.width(p), vectors = panels_.vectors(p);
+      for (index point = 0; point < kPoints; ++point) {
+        const T* panel = job_.filters + u.begin(p) + point * u.step(p);
+        for_row_blocks(b.tiles_of(point), vectors, [&](index tile, index rows) {
+          tile_function<T>(rows, vectors)(v + point * v_layout.point + tile * kBlock, channels,
+                                          panel,
+                                          Output<T>{.out = m.get() + point * m_point + tile * width,
+                                                    .stride = width,
+                                                    .lanes = width,
+                                                    .prefetch = queue.next(conv.c)});
+        });
+      }
+      const auto outputs = [&]<int N>() {
+        return conv.kh == 2 ? winograd_outputs<T, 2, N> : winograd_outputs<T, 3, N>;
+      };
+      const auto put = job_.streamed ? outputs.template operator()<kStreamVectors>()
+                                     : outputs.template operator()<1>();
+      put(output, b, m.get(), m_point, p);
+    }
+  }
+
+  void prefetch(PrefetchQueue& queue, const WinogradBlock& b, const Image<const T>& images) const {
+    if (images.main == nullptr || plan_.bands > 1) return;
+    const index pixels = job_.out_tiled.rows * job_.out_tiled.cols;
+    images.for_arrays({0, images.c}, [&](Range segment) {
+      queue.add(images.at(b.image * pixels, segment.begin), b.images * pixels * segment.size());
+    });
+  }
+
+  const WinogradJob<T>& job_;
+  Panels<T> panels_;
+  bool split_filters_, measure_;
+  WinogradPlan plan_;
+};
+
+template <class T>
+void winograd(const WinogradJob<T>& job) {
+  WinogradForward<T>(job).run();
+}
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME
