@@ -17,13 +17,13 @@ void correlate(const Correlation& s, const T* in, const T* w, const T* bias, T* 
 template <class T>
 void direct_forward(const Conv& conv, const Image<const T>& x, const T* w, const T* bias, T* y) {
   if (is_pointwise(conv)) {
-    const Gemm g{.m = conv.n * conv.h * conv.w,
-                 .n = conv.k,
-                 .k = conv.c,
-                 .transpose_b = true,
-                 .lda = x.main_channels(),
-                 .ldb = conv.c,
-                 .ldc = conv.k};
+    const GemmShape g{.m = conv.n * conv.h * conv.w,
+                      .n = conv.k,
+                      .k = conv.c,
+                      .transpose_b = true,
+                      .lda = x.main_channels(),
+                      .ldb = conv.c,
+                      .ldc = conv.k};
     return gemm_rows(g, {x.main, x.skip, x.skip_channels}, w, bias, y);
   }
   const index taps = conv.kh * conv.kw;

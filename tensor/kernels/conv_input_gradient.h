@@ -82,13 +82,13 @@ void pointwise_input_gradient(const Conv& conv, const T* dy, const T* w, const I
     T* const to = dx.at(0, segment.begin);
     const T* summand = add.at(0, segment.begin);
     if (summand && summand != to) copy_rows(pixels, channels, summand, channels, to, channels);
-    const Gemm g{.m = pixels,
-                 .n = channels,
-                 .k = conv.k,
-                 .accumulate = summand != nullptr,
-                 .lda = conv.k,
-                 .ldb = conv.c,
-                 .ldc = channels};
+    const GemmShape g{.m = pixels,
+                      .n = channels,
+                      .k = conv.k,
+                      .accumulate = summand != nullptr,
+                      .lda = conv.k,
+                      .ldb = conv.c,
+                      .ldc = channels};
     gemm_rows(g, GemmRows<T>{dy}, w + segment.begin, static_cast<const T*>(nullptr), to);
   });
 }

@@ -326,13 +326,13 @@ void direct_weight_gradient(const Conv& conv, const Image<const T>& x, const T* 
   const index taps = conv.kh * conv.kw;
   if (is_pointwise(conv)) {
     x.for_arrays({0, conv.c}, [&](Range segment) {
-      const Gemm g{.m = conv.k,
-                   .n = segment.size(),
-                   .k = conv.n * conv.h * conv.w,
-                   .transpose_a = true,
-                   .lda = conv.k,
-                   .ldb = segment.size(),
-                   .ldc = conv.c};
+      const GemmShape g{.m = conv.k,
+                        .n = segment.size(),
+                        .k = conv.n * conv.h * conv.w,
+                        .transpose_a = true,
+                        .lda = conv.k,
+                        .ldb = segment.size(),
+                        .ldc = conv.c};
       gemm_columns(g, dy, x.at(0, segment.begin), dw + segment.begin,
                    segment.begin == 0 ? db : nullptr);
     });

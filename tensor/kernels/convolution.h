@@ -147,17 +147,17 @@ void direct_backward(const Conv& conv, const ConvInput<T>& in, const T* dy, cons
   const GroupNorm norm = norm_of(conv, in);
   const Scratch<T> du(norm.n * norm.hw * norm.c);
   direct_input_gradient(conv, dy, w, in.upsample, {nullptr, conv.c}, Image<T>{du.get(), conv.c});
-  group_norm_backward<T>({.norm = norm,
-                          .x = image_of(conv, in),
-                          .gamma = in.gamma,
-                          .beta = in.beta,
-                          .mean = in.mean,
-                          .rstd = in.rstd,
-                          .dy = du.get(),
-                          .add = add,
-                          .dx = dx,
-                          .dgamma = g.dgamma,
-                          .dbeta = g.dbeta});
+  group_norm_gradients<T>({.norm = norm,
+                           .x = image_of(conv, in),
+                           .gamma = in.gamma,
+                           .beta = in.beta,
+                           .mean = in.mean,
+                           .rstd = in.rstd,
+                           .dy = du.get(),
+                           .add = add,
+                           .dx = dx,
+                           .dgamma = g.dgamma,
+                           .dbeta = g.dbeta});
 }
 
 template <class T>

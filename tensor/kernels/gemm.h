@@ -6,6 +6,13 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
+// A product without its operands: Gemm's sizes and flags.
+struct GemmShape {
+  index m, n, k;
+  bool transpose_a = false, transpose_b = false, accumulate = false;
+  index lda, ldb, ldc;
+};
+
 // op(B) [k, n] into panels [panel][k][lanes], with zeros in the lanes after column n.
 template <class T>
 void pack_panels(const T* b, index ldb, bool transposed, index k, index n, T* packed) {
@@ -40,7 +47,7 @@ struct GemmRows {
 
   // f(columns, where they begin, lda) for each array.
   template <class F>
-  [[gnu::always_inline]] void for_arrays(const Gemm& g, F&& f) const {
+  [[gnu::always_inline]] void for_arrays(const GemmShape& g, F&& f) const {
     const index main_k = g.k - skip_k;
     if (main_k > 0 || skip_k == 0) f(Range{0, main_k}, a, g.lda);
     if (skip_k > 0) f(Range{main_k, g.k}, skip, skip_k);
@@ -50,8 +57,8 @@ struct GemmRows {
 // C = A B + bias (or + C), with B packed; by rows_block, each row of A read where it lies. A task
 // makes some rows of C.
 template <class T>
-void gemm_rows_in_place(const Gemm& g, const GemmRows<T>& rows_of_a, const T* packed, const T* bias,
-                        T* c) {
+void gemm_rows_in_place(const GemmShape& g, const GemmRows<T>& rows_of_a, const T* packed,
+                        const T* bias, T* c) {
   const Panels<T> panels{g.n};
   const index ranges = smaller(div_up(g.m, max_rows(2)), 2 * kTasks);
   const bool streamed = !g.accumulate && streams(c, g.n, g.m * g.n) && g.ldc == g.n;
@@ -95,8 +102,8 @@ inline constexpr index kTiledDepth = 1024;
 // The same by tile_block: a task makes some rows of some column panels, band by band. A band's part of
 // A is copied to L1; B's panels pass it from L2, while the next band of A is prefetched.
 template <class T>
-void gemm_rows_tiled(const Gemm& g, const GemmRows<T>& rows_of_a, const T* packed, const T* bias,
-                     T* c) {
+void gemm_rows_tiled(const GemmShape& g, const GemmRows<T>& rows_of_a, const T* packed,
+                     const T* bias, T* c) {
   const Panels<T> panels{g.n};
   const index depth = smaller(kTiledDepth, larger(g.k, 1));
   const index band = round_up(kCache.l1 / static_cast<index>(sizeof(T)) / depth + 1, max_rows(2));
@@ -149,7 +156,7 @@ void gemm_rows_tiled(const Gemm& g, const GemmRows<T>& rows_of_a, const T* packe
 
 // C = A op(B) + bias (or + C).
 template <class T>
-void gemm_rows(const Gemm& g, const GemmRows<T>& a, const T* b, const T* bias, T* c) {
+void gemm_rows(const GemmShape& g, const GemmRows<T>& a, const T* b, const T* bias, T* c) {
   const Panels<T> panels{g.n};
   const Scratch<T> packed(panels.size(g.k));
   pack_panels(b, g.ldb, g.transpose_b, g.k, g.n, packed.get());
@@ -169,7 +176,7 @@ void gemm_rows(const Gemm& g, const GemmRows<T>& a, const T* b, const T* bias, T
 // What the tasks of gemm_columns share. k is split into `splits` ranges, each with a partial C.
 template <class T>
 struct GemmColumns {
-  const Gemm& g;
+  const GemmShape& g;
   const T *a, *b;   // as stored
   const T* packed;  // panels of B, or null: B is read in place
   T *c, *partials;  // partials [splits, m, n], if splits > 1
@@ -183,7 +190,7 @@ void gemm_columns_task(const GemmColumns<T>& job, index split, Range band, Range
   // Few steps of k at a time: rows are often 64 or 128 elements apart and share few sets of L1. (The
   // smaller register blocks read them more often.)
   constexpr index kDepth = kRegisters == 32 ? 128 : 64;
-  const Gemm& g = job.g;
+  const GemmShape& g = job.g;
   const Panels<T> panels{g.n};
   const Range k_range = part_of(g.k, job.splits, split);
   const bool in_place = job.packed == nullptr, add = job.splits == 1 && g.accumulate;
@@ -227,7 +234,7 @@ void gemm_columns_task(const GemmColumns<T>& job, index split, Range band, Range
 
 // c (+)= Σ partials, in order.
 template <class T>
-void add_gemm_partials(const Gemm& g, index splits, const T* partials, T* c) {
+void add_gemm_partials(const GemmShape& g, index splits, const T* partials, T* c) {
   parallel_ranges(g.m, div_up(g.m, kTasks), [&](index begin, index end) {
     for (index i = begin; i < end; ++i) {
       for_vectors<T>(g.n, [&](index j, auto lanes) {
@@ -245,7 +252,7 @@ void add_gemm_partials(const Gemm& g, index splits, const T* partials, T* c) {
 // (split-K), and the partial sums are added up in order. `sums`, unless null, becomes the sums of A's
 // columns, taken while A is in the cache.
 template <class T>
-void gemm_columns(const Gemm& g, const T* a, const T* b, T* c, T* sums) {
+void gemm_columns(const GemmShape& g, const T* a, const T* b, T* c, T* sums) {
   const Panels<T> panels{g.n};
   const bool in_place = !g.transpose_b && g.n % kLanes<T> == 0;
   const Scratch<T> packed(in_place ? 0 : panels.size(g.k));
@@ -280,10 +287,19 @@ void gemm_columns(const Gemm& g, const T* a, const T* b, T* c, T* sums) {
 template <class T>
 void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias, T* sums) {
   if (g.m <= 0 || g.n <= 0) return;
+  const GemmShape shape{.m = g.m,
+                        .n = g.n,
+                        .k = g.k,
+                        .transpose_a = g.transpose_a,
+                        .transpose_b = g.transpose_b,
+                        .accumulate = g.accumulate,
+                        .lda = g.lda,
+                        .ldb = g.ldb,
+                        .ldc = g.ldc};
   if (g.transpose_a) {
-    gemm_columns(g, a, b, c, sums);
+    gemm_columns(shape, a, b, c, sums);
   } else {
-    gemm_rows(g, GemmRows<T>{a}, b, bias, c);
+    gemm_rows(shape, GemmRows<T>{a}, b, bias, c);
   }
 }
 

@@ -80,17 +80,17 @@ template <class T>
 void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
                          const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,
                          T* dbeta) {
-  SFUMATO_ISA_NAME::group_norm_backward<T>({.norm = s,
-                                            .x = {x, s.c},
-                                            .gamma = gamma,
-                                            .beta = beta,
-                                            .mean = mean,
-                                            .rstd = rstd,
-                                            .dy = dy,
-                                            .add = {add, s.c},
-                                            .dx = {dx, s.c},
-                                            .dgamma = dgamma,
-                                            .dbeta = dbeta});
+  group_norm_gradients<T>({.norm = s,
+                           .x = {x, s.c},
+                           .gamma = gamma,
+                           .beta = beta,
+                           .mean = mean,
+                           .rstd = rstd,
+                           .dy = dy,
+                           .add = {add, s.c},
+                           .dx = {dx, s.c},
+                           .dgamma = dgamma,
+                           .dbeta = dbeta});
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

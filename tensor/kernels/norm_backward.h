@@ -184,7 +184,7 @@ void add_norm_partials(index c, index count, const T* partials, T* dgamma, T* db
   }
 }
 
-// All images. Shapes as in kernels.h's group_norm_backward, but images may have skip channels.
+// All images: kernels.h's group_norm_backward, for images that may have skip channels.
 template <class T>
 struct NormBackward {
   GroupNorm norm;
@@ -195,7 +195,7 @@ struct NormBackward {
   T *dgamma, *dbeta;
 };
 template <class T>
-void group_norm_backward(const NormBackward<T>& g) {
+void group_norm_gradients(const NormBackward<T>& g) {
   const GroupNorm& s = g.norm;
   if (s.c <= 0) return;
   if (s.n <= 0 || s.hw <= 0) {

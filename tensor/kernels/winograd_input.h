@@ -40,17 +40,17 @@ class WinogradInputGradient {
       parallel_for(norm_.n,
                    [&](index image) { add_to_dx(image, du.get() + image * norm_.hw * norm_.c); });
     } else {
-      group_norm_backward<T>({.norm = norm_,
-                              .x = x_,
-                              .gamma = in_.gamma,
-                              .beta = in_.beta,
-                              .mean = in_.mean,
-                              .rstd = in_.rstd,
-                              .dy = du.get(),
-                              .add = add_,
-                              .dx = dx_,
-                              .dgamma = g_.dgamma,
-                              .dbeta = g_.dbeta});
+      group_norm_gradients<T>({.norm = norm_,
+                               .x = x_,
+                               .gamma = in_.gamma,
+                               .beta = in_.beta,
+                               .mean = in_.mean,
+                               .rstd = in_.rstd,
+                               .dy = du.get(),
+                               .add = add_,
+                               .dx = dx_,
+                               .dgamma = g_.dgamma,
+                               .dbeta = g_.dbeta});
     }
   }
   // In a task: some images, whose du stays in the cache. `sums`: their part of dgamma and dbeta, for
