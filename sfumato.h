@@ -1,5 +1,6 @@
 // The library's public headers: #include "sfumato.h", link sfumato::sfumato. Everything is in namespace sfumato; the
-// parts are nn, diffusion and io. What is not included here (tensor/kernels, single file formats) may change at any time.
+// parts are io, nn, data, diffusion and eval. What is not included here (tensor/kernels, single file formats) may change
+// at any time.
 #pragma once
 
 // Tensors, random numbers, threads, errors.
@@ -12,7 +13,6 @@
 #include "tensor/tensor.h"
 
 // Files: pictures, arrays, tensors by name.
-#include "tensor/io/dataset.h"
 #include "tensor/io/image.h"
 #include "tensor/io/npy.h"
 #include "tensor/io/safetensors.h"
@@ -36,10 +36,12 @@
 #include "nn/unet.h"
 #include "nn/unet_config.h"
 
+// Labelled pictures from files, and their batches.
+#include "diffusion/data/batches.h"
+#include "diffusion/data/dataset.h"
+
 // Diffusion: schedules, the forward process, predictions, samplers, models as diffusers folders.
-#include "diffusion/batches.h"
 #include "diffusion/forward.h"
-#include "diffusion/frechet.h"
 #include "diffusion/gaussian.h"
 #include "diffusion/generate.h"
 #include "diffusion/generate.h"
@@ -48,3 +50,7 @@
 #include "diffusion/sampler.h"
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
+
+// How good drawn pictures are: a classifier and the Fréchet distance of its features.
+#include "diffusion/eval/classifier.h"
+#include "diffusion/eval/frechet.h"

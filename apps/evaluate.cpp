@@ -2,34 +2,76 @@
 // says which class it reads in each, and its features tell how far the set of drawn pictures is
 // from the set of real ones.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "apps/classifier.h"
+#include "apps/identity.h"
 #include "apps/notes.h"
 #include "apps/options.h"
 #include "apps/setup.h"
-#include "diffusion/frechet.h"
+#include "diffusion/eval/classifier.h"
+#include "diffusion/eval/frechet.h"
 #include "diffusion/generate.h"
+#include "nn/checkpoint.h"
 
 namespace sfumato::apps {
 namespace {
 
-// The share of pictures in which the classifier reads what `labels` say, in per cent.
-double agreement(const Verdict& verdict, const std::vector<std::int64_t>& labels) {
-  std::int64_t right = 0;
-  for (std::size_t i = 0; i < labels.size(); ++i) right += verdict.classes[i] == labels[i];
-  return 100 * static_cast<double>(right) / static_cast<double>(labels.size());
+// Where the classifier of this data is kept between runs: a name made from its pictures and labels,
+// under $XDG_CACHE_HOME or ~/.cache. Empty where neither is known: it is then kept nowhere.
+std::filesystem::path cached_classifier(const data::ImageDataset& data) {
+  const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+  std::filesystem::path folder;
+  if (cache && *cache) {
+    folder = cache;
+  } else if (home && *home) {
+    folder = std::filesystem::path(home) / ".cache";
+  } else {
+    return {};  // a folder that others can write to might hold a classifier of theirs
+  }
+  return folder / "sfumato" /
+         fmt::format("classifier-{:016x}.safetensors", fingerprint(identify(data)));
 }
 
-std::vector<std::int64_t> labels_of(const io::ImageDataset& data) {
+// On a terminal, one line that is written over.
+void show_progress(std::int64_t step, std::int64_t steps) {
+  if (!isatty(STDERR_FILENO) || (step % 100 != 0 && step != steps)) return;
+  fmt::print(stderr, "\rtraining the classifier: {:.0f} %{}",
+             100.0 * static_cast<double>(step) / static_cast<double>(steps),
+             step == steps ? "\n" : "");
+}
+
+// From `file` if it is there, else trained on `data` and written there (nowhere if empty); what cannot be written is
+// an Error only if `must_write`.
+eval::Classifier load_or_train_classifier(const std::filesystem::path& file,
+                                          const data::ImageDataset& data, bool must_write) {
+  if (file.empty()) return eval::train_classifier(data, show_progress);
+  if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
+    eval::Classifier classifier(data.images.dim(3), data.classes);
+    nn::load_parameters(classifier.params(), io::SafeTensors(file));
+    return classifier;
+  }
+  eval::Classifier classifier = eval::train_classifier(data, show_progress);
+  try {
+    if (file.has_parent_path()) io::make_directories(file.parent_path());
+    nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);
+  } catch (const Error& e) {
+    if (must_write) throw;
+    print_notes({fmt::format("the classifier is not kept for the next time: {}", e.what())});
+  }
+  return classifier;
+}
+
+std::vector<std::int64_t> labels_of(const data::ImageDataset& data) {
   const auto labels = data.labels.values<std::int64_t>();
   return {labels.begin(), labels.end()};
 }
 
 // `count` pictures of the data with the classes in turn, as the drawn ones have them.
-Tensor real_pictures(const io::ImageDataset& data, const std::vector<std::int64_t>& labels) {
+Tensor real_pictures(const data::ImageDataset& data, const std::vector<std::int64_t>& labels) {
   const std::vector<std::int64_t> all = labels_of(data);
   std::vector<std::int64_t> next(static_cast<std::size_t>(data.classes));
   Tensor pictures(data.images.shape().with(0, static_cast<std::int64_t>(labels.size())), DType::u8);
@@ -47,9 +89,9 @@ Tensor real_pictures(const io::ImageDataset& data, const std::vector<std::int64_
   return pictures;
 }
 
-void check(const diffusion::Pipeline& model, const io::ImageDataset& data) {
+void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
   const nn::UNetConfig& c = model.unet_config;
-  if (io::used_labels(data).size() < 2)
+  if (data::used_labels(data).size() < 2)
     throw Error("evaluate", "the data has no two classes to train a classifier on");
   const Shape& s = data.images.shape();
   if (c.sample_height != s[1] || c.sample_width != s[2] || c.out_channels != s[3])
@@ -127,21 +169,21 @@ void evaluate(const EvaluateOptions& o) {
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
   print_notes(model.notes);
-  io::LoadOptions load = load_options(o.size, o.background);
-  io::ImageDataset train = open_dataset(o.data, load);
-  load.split = io::Split::test;
-  io::ImageDataset test = open_dataset(o.data, load);
+  data::LoadOptions load = load_options(o.size, o.background);
+  data::ImageDataset train = open_dataset(o.data, load);
+  load.split = data::Split::test;
+  data::ImageDataset test = open_dataset(o.data, load);
   if (model.unet_config.sample_height != train.images.dim(1)) {  // as `train --pad` does
-    io::pad_to_multiple(train, model.unet_config.size_multiple());
-    io::pad_to_multiple(test, model.unet_config.size_multiple());
+    data::pad_to_multiple(train, model.unet_config.size_multiple());
+    data::pad_to_multiple(test, model.unet_config.size_multiple());
   }
   if (model.unet_config.sample_height == 0) {  // the folder does not say: as large as the data
     model.unet_config.sample_height = train.images.dim(1);
     model.unet_config.sample_width = train.images.dim(2);
   }
   check(model, train);
-  io::match_split(test, train);
-  const std::vector<std::int64_t> used = io::used_labels(train);
+  data::match_split(test, train);
+  const std::vector<std::int64_t> used = data::used_labels(train);
   std::vector<std::int64_t> labels;
   for (std::int64_t i = 0; i < o.count; ++i)
     labels.push_back(used[static_cast<std::size_t>(i) % used.size()]);
@@ -151,19 +193,20 @@ void evaluate(const EvaluateOptions& o) {
 
   const std::filesystem::path file =
       o.classifier.empty() ? cached_classifier(train) : std::filesystem::path(o.classifier);
-  const Classifier classifier = load_or_train_classifier(file, train, !o.classifier.empty());
-  const Verdict reality = judge(classifier, test.images), real = judge(classifier, real_ones);
+  const eval::Classifier classifier = load_or_train_classifier(file, train, !o.classifier.empty());
+  const eval::Predictions test_stats = eval::classify(classifier, test.images);
+  const eval::Predictions train_stats = eval::classify(classifier, real_ones);
   Result result;
-  result.accuracy = agreement(reality, labels_of(test));
-  result.floor = diffusion::frechet_distance(real.features, reality.features);
-  result.rows.push_back({"real pictures", {}, agreement(real, labels), result.floor});
+  result.accuracy = eval::accuracy(test_stats, labels_of(test));
+  result.floor = eval::frechet_distance(train_stats.features, test_stats.features);
+  result.rows.push_back({"real pictures", {}, eval::accuracy(train_stats, labels), result.floor});
   const bool conditional = model.classes() > 0;
   for (const diffusion::GenerateOptions& g : sets) {
-    const Verdict drawn = judge(classifier, diffusion::generate(model, g));
-    result.rows.push_back({conditional ? fmt::format("guidance {}", g.guidance) : "drawn",
-                           g.guidance,
-                           conditional ? std::optional(agreement(drawn, labels)) : std::nullopt,
-                           diffusion::frechet_distance(drawn.features, reality.features)});
+    const eval::Predictions drawn = eval::classify(classifier, diffusion::generate(model, g));
+    result.rows.push_back(
+        {conditional ? fmt::format("guidance {}", g.guidance) : "drawn", g.guidance,
+         conditional ? std::optional(eval::accuracy(drawn, labels)) : std::nullopt,
+         eval::frechet_distance(drawn.features, test_stats.features)});
   }
   if (o.json) {
     fmt::print("{}\n", to_json(o, result).dump(2));

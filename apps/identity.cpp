@@ -25,7 +25,7 @@ std::uint64_t get_hex(const io::JsonObject& json, const char* key) {
 
 }  // namespace
 
-DataIdentity identify(const io::ImageDataset& data) {
+DataIdentity identify(const data::ImageDataset& data) {
   DataIdentity identity{data.images.shape(), data.classes,
                         io::checksum(data.images.raw(), data.images.bytes()), 0};
   if (data.labels.defined()) identity.labels = io::checksum(data.labels.raw(), data.labels.bytes());

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "tensor/io/dataset.h"
+#include "diffusion/data/dataset.h"
 #include "tensor/io/json.h"
 #include "tensor/shape.h"
 
@@ -16,7 +16,7 @@ struct DataIdentity {
   bool operator==(const DataIdentity&) const = default;
 };
 
-DataIdentity identify(const io::ImageDataset& data);
+DataIdentity identify(const data::ImageDataset& data);
 // One number for all of it: a name for files that belong to the data.
 std::uint64_t fingerprint(const DataIdentity& identity);
 

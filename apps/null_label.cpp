@@ -41,12 +41,12 @@ diffusion::Pipeline with_another_row(diffusion::Pipeline model) {
 
 }  // namespace
 
-bool has_pictures(const io::ImageDataset& data, std::int64_t label) {
+bool has_pictures(const data::ImageDataset& data, std::int64_t label) {
   return label < data.classes && !data.class_names[static_cast<std::size_t>(label)].empty();
 }
 
 void choose_null_label(diffusion::Pipeline& model, const TrainOptions& o,
-                       const io::ImageDataset& data) {
+                       const data::ImageDataset& data) {
   if (model.unet_config.class_embed != nn::ClassEmbed::table || data.classes == 0) return;
   const std::int64_t rows = model.unet_config.num_class_embeds;
   if (o.null_label) {

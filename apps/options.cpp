@@ -186,9 +186,9 @@ TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
   return parse_train_options({now, "the command line"});
 }
 
-io::LoadOptions load_options(const std::optional<std::string>& size,
-                             const std::optional<std::string>& background) {
-  io::LoadOptions options;
+data::LoadOptions load_options(const std::optional<std::string>& size,
+                               const std::optional<std::string>& background) {
+  data::LoadOptions options;
   if (size) options.size = io::parse_extent(*size);
   if (background) options.background = io::parse_background(*background);
   return options;

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "diffusion/data/dataset.h"
 #include "diffusion/scheduler_config.h"
-#include "tensor/io/dataset.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::apps {
@@ -41,7 +41,7 @@ struct TrainOptions {
   double clip = 1;  // of the gradient's norm
   double ema = 0.999;
   std::optional<double> label_dropout;  // none: kLabelDropout where the model has a row for it
-  std::optional<double> dropout;  // of the network; none: as the model says
+  std::optional<double> dropout;        // of the network; none: as the model says
   // None: v, cosine and 1000, or what the folder of --init says.
   std::optional<diffusion::Prediction> prediction;
   std::optional<diffusion::BetaSchedule> schedule;
@@ -105,8 +105,8 @@ struct EvaluateOptions {
 };
 
 // How `train` and `evaluate` read the data. Throws Error for a size or background that is none.
-io::LoadOptions load_options(const std::optional<std::string>& size,
-                             const std::optional<std::string>& background);
+data::LoadOptions load_options(const std::optional<std::string>& size,
+                               const std::optional<std::string>& background);
 
 // Each runs its subcommand; throws Error for what cannot be done.
 void train(const TrainOptions& options);

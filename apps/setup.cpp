@@ -58,11 +58,11 @@ std::string bundled_mnist() {
               fmt::format("the bundled MNIST is not there (looked for {}): give --data", tried));
 }
 
-io::ImageDataset open_dataset(const std::string& data, const io::LoadOptions& options) {
-  return io::load_dataset(data == "mnist" ? bundled_mnist() : data, options);
+data::ImageDataset open_dataset(const std::string& data, const data::LoadOptions& options) {
+  return data::load_dataset(data == "mnist" ? bundled_mnist() : data, options);
 }
 
-diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& data) {
+diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& data) {
   if (!o.init.empty()) {
     diffusion::Pipeline model = diffusion::load_pipeline(o.init);
     adopt(model, o);
@@ -94,10 +94,10 @@ diffusion::Pipeline new_model(const TrainOptions& o, const io::ImageDataset& dat
   return model;
 }
 
-void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad) {
+void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad) {
   nn::UNetConfig& c = model.unet_config;
   const std::int64_t multiple = c.size_multiple();
-  if (pad) io::pad_to_multiple(data, multiple);
+  if (pad) data::pad_to_multiple(data, multiple);
   const std::int64_t h = data.images.dim(1), w = data.images.dim(2), channels = data.images.dim(3);
   c.sample_height = h;
   c.sample_width = w;

@@ -3,8 +3,8 @@
 #include <string>
 
 #include "apps/options.h"
+#include "diffusion/data/dataset.h"
 #include "diffusion/pipeline.h"
-#include "tensor/io/dataset.h"
 
 namespace sfumato::apps {
 
@@ -12,13 +12,13 @@ namespace sfumato::apps {
 std::string bundled_mnist();
 
 // `data` as --data takes it; "mnist" is the bundled one.
-io::ImageDataset open_dataset(const std::string& data, const io::LoadOptions& options = {});
+data::ImageDataset open_dataset(const std::string& data, const data::LoadOptions& options = {});
 
 // A new model for the data as the options ask: a preset, a config.json, or (--init) a trained one.
-diffusion::Pipeline new_model(const TrainOptions& options, const io::ImageDataset& data);
+diffusion::Pipeline new_model(const TrainOptions& options, const data::ImageDataset& data);
 
 // Makes the data fit the model: a black border with --pad, and the model then draws pictures of
 // that size. Throws Error unless the model can train on these pictures and labels.
-void fit(diffusion::Pipeline& model, io::ImageDataset& data, bool pad);
+void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad);
 
 }  // namespace sfumato::apps

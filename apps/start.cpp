@@ -35,7 +35,7 @@ void forget_same_paths(TrainOptions& asked, const TrainOptions& recorded) {
       asked.given.erase(key);
 }
 
-io::ImageDataset open_recorded_dataset(const TrainOptions& o, const std::string& dir) {
+data::ImageDataset open_recorded_dataset(const TrainOptions& o, const std::string& dir) {
   try {
     return open_dataset(o.data, load_options(o.size, o.background));
   } catch (const Error& e) {
@@ -106,7 +106,7 @@ Run resume(const TrainOptions& asked) {
   TrainOptions options = restate(record.options, now, notes);
   options.stop_after = asked.stop_after;
   options.previous = asked.previous;
-  io::ImageDataset data = open_recorded_dataset(options, asked.resume);
+  data::ImageDataset data = open_recorded_dataset(options, asked.resume);
   const DataIdentity identity = identify(data);
   expect_same_data(record, identity, asked, notes);
   expect_same_arithmetic(record, notes);
@@ -124,7 +124,7 @@ Run resume(const TrainOptions& asked) {
 Run start(const TrainOptions& asked) {
   if (!asked.resume.empty()) return resume(asked);
   const TrainOptions options = located(asked);
-  io::ImageDataset data =
+  data::ImageDataset data =
       open_dataset(options.data, load_options(options.size, options.background));
   const DataIdentity identity = identify(data);
   diffusion::Pipeline model = new_model(options, data);

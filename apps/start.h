@@ -6,15 +6,15 @@
 #include "apps/identity.h"
 #include "apps/options.h"
 #include "apps/run_folder.h"
+#include "diffusion/data/dataset.h"
 #include "diffusion/pipeline.h"
-#include "tensor/io/dataset.h"
 
 namespace sfumato::apps {
 
 struct Run {
   TrainOptions options, recorded;  // the same, unless --resume restates some
   RunFolder folder;
-  io::ImageDataset data;
+  data::ImageDataset data;
   DataIdentity identity;
   std::vector<std::string> notes;  // for the user
   diffusion::Pipeline model;

@@ -15,7 +15,7 @@
 #include "apps/options.h"
 #include "apps/start.h"
 #include "autograd/ops.h"
-#include "diffusion/batches.h"
+#include "diffusion/data/batches.h"
 #include "diffusion/forward.h"
 #include "diffusion/objective.h"
 #include "tensor/parallel.h"
@@ -35,7 +35,7 @@ std::string headline(const Run& run) {
       static_cast<double>(run.model.params->count()) * 1e-6,
       diffusion::diffusers_name(run.model.scheduler.beta_schedule), diffusion::name(prediction),
       thread_count());
-  if (run.model.classes() > 0) line += "\nclasses: " + io::class_list(run.data);
+  if (run.model.classes() > 0) line += "\nclasses: " + data::class_list(run.data);
   if (prediction == diffusion::Prediction::v)
     line +=
         "\n(v = √ᾱ ε - √(1-ᾱ) x_0: digits that can be read come sooner than with ε; "
@@ -53,9 +53,9 @@ void train(const TrainOptions& asked) {
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
   const bool conditional = run.model.classes() > 0;
-  const diffusion::Batches batches(run.data.images, conditional ? run.data.labels : Tensor(),
-                                   o.batch, o.seed, run.model.null_label,
-                                   o.label_dropout.value_or(kLabelDropout));
+  const data::Batches batches(run.data.images, conditional ? run.data.labels : Tensor(), o.batch,
+                              o.seed, run.model.null_label,
+                              o.label_dropout.value_or(kLabelDropout));
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
   nn::Ema ema(params, o.ema);
 

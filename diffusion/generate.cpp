@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "autograd/fixed_weights.h"
-#include "diffusion/batches.h"
+#include "diffusion/data/batches.h"
 #include "diffusion/objective.h"
 
 namespace sfumato::diffusion {
@@ -160,12 +160,12 @@ Tensor generate(const Pipeline& model, const GenerateOptions& o) {
     const std::int64_t end = std::min(total, begin + o.batch);
     if (o.on_step)
       chain.on_step = [&](const Progress& p) {
-        previews[p.step].slice(begin, end).copy_from(to_bytes(p.x0));
+        previews[p.step].slice(begin, end).copy_from(data::to_bytes(p.x0));
       };
     chain.first_picture = begin;
     const Tensor x0 =
         sample(schedule, chain, denoiser_for(model, o, begin, end), x_T.slice(begin, end));
-    pictures.slice(begin, end).copy_from(to_bytes(x0));
+    pictures.slice(begin, end).copy_from(data::to_bytes(x0));
   }
   for (std::size_t i = 0; i < previews.size(); ++i)
     o.on_step(static_cast<std::int64_t>(i), previews[i]);

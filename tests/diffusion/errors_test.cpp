@@ -1,7 +1,7 @@
 // Wrong arguments and what is said about them.
 #include <functional>
 
-#include "diffusion/batches.h"
+#include "diffusion/data/batches.h"
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
 #include "diffusion/objective.h"
@@ -54,7 +54,7 @@ TEST(Errors, Schedule) {
 }
 
 TEST(Errors, BatchNumbers) {
-  const Batches batches(Tensor::zeros({3, 4, 4, 1}, DType::u8), {}, 2, 0);
+  const data::Batches batches(Tensor::zeros({3, 4, 4, 1}, DType::u8), {}, 2, 0);
   EXPECT_EQ(batches.at(std::int64_t{1} << 48).x0.shape(), (Shape{2, 4, 4, 1}));
   expect_messages({
       {[&] { batches.at(-1); }, "[batches] there is no batch number -1 of 2 pictures"},

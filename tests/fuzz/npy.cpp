@@ -1,7 +1,7 @@
 // .npy files: what was read can be written, and is then the same; any dtype as pictures, as labels.
 #include "tensor/io/npy.h"
 
-#include "tensor/io/array_dataset.h"
+#include "diffusion/data/array_values.h"
 #include "tests/fuzz/common.h"
 
 using namespace sfumato;
@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::read_all(array.values);
     std::vector<std::string> notes;
     fuzz::accepted([&] {
-      const Tensor images = io::images_from_array(path, array, notes);
+      const Tensor images = data::images_from_array(path, array, notes);
       fuzz::require(images.shape().rank() == 4 && images.dtype() == DType::u8);
       fuzz::require(images.dim(3) == 1 || images.dim(3) == 3);
       fuzz::read_all(images);
@@ -30,7 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (shape.rank() == 0) return;
     fuzz::accepted([&] {
       const std::int64_t n = shape[0];
-      const Tensor labels = io::labels_from_array(path, array, n, notes);
+      const Tensor labels = data::labels_from_array(path, array, n, notes);
       fuzz::require(labels.shape() == Shape{n} && labels.dtype() == DType::i64);
       fuzz::read_all(labels);
     });

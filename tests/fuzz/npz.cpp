@@ -1,7 +1,7 @@
 // .npz archives as data sets.
 #include <zlib.h>
 
-#include "tensor/io/dataset.h"
+#include "diffusion/data/dataset.h"
 #include "tensor/io/zip.h"
 #include "tests/fuzz/common.h"
 
@@ -10,7 +10,7 @@ using namespace sfumato;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string path = fuzz::put("data.npz", fuzz::as_text(data, size));
   fuzz::accepted([&] {
-    const io::ImageDataset set = io::load_dataset(path);
+    const data::ImageDataset set = data::load_dataset(path);
     const Shape& shape = set.images.shape();
     fuzz::require(shape.rank() == 4 && shape[0] >= 1 && (shape[3] == 1 || shape[3] == 3));
     fuzz::read_all(set.images);

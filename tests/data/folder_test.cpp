@@ -1,13 +1,15 @@
 // Folders of pictures as people have them: splits, classes, litter, what is left out.
 #include <fmt/format.h>
 
-#include "tensor/io/dataset.h"
+#include "diffusion/data/dataset.h"
 #include "tensor/io/natural_order.h"
 #include "tests/io/bytes.h"
 #include "tests/io/io_test.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
+
+using namespace io;  // the files and directories of tests/io
 
 namespace fs = std::filesystem;
 using Names = std::vector<std::string>;
@@ -71,7 +73,7 @@ TEST(NaturalOrder, CountsAsPeopleDo) {
                        "b100000000000000000000"};
   for (std::size_t i = 0; i < order.size(); ++i)
     for (std::size_t j = 0; j < order.size(); ++j)
-      EXPECT_EQ(natural_less(order[i], order[j]), i < j) << order[i] << " " << order[j];
+      EXPECT_EQ(io::natural_less(order[i], order[j]), i < j) << order[i] << " " << order[j];
 }
 
 TEST_F(FolderTest, ClassesAreInNaturalOrder) {
@@ -243,7 +245,7 @@ TEST_F(FolderTest, SizesDifferUnlessOneIsAskedFor) {
                "pictures of 3 sizes (height x width): 2 x 2 (1 of them, as \"c.png\")",
                [&] { load(); });
   expect_error(directory_.string(), "--size", [&] { load(); });
-  const ImageDataset d = load_dataset(directory_, {.size = Extent{4, 4}});
+  const ImageDataset d = load_dataset(directory_, {.size = io::Extent{4, 4}});
   EXPECT_EQ(d.images.shape(), (Shape{3, 4, 4, 1}));
   expect_note(d, "3 of 3 pictures (first \"a.png\") are cropped and resized to 4 x 4");
   expect_note(d, "1 of 3 pictures (first \"c.png\") are smaller than that and were enlarged");
@@ -267,7 +269,7 @@ TEST_F(FolderTest, TransparencyAndOddValuesAreNamed) {
       "1 of 1 pictures (first \"a.png\") have transparent pixels, whose stored colours are taken "
       "(--background");
   expect_note(d, "every picture has one colour all over");
-  d = load_dataset(directory_, {.background = parse_background("black")});
+  d = load_dataset(directory_, {.background = io::parse_background("black")});
   EXPECT_EQ(d.images.data<std::uint8_t>()[1], 0);
   expect_note(d, "composed on 0,0,0");
   EXPECT_EQ(notes(d).find("one colour"), std::string::npos);
@@ -305,4 +307,4 @@ TEST_F(FolderTest, TestSplitIsMatchedByName) {
 }
 
 }  // namespace
-}  // namespace sfumato::io
+}  // namespace sfumato::data

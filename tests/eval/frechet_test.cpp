@@ -1,4 +1,4 @@
-#include "diffusion/frechet.h"
+#include "diffusion/eval/frechet.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 
 #include "tensor/rng.h"
 
-namespace sfumato::diffusion {
+namespace sfumato::eval {
 namespace {
 
 // Four points whose mean is (x, y) and whose covariance is diag(a², b²).
@@ -53,4 +53,4 @@ TEST(FrechetDistance, BadInput) {
 }
 
 }  // namespace
-}  // namespace sfumato::diffusion
+}  // namespace sfumato::eval

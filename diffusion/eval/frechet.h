@@ -4,11 +4,11 @@
 #pragma once
 #include "tensor/tensor.h"
 
-namespace sfumato::diffusion {
+namespace sfumato::eval {
 
 // ‖μ_a - μ_b‖² + Tr(C_a + C_b - 2 (C_a C_b)^½) for features a [N, D], b [M, D], f32. Throws Error
 // unless N and M are at least 2. The estimate is too large by about Tr(C)/N: compare only distances
 // of the same N.
 double frechet_distance(const Tensor& a, const Tensor& b);
 
-}  // namespace sfumato::diffusion
+}  // namespace sfumato::eval

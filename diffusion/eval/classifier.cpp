@@ -1,19 +1,15 @@
-#include "apps/classifier.h"
+#include "diffusion/eval/classifier.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 
-#include "apps/identity.h"
-#include "apps/notes.h"
-#include "diffusion/batches.h"
+#include "diffusion/data/batches.h"
 #include "nn/checkpoint.h"
 #include "nn/optim.h"
 #include "tensor/error.h"
 
-namespace sfumato::apps {
+namespace sfumato::eval {
 namespace {
 
 constexpr std::int64_t kGroups = 8, kFeatures = 64;
@@ -77,28 +73,39 @@ Classifier::Output Classifier::operator()(const Var& x) const {
   return {features, out_(features)};
 }
 
-Verdict judge(const Classifier& classifier, const Tensor& pictures) {
+Predictions classify(const Classifier& classifier, const Tensor& pictures) {
   NoGrad no_grad;
   const std::int64_t n = pictures.dim(0);
-  Verdict verdict{Tensor({n, kFeatures}), {}};
+  Predictions predictions{Tensor({n, kFeatures}), {}};
   for (std::int64_t begin = 0; begin < n; begin += 256) {
     const std::int64_t end = std::min(n, begin + 256);
-    const auto [features, logits] = classifier(diffusion::to_signed(pictures.slice(begin, end)));
-    verdict.features.slice(begin, end).copy_from(features.value());
+    const auto [features, logits] = classifier(data::to_signed(pictures.slice(begin, end)));
+    predictions.features.slice(begin, end).copy_from(features.value());
     for (std::int64_t i = 0; i < end - begin; ++i) {
       const float* row = logits.value().data<float>() + i * classifier.classes();
-      verdict.classes.push_back(std::max_element(row, row + classifier.classes()) - row);
+      predictions.classes.push_back(std::max_element(row, row + classifier.classes()) - row);
     }
   }
-  return verdict;
+  return predictions;
 }
 
-Classifier train_classifier(const io::ImageDataset& data) {
-  Classifier classifier(data.images.dim(3), data.classes);
+double accuracy(const Predictions& predictions, std::span<const std::int64_t> labels) {
+  if (labels.empty() || labels.size() != predictions.classes.size())
+    throw Error("accuracy", fmt::format("{} predictions for {} labels", predictions.classes.size(),
+                                        labels.size()));
+  std::int64_t right = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) right += predictions.classes[i] == labels[i];
+  return 100 * static_cast<double>(right) / static_cast<double>(labels.size());
+}
+
+Classifier train_classifier(
+    const data::ImageDataset& dataset,
+    const std::function<void(std::int64_t step, std::int64_t steps)>& progress) {
+  Classifier classifier(dataset.images.dim(3), dataset.classes);
   nn::Params& params = classifier.params();
-  const diffusion::Batches batches(data.images, data.labels, kBatch, kSeed);
+  const data::Batches batches(dataset.images, dataset.labels, kBatch, kSeed);
   nn::AdamW adam(params, {.beta2 = 0.999, .weight_decay = 0.01});
-  const std::int64_t steps = kEpochs * ((data.images.dim(0) + kBatch - 1) / kBatch);
+  const std::int64_t steps = kEpochs * ((dataset.images.dim(0) + kBatch - 1) / kBatch);
   for (std::int64_t k = 0; k < steps; ++k) {
     const auto [x, labels] = batches.at(k);
     const Tensor moved =
@@ -106,48 +113,12 @@ Classifier train_classifier(const io::ImageDataset& data) {
     params.zero_grad();
     const Var loss = cross_entropy(classifier(moved).logits, labels);
     loss.backward();
-    const double progress = static_cast<double>(k) / static_cast<double>(steps);
-    adam.step(3e-3 * nn::warmup_cosine(k, 50, progress, 0.01),
+    const double done = static_cast<double>(k) / static_cast<double>(steps);
+    adam.step(3e-3 * nn::warmup_cosine(k, 50, done, 0.01),
               nn::clip_scale(nn::gradient_norm(params), 1));
-    if (isatty(STDERR_FILENO) && (k % 100 == 99 || k + 1 == steps))
-      fmt::print(stderr, "\rtraining the classifier: {:.0f} %{}",
-                 100.0 * static_cast<double>(k + 1) / static_cast<double>(steps),
-                 k + 1 == steps ? "\n" : "");
+    if (progress) progress(k + 1, steps);
   }
   return classifier;
 }
 
-Classifier load_or_train_classifier(const std::filesystem::path& file, const io::ImageDataset& data,
-                                    bool must_write) {
-  if (file.empty()) return train_classifier(data);
-  if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
-    Classifier classifier(data.images.dim(3), data.classes);
-    nn::load_parameters(classifier.params(), io::SafeTensors(file));
-    return classifier;
-  }
-  Classifier classifier = train_classifier(data);
-  try {
-    if (file.has_parent_path()) io::make_directories(file.parent_path());
-    nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);
-  } catch (const Error& e) {
-    if (must_write) throw;
-    print_notes({fmt::format("the classifier is not kept for the next time: {}", e.what())});
-  }
-  return classifier;
-}
-
-std::filesystem::path cached_classifier(const io::ImageDataset& data) {
-  const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
-  std::filesystem::path folder;
-  if (cache && *cache) {
-    folder = cache;
-  } else if (home && *home) {
-    folder = std::filesystem::path(home) / ".cache";
-  } else {
-    return {};  // a folder that others can write to might hold a classifier of theirs
-  }
-  return folder / "sfumato" /
-         fmt::format("classifier-{:016x}.safetensors", fingerprint(identify(data)));
-}
-
-}  // namespace sfumato::apps
+}  // namespace sfumato::eval

@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <array>
 
+#include "diffusion/data/array_values.h"
+#include "diffusion/data/loaders.h"
 #include "tensor/error.h"
-#include "tensor/io/array_dataset.h"
-#include "tensor/io/dataset_parts.h"
 #include "tensor/io/file_kind.h"
 #include "tensor/io/json.h"
 #include "tensor/io/zip.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -47,55 +47,55 @@ constexpr std::array kPairs = {
 class Npz {
  public:
   explicit Npz(const fs::path& path) : where_(path.string()), zip_(path) {
-    for (const ZipFile::Entry& e : zip_.entries())
+    for (const io::ZipFile::Entry& e : zip_.entries())
       if (!e.name.ends_with(".npy")) {
-        const auto kind = recognise("PK\3\4", path);
+        const auto kind = io::recognise("PK\3\4", path);
         throw Error(where_, fmt::format("is {}, not a .npz file of NumPy arrays (it holds {}): {}",
-                                        kind->name, in_quotes(e.name), kind->advice));
+                                        kind->name, io::in_quotes(e.name), kind->advice));
       }
     if (zip_.entries().empty()) throw Error(where_, "holds no arrays");
   }
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
   std::size_t count() const { return zip_.entries().size(); }
-  NpyArray read(std::string_view key) const { return read(*find(key)); }
-  NpyArray only() const { return read(zip_.entries()[0]); }
+  io::NpyArray read(std::string_view key) const { return read(*find(key)); }
+  io::NpyArray only() const { return read(zip_.entries()[0]); }
   // "x" (uint8 [3, 28, 28]) would need every array unpacked; the names tell enough.
   std::string keys() const {
     constexpr std::size_t kMost = 10;
     std::vector<std::string> names;
-    for (const ZipFile::Entry& e : zip_.entries())
-      if (names.size() < kMost) names.push_back(in_quotes(key_of(e)));
+    for (const io::ZipFile::Entry& e : zip_.entries())
+      if (names.size() < kMost) names.push_back(io::in_quotes(key_of(e)));
     return fmt::format("{}{}", fmt::join(names, ", "), count() > kMost ? ", ..." : "");
   }
   // The arrays that belong to no pair.
   std::string unknown() const {
     std::vector<std::string> names;
-    for (const ZipFile::Entry& e : zip_.entries()) {
-      const std::string key = lower_case(key_of(e));
+    for (const io::ZipFile::Entry& e : zip_.entries()) {
+      const std::string key = io::lower_case(key_of(e));
       if (std::none_of(kPairs.begin(), kPairs.end(),
                        [&](const Pair& p) { return p.images == key || p.labels == key; }))
-        names.push_back(in_quotes(key_of(e)));
+        names.push_back(io::in_quotes(key_of(e)));
     }
     return fmt::format("{}", fmt::join(names, ", "));
   }
   std::string where(std::string_view key) const { return where_ + ": " + std::string(key); }
 
  private:
-  static std::string key_of(const ZipFile::Entry& e) {
+  static std::string key_of(const io::ZipFile::Entry& e) {
     return e.name.substr(0, e.name.size() - std::string_view(".npy").size());
   }
-  const ZipFile::Entry* find(std::string_view key) const {
-    for (const ZipFile::Entry& e : zip_.entries())
-      if (lower_case(key_of(e)) == key) return &e;
+  const io::ZipFile::Entry* find(std::string_view key) const {
+    for (const io::ZipFile::Entry& e : zip_.entries())
+      if (io::lower_case(key_of(e)) == key) return &e;
     return nullptr;
   }
-  NpyArray read(const ZipFile::Entry& e) const {
-    return read_any_npy(where_ + ": " + in_quotes(key_of(e)), zip_.read(e));
+  io::NpyArray read(const io::ZipFile::Entry& e) const {
+    return io::read_any_npy(where_ + ": " + io::in_quotes(key_of(e)), zip_.read(e));
   }
 
   std::string where_;
-  ZipFile zip_;
+  io::ZipFile zip_;
 };
 
 // The pair that serves for `split`. Nothing when the names say nothing.
@@ -129,15 +129,15 @@ std::optional<fs::path> labels_beside(const fs::path& images) {
   return std::nullopt;
 }
 
-NpyArray read_single(const fs::path& path) {
-  if (!first_bytes(path).starts_with("PK")) return read_any_npy(path);
+io::NpyArray read_single(const fs::path& path) {
+  if (!first_bytes(path).starts_with("PK")) return io::read_any_npy(path);
   const Npz npz(path);
   if (npz.count() != 1)
     throw Error(path.string(), fmt::format("expected one array, got {}", npz.keys()));
   return npz.only();
 }
 
-ImageDataset from_single(const fs::path& path, const NpyArray& images, Split split) {
+ImageDataset from_single(const fs::path& path, const io::NpyArray& images, Split split) {
   ImageDataset dataset;
   dataset.images = images_from_array(path.string(), images, dataset.notes);
   if (const auto labels = labels_beside(path)) {
@@ -178,7 +178,7 @@ ImageDataset load_npz(const fs::path& path, Split split) {
     dataset.notes.push_back(fmt::format("left out: the arrays {}", others));
   if (split == Split::test && pair->of != Pair::Of::test)
     dataset.notes.push_back(fmt::format("{} serves as test pictures: there are none of their own",
-                                        in_quotes(pair->images)));
+                                        io::in_quotes(pair->images)));
   return dataset;
 }
 
@@ -186,7 +186,7 @@ ImageDataset load_npz(const fs::path& path, Split split) {
 
 ImageDataset load_array(const fs::path& path, Split split) {
   return first_bytes(path).starts_with("PK") ? load_npz(path, split)
-                                             : from_single(path, read_any_npy(path), split);
+                                             : from_single(path, io::read_any_npy(path), split);
 }
 
 std::optional<fs::path> find_arrays(const fs::path& directory, Split split) {
@@ -208,4 +208,4 @@ std::optional<fs::path> find_arrays(const fs::path& directory, Split split) {
   return found[0];
 }
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

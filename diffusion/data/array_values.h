@@ -6,7 +6,7 @@
 #include "tensor/io/npy.h"
 #include "tensor/tensor.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 
 // u8 [N,H,W,C], C = 1 or 3, from [N,H,W], [N,H,W,C] or [N,C,H,W] of
 //  - uint8, or any whole numbers in 0..255;
@@ -15,12 +15,12 @@ namespace sfumato::io {
 //    numbers in 0..255.
 // Whatever is converted gets a line in `notes`. Throws Error naming `where`, with what to type in
 // Python, for everything whose meaning is not certain.
-Tensor images_from_array(const std::string& where, const NpyArray& array,
+Tensor images_from_array(const std::string& where, const io::NpyArray& array,
                          std::vector<std::string>& notes);
 
 // i64 [n] from whole numbers or truth values, also as floats, [n], [n,1] or [1,n]; or from [n,K] of
 // which each row has a single 1 among zeros. Notes and errors as above.
-Tensor labels_from_array(const std::string& where, const NpyArray& array, std::int64_t n,
+Tensor labels_from_array(const std::string& where, const io::NpyArray& array, std::int64_t n,
                          std::vector<std::string>& notes);
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

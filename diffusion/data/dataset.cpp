@@ -1,4 +1,4 @@
-#include "tensor/io/dataset.h"
+#include "diffusion/data/dataset.h"
 
 #include <fmt/format.h>
 
@@ -7,17 +7,17 @@
 #include <cstring>
 #include <utility>
 
+#include "diffusion/data/loaders.h"
+#include "diffusion/data/pictures.h"
 #include "tensor/error.h"
 #include "tensor/io/budget.h"
-#include "tensor/io/dataset_parts.h"
 #include "tensor/io/file.h"
 #include "tensor/io/file_kind.h"
 #include "tensor/io/json.h"
 #include "tensor/io/natural_order.h"
-#include "tensor/io/pictures.h"
 #include "tensor/io/resize.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -25,10 +25,10 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kMaxClasses = 65536;
 
 ImageDataset load_file(const fs::path& path, Split split) {
-  const std::string bytes = first_bytes(path), extension = lower_extension(path);
+  const std::string bytes = first_bytes(path), extension = io::lower_extension(path);
   if (bytes.starts_with("\x93NUMPY") || extension == ".npy" || extension == ".npz")
     return load_array(path, split);
-  if (const auto kind = recognise(bytes, path))
+  if (const auto kind = io::recognise(bytes, path))
     throw Error(
         path.string(),
         fmt::format("expected a folder of pictures, IDX files, or a .npy or .npz file; this "
@@ -50,16 +50,16 @@ ImageDataset load(const fs::path& path, const LoadOptions& options) {
   throw Error(path.string(), "no such file or directory");
 }
 
-void resize(const std::string& where, ImageDataset& dataset, const Extent& size) {
+void resize(const std::string& where, ImageDataset& dataset, const io::Extent& size) {
   const Shape& from = dataset.images.shape();
   if (from[1] == size.height && from[2] == size.width) return;
   const std::int64_t pixels = size.height * size.width * from[3];
-  expect_within_budget(where, static_cast<std::uint64_t>(from[0]),
-                       static_cast<std::uint64_t>(pixels));
+  io::expect_within_budget(where, static_cast<std::uint64_t>(from[0]),
+                           static_cast<std::uint64_t>(pixels));
   Tensor images(from.with(1, size.height).with(2, size.width), DType::u8);
   const Shape one{from[1], from[2], from[3]};
   for (std::int64_t i = 0; i < from[0]; ++i)
-    images.slice(i, i + 1).copy_from(fit_to(dataset.images.slice(i, i + 1).reshape(one), size)
+    images.slice(i, i + 1).copy_from(io::fit_to(dataset.images.slice(i, i + 1).reshape(one), size)
                                          .reshape({1, size.height, size.width, from[3]}));
   dataset.notes.push_back(
       fmt::format("pictures of {} x {} are cropped and resized to {} x {} (height x width)",
@@ -115,7 +115,7 @@ bool file_exists(const fs::path& path) {
 }
 
 std::string first_bytes(const fs::path& path) {
-  const InputFile file(path);
+  const io::InputFile file(path);
   std::string bytes(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 300)), '\0');
   file.read_at(0, bytes.data(), bytes.size());
   return bytes;
@@ -134,7 +134,7 @@ std::vector<fs::path> list(const fs::path& directory) {
     throw Error(directory.string(), fmt::format("cannot list: {}", e.code().message()));
   }
   std::sort(entries.begin(), entries.end(), [](const fs::path& a, const fs::path& b) {
-    return natural_less(a.filename().native(), b.filename().native());
+    return io::natural_less(a.filename().native(), b.filename().native());
   });
   return entries;
 }
@@ -187,7 +187,7 @@ std::string class_list(const ImageDataset& dataset) {
     if (++listed > kMost) return line + ", ...";
     const std::string number = std::to_string(i);
     line += line.empty() ? number : ", " + number;
-    if (name != number) line += " " + in_quotes(name);
+    if (name != number) line += " " + io::in_quotes(name);
   }
   return line;
 }
@@ -217,7 +217,7 @@ void match_split(ImageDataset& test, const ImageDataset& train) {
       throw Error("data",
                   fmt::format("the test split has a class {}, which the train split has not "
                               "(it has {})",
-                              in_quotes(name), class_list(train)));
+                              io::in_quotes(name), class_list(train)));
     number[static_cast<std::size_t>(label)] = same - train.class_names.begin();
   }
   test.classes = train.classes;
@@ -252,4 +252,4 @@ void pad_to_multiple(ImageDataset& dataset, std::int64_t m) {
   dataset.images = padded;
 }
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

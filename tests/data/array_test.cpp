@@ -6,14 +6,16 @@
 #include <bit>
 #include <cmath>
 
-#include "tensor/io/dataset.h"
+#include "diffusion/data/dataset.h"
 #include "tensor/io/npy.h"
 #include "tensor/io/zip.h"
 #include "tests/io/bytes.h"
 #include "tests/io/io_test.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
+
+using namespace io;  // the files and directories of tests/io
 
 using namespace std::string_literals;
 using Labels = std::vector<std::int64_t>;
@@ -354,4 +356,4 @@ TEST_F(ArrayTest, OtherFilesAreNamedWithAdvice) {
 }
 
 }  // namespace
-}  // namespace sfumato::io
+}  // namespace sfumato::data

@@ -6,13 +6,13 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "diffusion/data/loaders.h"
+#include "diffusion/data/pictures.h"
 #include "tensor/error.h"
-#include "tensor/io/dataset_parts.h"
 #include "tensor/io/file_kind.h"
 #include "tensor/io/json.h"
-#include "tensor/io/pictures.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -30,7 +30,7 @@ bool is_litter(std::string_view name) {
                                  "#recycle"sv,      "system volume information"sv,
                                  "@synoeastream"sv, "__pycache__"sv,
                                  "#snapshot"sv,     "@tmp"sv};
-  const std::string lower = lower_case(name);
+  const std::string lower = io::lower_case(name);
   return name.starts_with('.') || std::find(kNames.begin(), kNames.end(), lower) != kNames.end();
 }
 
@@ -46,7 +46,7 @@ Listing list_folder(const fs::path& directory, const std::string& under) {
   Listing listing;
   for (const fs::path& entry : list(directory)) {
     const std::string name = entry.filename().string(), example = under + name;
-    const std::string extension = lower_extension(entry);
+    const std::string extension = io::lower_extension(entry);
     std::error_code error;
     const fs::file_status status = fs::status(entry, error);
     if (is_litter(name))
@@ -59,13 +59,13 @@ Listing list_folder(const fs::path& directory, const std::string& under) {
       listing.folders.push_back(entry);
     else if (!fs::is_regular_file(status))
       listing.left_out.add("devices and pipes", example);
-    else if (is_picture_extension(extension))
+    else if (io::is_picture_extension(extension))
       listing.pictures.push_back(entry);
     else if (extension.empty())
       listing.left_out.add("files without an extension", example);
     else
-      listing.left_out.add(in_quotes(extension) + " files", example);
-    listing.foreign |= is_foreign_picture_extension(extension);
+      listing.left_out.add(io::in_quotes(extension) + " files", example);
+    listing.foreign |= io::is_foreign_picture_extension(extension);
   }
   return listing;
 }
@@ -75,12 +75,12 @@ std::int64_t count_pictures(const fs::path& directory, int depth = 0) {
   if (depth == kMostDepth) return 0;
   std::int64_t count = 0;
   for (const fs::path& entry : list(directory)) {
-    const std::string extension = lower_extension(entry);
+    const std::string extension = io::lower_extension(entry);
     if (is_litter(entry.filename().string())) continue;
     if (directory_exists(entry))
       count += count_pictures(entry, depth + 1);
     else
-      count += is_picture_extension(extension) || is_foreign_picture_extension(extension);
+      count += io::is_picture_extension(extension) || io::is_foreign_picture_extension(extension);
   }
   return count;
 }
@@ -89,7 +89,7 @@ std::int64_t count_pictures(const fs::path& directory, int depth = 0) {
 enum class Part { none, train, validation, test };
 
 Part part_of(const fs::path& folder) {
-  const std::string name = lower_case(folder.filename().string());
+  const std::string name = io::lower_case(folder.filename().string());
   if (name == "train" || name == "training") return Part::train;
   if (name == "test" || name == "testing") return Part::test;
   if (name == "val" || name == "valid" || name == "validation") return Part::validation;
@@ -100,7 +100,7 @@ std::string names_of(const std::vector<fs::path>& folders) {
   constexpr std::size_t kMost = 8;
   std::vector<std::string> names;
   for (const fs::path& f : folders)
-    if (names.size() < kMost) names.push_back(in_quotes(f.filename().string()));
+    if (names.size() < kMost) names.push_back(io::in_quotes(f.filename().string()));
   return fmt::format("{}{}", fmt::join(names, ", "), folders.size() > kMost ? ", ..." : "");
 }
 
@@ -167,7 +167,7 @@ class Search {
         parted_ && part_of(only) != Part::none && part_of(only) == part_of(directory);
     if (!same_name && !list_folder(only, "").pictures.empty()) return std::nullopt;
     notes_.push_back(fmt::format("read from the folder {}, which is the only one",
-                                 in_quotes(under(only).substr(0, under(only).size() - 1))));
+                                 io::in_quotes(under(only).substr(0, under(only).size() - 1))));
     return only;
   }
 
@@ -184,8 +184,8 @@ class Search {
       if (const auto [at, is_new] = parts.emplace(part, folder); !is_new)
         throw Error(directory.string(),
                     fmt::format("holds both {} and {}, which mean the same split: leave one",
-                                in_quotes(at->second.filename().string()),
-                                in_quotes(folder.filename().string())));
+                                io::in_quotes(at->second.filename().string()),
+                                io::in_quotes(folder.filename().string())));
     }
     if (parts.empty()) return std::nullopt;
     parted_ = true;
@@ -202,7 +202,7 @@ class Search {
     for (const fs::path& folder : folders)
       if (folder != *chosen) others.push_back(folder);
     notes_.push_back(fmt::format("the folder {} is taken as the {} split{}",
-                                 in_quotes(chosen->filename().string()), name(options_.split),
+                                 io::in_quotes(chosen->filename().string()), name(options_.split),
                                  others.empty() ? "" : "; not read: " + names_of(others)));
     return chosen;
   }
@@ -214,8 +214,8 @@ class Search {
         throw Error(directory.string(),
                     fmt::format("holds both pictures ({}) and folders of pictures ({}, {} of "
                                 "them), expected one or the other",
-                                in_quotes(listing.pictures[0].filename().string()),
-                                in_quotes(folder.filename().string()), count));
+                                io::in_quotes(listing.pictures[0].filename().string()),
+                                io::in_quotes(folder.filename().string()), count));
       left_out_.add("folders without pictures", under(folder));
     }
     return read(directory, listing.pictures);
@@ -256,11 +256,11 @@ class Search {
   // A run's record is JSON, which holds nothing else.
   static void expect_utf8(const fs::path& folder, const std::string& name) {
     try {
-      static_cast<void>(Json(name).dump());
-    } catch (const Json::exception&) {
+      static_cast<void>(io::Json(name).dump());
+    } catch (const io::Json::exception&) {
       throw Error(folder.parent_path().string(),
                   fmt::format("the class folder {} has a name that is not valid UTF-8: rename it",
-                              in_quotes(name)));
+                              io::in_quotes(name)));
     }
   }
 
@@ -287,7 +287,7 @@ class Search {
                                    [](const fs::path& f) { return count_pictures(f) > 0; });
     if (part != folders.end())
       advice = fmt::format("; if {} is a split, other folders beside it must go: give {}",
-                           in_quotes(part->filename().string()), part->string());
+                           io::in_quotes(part->filename().string()), part->string());
     else if (full != folders.end())
       advice = fmt::format("; its folders hold folders: give one of them, as {}", full->string());
     const std::string text = left_out_.text();
@@ -312,4 +312,4 @@ ImageDataset load_directory(const fs::path& directory, const LoadOptions& option
   return Search(directory, options).load();
 }
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

@@ -1,4 +1,4 @@
-#include "tensor/io/dataset.h"
+#include "diffusion/data/dataset.h"
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -11,8 +11,10 @@
 #include "tests/io/bytes.h"
 #include "tests/io/io_test.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
+
+using namespace io;  // the files and directories of tests/io
 
 namespace fs = std::filesystem;
 using Labels = std::vector<std::int64_t>;
@@ -133,7 +135,7 @@ TEST_F(DatasetTest, EmnistIsTurnedUprightAndNamed) {
 
 TEST_F(DatasetTest, SizeHoldsForEverySource) {
   idx_pair("train", "", 3);
-  const ImageDataset d = load_dataset(directory_, {.size = Extent{4, 3}});
+  const ImageDataset d = load_dataset(directory_, {.size = io::Extent{4, 3}});
   EXPECT_EQ(d.images.shape(), (Shape{3, 4, 3, 1}));
   EXPECT_EQ(d.notes[0], "pictures of 2 x 2 are cropped and resized to 4 x 3 (height x width)");
 }
@@ -242,17 +244,17 @@ TEST_F(DatasetTest, RefusesBrokenFolders) {
 }
 
 TEST_F(DatasetTest, LoadsNpy) {
-  write_npy(at("x.npy"), Tensor::full({3, 2, 2}, 7, DType::u8));
+  io::write_npy(at("x.npy"), Tensor::full({3, 2, 2}, 7, DType::u8));
   EXPECT_EQ(load_dataset(at("x.npy")).images.shape(), (Shape{3, 2, 2, 1}));
   EXPECT_FALSE(load_dataset(at("x.npy")).labels.defined());
-  write_npy(at("x_labels.npy"), Tensor::from<std::int64_t>({3}, {0, 4, 1}));
+  io::write_npy(at("x_labels.npy"), Tensor::from<std::int64_t>({3}, {0, 4, 1}));
   const ImageDataset d = load_dataset(at("x.npy"));
   EXPECT_EQ(labels_of(d), (Labels{0, 4, 1}));
   EXPECT_EQ(d.classes, 5);
-  write_npy(at("x_labels.npy"), Tensor::from<std::uint8_t>({3}, {2, 0, 1}));
+  io::write_npy(at("x_labels.npy"), Tensor::from<std::uint8_t>({3}, {2, 0, 1}));
   EXPECT_EQ(labels_of(load_dataset(at("x.npy"))), (Labels{2, 0, 1}));
   for (std::int64_t bad : {std::int64_t{-1}, std::int64_t{1} << 40}) {
-    write_npy(at("x_labels.npy"), Tensor::from<std::int64_t>({3}, {0, bad, 1}));
+    io::write_npy(at("x_labels.npy"), Tensor::from<std::int64_t>({3}, {0, bad, 1}));
     expect_error("x_labels.npy", "got " + std::to_string(bad), [&] { load_dataset(at("x.npy")); });
   }
 }
@@ -276,4 +278,4 @@ TEST_F(DatasetTest, PadsEvenly) {
 }
 
 }  // namespace
-}  // namespace sfumato::io
+}  // namespace sfumato::data

@@ -1,4 +1,4 @@
-#include "tensor/io/pictures.h"
+#include "diffusion/data/pictures.h"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,7 @@
 #include "tensor/io/resize.h"
 #include "tensor/parallel.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 class Reader {
  public:
   Reader(const fs::path& directory, const std::vector<fs::path>& files,
-         const Background& background, const std::optional<Extent>& size)
+         const io::Background& background, const std::optional<io::Extent>& size)
       : directory_(directory),
         files_(files),
         background_(background),
@@ -34,7 +34,7 @@ class Reader {
 
   Pictures read() {
     each_file([&](std::size_t i, const std::string& where, const std::string& bytes) {
-      headers_[i] = read_picture_header(where, bytes, background_);
+      headers_[i] = io::read_picture_header(where, bytes, background_);
     });
     expect_trainable();
     const bool all_good = bad() == 0;
@@ -56,7 +56,7 @@ class Reader {
       if (!errors_[i].empty()) return;
       try {
         const std::string where = files_[i].string();
-        f(i, where, read_file(files_[i], kMaxPictureBytes));
+        f(i, where, io::read_file(files_[i], io::kMaxPictureBytes));
       } catch (const Error& e) {
         errors_[i] = e.what();
       }
@@ -87,13 +87,13 @@ class Reader {
   // The tensor, once the headers agree on what its shape is.
   void allocate() {
     if (!size_) expect_one_size();
-    const Extent extent = size_.value_or(Extent{headers_[0].height, headers_[0].width});
+    const io::Extent extent = size_.value_or(io::Extent{headers_[0].height, headers_[0].width});
     const bool color =
         std::any_of(headers_.begin(), headers_.end(), [](auto& h) { return h.channels == 3; });
     const auto count = static_cast<std::int64_t>(files_.size());
     const Shape shape{count, extent.height, extent.width, color ? 3 : 1};
-    expect_within_budget(directory_.string(), static_cast<std::uint64_t>(count),
-                         static_cast<std::uint64_t>(shape.size() / count));
+    io::expect_within_budget(directory_.string(), static_cast<std::uint64_t>(count),
+                             static_cast<std::uint64_t>(shape.size() / count));
     result_.images = Tensor(shape, DType::u8);
   }
 
@@ -115,7 +115,7 @@ class Reader {
     for (const auto& [extent, group] : groups) {
       if (listed++ == kMost) break;
       list += fmt::format("{}{} x {} ({} of them, as {})", list.empty() ? "" : ", ", extent.first,
-                          extent.second, group.count, in_quotes(group.example));
+                          extent.second, group.count, io::in_quotes(group.example));
     }
     if (groups.size() > kMost) list += fmt::format(" and {} more", groups.size() - kMost);
     throw Error(directory_.string(),
@@ -126,13 +126,13 @@ class Reader {
 
   // Without a result (some other file is bad), only to see whether this one can be read.
   void decode(std::size_t i, const std::string& where, const std::string& bytes) {
-    Picture picture = read_picture(where, bytes, background_);
-    const PictureHeader& header = headers_[i];
+    io::Picture picture = io::read_picture(where, bytes, background_);
+    const io::PictureHeader& header = headers_[i];
     if (picture.pixels.shape() != Shape{header.height, header.width, header.channels})
       throw Error(where, "the file changed while it was read");
     transparent_[i] = picture.transparent;
     if (!result_.images.defined()) return;
-    if (size_) picture.pixels = fit_to(picture.pixels, *size_);
+    if (size_) picture.pixels = io::fit_to(picture.pixels, *size_);
     const auto n = static_cast<std::int64_t>(i);
     auto* to = result_.images.slice(n, n + 1).data<std::uint8_t>();
     const auto values = std::as_const(picture.pixels).values<std::uint8_t>();
@@ -169,7 +169,7 @@ class Reader {
       if (is(i)) ++count, first = i;
     if (count == 0) return "";
     return fmt::format("{} of {} pictures (first {})", count, files_.size(),
-                       in_quotes(name(first)));
+                       io::in_quotes(name(first)));
   }
 
   void add_notes() {
@@ -198,9 +198,9 @@ class Reader {
 
   const fs::path& directory_;
   const std::vector<fs::path>& files_;
-  const Background& background_;
-  const std::optional<Extent>& size_;
-  std::vector<PictureHeader> headers_;
+  const io::Background& background_;
+  const std::optional<io::Extent>& size_;
+  std::vector<io::PictureHeader> headers_;
   std::vector<std::string> errors_;  // empty: the file is good
   std::vector<char> transparent_;    // not bool: threads write neighbours
   Pictures result_;
@@ -209,8 +209,8 @@ class Reader {
 }  // namespace
 
 Pictures read_pictures(const fs::path& directory, const std::vector<fs::path>& files,
-                       const Background& background, const std::optional<Extent>& size) {
+                       const io::Background& background, const std::optional<io::Extent>& size) {
   return Reader(directory, files, background, size).read();
 }
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

@@ -10,7 +10,7 @@
 #include "tensor/io/image.h"
 #include "tensor/tensor.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 
 struct ImageDataset {
   Tensor images;                         // u8 [N,H,W,C], C = 1 or 3, N >= 1
@@ -24,8 +24,8 @@ enum class Split { train, test };
 
 struct LoadOptions {
   Split split = Split::train;
-  Background background = {};  // for transparent pixels of PNG files
-  std::optional<Extent> size =
+  io::Background background = {};  // for transparent pixels of PNG files
+  std::optional<io::Extent> size =
       {};  // each picture is cropped to this aspect and resized to this size
 };
 
@@ -72,4 +72,4 @@ void match_split(ImageDataset& test, const ImageDataset& train);
 // right). Throws unless m >= 1.
 void pad_to_multiple(ImageDataset& dataset, std::int64_t m);
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

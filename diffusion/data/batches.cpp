@@ -1,4 +1,4 @@
-#include "diffusion/batches.h"
+#include "diffusion/data/batches.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "tensor/rng.h"
 
-namespace sfumato::diffusion {
+namespace sfumato::data {
 namespace {
 
 float to_signed(std::uint8_t v) { return static_cast<float>(v) * (2.0f / 255.0f) - 1.0f; }
@@ -83,4 +83,4 @@ Batch Batches::at(std::int64_t k) const {
   return b;
 }
 
-}  // namespace sfumato::diffusion
+}  // namespace sfumato::data

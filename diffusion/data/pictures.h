@@ -8,7 +8,7 @@
 #include "tensor/io/image.h"
 #include "tensor/tensor.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 
 // Larger pictures than `sfumato sample` draws are not trained on: they are refused, or resized.
 inline constexpr std::int64_t kMaxTrainingPixels = std::int64_t{1} << 22;
@@ -25,6 +25,6 @@ struct Pictures {
 // cannot be read (beyond a handful, their number).
 Pictures read_pictures(const std::filesystem::path& directory,
                        const std::vector<std::filesystem::path>& files,
-                       const Background& background, const std::optional<Extent>& size);
+                       const io::Background& background, const std::optional<io::Extent>& size);
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

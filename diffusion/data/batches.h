@@ -6,7 +6,7 @@
 
 #include "tensor/tensor.h"
 
-namespace sfumato::diffusion {
+namespace sfumato::data {
 
 struct Batch {
   Tensor x0;      // f32 [n,H,W,C] in [-1, 1]
@@ -39,4 +39,4 @@ class Batches {
 Tensor to_signed(const Tensor& images);
 Tensor to_bytes(const Tensor& x);
 
-}  // namespace sfumato::diffusion
+}  // namespace sfumato::data

@@ -1,4 +1,4 @@
-#include "tensor/io/left_out.h"
+#include "diffusion/data/left_out.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 
 #include "tensor/io/json.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
 
 constexpr std::size_t kMostKinds = 12;
@@ -34,8 +34,8 @@ std::string LeftOut::text() const {
   std::string line;
   for (const Kind& k : kinds_)
     line += fmt::format("{}{}: {} ({})", line.empty() ? "" : ", ", k.kind, k.count,
-                        in_quotes(k.example));
+                        io::in_quotes(k.example));
   return line;
 }
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

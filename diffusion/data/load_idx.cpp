@@ -6,14 +6,14 @@
 #include <charconv>
 #include <utility>
 
+#include "diffusion/data/loaders.h"
 #include "tensor/error.h"
-#include "tensor/io/dataset_parts.h"
 #include "tensor/io/file.h"
 #include "tensor/io/file_kind.h"
 #include "tensor/io/idx.h"
 #include "tensor/io/json.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -69,7 +69,7 @@ fs::path labels_of(const fs::path& images) {
 
 // [N] of u8 or i64; QMNIST's [N,8] has the class first.
 Tensor read_labels(const fs::path& path) {
-  const Tensor t = read_idx(path);
+  const Tensor t = io::read_idx(path);
   if (t.shape().rank() == 1) return t.to(DType::i64);
   if (t.shape().rank() != 2)
     throw Error(path.string(), fmt::format("expected labels u8 [N], or i32 [N] or [N,8], got {} {}",
@@ -86,7 +86,7 @@ std::map<std::int64_t, std::string> read_mapping(const fs::path& path) {
   constexpr std::uint64_t kMostBytes = 1 << 20;
   std::map<std::int64_t, std::string> names;
   if (!file_exists(path)) return names;
-  const std::string text = read_file(path, kMostBytes);
+  const std::string text = io::read_file(path, kMostBytes);
   std::string_view rest = text;
   while (!rest.empty()) {
     std::string_view line = rest.substr(0, rest.find('\n'));
@@ -102,7 +102,7 @@ std::map<std::int64_t, std::string> read_mapping(const fs::path& path) {
     if (second.ec != std::errc() || second.ptr == first.ptr || character <= ' ' || character > '~')
       throw Error(path.string(),
                   fmt::format("expected a label and the number of an ASCII character, got {}",
-                              in_quotes(line)));
+                              io::in_quotes(line)));
     names[label] = std::string(1, static_cast<char>(character));
   }
   return names;
@@ -121,7 +121,7 @@ Tensor transposed(const Tensor& images) {
 }
 
 Tensor read_images(const fs::path& path) {
-  const Tensor t = read_idx(path);
+  const Tensor t = io::read_idx(path);
   const Shape& s = t.shape();
   if (t.dtype() != DType::u8 || s.rank() < 3 || (s.rank() == 4 && s[3] != 1 && s[3] != 3))
     throw Error(path.string(), fmt::format("expected images u8 [N,H,W] or [N,H,W,C], got {} {}",
@@ -135,13 +135,13 @@ ImageDataset load_idx(const fs::path& path) {
   const fs::path labels = labels_of(path);
   const auto parsed = parse_idx_name(path.filename().string());
   const std::string set = parsed ? parsed->set : "";
-  const bool emnist = lower_case(set).starts_with("emnist");
+  const bool emnist = io::lower_case(set).starts_with("emnist");
   ImageDataset dataset;
   dataset.images = read_images(path);
   if (emnist) {
     dataset.images = transposed(dataset.images);
     dataset.notes.push_back("EMNIST is published transposed: its pictures are turned upright");
-  } else if (lower_case(path.string()).find("emnist") != std::string::npos) {
+  } else if (io::lower_case(path.string()).find("emnist") != std::string::npos) {
     dataset.notes.push_back(
         "pictures are taken as stored; EMNIST's, which are transposed, are turned upright only "
         "where their files are named as published (emnist-...)");
@@ -176,4 +176,4 @@ std::optional<fs::path> find_idx(const fs::path& directory, std::string_view set
   return found.begin()->second;
 }
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

@@ -6,10 +6,10 @@
 #include <string>
 #include <string_view>
 
-#include "tensor/io/dataset.h"
-#include "tensor/io/left_out.h"
+#include "diffusion/data/dataset.h"
+#include "diffusion/data/left_out.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 
 inline const char* name(Split split) { return split == Split::train ? "train" : "test"; }
 
@@ -48,4 +48,4 @@ std::optional<std::filesystem::path> find_arrays(const std::filesystem::path& di
 // A directory, whatever is in it.
 ImageDataset load_directory(const std::filesystem::path& directory, const LoadOptions& options);
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

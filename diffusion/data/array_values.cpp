@@ -1,4 +1,4 @@
-#include "tensor/io/array_dataset.h"
+#include "diffusion/data/array_values.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 
 #include "tensor/error.h"
 
-namespace sfumato::io {
+namespace sfumato::data {
 namespace {
 
 // Calls f(values) with the numbers of `t`, whatever their dtype.
@@ -81,7 +81,7 @@ std::string advice_on_shape(const Shape& s) {
 bool is_count_of_channels(std::int64_t n) { return n == 1 || n == 3; }
 
 // Where the channels are: 3 (the last axis), 1, or -1 (none: [N,H,W]). Throws when unsure.
-int channel_axis(const std::string& where, const NpyArray& array) {
+int channel_axis(const std::string& where, const io::NpyArray& array) {
   const Shape& s = array.values.shape();
   const bool empty = s.size() == 0;
   if (!empty && s.rank() == 4 && is_count_of_channels(s[3])) return 3;
@@ -107,7 +107,8 @@ Tensor to_bytes(const Tensor& t, const F& convert) {
 }
 
 // u8 of the same shape.
-Tensor as_bytes(const std::string& where, const NpyArray& array, std::vector<std::string>& notes) {
+Tensor as_bytes(const std::string& where, const io::NpyArray& array,
+                std::vector<std::string>& notes) {
   const Tensor& t = array.values;
   if (array.dtype == "uint8") return t;
   if (array.dtype == "bool") {
@@ -174,7 +175,7 @@ Tensor from_one_hot(const Tensor& t) {
 
 }  // namespace
 
-Tensor images_from_array(const std::string& where, const NpyArray& array,
+Tensor images_from_array(const std::string& where, const io::NpyArray& array,
                          std::vector<std::string>& notes) {
   const int axis = channel_axis(where, array);
   const Shape& s = array.values.shape();
@@ -185,7 +186,7 @@ Tensor images_from_array(const std::string& where, const NpyArray& array,
   return channels_last(bytes);
 }
 
-Tensor labels_from_array(const std::string& where, const NpyArray& array, std::int64_t n,
+Tensor labels_from_array(const std::string& where, const io::NpyArray& array, std::int64_t n,
                          std::vector<std::string>& notes) {
   Tensor t = array.values;
   const Shape s = t.shape();
@@ -224,4 +225,4 @@ Tensor labels_from_array(const std::string& where, const NpyArray& array, std::i
   return labels;
 }
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

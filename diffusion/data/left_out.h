@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace sfumato::io {
+namespace sfumato::data {
 
 class LeftOut {
  public:
@@ -24,4 +24,4 @@ class LeftOut {
   std::vector<Kind> kinds_;
 };
 
-}  // namespace sfumato::io
+}  // namespace sfumato::data

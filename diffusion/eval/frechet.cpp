@@ -1,11 +1,11 @@
-#include "diffusion/frechet.h"
+#include "diffusion/eval/frechet.h"
 
 #include <fmt/format.h>
 
 #include <Eigen/Dense>
 #include <algorithm>
 
-namespace sfumato::diffusion {
+namespace sfumato::eval {
 namespace {
 
 using Matrix = Eigen::MatrixXd;
@@ -50,4 +50,4 @@ double frechet_distance(const Tensor& a, const Tensor& b) {
   return (p.mean - q.mean).squaredNorm() + p.covariance.trace() + q.covariance.trace() - 2 * cross;
 }
 
-}  // namespace sfumato::diffusion
+}  // namespace sfumato::eval
