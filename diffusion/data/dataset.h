@@ -46,7 +46,7 @@ struct LoadOptions {
 //    sub-directory that holds directories is stepped into.
 //  - an IDX file of images; its labels file has "labels-idx1" for "images-idx3" in its name
 //  - a .npy file of images; its labels, if any, are in STEM_labels.npy. What is understood:
-//    array_dataset.h.
+//    array_values.h.
 //  - a .npz file with x_train, y_train, x_test, y_test (Keras), train_images, train_labels, ...
 //    (MedMNIST), images, labels, or a single array, whose labels are beside it as above.
 // A path that names a file without splits is taken as it is, whatever the split. Throws Error

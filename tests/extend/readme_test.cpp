@@ -8,9 +8,9 @@ namespace {
 using namespace sfumato;
 
 // Grey squares of 8 x 8, brighter for class 1.
-io::ImageDataset squares() {
+data::ImageDataset squares() {
   const std::int64_t n = 64;
-  io::ImageDataset data;
+  data::ImageDataset data;
   data.images = Tensor::full({n, 8, 8, 1}, 64, DType::u8);
   data.labels = Tensor::zeros({n}, DType::i64);
   for (std::int64_t i = 1; i < n; i += 2) {
@@ -22,14 +22,14 @@ io::ImageDataset squares() {
 }
 
 TEST(Readme, Training) {
-  const io::ImageDataset data = squares();
+  const data::ImageDataset data = squares();
   double first = 0, last = 0;
   auto print_loss = [&](std::uint64_t step, double loss) { (step == 0 ? first : last) = loss; };
 
   const std::uint64_t steps = 20, seed = 0;
   const std::int64_t n = 16;  // a batch
   const auto schedule = diffusion::Schedule::cosine(1000);
-  const diffusion::Batches batches(data.images, data.labels, n, seed);
+  const data::Batches batches(data.images, data.labels, n, seed);
   nn::Params params(seed);
   const nn::UNet unet(params, nn::preset("tiny", 1, data.classes));
   nn::AdamW adam(params, {});
