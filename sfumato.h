@@ -32,7 +32,6 @@
 #include "nn/optim.h"
 #include "nn/params.h"
 #include "nn/presets.h"
-#include "nn/presets.h"
 #include "nn/unet.h"
 #include "nn/unet_config.h"
 
@@ -43,7 +42,6 @@
 // Diffusion: schedules, the forward process, predictions, samplers, models as diffusers folders.
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
-#include "diffusion/generate.h"
 #include "diffusion/generate.h"
 #include "diffusion/objective.h"
 #include "diffusion/pipeline.h"
