@@ -27,8 +27,10 @@
 
 // Layers, the U-Net, the optimiser, and the conformance kit for layers of one's own.
 #include "nn/checkpoint.h"
+#include "nn/conditioning.h"
 #include "nn/conformance.h"
 #include "nn/layers.h"
+#include "nn/network.h"
 #include "nn/optim.h"
 #include "nn/params.h"
 #include "nn/presets.h"

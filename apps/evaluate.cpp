@@ -90,20 +90,21 @@ Tensor real_pictures(const data::ImageDataset& data, const std::vector<std::int6
 }
 
 void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
-  const nn::UNetConfig& c = model.unet_config;
   if (data::used_labels(data).size() < 2)
     throw Error("evaluate", "the data has no two classes to train a classifier on");
   const Shape& s = data.images.shape();
-  if (c.sample_height != s[1] || c.sample_width != s[2] || c.out_channels != s[3])
+  const auto [height, width] = model.sample_size;
+  const std::int64_t channels = model.network->out_channels;
+  if (height != s[1] || width != s[2] || channels != s[3])
+    throw Error("evaluate", fmt::format("the model draws {}x{}x{}, the data has {}x{}x{}", height,
+                                        width, channels, s[1], s[2], s[3]));
+  const std::int64_t classes = model.conditioning().classes();
+  if (classes > 0 && classes != data.classes)
     throw Error("evaluate",
-                fmt::format("the model draws {}x{}x{}, the data has {}x{}x{}", c.sample_height,
-                            c.sample_width, c.out_channels, s[1], s[2], s[3]));
-  if (model.classes() > 0 && model.classes() != data.classes)
-    throw Error("evaluate", fmt::format("the model knows {} classes, the data has {}",
-                                        model.classes(), data.classes));
+                fmt::format("the model knows {} classes, the data has {}", classes, data.classes));
   for (std::size_t i = 0; i < std::min(model.class_names.size(), data.class_names.size()); ++i) {
     const std::string &drawn = model.class_names[i], &real = data.class_names[i];
-    if (model.classes() > 0 && !drawn.empty() && !real.empty() && drawn != real)
+    if (classes > 0 && !drawn.empty() && !real.empty() && drawn != real)
       throw Error("evaluate", fmt::format("class {} is {} for the model and {} in the data", i,
                                           io::in_quotes(drawn), io::in_quotes(real)));
   }
@@ -151,7 +152,7 @@ std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
                                                  const diffusion::Pipeline& model,
                                                  const std::vector<std::int64_t>& labels) {
   std::vector<double> guidances{o.guidance.value_or(1)};
-  if (!o.guidance && model.null_label) guidances.push_back(2);
+  if (!o.guidance && model.conditioning().null_label) guidances.push_back(2);
   std::vector<diffusion::GenerateOptions> all;
   for (const double guidance : guidances) {
     diffusion::GenerateOptions g;
@@ -173,14 +174,12 @@ void evaluate(const EvaluateOptions& o) {
   data::ImageDataset train = open_dataset(o.data, load);
   load.split = data::Split::test;
   data::ImageDataset test = open_dataset(o.data, load);
-  if (model.unet_config.sample_height != train.images.dim(1)) {  // as `train --pad` does
-    data::pad_to_multiple(train, model.unet_config.size_multiple());
-    data::pad_to_multiple(test, model.unet_config.size_multiple());
+  if (model.sample_size.height != train.images.dim(1)) {  // as `train --pad` does
+    data::pad_to_multiple(train, model.network->size_multiple);
+    data::pad_to_multiple(test, model.network->size_multiple);
   }
-  if (model.unet_config.sample_height == 0) {  // the folder does not say: as large as the data
-    model.unet_config.sample_height = train.images.dim(1);
-    model.unet_config.sample_width = train.images.dim(2);
-  }
+  if (model.sample_size.height == 0)  // the folder does not say: as large as the data
+    model.sample_size = {train.images.dim(1), train.images.dim(2)};
   check(model, train);
   data::match_split(test, train);
   const std::vector<std::int64_t> used = data::used_labels(train);
@@ -200,7 +199,7 @@ void evaluate(const EvaluateOptions& o) {
   result.accuracy = eval::accuracy(test_stats, labels_of(test));
   result.floor = eval::frechet_distance(train_stats.features, test_stats.features);
   result.rows.push_back({"real pictures", {}, eval::accuracy(train_stats, labels), result.floor});
-  const bool conditional = model.classes() > 0;
+  const bool conditional = model.conditioning().classes() > 0;
   for (const diffusion::GenerateOptions& g : sets) {
     const eval::Predictions drawn = eval::classify(classifier, diffusion::generate(model, g));
     result.rows.push_back(

@@ -62,38 +62,39 @@ class Watch : public Observer {
 
 // Height and width of the picture that the table is for: what the network was made for, unless that
 // is not known or would take gigabytes.
-std::array<std::int64_t, 2> shown_size(const nn::UNetConfig& c, std::vector<std::string>& notes) {
+std::array<std::int64_t, 2> shown_size(const diffusion::Pipeline& model,
+                                       std::vector<std::string>& notes) {
   constexpr std::int64_t kUnknown = 32;
   constexpr std::int64_t kMostNumbers = std::int64_t{1} << 26;  // of one layer's output, 256 MiB
-  const std::int64_t m = c.size_multiple();
+  const std::int64_t m = model.network->size_multiple;
+  const auto [height, width] = model.sample_size;
   // A size that the levels cannot halve is shown rounded up.
   const auto rounded = [m](std::int64_t extent) { return (extent + m - 1) / m * m; };
-  if (c.sample_height == 0) {
+  if (height == 0) {
     const std::int64_t side = rounded(kUnknown);
     notes.push_back(fmt::format("the config has no sample_size: shown for {0}x{0}", side));
     return {side, side};
   }
-  std::int64_t h = rounded(c.sample_height), w = rounded(c.sample_width);
-  const std::int64_t channels = *std::ranges::max_element(c.block_out_channels);
+  std::int64_t h = rounded(height), w = rounded(width);
+  std::int64_t channels = 1;  // of the widest convolution
+  for (const nn::Params::Entry& p : model.params->entries())
+    if (p.var.shape().rank() == 4) channels = std::max(channels, p.var.shape()[0]);
   while (h * w > kMostNumbers / channels && std::max(h, w) > m) {
     (h > w ? h : w) = rounded(std::max(h, w) / 2);
   }
-  if (h < c.sample_height || w < c.sample_width)
-    notes.push_back(fmt::format("sample_size {}x{} would take gigabytes: shown for {}x{}",
-                                c.sample_height, c.sample_width, h, w));
+  if (h < height || w < width)
+    notes.push_back(fmt::format("sample_size {}x{} would take gigabytes: shown for {}x{}", height,
+                                width, h, w));
   return {h, w};
 }
 
 std::vector<Row> table(const diffusion::Pipeline& model, std::vector<std::string>& notes) {
-  const nn::UNetConfig& c = model.unet_config;
+  const nn::Network& network = *model.network;
   NoGrad no_grad;
   Watch watch(*model.params);
-  Tensor labels;
-  if (c.class_embed == nn::ClassEmbed::table) labels = Tensor::zeros({1}, DType::i64);
-  if (c.class_embed == nn::ClassEmbed::timestep) labels = Tensor::zeros({1});
-  if (c.class_embed == nn::ClassEmbed::identity) labels = Tensor::zeros({1, c.temb_dim()});
-  const auto [h, w] = shown_size(c, notes);
-  (*model.unet)(Tensor::zeros({1, h, w, c.in_channels}), Tensor::zeros({1}, DType::i64), labels);
+  const auto [h, w] = shown_size(model, notes);
+  network(Tensor::zeros({1, h, w, network.in_channels}), Tensor::zeros({1}, DType::i64),
+          network.conditioning.zeros(1));
   return watch.rows;
 }
 

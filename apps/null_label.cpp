@@ -21,9 +21,12 @@ void copy_and_append_mean(const Tensor& from, Tensor to) {
 
 // The same network with one row more in its class table.
 diffusion::Pipeline with_another_row(diffusion::Pipeline model) {
-  nn::UNetConfig config = model.unet_config;
-  const std::int64_t row = config.num_class_embeds++;
-  diffusion::Pipeline larger = diffusion::make_pipeline(config, model.scheduler, row, 0);
+  const std::int64_t row = model.conditioning().rows;
+  diffusion::Pipeline larger = diffusion::make_pipeline(
+      [&](const nn::Scope& scope) { return model.network->with_rows(scope, row + 1); },
+      model.scheduler, 0);
+  larger.network->conditioning.null_label = row;
+  larger.sample_size = model.sample_size;
   larger.scheduler_found = model.scheduler_found;
   larger.class_names = std::move(model.class_names);
   larger.notes = std::move(model.notes);
@@ -47,8 +50,9 @@ bool has_pictures(const data::ImageDataset& data, std::int64_t label) {
 
 void choose_null_label(diffusion::Pipeline& model, const TrainOptions& o,
                        const data::ImageDataset& data) {
-  if (model.unet_config.class_embed != nn::ClassEmbed::table || data.classes == 0) return;
-  const std::int64_t rows = model.unet_config.num_class_embeds;
+  nn::Conditioning& conditioning = model.network->conditioning;
+  if (!conditioning.has_table() || data.classes == 0) return;
+  const std::int64_t rows = conditioning.rows;
   if (o.null_label) {
     if (*o.null_label >= rows)
       throw Error("train", fmt::format("--null-label {}: expected a row of the class table, 0..{}",
@@ -56,12 +60,12 @@ void choose_null_label(diffusion::Pipeline& model, const TrainOptions& o,
     if (has_pictures(data, *o.null_label))
       throw Error("train", fmt::format("--null-label {}: pictures of the data have this label",
                                        *o.null_label));
-    model.null_label = o.null_label;
+    conditioning.null_label = o.null_label;
     return;
   }
-  if (model.null_label || o.label_dropout == 0.0) return;
+  if (conditioning.null_label || o.label_dropout == 0.0) return;
   if (rows > data.classes) {
-    model.null_label = rows - 1;
+    conditioning.null_label = rows - 1;
     model.notes.push_back(fmt::format(
         "row {} of the class table, which no picture has, stands for 'no class' (--null-label "
         "chooses another)",

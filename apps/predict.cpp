@@ -39,7 +39,7 @@ void predict(const PredictOptions& o) {
           fmt::format(
               "tensor {} is not known here; expected sample, timestep, class_labels, target",
               io::in_quotes(name)));
-  const Tensor x = read_images(in, "sample", model.unet_config.in_channels);
+  const Tensor x = read_images(in, "sample", model.network->in_channels);
   const std::int64_t n = x.dim(0);
   Tensor t = in.tensor("timestep");
   if (t.size() == 1 && n != 1)
@@ -52,7 +52,7 @@ void predict(const PredictOptions& o) {
 
   const auto network = [&] {
     try {
-      return (*model.unet)(x, t, labels);
+      return (*model.network)(x, t, labels);
     } catch (const Error& e) {  // sizes or labels that it cannot take
       throw Error(source, e.what());
     }
@@ -63,7 +63,7 @@ void predict(const PredictOptions& o) {
     NoGrad no_grad;
     out.emplace_back("sample", permute(network().value(), {0, 3, 1, 2}));
   } else {
-    const Tensor target = read_images(in, "target", model.unet_config.out_channels);
+    const Tensor target = read_images(in, "target", model.network->out_channels);
     model.params->zero_grad();
     const Var y = network();
     if (target.shape() != y.shape())

@@ -54,7 +54,7 @@ std::int64_t parse_label(const std::string& text, const diffusion::Pipeline& mod
   if (!text.empty() && named != names.end()) return named - names.begin();
   const std::vector<std::int64_t> known = diffusion::drawable_labels(model);
   const auto number = has_misleading_numbers(names) ? std::nullopt : whole_number(text);
-  if (number && number == model.null_label)
+  if (number && number == model.conditioning().null_label)
     throw Error("sample", fmt::format("--labels: {} stands for 'no class' in this model", *number));
   if (number && std::find(known.begin(), known.end(), *number) != known.end()) return *number;
   std::string list;
@@ -69,7 +69,7 @@ std::int64_t parse_label(const std::string& text, const diffusion::Pipeline& mod
 
 // "all", "7", "0,1,2" or "cat,dog" -> labels; empty for an unconditional model.
 std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion::Pipeline& model) {
-  if (model.classes() == 0) {
+  if (model.conditioning().classes() == 0) {
     if (!text.empty()) throw Error("sample", "--labels: the model is unconditional");
     return {};
   }
@@ -240,10 +240,10 @@ void sample(const SampleOptions& o) {
   model.expect_sampling();
   print_notes(model.notes);
   if (o.null_label) {
-    if (*o.null_label >= model.unet_config.num_class_embeds)
+    if (const std::int64_t rows = model.conditioning().rows; *o.null_label >= rows)
       throw Error("sample", fmt::format("--null-label {}: the model's class table has {} rows",
-                                        *o.null_label, model.unet_config.num_class_embeds));
-    model.null_label = o.null_label;
+                                        *o.null_label, rows));
+    model.network->conditioning.null_label = o.null_label;
   }
   const std::vector<std::int64_t> labels = parse_labels(o.labels, model);
   diffusion::GenerateOptions g = generate_options(o, model, labels);

@@ -4,15 +4,39 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "apps/null_label.h"
 #include "nn/presets.h"
+#include "nn/unet.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::apps {
 namespace {
 
 namespace fs = std::filesystem;
+
+// The network of --model: a preset, or the one of a config.json.
+nn::BuildNetwork new_network(const TrainOptions& o, const data::ImageDataset& data,
+                             std::vector<std::string>& notes) {
+  if (nn::is_preset(o.model)) {
+    const bool hides_labels = data.classes > 0 && o.label_dropout != 0.0;
+    nn::UNetConfig config =
+        nn::preset(o.model, data.images.dim(3), data.classes + (hides_labels ? 1 : 0));
+    if (hides_labels) config.conditioning.null_label = data.classes;
+    config.dropout = o.dropout.value_or(config.dropout);
+    return [config](const nn::Scope& scope) { return std::make_unique<nn::UNet>(scope, config); };
+  }
+  if (std::error_code ignored; !fs::exists(o.model, ignored))
+    throw Error("train", fmt::format("--model: expected {} or a config.json, got '{}'",
+                                     nn::preset_names(), o.model));
+  io::Json json = io::JsonObject::read(o.model).json();
+  if (o.dropout) json["dropout"] = *o.dropout;
+  const io::JsonObject config(std::move(json), o.model);
+  return nn::network_class_of(config).read(config, &notes);
+}
 
 // The scheduler of --init: the folder's settings, completed by options for what it leaves open. Throws Error for an
 // option that contradicts the folder.
@@ -66,68 +90,50 @@ diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& d
   if (!o.init.empty()) {
     diffusion::Pipeline model = diffusion::load_pipeline(o.init);
     adopt(model, o);
-    if (o.dropout && *o.dropout != model.unet_config.dropout)
+    if (o.dropout && *o.dropout != model.network->config().value("dropout", 0.0))
       throw Error("train", "--dropout cannot be changed with --init");
     choose_null_label(model, o, data);
     return model;
   }
-  nn::UNetConfig config;
   std::vector<std::string> notes;
-  std::optional<std::int64_t> null_label;
-  if (nn::is_preset(o.model)) {
-    const bool hides_labels = data.classes > 0 && o.label_dropout != 0.0;
-    if (hides_labels) null_label = data.classes;
-    config = nn::preset(o.model, data.images.dim(3), data.classes + (hides_labels ? 1 : 0));
-  } else {
-    if (std::error_code ignored; !fs::exists(o.model, ignored))
-      throw Error("train", fmt::format("--model: expected {} or a config.json, got '{}'",
-                                       nn::preset_names(), o.model));
-    config = nn::parse_unet_config(io::JsonObject::read(o.model), &notes);
-  }
-  if (o.dropout) config.dropout = *o.dropout;
+  const nn::BuildNetwork network = new_network(o, data, notes);
   const diffusion::SchedulerConfig scheduler = diffusion::default_scheduler(
       o.prediction.value_or(diffusion::Prediction::v),
       o.schedule.value_or(diffusion::BetaSchedule::cosine), o.timesteps.value_or(1000));
-  diffusion::Pipeline model = diffusion::make_pipeline(config, scheduler, null_label, o.seed);
+  diffusion::Pipeline model = diffusion::make_pipeline(network, scheduler, o.seed);
   model.notes.insert(model.notes.begin(), notes.begin(), notes.end());
   choose_null_label(model, o, data);
   return model;
 }
 
 void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad) {
-  nn::UNetConfig& c = model.unet_config;
-  const std::int64_t multiple = c.size_multiple();
+  const nn::Network& network = *model.network;
+  const std::int64_t multiple = network.size_multiple;
   if (pad) data::pad_to_multiple(data, multiple);
   const std::int64_t h = data.images.dim(1), w = data.images.dim(2), channels = data.images.dim(3);
-  c.sample_height = h;
-  c.sample_width = w;
+  model.sample_size = {h, w};
   if (h % multiple != 0 || w % multiple != 0)
     throw Error(
         "data",
         fmt::format("pictures are {}x{}, this network needs multiples of {}: use --pad, which adds "
                     "a black border, or --size",
                     h, w, multiple));
-  if (channels != c.in_channels || channels != c.out_channels)
+  if (channels != network.in_channels || channels != network.out_channels)
     throw Error("data",
                 fmt::format("pictures have {} channel(s), the network expects {} and gives {}",
-                            channels, c.in_channels, c.out_channels));
-  switch (c.class_embed) {
-    case nn::ClassEmbed::none:
-      return;
-    case nn::ClassEmbed::table:
-      if (data.classes == 0)
-        throw Error("data", "has no labels, but the network is class-conditional");
-      if (data.classes > c.num_class_embeds)
-        throw Error("data", fmt::format("has {} classes, the network's table has room for {}",
-                                        data.classes, model.classes()));
-      if (model.null_label && has_pictures(data, *model.null_label))
-        throw Error("data", fmt::format("has pictures of label {}, which stands for 'no class' in "
-                                        "the network: --null-label names another row",
-                                        *model.null_label));
-      return;
-    default:
-      throw Error("train", "class_embed_type timestep and identity cannot be trained here");
-  }
+                            channels, network.in_channels, network.out_channels));
+  const nn::Conditioning& conditioning = network.conditioning;
+  if (conditioning.kind == nn::Conditioning::Kind::none) return;
+  if (!conditioning.has_table())
+    throw Error("train", "class_embed_type timestep and identity cannot be trained here");
+  if (data.classes == 0) throw Error("data", "has no labels, but the network is class-conditional");
+  if (data.classes > conditioning.rows)
+    throw Error("data", fmt::format("has {} classes, the network's table has room for {}",
+                                    data.classes, conditioning.classes()));
+  if (conditioning.null_label && has_pictures(data, *conditioning.null_label))
+    throw Error("data", fmt::format("has pictures of label {}, which stands for 'no class' in "
+                                    "the network: --null-label names another row",
+                                    *conditioning.null_label));
 }
 
 }  // namespace sfumato::apps

@@ -79,7 +79,8 @@ void expect_same_arithmetic(const RunRecord& record, std::vector<std::string>& n
 }
 
 void expect_null_label(const diffusion::Pipeline& model, const TrainOptions& asked) {
-  if (asked.given.contains("label_dropout") && asked.label_dropout > 0.0 && !model.null_label)
+  if (asked.given.contains("label_dropout") && asked.label_dropout > 0.0 &&
+      !model.conditioning().null_label)
     throw Error("train",
                 "--label-dropout needs a network with a row for 'no class' in its class table, and "
                 "data with labels");

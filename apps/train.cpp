@@ -31,11 +31,11 @@ std::string headline(const Run& run) {
       "sfumato {}: {} pictures {}x{}x{}{}, U-Net of {:.2f} M parameters, {} schedule, predicting "
       "{}, {} threads",
       kVersion, shape[0], shape[1], shape[2], shape[3],
-      run.model.classes() > 0 ? fmt::format(" in {} classes", run.data.classes) : "",
+      run.model.conditioning().classes() > 0 ? fmt::format(" in {} classes", run.data.classes) : "",
       static_cast<double>(run.model.params->count()) * 1e-6,
       diffusion::diffusers_name(run.model.scheduler.beta_schedule), diffusion::name(prediction),
       thread_count());
-  if (run.model.classes() > 0) line += "\nclasses: " + data::class_list(run.data);
+  if (run.model.conditioning().classes() > 0) line += "\nclasses: " + data::class_list(run.data);
   if (prediction == diffusion::Prediction::v)
     line +=
         "\n(v = √ᾱ ε - √(1-ᾱ) x_0: digits that can be read come sooner than with ε; "
@@ -48,14 +48,14 @@ std::string headline(const Run& run) {
 void train(const TrainOptions& asked) {
   Run run = start(asked);
   const TrainOptions& o = run.options;
-  const nn::UNet& unet = *run.model.unet;
+  const nn::Network& network = *run.model.network;
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
-  const bool conditional = run.model.classes() > 0;
-  const data::Batches batches(run.data.images, conditional ? run.data.labels : Tensor(), o.batch,
-                              o.seed, run.model.null_label,
-                              o.label_dropout.value_or(kLabelDropout));
+  const nn::Conditioning& conditioning = network.conditioning;
+  const data::Batches batches(
+      run.data.images, conditioning.classes() > 0 ? run.data.labels : Tensor(), o.batch, o.seed,
+      conditioning.null_label, o.label_dropout.value_or(kLabelDropout));
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
   nn::Ema ema(params, o.ema);
 
@@ -91,7 +91,7 @@ void train(const TrainOptions& asked) {
     const Tensor target = diffusion::target(prediction, schedule, x0, eps, t);
     const nn::Mode mode{.training = true, .seed = o.seed, .step = k, .recompute = o.recompute};
     params.zero_grad();
-    const Var loss = mse(unet(xt, t, label, mode), target);
+    const Var loss = mse(network(xt, t, label, mode), target);
     loss.backward();
 
     // One step down the gradient.

@@ -20,8 +20,8 @@
 
 #include "autograd/ops.h"
 #include "bench/common.h"
+#include "diffusion/pipeline.h"
 #include "nn/unet.h"
-#include "nn/unet_config.h"
 #include "tensor/io/json.h"
 #include "tensor/kernels/kernels.h"
 
@@ -179,14 +179,14 @@ int main(int argc, char** argv) {
   std::vector<std::pair<std::string, std::map<Key, int>>> networks;
   std::map<Key, int> all;
   for (const std::string& file : configs) {
-    const nn::UNetConfig c = nn::parse_unet_config(io::JsonObject::read(file));
+    const io::JsonObject config = io::JsonObject::read(file);
+    const auto [height, width] = diffusion::read_sample_size(config);
     nn::Params params(1);
-    const nn::UNet unet(params, c);
+    const nn::UNet unet(params, nn::parse_unet_config(config));
     const NoGrad no_grad;
     Collect collect;
-    unet(Tensor::zeros({1, c.sample_height, c.sample_width, c.in_channels}),
-         Tensor::zeros({1}, DType::i64),
-         c.class_embed == nn::ClassEmbed::table ? Tensor::zeros({1}, DType::i64) : Tensor());
+    unet(Tensor::zeros({1, height, width, unet.in_channels}), Tensor::zeros({1}, DType::i64),
+         unet.conditioning.zeros(1));
     networks.emplace_back(file, collect.count);
     for (const auto& [key, count] : collect.count) all[key] += count;
   }

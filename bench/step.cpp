@@ -14,10 +14,10 @@
 #include "bench/common.h"
 #include "diffusion/forward.h"
 #include "diffusion/objective.h"
+#include "diffusion/pipeline.h"
 #include "diffusion/scheduler_config.h"
 #include "nn/optim.h"
 #include "nn/unet.h"
-#include "nn/unet_config.h"
 #include "tensor/io/json.h"
 #include "tensor/memory.h"
 
@@ -36,14 +36,14 @@ struct Input {
   Tensor x0, t, eps, labels;
 };
 
-Input random_input(const nn::UNetConfig& c, std::int64_t batch, std::uint64_t k) {
-  const Shape images{batch, c.sample_height, c.sample_width, c.in_channels};
+Input random_input(const nn::UNet& unet, io::Extent size, std::int64_t batch, std::uint64_t k) {
+  const Shape images{batch, size.height, size.width, unet.in_channels};
   Input in;
   in.x0 = Rng(0, Purpose::general, k).normal(images);
   in.t = Rng(0, Purpose::timestep, k).randint({batch}, 1000);
   in.eps = Rng(0, Purpose::noise, k).normal(images);
-  if (c.class_embed == nn::ClassEmbed::table)
-    in.labels = Rng(0, Purpose::label_dropout, k).randint({batch}, c.num_class_embeds);
+  if (unet.conditioning.has_table())
+    in.labels = Rng(0, Purpose::label_dropout, k).randint({batch}, unet.conditioning.rows);
   return in;
 }
 
@@ -51,7 +51,9 @@ void run(const Options& o) {
   if (o.device != "cpu") throw Error("step", "--device: expected cpu, got '" + o.device + "'");
   if (o.threads > 0) set_thread_count(o.threads);
   const double begin = bench::wall_seconds();
-  const nn::UNetConfig config = nn::parse_unet_config(io::JsonObject::read(o.config));
+  const io::JsonObject json = io::JsonObject::read(o.config);
+  const io::Extent size = diffusion::read_sample_size(json);
+  const nn::UNetConfig config = nn::parse_unet_config(json);
   if (config.in_channels != config.out_channels)
     throw Error("step", "the network's output must have as many channels as its input");
   nn::Params params(1);
@@ -64,7 +66,7 @@ void run(const Options& o) {
   std::optional<FixedWeights> fixed_weights;
   if (o.inference) fixed_weights.emplace();  // as the samplers do
   const auto step = [&](std::uint64_t k) {
-    const Input in = random_input(config, o.batch, k);
+    const Input in = random_input(unet, size, o.batch, k);
     if (o.inference) {
       NoGrad no_grad;
       return unet(in.x0, in.t, in.labels).value().data<float>()[0];
@@ -84,7 +86,7 @@ void run(const Options& o) {
   double flop = 0;
   {
     const NoGrad no_grad;
-    const Input one = random_input(config, 1, 0);
+    const Input one = random_input(unet, size, 1, 0);
     FlopCounter counter;
     unet(one.x0, one.t, one.labels);
     flop = counter.total * static_cast<double>(o.batch) * (o.inference ? 1 : 3);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kMaxPixels = std::int64_t{1} << 22;  // of one picture
 
-void expect_size(const nn::UNetConfig& c, std::int64_t height, std::int64_t width) {
+void expect_size(const nn::Network& network, std::int64_t height, std::int64_t width) {
   if (height < 1 || width < 1)
     throw Error("sample",
                 "the model does not say how large its pictures are (sample_size is null): "
@@ -21,7 +21,7 @@ void expect_size(const nn::UNetConfig& c, std::int64_t height, std::int64_t widt
   if (height > kMaxPixels / width)
     throw Error("sample", fmt::format("pictures of at most {} pixels can be drawn, got {}x{}",
                                       kMaxPixels, height, width));
-  const std::int64_t multiple = c.size_multiple();
+  const std::int64_t multiple = network.size_multiple;
   if (height % multiple != 0 || width % multiple != 0)
     throw Error("sample",
                 fmt::format("this network draws sizes that are multiples of {}, got {}x{}",
@@ -31,9 +31,7 @@ void expect_size(const nn::UNetConfig& c, std::int64_t height, std::int64_t widt
 void expect_labels(const Pipeline& model, const std::vector<std::int64_t>& labels) {
   const auto names = static_cast<std::int64_t>(model.class_names.size());
   for (const std::int64_t label : labels) {
-    if (label < 0 || label >= model.unet_config.num_class_embeds)
-      throw Error("sample", fmt::format("label {}: the model knows 0..{}", label,
-                                        std::max<std::int64_t>(0, model.classes() - 1)));
+    model.conditioning().check(label);
     if (label < names && model.class_names[static_cast<std::size_t>(label)].empty())
       throw Error("sample",
                   fmt::format("label {}: the model was trained without a picture of it", label));
@@ -45,17 +43,18 @@ Denoiser denoiser_for(const Pipeline& model, const GenerateOptions& o, std::int6
                       std::int64_t end) {
   const std::int64_t n = end - begin;
   Tensor labels, null_labels;
-  if (model.unet_config.class_embed == nn::ClassEmbed::table) {
+  if (model.conditioning().has_table()) {
     labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n));
     if (o.guidance != 1)
-      null_labels = Tensor::full({n}, static_cast<double>(*model.null_label), DType::i64);
+      null_labels =
+          Tensor::full({n}, static_cast<double>(*model.conditioning().null_label), DType::i64);
   }
-  return [=, &unet = *model.unet, &o, w = o.guidance](const Tensor& xt, std::int64_t t) {
+  return [=, &network = *model.network, &o, w = o.guidance](const Tensor& xt, std::int64_t t) {
     if (o.cancelled && o.cancelled()) throw Cancelled();
     const Tensor time = Tensor::full({n}, static_cast<double>(t), DType::i64);
-    const Tensor output = unet(xt, time, labels).value();
+    const Tensor output = network(xt, time, labels).value();
     if (!null_labels.defined()) return output;
-    const Tensor free = unet(xt, time, null_labels).value();
+    const Tensor free = network(xt, time, null_labels).value();
     return guided(output, free, w);  // ε = ε_u + w (ε_c - ε_u)
   };
 }
@@ -77,10 +76,10 @@ SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
 
 std::vector<std::int64_t> drawable_labels(const Pipeline& model) {
   std::vector<std::int64_t> labels;
-  for (std::int64_t k = 0; k < model.unet_config.num_class_embeds; ++k) {
+  for (std::int64_t k = 0; k < model.conditioning().rows; ++k) {
     const auto i = static_cast<std::size_t>(k);
     const bool unseen = i < model.class_names.size() && model.class_names[i].empty();
-    if (k != model.null_label && !unseen) labels.push_back(k);
+    if (k != model.conditioning().null_label && !unseen) labels.push_back(k);
   }
   return labels;
 }
@@ -91,9 +90,9 @@ std::string class_name(std::int64_t label, const Pipeline& model) {
 }
 
 Shape picture_shape(const Pipeline& model, const GenerateOptions& o) {
-  const nn::UNetConfig& c = model.unet_config;
-  return {static_cast<std::int64_t>(o.labels.size()), o.height > 0 ? o.height : c.sample_height,
-          o.width > 0 ? o.width : c.sample_width, c.out_channels};
+  const auto [height, width] = model.sample_size;
+  return {static_cast<std::int64_t>(o.labels.size()), o.height > 0 ? o.height : height,
+          o.width > 0 ? o.width : width, model.network->out_channels};
 }
 
 Clip parse_clip(std::string_view name) {
@@ -106,33 +105,34 @@ Clip parse_clip(std::string_view name) {
 
 void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
   model.expect_sampling();
-  const nn::UNetConfig& c = model.unet_config;
+  const nn::Network& network = *model.network;
+  const nn::Conditioning& conditioning = network.conditioning;
   if (o.labels.empty()) throw Error("sample", "expected at least one picture");
-  if (c.in_channels != c.out_channels)
+  if (network.in_channels != network.out_channels)
     throw Error("sample", fmt::format("the network maps {} channels to {}: not a denoiser",
-                                      c.in_channels, c.out_channels));
-  if (c.out_channels != 1 && c.out_channels != 3)
+                                      network.in_channels, network.out_channels));
+  if (network.out_channels != 1 && network.out_channels != 3)
     throw Error("sample",
                 fmt::format("pictures of 1 or 3 channels can be written, the network has {}",
-                            c.out_channels));
+                            network.out_channels));
   const Shape shape = picture_shape(model, o);
-  expect_size(c, shape[1], shape[2]);
-  if (c.class_embed == nn::ClassEmbed::none) {
+  expect_size(network, shape[1], shape[2]);
+  if (conditioning.kind == nn::Conditioning::Kind::none) {
     if (o.guidance != 1) throw Error("sample", "guidance needs a class-conditional model");
     return;
   }
-  if (c.class_embed != nn::ClassEmbed::table)
+  if (!conditioning.has_table())
     throw Error("sample",
                 "class_embed_type timestep and identity cannot be sampled here; see `predict`");
   expect_labels(model, o.labels);
-  if (o.guidance != 1 && !model.null_label)
+  if (o.guidance != 1 && !conditioning.null_label)
     throw Error(
         "sample",
         "guidance needs to know which label means 'no class', and this folder does not say: "
         "set it (--null-label)");
 }
 
-double default_guidance(const Pipeline& model) { return model.null_label ? 2 : 1; }
+double default_guidance(const Pipeline& model) { return model.conditioning().null_label ? 2 : 1; }
 
 std::int64_t default_steps(const Pipeline& model, Method method) {
   const std::int64_t T = model.scheduler.num_train_timesteps;

@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 
+#include "nn/network.h"
 #include "tensor/error.h"
 #include "tensor/io/json.h"
 
@@ -130,7 +131,7 @@ Contents contents_of(const fs::path& dir, const std::vector<std::string>& names)
     const std::string unet = class_in(sub / "unet" / "config.json"),
                       root = class_in(sub / "config.json"),
                       scheduler = class_in(sub / "scheduler_config.json");
-    if (unet == "UNet2DModel" || (unet.empty() && root == "UNet2DModel")) {
+    if (nn::find_network_class(!unet.empty() ? unet : root)) {
       c.models.push_back(sub.string());
     } else if (const std::string& of = !unet.empty()   ? unet
                                        : !root.empty() ? root
@@ -149,12 +150,12 @@ Contents contents_of(const fs::path& dir, const std::vector<std::string>& names)
   if (!pipeline.empty()) {
     what = fmt::format("this folder holds a {}", io::in_quotes(pipeline));
     if (!contents.parts.empty()) what += " of " + io::in_quotes(contents.parts);
-    what += " and no unet/config.json; sfumato reads UNet2DModel";
+    what += " and no unet/config.json; sfumato reads " + nn::network_class_names();
   } else {
     what = "not a diffusers model: neither unet/config.json nor config.json is there";
     if (!contents.parts.empty())
-      what += fmt::format("; it holds {}, and sfumato reads UNet2DModel",
-                          io::in_quotes(contents.parts));
+      what += fmt::format("; it holds {}, and sfumato reads {}", io::in_quotes(contents.parts),
+                          nn::network_class_names());
   }
   if (contents.models.size() == 1)
     what += fmt::format("; there is a model in {}: give --model {}", io::in_quotes(contents.models),

@@ -2,12 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 
 #include "diffusion/model_folder.h"
 #include "nn/checkpoint.h"
+#include "nn/unet.h"
 #include "tensor/io/file.h"
 #include "tensor/io/safetensors.h"
 
@@ -54,13 +58,6 @@ std::optional<std::int64_t> read_null_label(std::span<const io::SafeTensors> fil
   return label;
 }
 
-// Rows that can have a name: all but a null label at the end.
-std::size_t named_rows(const Pipeline& p) {
-  const std::int64_t rows =
-      p.unet_config.class_embed == nn::ClassEmbed::table ? p.unet_config.num_class_embeds : 0;
-  return static_cast<std::size_t>(rows - (rows > 0 && p.null_label == rows - 1 ? 1 : 0));
-}
-
 std::vector<std::string> read_class_names(std::span<const io::SafeTensors> files,
                                           const Pipeline& p) {
   const std::string* text = metadata(files, kClassNames);
@@ -69,10 +66,10 @@ std::vector<std::string> read_class_names(std::span<const io::SafeTensors> files
       io::Json{{kClassNames, io::parse_json(*text, files[0].path().string())}},
       files[0].path().string() + ": metadata");
   std::vector<std::string> names = list.get_strings(kClassNames);
-  if (names.size() != named_rows(p))
+  if (const std::int64_t rows = p.conditioning().named_rows(); std::ssize(names) != rows)
     throw Error(list.source(), fmt::format("{}: expected {} names, one for each row of the class "
                                            "table, got {}",
-                                           kClassNames, named_rows(p), names.size()));
+                                           kClassNames, rows, names.size()));
   for (const std::string& name : names)
     if (name.size() > kMaxClassName)
       throw Error(list.source(), fmt::format("{}: expected names of at most {} bytes, got {}",
@@ -84,42 +81,53 @@ std::vector<std::string> read_class_names(std::span<const io::SafeTensors> files
 // the one that it had as a class.
 std::string write_class_names(const Pipeline& p) {
   std::vector<std::string> names = p.class_names;
-  if (static_cast<std::int64_t>(names.size()) > p.unet_config.num_class_embeds)
+  if (std::ssize(names) > p.conditioning().rows)
     throw Error("class names", fmt::format("there are {} of them for {} rows of the class table",
-                                           names.size(), p.unet_config.num_class_embeds));
+                                           names.size(), p.conditioning().rows));
   for (const std::string& name : names)
     if (name.size() > kMaxFileName)
       throw Error("class names", fmt::format("expected at most {} bytes, got {}", kMaxFileName,
                                              io::in_quotes(name)));
-  names.resize(named_rows(p));
+  names.resize(static_cast<std::size_t>(p.conditioning().named_rows()));
   // A folder's name may be no UTF-8; each byte replaced becomes three.
   return io::Json(names).dump(-1, ' ', false, io::Json::error_handler_t::replace);
 }
 
 }  // namespace
 
-std::int64_t Pipeline::classes() const {
-  if (unet_config.class_embed != nn::ClassEmbed::table) return 0;
-  return unet_config.num_class_embeds - (null_label ? 1 : 0);
-}
-
 void Pipeline::expect_sampling() const {
   if (!sampling_problem.empty()) throw Error("sample", sampling_problem);
 }
 
-Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& scheduler,
-                       std::optional<std::int64_t> null_label, std::uint64_t seed,
-                       std::int64_t limit) {
+io::Extent read_sample_size(const io::JsonObject& config) {
+  if (!config.contains("sample_size")) return {};
+  const io::Json& size = config.json().at("sample_size");
+  const auto hw = size.is_array() ? config.get_ints("sample_size")
+                                  : std::vector<std::int64_t>(2, config.get_int("sample_size"));
+  if (hw.size() != 2 || std::min(hw[0], hw[1]) < 1 || std::max(hw[0], hw[1]) > 1 << 16)
+    throw Error(config.source(),
+                fmt::format("sample_size: expected a size in 1..65536 or a pair, got {}",
+                            size.is_array() && size.size() > 4 ? "a longer list" : size.dump()));
+  return {hw[0], hw[1]};
+}
+
+Pipeline make_pipeline(const nn::BuildNetwork& network, const SchedulerConfig& scheduler,
+                       std::uint64_t seed, std::int64_t limit) {
   Pipeline p;
-  p.unet_config = unet;
   p.scheduler = scheduler;
-  p.null_label = null_label;
   p.params = std::make_unique<nn::Params>(seed, DType::f32, limit);
-  p.unet = std::make_unique<nn::UNet>(nn::Scope(*p.params), unet);
+  p.network = network(nn::Scope(*p.params));
   p.params->flat_values();  // lays them out
   const std::string problem = terminal_noise_problem(make_schedule(scheduler));
   if (!problem.empty()) p.notes.push_back(problem);
   return p;
+}
+
+Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& scheduler,
+                       std::uint64_t seed, std::int64_t limit) {
+  return make_pipeline(
+      [&](const nn::Scope& scope) { return std::make_unique<nn::UNet>(scope, unet); }, scheduler,
+      seed, limit);
 }
 
 Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
@@ -128,10 +136,11 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
   const auto take_notes = [&](const std::vector<std::string>& more) {
     notes.insert(notes.end(), more.begin(), more.end());
   };
-  const io::JsonObject unet_json = io::JsonObject::read(folder.config);
-  nn::expect_unet_class(unet_json,
-                        folder.pipeline.empty() ? "" : " of a " + io::in_quotes(folder.pipeline));
-  const nn::UNetConfig unet = nn::parse_unet_config(unet_json, &notes);
+  const io::JsonObject config = io::JsonObject::read(folder.config);
+  const nn::NetworkClass& network_class = nn::network_class_of(
+      config, folder.pipeline.empty() ? "" : " of a " + io::in_quotes(folder.pipeline));
+  const io::Extent sample_size = read_sample_size(config);
+  const nn::BuildNetwork network = network_class.read(config, &notes);
 
   SchedulerFile scheduler;
   if (folder.scheduler.empty()) {
@@ -147,13 +156,14 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
     weights.emplace_back(file);
     for (const io::TensorEntry& e : weights.back().entries()) numbers += e.shape.size();
   }
-  const std::optional<std::int64_t> null_label = read_null_label(weights, unet.num_class_embeds);
 
   // The network may not be much larger than its file, a config can promise anything; but a bit, so
   // that load_parameters can say which parameter is missing or of another shape.
   const std::int64_t limit = 2 * numbers + (1 << 20);
   Pipeline p = in_file(weights[0].path().string(),
-                       [&] { return make_pipeline(unet, scheduler.config, null_label, 0, limit); });
+                       [&] { return make_pipeline(network, scheduler.config, 0, limit); });
+  p.sample_size = sample_size;
+  p.network->conditioning.null_label = read_null_label(weights, p.conditioning().rows);
   p.class_names = read_class_names(weights, p);
   p.scheduler_found = scheduler.schedule_known;
   p.sampling_problem = scheduler.problem;
@@ -177,20 +187,24 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
 void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
   io::make_directories(dir / "unet");
   io::make_directories(dir / "scheduler");
-  io::write_json(dir / "unet" / "config.json", nn::to_json(p.unet_config));
+  io::Json config = p.network->config();
+  if (const auto [height, width] = p.sample_size; height > 0)
+    config["sample_size"] = height == width ? io::Json(height) : io::Json::array({height, width});
+  io::write_json(dir / "unet" / "config.json", config);
   io::write_json(dir / "scheduler" / "scheduler_config.json", to_json(p.scheduler));
   io::Json index;
   index["_class_name"] = p.scheduler.method == Method::ddim ? "DDIMPipeline" : "DDPMPipeline";
   index["_diffusers_version"] = nn::kDiffusersVersion;
   index["scheduler"] = {"diffusers", diffusers_name(p.scheduler.method)};
-  index["unet"] = {"diffusers", "UNet2DModel"};
+  index["unet"] = {"diffusers", config.at("_class_name")};
   io::write_json(dir / "model_index.json", index);
 }
 
 void save_pipeline_weights(const fs::path& dir, const Pipeline& p, const Tensor& flat) {
   std::map<std::string, std::string> metadata{{"format", "pt"}};
-  if (p.null_label) metadata[kNullLabel] = std::to_string(*p.null_label);
-  if (!p.class_names.empty() && named_rows(p) > 0) metadata[kClassNames] = write_class_names(p);
+  if (const auto row = p.conditioning().null_label) metadata[kNullLabel] = std::to_string(*row);
+  if (!p.class_names.empty() && p.conditioning().named_rows() > 0)
+    metadata[kClassNames] = write_class_names(p);
   nn::save_parameters(*p.params, flat, dir / "unet" / kWeights, metadata);
 }
 

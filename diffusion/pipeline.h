@@ -1,7 +1,7 @@
 // A trained model on disk: a `diffusers` pipeline folder.
 //
 //   DIR/model_index.json                              what the parts are
-//   DIR/unet/config.json                              the network
+//   DIR/unet/config.json                              the network, a U-Net or another (nn/network.h)
 //   DIR/unet/diffusion_pytorch_model.safetensors      its weights (of a run: their moving average)
 //   DIR/scheduler/scheduler_config.json               the schedule and what the network predicts
 //
@@ -11,47 +11,52 @@
 #pragma once
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
 #include "diffusion/scheduler_file.h"
-#include "nn/unet.h"
+#include "nn/network.h"
 #include "nn/unet_config.h"
+#include "tensor/io/image.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::diffusion {
 
+// A network, whatever it is made of (nn/network.h), and what was learned with it. A const Pipeline can be used by
+// several threads at once; const does not reach through the two pointers.
 struct Pipeline {
-  nn::UNetConfig unet_config;
   SchedulerConfig scheduler;
   // false: the folder tells no schedule that this library has; `scheduler` is then DDPM's default.
   bool scheduler_found = true;
   // Why the folder's network cannot draw pictures here (a scheduler without a schedule of betas, a
   // network of latents, ...); empty when it can. What needs no sampler works all the same.
   std::string sampling_problem;
-  // The row of the class table that stands for "no class", when the folder says so.
-  std::optional<std::int64_t> null_label;
+  // Of the pictures that it was trained on; it draws others too. 0 x 0: not known (sample_size: null).
+  io::Extent sample_size;
   // The name of each row of the class table, "" for one that no picture taught; without the null
   // label where that is the last row. Empty when the folder names none.
   std::vector<std::string> class_names;
   // What was read past or assumed while loading, one line each, for the user.
   std::vector<std::string> notes;
   std::unique_ptr<nn::Params> params;
-  std::unique_ptr<nn::UNet> unet;
+  std::unique_ptr<nn::Network> network;
 
-  // Labels that mean a class: rows of the table without the null label; 0 when unconditional.
-  std::int64_t classes() const;
+  // What the network is told besides x_t and t. The null label is known when the folder says it.
+  const nn::Conditioning& conditioning() const { return network->conditioning; }
   // Throws sampling_problem, if there is one.
   void expect_sampling() const;
 };
 
 // A new network with weights drawn from `seed`, of at most `limit` parameters.
+Pipeline make_pipeline(const nn::BuildNetwork& network, const SchedulerConfig& scheduler,
+                       std::uint64_t seed, std::int64_t limit = nn::Params::kMaxCount);
 Pipeline make_pipeline(const nn::UNetConfig& unet, const SchedulerConfig& scheduler,
-                       std::optional<std::int64_t> null_label, std::uint64_t seed,
-                       std::int64_t limit = nn::Params::kMaxCount);
+                       std::uint64_t seed, std::int64_t limit = nn::Params::kMaxCount);
+
+// `sample_size` of a config.json: 0 x 0 when it is missing or null. Throws Error for other sizes than 1..65536.
+io::Extent read_sample_size(const io::JsonObject& config);
 
 // Weights with numbers that are not finite: refused; or noted, for a look at the damage.
 enum class NotFinite { refuse, note };

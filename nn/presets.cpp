@@ -45,8 +45,7 @@ std::string preset_names() {
 UNetConfig preset(std::string_view name, std::int64_t channels, std::int64_t class_rows) {
   const Preset* p = find(name);
   if (!p)
-    throw Error("preset", fmt::format("expected {}, got {}", preset_names(),
-                                      io::in_quotes(name)));
+    throw Error("preset", fmt::format("expected {}, got {}", preset_names(), io::in_quotes(name)));
   UNetConfig c;
   c.in_channels = c.out_channels = channels;
   c.block_out_channels.assign(std::begin(p->channels), std::end(p->channels));
@@ -55,10 +54,7 @@ UNetConfig preset(std::string_view name, std::int64_t channels, std::int64_t cla
   c.up_attention = {p->attention, false, false};
   c.add_attention = p->attention;
   c.norm_num_groups = 8;
-  if (class_rows > 0) {
-    c.class_embed = ClassEmbed::table;
-    c.num_class_embeds = class_rows;
-  }
+  if (class_rows > 0) c.conditioning = {.kind = Conditioning::Kind::table, .rows = class_rows};
   return c;
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "nn/unet.h"
+#include "nn/unet_config.h"
 
 namespace sfumato::nn {
 

@@ -3,45 +3,11 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <nlohmann/json.hpp>
 
 #include "autograd/checkpoint.h"
 
 namespace sfumato::nn {
-
-void UNetConfig::check() const {
-  auto refuse = [](const std::string& what) { throw Error("unet", what); };
-  if (block_out_channels.empty()) refuse("block_out_channels is empty");
-  if (block_out_channels.size() > 12) refuse("block_out_channels: more than 12 levels");
-  if (down_attention.size() != block_out_channels.size() ||
-      up_attention.size() != block_out_channels.size())
-    refuse(fmt::format(
-        "expected one down and one up block for each of the {} block_out_channels, got {} and {}",
-        block_out_channels.size(), down_attention.size(), up_attention.size()));
-  auto positive = [&](const char* field, std::int64_t value, std::int64_t limit) {
-    if (value < 1 || value > limit)
-      refuse(fmt::format("{}: expected 1..{}, got {}", field, limit, value));
-  };
-  positive("in_channels", in_channels, 1 << 16);
-  positive("out_channels", out_channels, 1 << 16);
-  positive("layers_per_block", layers_per_block, 64);
-  positive("norm_num_groups", norm_num_groups, 1 << 16);
-  if (attention_head_dim) positive("attention_head_dim", *attention_head_dim, 1 << 16);
-  if (class_embed == ClassEmbed::table) positive("num_class_embeds", num_class_embeds, 1 << 24);
-  for (std::int64_t c : block_out_channels) {
-    positive("block_out_channels", c, 1 << 16);
-    if (c % norm_num_groups != 0)
-      refuse(fmt::format("block_out_channels {} is not divisible by norm_num_groups {}", c,
-                         norm_num_groups));
-  }
-  positive("temb_dim", temb_dim(), 1 << 20);  // four times the first of these, so not before
-  if (downsample_padding < 0 || downsample_padding > 1)
-    refuse(fmt::format("downsample_padding: expected 0 or 1, got {}", downsample_padding));
-  if (!(dropout >= 0 && dropout < 1))
-    refuse(fmt::format("dropout: expected 0 <= p < 1, got {}", dropout));
-  if (!(norm_eps > 0))
-    refuse(fmt::format("norm_eps: expected a positive number, got {}", norm_eps));
-  if (mid_block_scale_factor == 0) refuse("mid_block_scale_factor is 0");
-}
 
 UNet::UNet(const Scope& s, const UNetConfig& config)
     : config_((config.check(), config)),
@@ -52,81 +18,100 @@ UNet::UNet(const Scope& s, const UNetConfig& config)
                      config.norm_eps),
       conv_out_(s / "conv_out", config.block_out_channels[0], config.out_channels, 3,
                 Conv2dOptions::padded(1)) {
-  const auto& channels = config_.block_out_channels;
-  const auto levels = static_cast<std::int64_t>(channels.size());
-  const std::int64_t temb = config_.temb_dim();
+  in_channels = config.in_channels;
+  out_channels = config.out_channels;
+  size_multiple = config.size_multiple();
+  conditioning = config.conditioning;
+  conditioning.width = config.temb_dim();
+  if (conditioning.kind == Conditioning::Kind::table)
+    class_table_.emplace(s / "class_embedding", conditioning.rows, config.temb_dim());
+  if (conditioning.kind == Conditioning::Kind::timestep)
+    class_timestep_.emplace(s / "class_embedding", config.block_out_channels[0], config.temb_dim());
+  std::vector<std::int64_t> skips{config.block_out_channels[0]};
+  add_down(s, skips);
+  add_middle(s);
+  add_up(s, skips);
+}
 
-  if (config_.class_embed == ClassEmbed::table)
-    class_table_.emplace(s / "class_embedding", config_.num_class_embeds, temb);
-  if (config_.class_embed == ClassEmbed::timestep)
-    class_timestep_.emplace(s / "class_embedding", channels[0], temb);
+ResnetBlock UNet::resnet(const Scope& scope, std::int64_t in, std::int64_t out,
+                         double output_scale) const {
+  return ResnetBlock(scope, {.in = in,
+                             .out = out,
+                             .temb = config_.temb_dim(),
+                             .groups = config_.norm_num_groups,
+                             .eps = config_.norm_eps,
+                             .dropout = config_.dropout,
+                             .output_scale = output_scale,
+                             .scale_shift = config_.scale_shift});
+}
 
-  auto resnet = [&](const Scope& scope, std::int64_t in, std::int64_t out,
-                    double output_scale = 1) {
-    return ResnetBlock(scope, {.in = in,
-                               .out = out,
-                               .temb = temb,
-                               .groups = config_.norm_num_groups,
-                               .eps = config_.norm_eps,
-                               .dropout = config_.dropout,
-                               .output_scale = output_scale,
-                               .scale_shift = config_.scale_shift});
-  };
-  auto attention = [&](const Scope& scope, std::int64_t c, std::optional<std::int64_t> groups,
-                       double output_scale = 1) {
-    return AttentionBlock(scope, {.channels = c,
-                                  .head_dim = config_.attention_head_dim.value_or(c),
-                                  .norm_groups = groups,
-                                  .eps = config_.norm_eps,
-                                  .output_scale = output_scale});
-  };
+AttentionBlock UNet::attention(const Scope& scope, std::int64_t channels,
+                               std::optional<std::int64_t> groups, double output_scale) const {
+  return AttentionBlock(scope, {.channels = channels,
+                                .head_dim = config_.attention_head_dim.value_or(channels),
+                                .norm_groups = groups,
+                                .eps = config_.norm_eps,
+                                .output_scale = output_scale});
+}
 
-  std::vector<std::int64_t> skips{
-      channels[0]};  // channels of each skip, in the order they are pushed
-  std::int64_t c = channels[0];
-  for (std::int64_t i = 0; i < levels; ++i) {
-    const Scope b = s / "down_blocks" / i;
+void UNet::add_down(const Scope& s, std::vector<std::int64_t>& skips) {
+  const std::size_t levels = config_.block_out_channels.size();
+  for (std::size_t i = 0; i < levels; ++i) {
+    const Scope b = s / "down_blocks" / static_cast<std::int64_t>(i);
+    const std::int64_t out = config_.block_out_channels[i];
     Level& level = down_.emplace_back();
     for (std::int64_t j = 0; j < config_.layers_per_block; ++j) {
-      level.resnets.push_back(resnet(b / "resnets" / j, c, channels[i]));
-      c = channels[i];
+      level.resnets.push_back(resnet(b / "resnets" / j, skips.back(), out));
       if (config_.down_attention[i])
-        level.attentions.push_back(attention(b / "attentions" / j, c, config_.norm_num_groups));
-      skips.push_back(c);
+        level.attentions.push_back(attention(b / "attentions" / j, out, config_.norm_num_groups));
+      skips.push_back(out);
     }
-    if (i + 1 < levels) {
-      level.down.emplace(b / "downsamplers" / 0, c, config_.downsample_padding);
-      skips.push_back(c);
-    }
+    if (i + 1 == levels) break;
+    level.down.emplace(b / "downsamplers" / 0, out, config_.downsample_padding);
+    skips.push_back(out);
   }
+}
 
-  if (config_.mid_block) {
-    const Scope b = s / "mid_block";
-    mid_.emplace();
-    mid_->resnets.push_back(resnet(b / "resnets" / 0, c, c, config_.mid_block_scale_factor));
-    if (config_.add_attention) {
-      // diffusers leaves the norm out when the time embedding scales and shifts, unless asked.
-      std::optional<std::int64_t> groups = config_.attn_norm_num_groups;
-      if (!groups && !config_.scale_shift) groups = config_.norm_num_groups;
-      mid_->attentions.push_back(
-          attention(b / "attentions" / 0, c, groups, config_.mid_block_scale_factor));
-    }
-    mid_->resnets.push_back(resnet(b / "resnets" / 1, c, c, config_.mid_block_scale_factor));
+void UNet::add_middle(const Scope& s) {
+  if (!config_.mid_block) return;
+  const Scope b = s / "mid_block";
+  const std::int64_t c = config_.block_out_channels.back();
+  const double scale = config_.mid_block_scale_factor;
+  mid_.emplace();
+  mid_->resnets.push_back(resnet(b / "resnets" / 0, c, c, scale));
+  if (config_.add_attention) {
+    // diffusers leaves the norm out when the time embedding scales and shifts, unless asked.
+    std::optional<std::int64_t> groups = config_.attn_norm_num_groups;
+    if (!groups && !config_.scale_shift) groups = config_.norm_num_groups;
+    mid_->attentions.push_back(attention(b / "attentions" / 0, c, groups, scale));
   }
+  mid_->resnets.push_back(resnet(b / "resnets" / 1, c, c, scale));
+}
 
-  for (std::int64_t i = 0; i < levels; ++i) {
-    const Scope b = s / "up_blocks" / i;
+void UNet::add_up(const Scope& s, std::vector<std::int64_t> skips) {
+  const std::size_t levels = config_.block_out_channels.size();
+  std::int64_t in = config_.block_out_channels.back();
+  for (std::size_t i = 0; i < levels; ++i) {
+    const Scope b = s / "up_blocks" / static_cast<std::int64_t>(i);
+    const std::int64_t out = config_.block_out_channels[levels - 1 - i];
     Level& level = up_.emplace_back();
-    const std::int64_t out = channels[levels - 1 - i];
     for (std::int64_t j = 0; j <= config_.layers_per_block; ++j) {
-      level.resnets.push_back(resnet(b / "resnets" / j, c + skips.back(), out));
+      level.resnets.push_back(resnet(b / "resnets" / j, in + skips.back(), out));
       skips.pop_back();
-      c = out;
+      in = out;
       if (config_.up_attention[i])
-        level.attentions.push_back(attention(b / "attentions" / j, c, config_.norm_num_groups));
+        level.attentions.push_back(attention(b / "attentions" / j, out, config_.norm_num_groups));
     }
-    if (i + 1 < levels) level.up.emplace(b / "upsamplers" / 0, c);
+    if (i + 1 < levels) level.up.emplace(b / "upsamplers" / 0, out);
   }
+}
+
+io::Json UNet::config() const { return to_json(config_); }
+
+std::unique_ptr<Network> UNet::with_rows(const Scope& scope, std::int64_t rows) const {
+  UNetConfig larger = config_;
+  larger.conditioning.rows = rows;
+  return std::make_unique<UNet>(scope, larger);
 }
 
 // temb = MLP(sin/cos features of t) + embedding of the class: [N, temb_dim]
@@ -136,24 +121,12 @@ Var UNet::time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, 
                                     config_.freq_shift, dtype));
   };
   expect_shape("unet", "timestep", t, {n});
+  conditioning.check(labels, n);
   const Var temb = time_embedding_(features(t));
-  if (config_.class_embed == ClassEmbed::none) {
-    if (labels.defined())
-      throw Error("unet", "class labels given, but the network is unconditional");
-    return temb;
-  }
-  if (!labels.defined())
-    throw Error("unet", "the network is class-conditional: class labels expected");
-  if (class_table_) {
-    expect_shape("unet", "class labels", labels, {n});
-    return temb + (*class_table_)(labels);
-  }
-  if (class_timestep_) {
-    expect_shape("unet", "class labels", labels, {n});
-    return temb + (*class_timestep_)(features(labels));
-  }
-  expect_shape("unet", "class labels", labels, {n, config_.temb_dim()});
-  return temb + Var(labels.to(dtype));
+  if (class_table_) return temb + (*class_table_)(labels);
+  if (class_timestep_) return temb + (*class_timestep_)(features(labels));
+  if (labels.defined()) return temb + Var(labels.to(dtype));  // Kind::identity
+  return temb;
 }
 
 Var UNet::block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& temb,
@@ -201,6 +174,12 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
     if (level.up) h = (*level.up)(h);  // [N, 2H, 2W, C]
   }
   return conv_out_(h, {.norm = conv_norm_out_.with_silu()});
+}
+
+BuildNetwork read_unet(const io::JsonObject& config, std::vector<std::string>* notes) {
+  return [parsed = parse_unet_config(config, notes)](const Scope& scope) {
+    return std::make_unique<UNet>(scope, parsed);
+  };
 }
 
 }  // namespace sfumato::nn

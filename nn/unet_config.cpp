@@ -2,43 +2,18 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
+
+#include "tensor/io/fields.h"
 
 namespace sfumato::nn {
 namespace {
 
-// Every key of UNet2DModel's config; any other is without effect.
-constexpr std::array kKeys = {"act_fn",
-                              "add_attention",
-                              "attention_head_dim",
-                              "attn_norm_num_groups",
-                              "block_out_channels",
-                              "center_input_sample",
-                              "class_embed_type",
-                              "down_block_types",
-                              "downsample_padding",
-                              "downsample_type",
-                              "dropout",
-                              "flip_sin_to_cos",
-                              "freq_shift",
-                              "in_channels",
-                              "layers_per_block",
-                              "mid_block_scale_factor",
-                              "mid_block_type",
-                              "norm_eps",
-                              "norm_num_groups",
-                              "num_class_embeds",
-                              "num_train_timesteps",
-                              "out_channels",
-                              "resnet_time_scale_shift",
-                              "sample_size",
-                              "time_embedding_dim",
-                              "time_embedding_type",
-                              "up_block_types",
-                              "upsample_type"};
+using io::AnyValue;
+using io::Json;
+using io::JsonObject;
 
 // Keys that diffusers 0.2 renamed, and their names since: those had an effect.
 constexpr std::pair<const char*, const char*> kRenamed[] = {
@@ -53,11 +28,172 @@ constexpr std::pair<const char*, const char*> kRenamed[] = {
     {"resnet_eps", "norm_eps"},
     {"num_head_channels", "attention_head_dim"}};
 
-bool is_key(const std::string& key) {
-  return std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
+[[noreturn]] void refuse(const JsonObject& json, const char* key, const std::string& came,
+                         const std::string& supported) {
+  throw Error(json.source(), fmt::format("{}: {} is not supported (supported: {})", key,
+                                         io::in_quotes(came), supported));
 }
 
-void read_past_foreign_keys(const io::JsonObject& json, std::vector<std::string>* notes) {
+// ---- the forms of values that only this file has (the others: tensor/io/fields.h)
+
+// A key without a member, as there is only one supported value: `value`, which may also be called `alias`.
+struct Only : AnyValue {
+  const char *value, *alias;
+  explicit Only(const char* value, const char* alias = nullptr) : value(value), alias(alias) {}
+  template <class T>
+  void read(const JsonObject& json, const char* key, T&) const {
+    const std::string came = json.get_string(key);
+    if (came != value && !(alias && came == alias)) refuse(json, key, came, value);
+  }
+  template <class T>
+  Json write(const T&) const {
+    return value;
+  }
+};
+
+// A key that is kept elsewhere.
+struct Elsewhere : AnyValue {
+  template <class T>
+  void read(const JsonObject&, const char*, T&) const {}
+  template <class T>
+  Json write(const T&) const {
+    return nullptr;
+  }
+};
+
+// true is one word, false another.
+struct Words : AnyValue {
+  const char *no, *yes;
+  Words(const char* no, const char* yes) : no(no), yes(yes) {}
+  bool parse(const JsonObject& json, const char* key, const std::string& word) const {
+    if (word != no && word != yes) refuse(json, key, word, fmt::format("{}, {}", no, yes));
+    return word == yes;
+  }
+  void read(const JsonObject& json, const char* key, bool& value) const {
+    value = parse(json, key, json.get_string(key));
+  }
+  Json write(bool value) const { return value ? yes : no; }
+};
+
+// A list of such words: the types of blocks, true with attention.
+struct BlockTypes : Words {
+  using Words::Words;
+  void read(const JsonObject& json, const char* key, std::vector<bool>& values) const {
+    values.clear();
+    for (std::string type : json.get_strings(key)) {
+      if (type.starts_with("UNetRes"))
+        type.erase(0, 7);  // of the first releases: UNetResDownBlock2D
+      values.push_back(parse(json, key, type));
+    }
+  }
+  Json write(const std::vector<bool>& values) const {
+    Json list = Json::array();
+    for (const bool value : values) list.push_back(Words::write(value));
+    return list;
+  }
+};
+
+// true is the only type of middle block, false is null.
+struct MiddleBlock : AnyValue {
+  static constexpr const char* kType = "UNetMidBlock2D";
+  void read(const JsonObject& json, const char* key, bool& value) const {
+    const std::string came = json.get_string(key);
+    if (came != kType) refuse(json, key, came, kType);
+    value = true;
+  }
+  void read_null(bool& value) const { value = false; }
+  Json write(bool value) const { return value ? Json(kType) : Json(nullptr); }
+};
+
+// diffusers counts frequencies in whole numbers.
+struct WholeReal : io::Real {
+  Json write(double value) const {
+    const bool whole = std::abs(value) < 1e15 && value == std::trunc(value);
+    return whole ? Json(static_cast<std::int64_t>(value)) : Json(value);
+  }
+};
+
+// class_embed_type; a table is told by num_class_embeds, which only counts where this is null.
+struct ClassEmbedType : AnyValue {
+  using Kind = Conditioning::Kind;
+  void read(const JsonObject& json, const char* key, Conditioning& c) const {
+    const std::string type = json.get_string(key);
+    if (type == "timestep") {
+      c.kind = Kind::timestep;
+    } else if (type == "identity") {
+      c.kind = Kind::identity;
+    } else if (!type.empty()) {
+      refuse(json, key, type, "null, timestep, identity");
+    }
+  }
+  Json write(const Conditioning& c) const {
+    if (c.kind == Kind::timestep) return "timestep";
+    if (c.kind == Kind::identity) return "identity";
+    return nullptr;
+  }
+};
+
+struct TableRows : AnyValue {
+  void read(const JsonObject& json, const char* key, Conditioning& c) const {
+    if (c.kind != Conditioning::Kind::none) return;
+    c.kind = Conditioning::Kind::table;
+    c.rows = json.get_int(key);
+  }
+  Json write(const Conditioning& c) const { return c.has_table() ? Json(c.rows) : Json(nullptr); }
+  std::string problem(const Conditioning& c) const {
+    return c.has_table() ? io::Integer{1, 1 << 24}.problem(c.rows) : std::string();
+  }
+};
+
+// Every key of UNet2DModel's config; any other is without effect. Config: UNetConfig, const or not.
+template <class Visitor, class Config>
+void visit_fields(const Visitor& v, Config& c) {
+  using io::Bool, io::Integer, io::Integers, io::OrNull, io::Real;
+  constexpr std::int64_t kMaxChannels = 1 << 16;
+  struct {
+  } none;  // the member of a key that has none
+  v("act_fn", none, Only{"silu", "swish"});
+  v("time_embedding_type", none, Only{"positional"});
+  v("downsample_type", none, Only{"conv"});
+  v("upsample_type", none, Only{"conv"});
+  v("sample_size", none, Elsewhere{});
+  v("in_channels", c.in_channels, Integer{1, kMaxChannels});
+  v("out_channels", c.out_channels, Integer{1, kMaxChannels});
+  v("center_input_sample", c.center_input_sample, Bool{});
+  v("flip_sin_to_cos", c.flip_sin_to_cos, Bool{});
+  v("freq_shift", c.freq_shift, WholeReal{});
+  v("time_embedding_dim", c.time_embedding_dim, OrNull{Integer{1, 1 << 20}});
+  v("down_block_types", c.down_attention, BlockTypes{"DownBlock2D", "AttnDownBlock2D"});
+  v("up_block_types", c.up_attention, BlockTypes{"UpBlock2D", "AttnUpBlock2D"});
+  v("block_out_channels", c.block_out_channels, Integers{1, kMaxChannels});
+  v("layers_per_block", c.layers_per_block, Integer{1, 64});
+  v("mid_block_type", c.mid_block, MiddleBlock{});
+  v("mid_block_scale_factor", c.mid_block_scale_factor,
+    Real{[](double factor) { return factor != 0; }, "another number than 0"});
+  v("add_attention", c.add_attention, Bool{});
+  v("downsample_padding", c.downsample_padding, Integer{0, 1});
+  v("dropout", c.dropout, Real{[](double p) { return p >= 0 && p < 1; }, "0 <= p < 1"});
+  v("attention_head_dim", c.attention_head_dim, OrNull{Integer{1, kMaxChannels}});
+  v("norm_num_groups", c.norm_num_groups, Integer{1, kMaxChannels});
+  v("attn_norm_num_groups", c.attn_norm_num_groups, OrNull{Integer{}});
+  v("norm_eps", c.norm_eps, Real{[](double eps) { return eps > 0; }, "a positive number"});
+  v("resnet_time_scale_shift", c.scale_shift, Words{"default", "scale_shift"});
+  v("class_embed_type", c.conditioning, ClassEmbedType{});
+  v("num_class_embeds", c.conditioning, TableRows{});
+  v("num_train_timesteps", c.num_train_timesteps, OrNull{Integer{}});
+}
+
+const std::set<std::string>& known_keys() {
+  static const std::set<std::string> keys = [] {
+    std::set<std::string> all;
+    const UNetConfig config;
+    visit_fields(io::CollectKeys{all}, config);
+    return all;
+  }();
+  return keys;
+}
+
+void read_past_foreign_keys(const JsonObject& json, std::vector<std::string>* notes) {
   for (const auto& [before, now] : kRenamed)
     if (json.contains(before) && !json.json().contains(now))
       throw Error(json.source(),
@@ -66,142 +202,40 @@ void read_past_foreign_keys(const io::JsonObject& json, std::vector<std::string>
                               before, now));
   std::vector<std::string> foreign;
   for (const auto& [key, value] : json.json().items())
-    if (!key.starts_with("_") && !is_key(key)) foreign.push_back(key);
+    if (!key.starts_with("_") && !known_keys().contains(key)) foreign.push_back(key);
   if (notes && !foreign.empty())
     notes->push_back(fmt::format("{}: read past {}, which UNet2DModel does not have", json.source(),
                                  io::in_quotes(foreign)));
 }
 
-void read_sample_size(const io::JsonObject& json, UNetConfig& c) {
-  c.sample_height = c.sample_width = 0;
-  if (!json.contains("sample_size")) return;
-  const io::Json& size = json.json().at("sample_size");
-  const auto hw = size.is_array() ? json.get_ints("sample_size")
-                                  : std::vector<std::int64_t>(2, json.get_int("sample_size"));
-  if (hw.size() != 2 || std::min(hw[0], hw[1]) < 1 || std::max(hw[0], hw[1]) > 1 << 16)
-    throw Error(json.source(),
-                fmt::format("sample_size: expected a size in 1..65536 or a pair, got {}",
-                            size.is_array() && size.size() > 4 ? "a longer list" : size.dump()));
-  c.sample_height = hw[0];
-  c.sample_width = hw[1];
-}
-
-[[noreturn]] void refuse(const io::JsonObject& json, const char* key, const std::string& came,
-                         const char* supported) {
-  throw Error(json.source(), fmt::format("{}: {} is not supported (supported: {})", key,
-                                         io::in_quotes(came), supported));
-}
-
-void expect_one(const io::JsonObject& json, const char* key, const char* only) {
-  const std::string value = json.get_string(key, only);
-  if (value != only) refuse(json, key, value, only);
-}
-
-// true where the block has attention.
-std::vector<bool> attention_flags(const io::JsonObject& json, const char* key, const char* plain,
-                                  const char* with_attention, std::vector<std::string> fallback) {
-  std::vector<bool> flags;
-  for (std::string type : json.get_strings(key, std::move(fallback))) {
-    // The name of the first releases: UNetResDownBlock2D.
-    if (type.starts_with("UNetRes")) type.erase(0, 7);
-    if (type != plain && type != with_attention)
-      refuse(json, key, type, fmt::format("{}, {}", plain, with_attention).c_str());
-    flags.push_back(type == with_attention);
-  }
-  return flags;
-}
-
-// The value of `key`; nothing for null; `missing` when there is no such key.
-std::optional<std::int64_t> optional_int(const io::JsonObject& json, const char* key,
-                                         std::optional<std::int64_t> missing) {
-  if (!json.json().contains(key)) return missing;
-  if (!json.contains(key)) return std::nullopt;
-  return json.get_int(key);
-}
-
-void read_class_embed(const io::JsonObject& json, UNetConfig& c) {
-  const std::string embed = json.get_string("class_embed_type", "");
-  if (embed == "timestep") {
-    c.class_embed = ClassEmbed::timestep;
-  } else if (embed == "identity") {
-    c.class_embed = ClassEmbed::identity;
-  } else if (!embed.empty()) {
-    refuse(json, "class_embed_type", embed, "null, timestep, identity");
-  } else if (const auto classes = optional_int(json, "num_class_embeds", std::nullopt)) {
-    c.class_embed = ClassEmbed::table;
-    c.num_class_embeds = *classes;
-  }
-}
-
-template <class T>
-io::Json or_null(const std::optional<T>& value) {
-  return value ? io::Json(*value) : io::Json(nullptr);
-}
-
 }  // namespace
 
-void expect_unet_class(const io::JsonObject& json, const std::string& part_of) {
-  const std::string reads = "; sfumato reads UNet2DModel";
-  if (json.contains("_class_name")) {
-    const std::string name = json.get_string("_class_name");
-    if (name != "UNet2DModel")
-      throw Error(json.source(), fmt::format("this is the config of a {}{}{}", io::in_quotes(name),
-                                             part_of, reads));
-    return;
-  }
-  // The first releases wrote no class; a config of something else shares no key.
-  for (const auto& [key, value] : json.json().items())
-    if (!key.starts_with("_") && is_key(key) && key != "dropout") return;
-  throw Error(json.source(),
-              fmt::format("this is not the config of a UNet2DModel: it names no class{}, and has "
-                          "none of its keys",
-                          part_of));
+void UNetConfig::check() const {
+  const auto refuse = [](const std::string& what) { throw Error("unet", what); };
+  const std::size_t levels = block_out_channels.size();
+  if (levels == 0) refuse("block_out_channels is empty");
+  if (levels > 12) refuse("block_out_channels: more than 12 levels");
+  if (down_attention.size() != levels || up_attention.size() != levels)
+    refuse(fmt::format(
+        "expected one down and one up block for each of the {} block_out_channels, got {} and {}",
+        levels, down_attention.size(), up_attention.size()));
+  visit_fields(io::CheckFields{"unet"}, *this);
+  for (const std::int64_t c : block_out_channels)
+    if (c % norm_num_groups != 0)
+      refuse(fmt::format("block_out_channels {} is not divisible by norm_num_groups {}", c,
+                         norm_num_groups));
 }
 
-UNetConfig parse_unet_config(const io::JsonObject& json, std::vector<std::string>* notes) {
-  expect_unet_class(json);
-  expect_one(json, "time_embedding_type", "positional");
-  expect_one(json, "downsample_type", "conv");
-  expect_one(json, "upsample_type", "conv");
-  const std::string act = json.get_string("act_fn", "silu");
-  if (act != "silu" && act != "swish") refuse(json, "act_fn", act, "silu");
-  read_past_foreign_keys(json, notes);
+bool looks_like_unet_config(const JsonObject& json) {
+  for (const auto& item : json.json().items())  // other classes have a dropout too
+    if (known_keys().contains(item.key()) && item.key() != "dropout") return true;
+  return false;
+}
 
+UNetConfig parse_unet_config(const JsonObject& json, std::vector<std::string>* notes) {
+  read_past_foreign_keys(json, notes);
   UNetConfig c;
-  read_sample_size(json, c);
-  c.in_channels = json.get_int("in_channels", 3);
-  c.out_channels = json.get_int("out_channels", 3);
-  c.center_input_sample = json.get_bool("center_input_sample", false);
-  c.flip_sin_to_cos = json.get_bool("flip_sin_to_cos", true);
-  c.freq_shift = json.get_number("freq_shift", 0);
-  c.time_embedding_dim = optional_int(json, "time_embedding_dim", std::nullopt);
-  c.down_attention =
-      attention_flags(json, "down_block_types", "DownBlock2D", "AttnDownBlock2D",
-                      {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"});
-  c.up_attention =
-      attention_flags(json, "up_block_types", "UpBlock2D", "AttnUpBlock2D",
-                      {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"});
-  c.block_out_channels = json.get_ints("block_out_channels", {224, 448, 672, 896});
-  c.layers_per_block = json.get_int("layers_per_block", 2);
-  if (json.json().contains("mid_block_type") && !json.contains("mid_block_type")) {
-    c.mid_block = false;
-  } else {
-    expect_one(json, "mid_block_type", "UNetMidBlock2D");
-  }
-  c.mid_block_scale_factor = json.get_number("mid_block_scale_factor", 1);
-  c.add_attention = json.get_bool("add_attention", true);
-  c.downsample_padding = json.get_int("downsample_padding", 1);
-  c.dropout = json.get_number("dropout", 0);
-  c.attention_head_dim = optional_int(json, "attention_head_dim", 8);
-  c.norm_num_groups = json.get_int("norm_num_groups", 32);
-  c.attn_norm_num_groups = optional_int(json, "attn_norm_num_groups", std::nullopt);
-  c.norm_eps = json.get_number("norm_eps", 1e-5);
-  const std::string shift = json.get_string("resnet_time_scale_shift", "default");
-  if (shift != "default" && shift != "scale_shift")
-    refuse(json, "resnet_time_scale_shift", shift, "default, scale_shift");
-  c.scale_shift = shift == "scale_shift";
-  read_class_embed(json, c);
-  c.num_train_timesteps = optional_int(json, "num_train_timesteps", std::nullopt);
+  visit_fields(io::ReadFields{json}, c);
   try {
     c.check();
   } catch (const Error& e) {
@@ -210,53 +244,12 @@ UNetConfig parse_unet_config(const io::JsonObject& json, std::vector<std::string
   return c;
 }
 
-io::Json to_json(const UNetConfig& c) {
-  auto types = [](const std::vector<bool>& flags, const char* plain, const char* with_attention) {
-    io::Json list = io::Json::array();
-    for (bool attention : flags) list.push_back(attention ? with_attention : plain);
-    return list;
-  };
-  io::Json j;
-  j["_class_name"] = "UNet2DModel";
-  j["_diffusers_version"] = kDiffusersVersion;
-  j["act_fn"] = "silu";
-  j["add_attention"] = c.add_attention;
-  j["attention_head_dim"] = or_null(c.attention_head_dim);
-  j["attn_norm_num_groups"] = or_null(c.attn_norm_num_groups);
-  j["block_out_channels"] = c.block_out_channels;
-  j["center_input_sample"] = c.center_input_sample;
-  j["class_embed_type"] = c.class_embed == ClassEmbed::timestep   ? io::Json("timestep")
-                          : c.class_embed == ClassEmbed::identity ? io::Json("identity")
-                                                                  : io::Json(nullptr);
-  j["down_block_types"] = types(c.down_attention, "DownBlock2D", "AttnDownBlock2D");
-  j["downsample_padding"] = c.downsample_padding;
-  j["downsample_type"] = "conv";
-  j["dropout"] = c.dropout;
-  j["flip_sin_to_cos"] = c.flip_sin_to_cos;
-  j["freq_shift"] = c.freq_shift;
-  j["in_channels"] = c.in_channels;
-  j["layers_per_block"] = c.layers_per_block;
-  j["mid_block_scale_factor"] = c.mid_block_scale_factor;
-  j["mid_block_type"] = c.mid_block ? io::Json("UNetMidBlock2D") : io::Json(nullptr);
-  j["norm_eps"] = c.norm_eps;
-  j["norm_num_groups"] = c.norm_num_groups;
-  j["num_class_embeds"] =
-      c.class_embed == ClassEmbed::table ? io::Json(c.num_class_embeds) : io::Json(nullptr);
-  j["num_train_timesteps"] = or_null(c.num_train_timesteps);
-  j["out_channels"] = c.out_channels;
-  j["resnet_time_scale_shift"] = c.scale_shift ? "scale_shift" : "default";
-  j["sample_size"] = c.sample_height == 0 ? io::Json(nullptr)
-                     : c.sample_height == c.sample_width
-                         ? io::Json(c.sample_height)
-                         : io::Json::array({c.sample_height, c.sample_width});
-  j["time_embedding_dim"] = or_null(c.time_embedding_dim);
-  j["time_embedding_type"] = "positional";
-  j["up_block_types"] = types(c.up_attention, "UpBlock2D", "AttnUpBlock2D");
-  j["upsample_type"] = "conv";
-  // diffusers counts frequencies in whole numbers.
-  if (std::abs(c.freq_shift) < 1e15 && c.freq_shift == std::trunc(c.freq_shift))
-    j["freq_shift"] = static_cast<std::int64_t>(c.freq_shift);
-  return j;
+Json to_json(const UNetConfig& config) {
+  Json json;
+  json["_class_name"] = "UNet2DModel";
+  json["_diffusers_version"] = kDiffusersVersion;
+  visit_fields(io::WriteFields{json}, config);
+  return json;
 }
 
 }  // namespace sfumato::nn

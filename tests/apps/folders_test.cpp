@@ -317,9 +317,9 @@ TEST_F(Folders, SampleSizeUnknownOrLarge) {
   change("m/unet/config.json", "sample_size", nullptr);
   refused("sample --model m --out x.png", {"sample_size"});
   noted("info --model m", {"no sample_size", "32x32"});
-  EXPECT_EQ(diffusion::load_pipeline(at("m")).unet_config.sample_height, 0);
+  EXPECT_EQ(diffusion::load_pipeline(at("m")).sample_size.height, 0);
   done("train --out x --init m --data data --steps 2");
-  EXPECT_EQ(diffusion::load_pipeline(at("x")).unet_config.sample_height, 12);
+  EXPECT_EQ(diffusion::load_pipeline(at("x")).sample_size.height, 12);
   for (const char* file :
        {"images-idx3-ubyte", "labels-idx1-ubyte"})  // evaluate wants a test split
     copy(std::string("data/train-") + file, std::string("data/t10k-") + file);

@@ -1,8 +1,8 @@
 // The row of "no class": found, made, asked for, or label dropout is refused.
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,9 +26,9 @@ class NullLabel : public AppTest {
       done("train --data data --model tiny --batch 8 --steps 1 --out for_config");
       return diffusion::load_pipeline(at("for_config"));
     }();
-    nn::UNetConfig c = tiny.unet_config;
-    c.num_class_embeds = rows;
-    io::write_json(at(name), nn::to_json(c));
+    io::Json config = tiny.network->config();
+    config["num_class_embeds"] = rows;
+    io::write_json(at(name), config);
     fs::remove_all(at("for_config"));
   }
   // What training says on the standard error.
@@ -38,10 +38,10 @@ class NullLabel : public AppTest {
     return o.err;
   }
   std::optional<std::int64_t> null_label(const std::string& folder) const {
-    return diffusion::load_pipeline(at(folder)).null_label;
+    return diffusion::load_pipeline(at(folder)).conditioning().null_label;
   }
   std::int64_t rows(const std::string& folder) const {
-    return diffusion::load_pipeline(at(folder)).unet_config.num_class_embeds;
+    return diffusion::load_pipeline(at(folder)).conditioning().rows;
   }
 };
 

@@ -35,8 +35,8 @@ TEST_F(Train, LeavesACompleteFolder) {
   EXPECT_EQ(unet.get_int("sample_size"), 12);
   EXPECT_EQ(unet.get_int("num_class_embeds"), 3);  // two classes, and none
   const diffusion::Pipeline model = diffusion::load_pipeline(at("run"));
-  EXPECT_EQ(model.classes(), 2);
-  EXPECT_EQ(model.null_label, 2);
+  EXPECT_EQ(model.conditioning().classes(), 2);
+  EXPECT_EQ(model.conditioning().null_label, 2);
 
   const auto record = io::JsonObject::read(at("run/sfumato/run.json"));
   EXPECT_EQ(record.get_object("options").get_int("seed"), 3);
@@ -230,8 +230,7 @@ TEST_F(Train, PadMakesAnySizeFit) {
       done("train --out x --data odd --model tiny --steps 2 --batch 4 --stop-after 1 --pad");
   EXPECT_NE(o.out.find("12x16x1"), std::string::npos) << o.out;
   done("train --resume x");
-  EXPECT_EQ(diffusion::load_pipeline(at("x")).unet_config.sample_height, 12);
-  EXPECT_EQ(diffusion::load_pipeline(at("x")).unet_config.sample_width, 16);
+  EXPECT_EQ(diffusion::load_pipeline(at("x")).sample_size, (io::Extent{12, 16}));
 }
 
 }  // namespace

@@ -37,7 +37,11 @@ class Generate : public ::testing::Test {
 
 // Ten classes and "no class", 28 x 28, not trained.
 Pipeline new_model() {
-  return make_pipeline(nn::preset("tiny", 1, 11), default_scheduler(), 10, 1);
+  nn::UNetConfig tiny = nn::preset("tiny", 1, 11);
+  tiny.conditioning.null_label = 10;
+  Pipeline model = make_pipeline(tiny, default_scheduler(), 1);
+  model.sample_size = {28, 28};
+  return model;
 }
 
 std::string text_of(const fs::path& file) {
@@ -94,7 +98,7 @@ TEST_F(Generate, RefusesWhatTheModelCannotDraw) {
   EXPECT_THROW(generate(model, {.labels = {1}, .height = 30}), Error);   // 30 is no multiple of 4
   EXPECT_THROW(generate(model, {.labels = {1}, .steps = 1001}), Error);  // of 1000
   EXPECT_THROW(generate(model, {.labels = {1}, .cancelled = [] { return true; }}), Cancelled);
-  model.null_label.reset();
+  model.network->conditioning.null_label.reset();
   EXPECT_THROW(generate(model, {.labels = {1}, .guidance = 2}), Error);
   model.sampling_problem = "no schedule";
   EXPECT_THROW(generate(model, {.labels = {1}}), Error);

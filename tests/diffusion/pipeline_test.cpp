@@ -28,9 +28,10 @@ class PipelineFolder : public ::testing::Test {
     c.down_attention = c.up_attention = {false};
     c.add_attention = false;
     c.norm_num_groups = 2;
-    if (rows > 0) c.class_embed = nn::ClassEmbed::table;
-    c.num_class_embeds = rows;
-    return make_pipeline(c, {}, null_label, 1);
+    if (rows > 0)
+      c.conditioning = {
+          .kind = nn::Conditioning::Kind::table, .rows = rows, .null_label = null_label};
+    return make_pipeline(c, {}, 1);
   }
   Pipeline saved_and_loaded(const Pipeline& p) const {
     save_pipeline_config(dir_, p);
@@ -101,16 +102,15 @@ TEST_F(PipelineFolder, ClassNamesAreChecked) {
 
 TEST_F(PipelineFolder, UnknownSizeStaysUnknown) {
   Pipeline p = make(0, {});
-  p.unet_config.sample_height = p.unet_config.sample_width = 0;
+  ASSERT_EQ(p.sample_size, io::Extent{});
   const Pipeline again = saved_and_loaded(p);
-  EXPECT_EQ(again.unet_config.sample_height, 0);
-  EXPECT_EQ(again.unet_config.sample_width, 0);
+  EXPECT_EQ(again.sample_size, io::Extent{});
   EXPECT_TRUE(io::read_json(dir_ / "unet/config.json").at("sample_size").is_null());
   io::Json config = io::read_json(dir_ / "unet/config.json");
   config.erase("sample_size");
   config["freq_shift"] = 1e300;  // no whole number of 64 bits
+  EXPECT_EQ(read_sample_size(io::JsonObject(config, "c")), io::Extent{});
   const nn::UNetConfig parsed = nn::parse_unet_config(io::JsonObject(config, "c"));
-  EXPECT_EQ(parsed.sample_height, 0);
   EXPECT_EQ(nn::to_json(parsed).at("freq_shift"), 1e300);
 }
 

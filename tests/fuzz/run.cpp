@@ -17,8 +17,8 @@ diffusion::Pipeline make_model() {
   config.down_attention = config.up_attention = {false};
   config.mid_block = false;
   config.norm_num_groups = 4;
-  config.sample_height = config.sample_width = 4;
-  return diffusion::make_pipeline(config, {}, {}, 0);
+  config.in_channels = config.out_channels = 1;
+  return diffusion::make_pipeline(config, {}, 0);
 }
 
 }  // namespace

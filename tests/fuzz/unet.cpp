@@ -15,20 +15,6 @@ nn::UNetConfig parse(std::string_view text) {
   return nn::parse_unet_config(io::JsonObject(io::parse_json(text, "file"), "file"));
 }
 
-Tensor labels_for(const nn::UNetConfig& config) {
-  switch (config.class_embed) {
-    case nn::ClassEmbed::none:
-      return {};
-    case nn::ClassEmbed::table:
-      return Tensor::full({1}, static_cast<double>(config.num_class_embeds - 1), DType::i64);
-    case nn::ClassEmbed::timestep:
-      return Tensor::full({1}, 3);
-    case nn::ClassEmbed::identity:
-      return Tensor::zeros({1, config.temb_dim()});
-  }
-  return {};
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
@@ -41,12 +27,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const nn::UNetConfig config = parse(fuzz::as_text(data, size));
     const std::string written = nn::to_json(config).dump();
     fuzz::require(nn::to_json(parse(written)).dump() == written);
-    const diffusion::Pipeline model = diffusion::make_pipeline(config, {}, {}, 0, 60000);
+    const diffusion::Pipeline model = diffusion::make_pipeline(config, {}, 0, 60000);
     const std::int64_t side = config.size_multiple();
     if (side > 16 || config.in_channels > 64 || config.out_channels > 64) return;  // slow
     const Tensor x = Rng(1, Purpose::noise, 0).normal({1, side, 2 * side, config.in_channels});
     model.params->zero_grad();
-    const Var y = (*model.unet)(x, Tensor::full({1}, 7, DType::i64), labels_for(config));
+    const Var y =
+        (*model.network)(x, Tensor::full({1}, 7, DType::i64), model.conditioning().zeros(1));
     mse(y, Tensor::zeros(y.shape())).backward();
   });
   return 0;

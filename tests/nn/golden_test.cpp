@@ -37,8 +37,8 @@ TEST_P(Golden, OutputAndGradients) {
   const Tensor x = permute(in.tensor("sample"), {0, 2, 3, 1});
   const Tensor target = permute(in.tensor("target"), {0, 2, 3, 1});
   model.params->zero_grad();
-  const Var y = (*model.unet)(x, in.tensor("timestep"),
-                              in.contains("class_labels") ? in.tensor("class_labels") : Tensor());
+  const Var y = (*model.network)(
+      x, in.tensor("timestep"), in.contains("class_labels") ? in.tensor("class_labels") : Tensor());
   const Var loss = mse(y, target);
   loss.backward();
 

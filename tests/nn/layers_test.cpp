@@ -26,22 +26,22 @@ std::function<Var(const Var&)> unet(const Scope& s, const UNetConfig& config) {
     const std::int64_t n = x.dim(0);
     const Tensor t = Rng(1, Purpose::test).randint({n}, 1000);
     Tensor labels;
-    if (net->config().class_embed == ClassEmbed::table)
-      labels = Rng(2, Purpose::test).randint({n}, net->config().num_class_embeds);
+    if (net->conditioning.has_table())
+      labels = Rng(2, Purpose::test).randint({n}, net->conditioning.rows);
     return (*net)(x, t, labels);
   };
 }
 
 UNetConfig small_unet() {
   UNetConfig c;
+  c.in_channels = c.out_channels = 1;
   c.block_out_channels = {4, 6};
   c.down_attention = {false, true};
   c.up_attention = {true, false};
   c.layers_per_block = 1;
   c.norm_num_groups = 2;
   c.attention_head_dim = 3;
-  c.class_embed = ClassEmbed::table;
-  c.num_class_embeds = 5;
+  c.conditioning = {.kind = Conditioning::Kind::table, .rows = 5};
   return c;
 }
 

@@ -31,12 +31,12 @@ namespace {
 
 UNetConfig small_network() {
   UNetConfig c;
+  c.in_channels = c.out_channels = 1;
   c.block_out_channels = {8, 16};
   c.down_attention = {false, true};
   c.up_attention = {true, false};
   c.norm_num_groups = 4;
   c.layers_per_block = 1;
-  c.sample_height = c.sample_width = 8;
   return c;
 }
 

@@ -19,6 +19,7 @@ struct Size {
 // The network's gradients and output, as one list of numbers.
 std::vector<float> step(const Size& size) {
   UNetConfig c;
+  c.in_channels = c.out_channels = 1;
   c.block_out_channels = size.channels;
   c.down_attention.assign(size.channels.size(), false);
   c.up_attention = c.down_attention;

@@ -1,0 +1,66 @@
+// What training and sampling need of a network, whatever it is made of. The U-Net (unet.h) is one; another one is
+// a class derived from Network in files of its own, and a row in network.cpp that reads its config.json.
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "nn/conditioning.h"
+#include "nn/layers.h"
+#include "tensor/io/json.h"
+
+namespace sfumato::nn {
+
+// Running it is const and may happen on several threads at once; its parameters belong to the Params whose Scope
+// it was built in, and must outlive it.
+class Network {
+ public:
+  virtual ~Network() = default;
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
+
+  // x [N,H,W,in_channels]; t [N], i64 or floating; labels as `conditioning` wants them
+  // -> [N,H,W,out_channels]. Throws Error for other shapes.
+  virtual Var operator()(const Var& x, const Tensor& t, const Tensor& labels = {},
+                         const Mode& mode = {}) const = 0;
+
+  // Its config.json: `_class_name` and all that rebuilds it. (sample_size is of the pictures: a pipeline adds it.)
+  virtual io::Json config() const = 0;
+
+  // The same architecture, built in `scope` with `rows` rows in the class table. Throws Error unless the class
+  // overrides it.
+  virtual std::unique_ptr<Network> with_rows(const Scope& scope, std::int64_t rows) const;
+
+  std::int64_t in_channels = 1, out_channels = 1;
+  std::int64_t size_multiple = 1;  // height and width must be multiples of it
+  Conditioning conditioning;
+
+ protected:
+  Network() = default;
+};
+
+// Builds a network whose configuration is known; its parameters are made in the scope.
+using BuildNetwork = std::function<std::unique_ptr<Network>(const Scope&)>;
+
+// A class of networks that config.json can name.
+struct NetworkClass {
+  const char* name;  // `_class_name`, as diffusers has it
+  // Throws Error naming the file, and the key, for what the class cannot be or have. `notes` gets a line about what
+  // was read past; may be null.
+  BuildNetwork (*read)(const io::JsonObject& config, std::vector<std::string>* notes);
+  // Whether a config that names no class is of this one.
+  bool (*recognises)(const io::JsonObject& config);
+};
+std::span<const NetworkClass> network_classes();
+
+// "UNet2DModel", or more names separated by commas.
+std::string network_class_names();
+// Null when there is none of that name.
+const NetworkClass* find_network_class(const std::string& name);
+// The class of a config.json. Throws Error that says what it is of instead; `part_of` ends the message:
+// " of a StableDiffusionPipeline".
+const NetworkClass& network_class_of(const io::JsonObject& config, const std::string& part_of = "");
+
+}  // namespace sfumato::nn
