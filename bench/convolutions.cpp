@@ -10,15 +10,16 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
+#include <array>
+#include <compare>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <tuple>
 
 #include "autograd/ops.h"
+#include "bench/command_line.h"
 #include "bench/common.h"
 #include "diffusion/pipeline.h"
 #include "nn/unet.h"
@@ -37,11 +38,20 @@ using bench::numbers;
 
 namespace {
 
-using Key =
-    std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
+struct Options {
+  std::vector<std::string> configs;
+  std::int64_t batch = 64;
+  std::int64_t threads = 0;  // the cores
+  std::string json;
+};
 
-// The convolutions of a forward pass (size, channels in and out, kernel, stride, size out),
-// counted.
+struct ConvShape {
+  std::int64_t size, c, k, kernel, stride, out;  // out: the side of the output
+  auto operator<=>(const ConvShape&) const = default;
+};
+using Counts = std::map<ConvShape, int>;
+
+// The convolutions of a forward pass, counted.
 class Collect : public Observer {
  public:
   void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y) override {
@@ -52,7 +62,7 @@ class Collect : public Observer {
     const std::int64_t h = up ? 2 * x.dim(1) : x.dim(1), stride = h / y.dim(1);
     ++count[{h, w.dim(1), w.dim(0), w.dim(2), stride, y.dim(1)}];
   }
-  std::map<Key, int> count;
+  Counts count;
 };
 
 // Two ways of doing the same, timed in turns; medians in ms (0 for one that is missing).
@@ -111,7 +121,7 @@ class OneDnn {
                     {DNNL_ARG_DIFF_BIAS, weights.diff_bias_desc()},
                     {DNNL_ARG_DIFF_DST, weights.diff_dst_desc()}});
   }
-  std::function<void()> pass(int i) { return run_[i]; }
+  std::function<void()> pass(std::size_t i) { return run_[i]; }
 
  private:
   std::function<void()> bind(const dnnl::primitive& p,
@@ -150,22 +160,142 @@ double bandwidth() {
   return bench::median(all);
 }
 
+struct Network {
+  std::string file;
+  Counts convolutions;
+};
+
+Network read_network(const std::string& file) {
+  const io::JsonObject config = io::JsonObject::read(file);
+  const auto [height, width] = diffusion::read_sample_size(config);
+  nn::Params params(1);
+  const nn::UNet unet(params, nn::parse_unet_config(config));
+  const NoGrad no_grad;
+  Collect collect;
+  unet(Tensor::zeros({1, height, width, unet.in_channels}), Tensor::zeros({1}, DType::i64),
+       unet.conditioning.zeros(1));
+  return {file, collect.count};
+}
+
+constexpr std::array kPasses = {"forward", "data", "weights"};
+
+// The three passes of one convolution.
+class Passes {
+ public:
+  Passes(const ConvShape& s, std::int64_t batch)
+      : conv_{batch, s.size,   s.size,   s.c,      s.out,        s.out,
+              s.k,   s.kernel, s.kernel, s.stride, s.kernel / 2, s.kernel / 2},
+        x_(numbers(batch * s.size * s.size * s.c)),
+        w_(numbers(s.k * s.c * s.kernel * s.kernel)),
+        bias_(numbers(s.k)),
+        dy_(numbers(batch * s.out * s.out * s.k)),
+        y_(dy_.size()),
+        dx_(x_.size()),
+        dw_(w_.size()),
+        db_(bias_.size()) {}
+
+  const Conv& conv() const { return conv_; }
+  double flop() const {
+    return 2.0 * static_cast<double>(dy_.size()) *
+           static_cast<double>(conv_.c * conv_.kh * conv_.kw);
+  }
+  // Of the inputs read and the output written once.
+  double bytes() const { return static_cast<double>(x_.size() + y_.size()) * sizeof(float); }
+
+  void run(std::size_t pass) {
+    if (pass == 0)
+      kernels::conv_forward<float>(conv_, {x_.data()}, w_.data(), {y_.data(), bias_.data()});
+    else if (pass == 1)
+      kernels::conv_backward<float>(conv_, {x_.data()}, dy_.data(), w_.data(), {.dx = dx_.data()});
+    else
+      kernels::conv_backward<float>(conv_, {x_.data()}, dy_.data(), w_.data(),
+                                    {.dw = dw_.data(), .db = db_.data()});
+  }
+
+ private:
+  Conv conv_;
+  Floats x_, w_, bias_, dy_, y_, dx_, dw_, db_;
+};
+
+using Times = std::array<Pair, kPasses.size()>;
+
+Times time_passes(Passes& passes) {
+#if defined(SFUMATO_HAVE_DNNL)
+  OneDnn other(passes.conv());
+#endif
+  Times times;
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    std::function<void()> theirs;
+#if defined(SFUMATO_HAVE_DNNL)
+    theirs = other.pass(i);
+#endif
+    times[i] = time_in_turns([&] { passes.run(i); }, theirs);
+  }
+  return times;
+}
+
+// Measures all passes of one shape, prints them and adds them to `rows`.
+Times report(const ConvShape& s, int count, const Options& o, double gb_s, io::Json& rows) {
+  Passes passes(s, o.batch);
+  const std::string shape =
+      fmt::format("{}x{} {}->{} {}x{}/{}", s.size, s.size, s.c, s.k, s.kernel, s.kernel, s.stride);
+  const double memory_ms = passes.bytes() / gb_s * 1e-6;
+  const Times times = time_passes(passes);
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    const Pair& t = times[i];
+    const double share = passes.flop() / (t.ours * 1e-3) / t.peak;
+    fmt::print("{:<28} {:<8} {:>9.3f} {:>5.0f}% {:>9.3f} {:>10.3f} {:>7.2f}\n", i == 0 ? shape : "",
+               kPasses[i], t.ours, 100 * share, memory_ms, t.theirs, t.theirs / t.ours);
+    rows.push_back({{"shape", shape},
+                    {"count", count},
+                    {"pass", kPasses[i]},
+                    {"ms", t.ours},
+                    {"share_of_peak", share},
+                    {"memory_ms", memory_ms},
+                    {"onednn_ms", t.theirs}});
+  }
+  std::fflush(stdout);
+  return times;
+}
+
+void print_sum(const Network& network, const std::map<ConvShape, Times>& times) {
+  double ours = 0, theirs = 0;
+  for (const auto& [shape, count] : network.convolutions)
+    for (const Pair& t : times.at(shape)) ours += count * t.ours, theirs += count * t.theirs;
+  fmt::print("{}: all convolutions of a step {:.0f} ms, oneDNN {:.0f} ms, {:.2f} of it\n",
+             network.file, ours, theirs, theirs > 0 ? ours / theirs : 0);
+}
+
+void run(const Options& o) {
+  std::vector<Network> networks;
+  Counts all;
+  for (const std::string& file : o.configs) {
+    networks.push_back(read_network(file));
+    for (const auto& [shape, count] : networks.back().convolutions) all[shape] += count;
+  }
+  const double gb_s = bandwidth();
+  fmt::print("{}, {} threads, batch {}, peak {:.0f} GFLOP/s, memory {:.1f} GB/s\n", name(isa()),
+             thread_count(), o.batch, bench::probe() * 1e-9, gb_s);
+  fmt::print("{:<28} {:<8} {:>9} {:>6} {:>9} {:>10} {:>7}\n", "shape", "pass", "ms", "share",
+             "memory", "oneDNN ms", "ratio");
+  std::map<ConvShape, Times> times;
+  io::Json rows = io::Json::array();
+  for (const auto& [shape, count] : all) times[shape] = report(shape, count, o, gb_s, rows);
+  for (const Network& network : networks) print_sum(network, times);
+  if (!o.json.empty()) std::ofstream(o.json) << rows.dump(1) << "\n";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<std::string> configs;
-  std::int64_t batch = 64;
-  int threads = 0;
-  std::string json_file;
-  CLI::App app("Times every convolution of U-Nets beside oneDNN.");
-  app.add_option("--config", configs, "diffusers unet config.json files")
-      ->required()
-      ->check(CLI::ExistingFile);
-  app.add_option("--batch", batch, "pictures")->check(CLI::Range(1, 4096))->capture_default_str();
-  app.add_option("--threads", threads, "threads (default: the cores)")->check(CLI::Range(1, 1024));
-  app.add_option("--json", json_file, "also write the rows to this file");
-  CLI11_PARSE(app, argc, argv);
-  if (threads > 0) set_thread_count(threads);
+  Options o;
+  bench::CommandLine line("Times every convolution of U-Nets beside oneDNN.");
+  line.files("--config", o.configs, "diffusers unet config.json files");
+  line.number("--batch", o.batch, 1, 4096, "pictures");
+  line.number("--threads", o.threads, 1, 1024, "threads (default: the cores)");
+  line.text("--json", o.json, "also write the rows to this file");
+  if (const auto status = line.parse(argc, argv)) return *status;
+  if (o.threads > 0) set_thread_count(static_cast<int>(o.threads));
 #if defined(SFUMATO_HAVE_DNNL)
   // OpenMP, which oneDNN uses, reads its settings before main. Its threads must not spin after
   // their work: that would take the cores from ours.
@@ -175,86 +305,11 @@ int main(int argc, char** argv) {
     execv(argv[0], argv);
   }
 #endif
-
-  std::vector<std::pair<std::string, std::map<Key, int>>> networks;
-  std::map<Key, int> all;
-  for (const std::string& file : configs) {
-    const io::JsonObject config = io::JsonObject::read(file);
-    const auto [height, width] = diffusion::read_sample_size(config);
-    nn::Params params(1);
-    const nn::UNet unet(params, nn::parse_unet_config(config));
-    const NoGrad no_grad;
-    Collect collect;
-    unet(Tensor::zeros({1, height, width, unet.in_channels}), Tensor::zeros({1}, DType::i64),
-         unet.conditioning.zeros(1));
-    networks.emplace_back(file, collect.count);
-    for (const auto& [key, count] : collect.count) all[key] += count;
+  try {
+    run(o);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{}\n", e.what());
+    return 1;
   }
-
-  const double gb_s = bandwidth();
-  fmt::print("{}, {} threads, batch {}, peak {:.0f} GFLOP/s, memory {:.1f} GB/s\n", name(isa()),
-             thread_count(), batch, bench::probe() * 1e-9, gb_s);
-  fmt::print("{:<28} {:<8} {:>9} {:>6} {:>9} {:>10} {:>7}\n", "shape", "pass", "ms", "share",
-             "memory", "oneDNN ms", "ratio");
-  const char* passes[] = {"forward", "data", "weights"};
-  std::map<Key, std::array<Pair, 3>> times;
-  io::Json rows = io::Json::array();
-  for (const auto& [key, count] : all) {
-    const auto [size, c, k, kernel, stride, out] = key;
-    const std::int64_t pad = kernel / 2;
-    const Conv s{batch, size, size, c, out, out, k, kernel, kernel, stride, pad, pad};
-    const Floats x = numbers(batch * size * size * c), w = numbers(k * c * kernel * kernel),
-                 bias = numbers(k);
-    const Floats dy = numbers(batch * out * out * k);
-    Floats y(dy.size()), dx(x.size()), dw(w.size()), db(bias.size());
-    const std::function<void()> ours[] = {
-        [&] {
-          kernels::conv_forward<float>(s, {x.data()}, w.data(), {y.data(), bias.data()});
-        },
-        [&] {
-          kernels::conv_backward<float>(s, {x.data()}, dy.data(), w.data(), {.dx = dx.data()});
-        },
-        [&] {
-          kernels::conv_backward<float>(s, {x.data()}, dy.data(), w.data(),
-                                        {.dw = dw.data(), .db = db.data()});
-        }};
-#if defined(SFUMATO_HAVE_DNNL)
-    OneDnn other(s);
-#endif
-    const std::string shape =
-        fmt::format("{}x{} {}->{} {}x{}/{}", size, size, c, k, kernel, kernel, stride);
-    const double flop = 2.0 * static_cast<double>(batch * out * out * k * c * kernel * kernel);
-    const double bytes[] = {static_cast<double>(x.size() + y.size()) * 4,
-                            static_cast<double>(dx.size() + dy.size()) * 4,
-                            static_cast<double>(x.size() + dy.size()) * 4};
-    for (int i = 0; i < 3; ++i) {
-      std::function<void()> theirs;
-#if defined(SFUMATO_HAVE_DNNL)
-      theirs = other.pass(i);
-#endif
-      const Pair t = times[key][i] = time_in_turns(ours[i], theirs);
-      const double share = flop / (t.ours * 1e-3) / t.peak, memory_ms = bytes[i] / gb_s * 1e-6;
-      fmt::print("{:<28} {:<8} {:>9.3f} {:>5.0f}% {:>9.3f} {:>10.3f} {:>7.2f}\n",
-                 i == 0 ? shape : "", passes[i], t.ours, 100 * share, memory_ms, t.theirs,
-                 t.theirs / t.ours);
-      rows.push_back({{"shape", shape},
-                      {"count", count},
-                      {"pass", passes[i]},
-                      {"ms", t.ours},
-                      {"share_of_peak", share},
-                      {"memory_ms", memory_ms},
-                      {"onednn_ms", t.theirs}});
-    }
-    std::fflush(stdout);
-  }
-  for (const auto& [file, counts] : networks) {
-    double ours = 0, theirs = 0;
-    for (const auto& [key, count] : counts) {
-      for (const Pair& t : times[key]) ours += count * t.ours, theirs += count * t.theirs;
-    }
-    fmt::print("{}: all convolutions of a step {:.0f} ms, oneDNN {:.0f} ms, {:.2f} of it\n", file,
-               ours, theirs, theirs > 0 ? ours / theirs : 0);
-  }
-  if (!json_file.empty()) std::ofstream(json_file) << rows.dump(1) << "\n";
   return 0;
 }

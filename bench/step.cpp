@@ -4,13 +4,13 @@
 //   build/bench/step --config unet/config.json [--batch 64] [--steps 10] [--threads T] [--json]
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "autograd/fixed_weights.h"
 #include "autograd/flops.h"
 #include "autograd/ops.h"
+#include "bench/command_line.h"
 #include "bench/common.h"
 #include "diffusion/forward.h"
 #include "diffusion/objective.h"
@@ -28,7 +28,7 @@ namespace {
 struct Options {
   std::string config, device = "cpu";
   std::int64_t batch = 64, steps = 10;
-  int threads = 0;
+  std::int64_t threads = 0;  // the cores
   bool json = false, inference = false, recompute = false;
 };
 
@@ -47,120 +47,155 @@ Input random_input(const nn::UNet& unet, io::Extent size, std::int64_t batch, st
   return in;
 }
 
-void run(const Options& o) {
-  if (o.device != "cpu") throw Error("step", "--device: expected cpu, got '" + o.device + "'");
-  if (o.threads > 0) set_thread_count(o.threads);
-  const double begin = bench::wall_seconds();
-  const io::JsonObject json = io::JsonObject::read(o.config);
-  const io::Extent size = diffusion::read_sample_size(json);
-  const nn::UNetConfig config = nn::parse_unet_config(json);
-  if (config.in_channels != config.out_channels)
-    throw Error("step", "the network's output must have as many channels as its input");
-  nn::Params params(1);
-  const nn::UNet unet(params, config);
-  params.flat_values();
-  nn::AdamW adam(params, {.weight_decay = 0.01});
-  nn::Ema ema(params, 0.999);
-  const diffusion::Schedule schedule = diffusion::make_schedule(diffusion::SchedulerConfig{});
+// A network with what its training needs.
+class Network {
+ public:
+  explicit Network(const io::JsonObject& config)
+      : size_(diffusion::read_sample_size(config)),
+        params_(1),
+        unet_(params_, nn::parse_unet_config(config)),
+        adam_(params_, {.weight_decay = 0.01}),
+        ema_(params_, 0.999) {
+    if (unet_.in_channels != unet_.out_channels)
+      throw Error("step", "the network's output must have as many channels as its input");
+  }
 
+  void infer(std::uint64_t k, std::int64_t batch) const {
+    const NoGrad no_grad;
+    const Input in = random_input(unet_, size_, batch, k);
+    unet_(in.x0, in.t, in.labels);
+  }
+
+  void train(std::uint64_t k, std::int64_t batch, bool recompute) {
+    const Input in = random_input(unet_, size_, batch, k);
+    const Tensor xt = diffusion::q_sample(schedule_, in.x0, in.t, in.eps);
+    params_.zero_grad();
+    const Var eps =
+        unet_(xt, in.t, in.labels, {.training = true, .step = k, .recompute = recompute});
+    mse(eps, in.eps).backward();
+    adam_.step(1e-4, nn::clip_scale(nn::gradient_norm(params_), 1.0), &ema_);
+  }
+
+  // Of one picture, forward.
+  double flop() const {
+    const FlopCounter counter;
+    infer(0, 1);
+    return counter.total;
+  }
+  std::int64_t parameters() const { return params_.count(); }
+
+ private:
+  io::Extent size_;
+  nn::Params params_;
+  nn::UNet unet_;
+  nn::AdamW adam_;
+  nn::Ema ema_;
+  diffusion::Schedule schedule_ = diffusion::make_schedule(diffusion::SchedulerConfig{});
+};
+
+struct Result {
+  std::int64_t parameters;
+  double flop, first_s,
+      peak;  // of a step; until the first step was done; FLOP/s after the last one
+  std::vector<double> ms, shares;  // of each step: its time, its share of the peak beside it
+  std::uint64_t allocations;       // by the system, after the first step
+};
+
+void print_step(const Result& r) {
+  fmt::print("step {:3}  {:8.2f} ms  {:5.1f} % of peak\n", r.ms.size(), r.ms.back(),
+             100 * r.shares.back());
+}
+
+Result measure(const Options& o) {
+  const double begin = bench::wall_seconds();
+  Network network(io::JsonObject::read(o.config));
   std::optional<FixedWeights> fixed_weights;
   if (o.inference) fixed_weights.emplace();  // as the samplers do
   const auto step = [&](std::uint64_t k) {
-    const Input in = random_input(unet, size, o.batch, k);
-    if (o.inference) {
-      NoGrad no_grad;
-      return unet(in.x0, in.t, in.labels).value().data<float>()[0];
-    }
-    const Tensor xt = diffusion::q_sample(schedule, in.x0, in.t, in.eps);
-    params.zero_grad();
-    const Var loss = mse(
-        unet(xt, in.t, in.labels, {.training = true, .step = k, .recompute = o.recompute}), in.eps);
-    loss.backward();
-    adam.step(1e-4, nn::clip_scale(nn::gradient_norm(params), 1.0), &ema);
-    return loss.value().data<float>()[0];
+    if (o.inference)
+      network.infer(k, o.batch);
+    else
+      network.train(k, o.batch, o.recompute);
   };
-
-  // The first step fills the allocator.
-  step(0);
-  const double first = bench::wall_seconds() - begin;
-  double flop = 0;
-  {
-    const NoGrad no_grad;
-    const Input one = random_input(unet, size, 1, 0);
-    FlopCounter counter;
-    unet(one.x0, one.t, one.labels);
-    flop = counter.total * static_cast<double>(o.batch) * (o.inference ? 1 : 3);
-  }
+  step(0);  // fills the allocator
+  Result r{};
+  r.first_s = bench::wall_seconds() - begin;
+  r.parameters = network.parameters();
+  r.flop = network.flop() * static_cast<double>(o.batch) * (o.inference ? 1 : 3);
   const std::uint64_t allocations = memory::stats().system_allocations;
-  std::vector<double> ms, shares;
-  double before = bench::probe();
+  r.peak = bench::probe();
   if (!o.json)
     fmt::print(
         "{} x batch {}, {}, {} threads: {:.2f} GFLOP a step, peak {:.0f} GFLOP/s, first step after "
         "{:.2f} s\n",
-        o.config, o.batch, name(isa()), thread_count(), flop * 1e-9, before * 1e-9, first);
+        o.config, o.batch, name(isa()), thread_count(), r.flop * 1e-9, r.peak * 1e-9, r.first_s);
   for (std::int64_t k = 1; k <= o.steps; ++k) {
-    const double start = bench::wall_seconds();
+    const double start = bench::wall_seconds(), before = r.peak;
     step(static_cast<std::uint64_t>(k));
-    const double seconds = bench::wall_seconds() - start, after = bench::probe();
-    ms.push_back(seconds * 1e3);
-    shares.push_back(flop / seconds / (0.5 * (before + after)));
-    before = after;
-    if (!o.json)
-      fmt::print("step {:3}  {:8.2f} ms  {:5.1f} % of peak\n", k, ms.back(), 100 * shares.back());
+    const double seconds = bench::wall_seconds() - start;
+    r.peak = bench::probe();
+    r.ms.push_back(seconds * 1e3);
+    r.shares.push_back(r.flop / seconds / (0.5 * (before + r.peak)));
+    if (!o.json) print_step(r);
   }
-  const std::uint64_t grown = memory::stats().system_allocations - allocations;
-  if (o.json) {
-    const io::Json j = {
-        {"config", o.config},
-        {"batch", o.batch},
-        {"threads", thread_count()},
-        {"device", o.device},
-        {"isa", name(isa())},
-        {"inference", o.inference},
-        {"parameters", params.count()},
-        {"flop", flop},
-        {"peak_flops", before},
-        {"ms", ms},
-        {"median_ms", bench::median(ms)},
-        {"share_of_peak", bench::median(shares)},
-        {"first_step_s", first},
-        {"allocations_after_first_step", grown},
-        {"peak_rss_mb", bench::peak_rss_mb()},
-        {"tensors_peak_mb", static_cast<double>(memory::stats().bytes_peak) * 1e-6}};
-    fmt::print("{}\n", j.dump(2));
-  } else {
-    fmt::print(
-        "median {:.2f} ms, {:.1f} pictures/s, {:.1f} % of peak; memory: {:.0f} MB resident at "
-        "most, {:.0f} MB of tensors; {} allocations after the first step\n",
-        bench::median(ms), static_cast<double>(o.batch) / bench::median(ms) * 1e3,
-        100 * bench::median(shares), bench::peak_rss_mb(),
-        static_cast<double>(memory::stats().bytes_peak) * 1e-6, grown);
-  }
+  r.allocations = memory::stats().system_allocations - allocations;
+  return r;
+}
+
+void print_json(const Options& o, const Result& r) {
+  const io::Json j = {{"config", o.config},
+                      {"batch", o.batch},
+                      {"threads", thread_count()},
+                      {"device", o.device},
+                      {"isa", name(isa())},
+                      {"inference", o.inference},
+                      {"parameters", r.parameters},
+                      {"flop", r.flop},
+                      {"peak_flops", r.peak},
+                      {"ms", r.ms},
+                      {"median_ms", bench::median(r.ms)},
+                      {"share_of_peak", bench::median(r.shares)},
+                      {"first_step_s", r.first_s},
+                      {"allocations_after_first_step", r.allocations},
+                      {"peak_rss_mb", bench::peak_rss_mb()},
+                      {"tensors_peak_mb", static_cast<double>(memory::stats().bytes_peak) * 1e-6}};
+  fmt::print("{}\n", j.dump(2));
+}
+
+void print_medians(const Options& o, const Result& r) {
+  fmt::print(
+      "median {:.2f} ms, {:.1f} pictures/s, {:.1f} % of peak; memory: {:.0f} MB resident at "
+      "most, {:.0f} MB of tensors; {} allocations after the first step\n",
+      bench::median(r.ms), static_cast<double>(o.batch) / bench::median(r.ms) * 1e3,
+      100 * bench::median(r.shares), bench::peak_rss_mb(),
+      static_cast<double>(memory::stats().bytes_peak) * 1e-6, r.allocations);
+}
+
+void run(const Options& o) {
+  if (o.device != "cpu") throw Error("step", "--device: expected cpu, got '" + o.device + "'");
+  if (o.threads > 0) set_thread_count(static_cast<int>(o.threads));
+  const Result r = measure(o);
+  if (o.json)
+    print_json(o, r);
+  else
+    print_medians(o, r);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   Options o;
-  CLI::App app("Times training steps of a U-Net on random pictures.");
-  app.add_option("--config", o.config, "a diffusers unet config.json")
-      ->required()
-      ->check(CLI::ExistingFile);
-  app.add_option("--batch", o.batch, "pictures a step")
-      ->check(CLI::Range(1, 1 << 16))
-      ->capture_default_str();
-  app.add_option("--steps", o.steps, "steps timed, after one that is not")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--threads", o.threads, "threads (default: the cores)")
-      ->check(CLI::Range(1, 1024));
-  app.add_option("--device", o.device, "cpu")->capture_default_str();
-  app.add_flag("--inference", o.inference, "time the forward pass alone, as a sampler runs it");
-  app.add_flag("--recompute", o.recompute,
-               "compute the insides of blocks twice instead of keeping them");
-  app.add_flag("--json", o.json, "print one JSON object");
-  CLI11_PARSE(app, argc, argv);
+  bench::CommandLine line("Times training steps of a U-Net on random pictures.");
+  line.file("--config", o.config, "a diffusers unet config.json");
+  line.number("--batch", o.batch, 1, 1 << 16, "pictures a step");
+  line.number("--steps", o.steps, 1, 1 << 20, "steps timed, after one that is not");
+  line.number("--threads", o.threads, 1, 1024, "threads (default: the cores)");
+  line.text("--device", o.device, "cpu");
+  line.flag("--inference", o.inference, "time the forward pass alone, as a sampler runs it");
+  line.flag("--recompute", o.recompute,
+            "compute the insides of blocks twice instead of keeping them");
+  line.flag("--json", o.json, "print one JSON object");
+  if (const auto status = line.parse(argc, argv)) return *status;
   try {
     run(o);
   } catch (const std::exception& e) {
