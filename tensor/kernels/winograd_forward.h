@@ -58,15 +58,16 @@ void winograd_inputs(const WinogradInput<T>& input, const WinogradBlock& b, Rang
     plan.for_tiles(b, tile_rows, image, [&](index tr, index tc, const WinogradTile& t) {
       const T* corner = pixels + pitch * ((tr - tile_rows.begin) * cols + tc) * step;
       const TilePoints<T> to(v, b.offsets(t), layout.tile, layout.point);
-      t.with_size([&](auto size) {
+      // Not inlined: the nine sizes in one function would share, and spill, its registers.
+      t.with_size([&](auto size) __attribute__((noinline)) {
         for (index c = 0; c < step; c += kL) {
           const T* const d = corner + c;
           const auto pixel = [=](int i, int j) __attribute__((always_inline)) {
             return load(d + i * (cols * step) + j * step);
           };
-          const auto points = to.moved(c / kBlock * layout.block + c % kBlock);
           transform_2d<InputTransform<T, size.kRows>, InputTransform<T, size.kCols>, Vec<T>>(
-              ElementSource{pixel}, PointWriter<T, size.kCols>(points));
+              ElementSource{pixel},
+              PointWriter<T, size.kCols>(to.moved(c / kBlock * layout.block + c % kBlock)));
         }
       });
     });
@@ -84,6 +85,18 @@ struct WinogradOutput {
   ConvOutput<T> out;
   bool streamed;
 };
+
+// What the epilogue adds to all pixels of an image, for N vectors of channels: bias and embedding.
+template <class T, int N>
+[[gnu::always_inline]] inline void load_shift(const ConvOutput<T>& out, index embedding,
+                                              index channel, Tail tail, Vec<T> (&shift)[N]) {
+#pragma GCC unroll 2
+  for (int n = 0; n < N; ++n) {
+    const index c = channel + n * kLanes<T>;
+    if (out.bias) shift[n] = load(out.bias + c, tail);
+    if (out.per_image) shift[n] += load(out.per_image + embedding + c, tail);
+  }
+}
 
 // y for one panel of M[point][tile][width]. N vectors of a pixel at a time; N > 1 only if no column
 // is a tail.
@@ -109,12 +122,7 @@ void winograd_outputs(const WinogradOutput<T>& output, const WinogradBlock& b, c
               const index corner =
                   ((image * tiled.rows + area.row) * tiled.cols + area.col) * k + channel;
               Vec<T> shift[N] = {};
-#pragma GCC unroll 2
-              for (int n = 0; n < N; ++n) {
-                const index c = channel + n * kLanes<T>;
-                if (out.bias) shift[n] = load(out.bias + c, tail);
-                if (out.per_image) shift[n] += load(out.per_image + image * k + c, tail);
-              }
+              load_shift(out, image * k, channel, tail, shift);
               const auto put = [&](int i, int j, const Vec<T>(&o)[N][Rows::kOut], auto lanes) {
                 const index at = corner + (i * tiled.cols + j) * area.scale * k;
 #pragma GCC unroll 2
@@ -129,7 +137,7 @@ void winograd_outputs(const WinogradOutput<T>& output, const WinogradBlock& b, c
                   }
                 }
               };
-              const PointReader<T> from(points.moved(column - first));
+              PointReader<T> from(points.moved(column - first));
               if (tail.count == kLanes<T> && area.whole(Columns::kOut, Rows::kOut)) {
                 transform_2d<Columns, Rows, Vec<T>, N>(
                     from, RowSink{[&](int i, const Vec<T>(&o)[N][Rows::kOut]) {

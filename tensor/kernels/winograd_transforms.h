@@ -207,7 +207,7 @@ struct FilterGradientTransform {
 //   source.begin(n); source.at(i, j): X[i][j] of matrix n, column by column; source.next_column().
 //   sink.put(i, row[N]): row i of the results; sink.next_row(), also after rows not written.
 template <class Columns, class Rows, class V, int N = 1, class Source, class Sink>
-[[gnu::always_inline]] inline void transform_2d(Source source, Sink sink) {
+[[gnu::always_inline]] inline void transform_2d(Source&& source, Sink&& sink) {
   constexpr int kStep = Rows::kIn;
   V columns[N][Columns::kOut * kStep];
 #pragma GCC unroll 2
@@ -248,16 +248,16 @@ template <class Columns, class Rows, class V, int N = 1, class Source, class Sin
 // A source that is a function of (i, j), a sink that is a function of (i, row).
 template <class F>
 struct ElementSource {
-  F f;
+  const F& f;
   [[gnu::always_inline]] void begin(int) const {}
   [[gnu::always_inline]] auto at(int i, int j) const { return f(i, j); }
   [[gnu::always_inline]] void next_column() const {}
 };
 template <class F>
-ElementSource(F) -> ElementSource<F>;
+ElementSource(const F&) -> ElementSource<F>;
 template <class F>
 struct RowSink {
-  F f;
+  const F& f;
   template <class Rows>
   [[gnu::always_inline]] void put(int i, const Rows& rows) const {
     f(i, rows);
@@ -265,7 +265,7 @@ struct RowSink {
   [[gnu::always_inline]] void next_row() const {}
 };
 template <class F>
-RowSink(F) -> RowSink<F>;
+RowSink(const F&) -> RowSink<F>;
 
 // ---- proofs, by unit vectors: every transform is linear in each argument
 

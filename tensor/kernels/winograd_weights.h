@@ -52,32 +52,34 @@ void winograd_gradients(const WinogradGradient<T>& from, const WinogradBlock& b,
           const auto pixel = [&](int i, int j, auto lanes) {
             return load(dy + (corner + (i * tiled.cols + j) * area.scale * k), lanes);
           };
-          const auto summed = [&](auto get) {
-            return ElementSource{[&sum, get](int i, int j)
-                                     __attribute__((always_inline)){const Vec<T> y = get(i, j);
-            sum += y;
-            return y;
-          }};
+          const auto points = [&] {
+            return PointWriter<T, size.kCols>(to.moved(o % panels.kWidth));
           };
-          const PointWriter<T, size.kCols> points(to.moved(o % panels.kWidth));
           if (tail.count == kLanes<T> && area.whole(Columns::kIn, Rows::kIn)) {
-        transform_2d<Columns, Rows, Vec<T>>(
-            summed([&](int i, int j) { return pixel(i, j, AllLanes{}); }), points);
+            const auto summed = [&](int i, int j) __attribute__((always_inline)) {
+              const Vec<T> y = pixel(i, j, AllLanes{});
+              sum += y;
+              return y;
+            };
+            transform_2d<Columns, Rows, Vec<T>>(ElementSource{summed}, points());
           } else {
-        transform_2d<Columns, Rows, Vec<T>>(
-            summed([&](int i, int j) { return area.has(i, j) ? pixel(i, j, tail) : Vec<T>{}; }),
-            points);
+            const auto summed = [&](int i, int j) __attribute__((always_inline)) {
+              const Vec<T> y = area.has(i, j) ? pixel(i, j, tail) : Vec<T>{};
+              sum += y;
+              return y;
+            };
+            transform_2d<Columns, Rows, Vec<T>>(ElementSource{summed}, points());
           }
           store<T>(total + channel, sum);
+        });
+      });
     });
-  });
-});
-for_vectors<T>(k, [&](index o, auto lanes) {
-  const Vec<T> sum = load(total + o);
-  store<T>(from.bias + o, load(from.bias + o) + sum);
-  if (from.per_image) store<T>(from.per_image + image * k + o, sum, lanes);
-});
-}
+    for_vectors<T>(k, [&](index o, auto lanes) {
+      const Vec<T> sum = load(total + o);
+      store<T>(from.bias + o, load(from.bias + o) + sum);
+      if (from.per_image) store<T>(from.per_image + image * k + o, sum, lanes);
+    });
+  }
 }
 
 // ---- dU
