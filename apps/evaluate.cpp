@@ -140,7 +140,7 @@ io::Json to_json(const EvaluateOptions& o, const Result& result) {
 
 void print_table(const EvaluateOptions& o, const Result& result) {
   fmt::print("{} pictures, DDIM, {} steps\n\n{:<16} {:>14} {:>18} {:>10}\n", o.count, o.steps,
-             "pictures", "read as asked", "Frechet distance", "of floor");
+             "pictures", "agreement", "Frechet distance", "of floor");
   for (const Row& r : result.rows)
     fmt::print("{:<16} {:>14} {:>18.2f} {:>10}\n", r.what,
                r.agreement ? fmt::format("{:.1f} %", *r.agreement) : "-", r.distance,
