@@ -105,8 +105,8 @@ void print_schedule(const diffusion::Pipeline& model) {
   }
   const diffusion::SchedulerConfig& s = model.scheduler;
   fmt::print("schedule {}, {} timesteps, predicts {}\n",
-             s.trained_betas.empty() ? diffusion::diffusers_name(s.beta_schedule) : "trained_betas",
-             s.num_train_timesteps, diffusion::diffusers_name(s.prediction_type));
+             s.trained_betas.empty() ? s.beta_schedule.diffusers : "trained_betas",
+             s.num_train_timesteps, s.prediction_type.diffusers);
 }
 
 void print_classes(const diffusion::Pipeline& model) {

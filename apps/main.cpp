@@ -17,6 +17,7 @@
 #include "apps/options.h"
 #include "apps/streams.h"
 #include "apps/train_options.h"
+#include "diffusion/names.h"
 #include "tensor/io/file.h"
 #include "tensor/parallel.h"
 
@@ -83,6 +84,25 @@ CLI::Validator of(const Syntax& syntax) {
       "");
 }
 
+// An option whose values are the rows of a table, by either name; the help lists ours.
+template <class Row>
+CLI::Option* add_choice(CLI::App& app, const std::string& flag, std::optional<Row>& field,
+                        std::string help, Choices<Row> choices) {
+  for (const Row* row : choices)
+    help += fmt::format("{}{} ({})", row == choices.front() ? ": " : ", ", row->name, row->help);
+  const auto set = [&field, choices](const std::string& name) {
+    field = *diffusion::find_row(choices, name);
+  };
+  const auto check = [choices](const std::string& name) {
+    return diffusion::find_row(choices, name)
+               ? std::string()
+               : fmt::format("expected one of {}, got '{}'", diffusion::names_in(choices), name);
+  };
+  return app.add_option_function<std::string>(flag, set, help)
+      ->check(CLI::Validator(check, ""))
+      ->type_name("NAME");
+}
+
 // Makes the options of `train` (train_options.h) options of the command line.
 class Flags {
  public:
@@ -106,15 +126,9 @@ class Flags {
   void operator()(std::optional<std::string>& field, const OptionInfo& info, const Syntax& syntax) {
     keep(info, app_.add_option(flag_of(info.key), field, info.help)->check(of(syntax)));
   }
-  template <class E>
-  void operator()(std::optional<E>& field, const OptionInfo& info, const Choices<E>& choices) {
-    std::map<std::string, E> names(choices.begin(), choices.end());
-    std::string list;
-    for (const auto& [name, value] : choices) list += (list.empty() ? "" : "|") + std::string(name);
-    const std::string help = fmt::format("{} ({})", info.help, list);
-    auto* option = app_.add_option_function<std::string>(
-        flag_of(info.key), [&field, names](const std::string& s) { field = names.at(s); }, help);
-    keep(info, option->check(CLI::IsMember(names))->type_name("NAME"));
+  template <class Row>
+  void operator()(std::optional<Row>& field, const OptionInfo& info, const Choices<Row>& choices) {
+    keep(info, add_choice(app_, flag_of(info.key), field, info.help, choices));
   }
 
   CLI::Option* operator[](const char* key) const { return options_.at(key); }
@@ -169,7 +183,11 @@ void add_clip(CLI::App& app, std::string& clip) {
 }
 
 void add_sample(CLI::App& app, apps::SampleOptions& o) {
-  using diffusion::Method;
+  using diffusion::Sampler;
+  std::string steps;
+  for (const Sampler* s : Sampler::all)
+    steps += fmt::format("{}{} for {}", steps.empty() ? "" : ", ",
+                         s->default_steps > 0 ? std::to_string(s->default_steps) : "all", s->name);
   app.add_option("--model", o.model, "Folder of a run, or any diffusers UNet2DModel folder")
       ->required();
   app.add_option("--out", o.out,
@@ -183,13 +201,10 @@ void add_sample(CLI::App& app, apps::SampleOptions& o) {
       "all)");
   app.add_option("--size", o.size,
                  "Size of the pictures, H or H,W (default: that of the training pictures)");
-  app.add_option("--steps", o.steps, "Denoising steps (default: 20 for ddim, all for ddpm)")
+  app.add_option("--steps", o.steps, fmt::format("Denoising steps (default: {})", steps))
       ->check(CLI::Range(1, 100000));
-  app.add_option_function<std::string>(
-         "--sampler", [&o](const std::string& s) { o.sampler = diffusion::parse_method(s); },
-         "ddim (default) or ddpm")
-      ->check(CLI::IsMember({"ddpm", "ddim"}))
-      ->type_name("NAME");
+  add_choice<Sampler>(app, "--sampler", o.sampler, "How noise becomes a picture; default ddim",
+                      Sampler::all);
   app.add_option("--eta", o.eta, "Noise in ddim's steps: 0 none, 1 as much as ddpm")
       ->check(between(0.0, 1.0))
       ->capture_default_str();

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/train_options.h"
+#include "diffusion/names.h"
 
 namespace sfumato::apps {
 namespace {
@@ -36,12 +37,9 @@ class Writer {
   void operator()(const std::optional<std::string>& field, const OptionInfo& info, const Syntax&) {
     json_[info.key] = field ? io::Json(*field) : io::Json(nullptr);
   }
-  template <class E>
-  void operator()(const std::optional<E>& field, const OptionInfo& info,
-                  const Choices<E>& choices) {
-    io::Json& value = json_[info.key] = nullptr;
-    for (const auto& [name, choice] : choices)
-      if (field == choice && value.is_null()) value = name;
+  template <class Row>
+  void operator()(const std::optional<Row>& field, const OptionInfo& info, const Choices<Row>&) {
+    json_[info.key] = field ? io::Json(field->name) : io::Json(nullptr);
   }
 
  private:
@@ -75,16 +73,13 @@ class Reader {
       throw Error(json_.source(), fmt::format("\"{}\": {}", info.key, e.what()));
     }
   }
-  template <class E>
-  void operator()(std::optional<E>& field, const OptionInfo& info, const Choices<E>& choices) {
+  template <class Row>
+  void operator()(std::optional<Row>& field, const OptionInfo& info, const Choices<Row>& choices) {
     if (!knows(info) || !json_.contains(info.key)) return;
     const std::string text = json_.get_string(info.key);
-    std::string expected;
-    for (const auto& [name, value] : choices) {
-      if (name == text) field = value;
-      expected += (expected.empty() ? "" : ", ") + std::string(name);
-    }
-    if (!field) fail(info, expected, io::in_quotes(text));
+    const Row* row = diffusion::find_row(choices, text);
+    if (!row) fail(info, diffusion::names_in(choices), io::in_quotes(text));
+    field = *row;
   }
 
   void refuse_unknown_keys() const {

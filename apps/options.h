@@ -76,7 +76,7 @@ struct SampleOptions {
   std::string size;    // "", "32", "24,32"
   std::string clip;    // "", on, diffusers, off
   std::optional<std::int64_t> steps;
-  std::optional<diffusion::Method> sampler;
+  std::optional<diffusion::Sampler> sampler;
   double eta = 0;
   std::optional<double> guidance;
   std::optional<std::int64_t> null_label;

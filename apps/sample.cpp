@@ -182,8 +182,8 @@ diffusion::GenerateOptions generate_options(const SampleOptions& o,
   for (std::int64_t i = 0; i < count; ++i) g.labels.push_back(distinct ? labels[i % distinct] : 0);
   parse_size(o.size, g);
   if (!o.clip.empty()) g.clip = diffusion::parse_clip(o.clip);
-  g.method = o.sampler.value_or(diffusion::Method::ddim);
-  g.steps = o.steps.value_or(diffusion::default_steps(model, g.method));
+  if (o.sampler) g.sampler = *o.sampler;
+  g.steps = o.steps.value_or(diffusion::default_steps(model, g.sampler));
   g.eta = o.eta;
   g.guidance = o.guidance.value_or(diffusion::default_guidance(model));
   g.seed = o.seed;
@@ -257,8 +257,8 @@ void sample(const SampleOptions& o) {
   expect_writable(o.out, kind, diffusion::picture_shape(model, g), grid, *g.steps);
   const Tensor pictures = diffusion::generate(model, g);
   write(o, kind, pictures, frames, grid, labels);
-  fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", pictures.dim(0), diffusion::name(g.method),
-             *g.steps, g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
+  fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", pictures.dim(0), g.sampler.name, *g.steps,
+             g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
              g.guidance != 1 ? fmt::format(", guidance {}; --guidance 1 for none", g.guidance) : "",
              o.out);
   if (!model.scheduler_found)

@@ -48,17 +48,16 @@ void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
     if (asked) has = *asked;
   };
   diffusion::SchedulerConfig& s = model.scheduler;
-  take("--prediction", o.prediction, s.prediction_type, [](auto p) { return diffusion::name(p); });
-  take("--schedule", o.schedule, s.beta_schedule,
-       [](auto b) { return diffusion::diffusers_name(b); });
+  take("--prediction", o.prediction, s.prediction_type, [](auto p) { return p.name; });
+  take("--schedule", o.schedule, s.beta_schedule, [](auto b) { return b.diffusers; });
   take("--timesteps", o.timesteps, s.num_train_timesteps, [](auto t) { return t; });
   if (!model.scheduler_found) diffusion::scale_betas(s);
   if (model.sampling_problem.empty()) return;
   // The run gets a scheduler of its own, which can sample.
   model.notes.push_back(
       fmt::format("{}; this run trains and samples with {}, {} timesteps and predicts {}",
-                  model.sampling_problem, diffusion::diffusers_name(s.beta_schedule),
-                  s.num_train_timesteps, diffusion::diffusers_name(s.prediction_type)));
+                  model.sampling_problem, s.beta_schedule.diffusers, s.num_train_timesteps,
+                  s.prediction_type.diffusers));
   model.sampling_problem.clear();
 }
 

@@ -33,8 +33,7 @@ std::string headline(const Run& run) {
       kVersion, shape[0], shape[1], shape[2], shape[3],
       run.model.conditioning().classes() > 0 ? fmt::format(" in {} classes", run.data.classes) : "",
       static_cast<double>(run.model.params->count()) * 1e-6,
-      diffusion::diffusers_name(run.model.scheduler.beta_schedule), diffusion::name(prediction),
-      thread_count());
+      run.model.scheduler.beta_schedule.diffusers, prediction.name, thread_count());
   if (run.model.conditioning().classes() > 0) line += "\nclasses: " + data::class_list(run.data);
   if (prediction == diffusion::Prediction::v)
     line +=

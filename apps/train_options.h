@@ -3,9 +3,8 @@
 // its reading (options.cpp) and --resume (restate) all walk this list. A new option is a field of
 // TrainOptions and an entry here.
 #pragma once
-#include <initializer_list>
+#include <span>
 #include <string_view>
-#include <utility>
 
 #include "apps/options.h"
 #include "tensor/io/image.h"
@@ -25,9 +24,9 @@ struct Range {
 using Reals = Range<double>;
 using Integers = Range<std::int64_t>;
 
-// The names of an enumerator; where several name the same value, the first is written.
-template <class E>
-using Choices = std::initializer_list<std::pair<const char*, E>>;
+// A table of variants of the library, such as Prediction::all. Written by our name, read by that of diffusers too.
+template <class Row>
+using Choices = std::span<const Row* const>;
 
 // What a text must be: `check` throws Error for anything else.
 struct Syntax {
@@ -41,7 +40,7 @@ inline constexpr const char* kBackgroundHelp =
     "Under transparent pixels: white, black, R,G,B or #RRGGBB; none: as stored";
 
 // Calls v(field, info) for texts and flags, v(field, info, range) for numbers, v(field, info,
-// choices) for enumerators and v(field, info, syntax) for texts of a form. `Options`: TrainOptions,
+// choices) for rows of a table and v(field, info, syntax) for texts of a form. `Options`: TrainOptions,
 // const or not.
 template <class Visitor, class Options>
 void visit_train_options(Visitor&& v, Options& o) {
@@ -76,19 +75,17 @@ void visit_train_options(Visitor&& v, Options& o) {
   v(o.clip, OptionInfo{"clip", "Largest norm of the gradient"}, Reals{1e-9, 1e9});
   v(o.ema, OptionInfo{"ema", "Decay of the weights' moving average (warmed up)"},
     Reals{0, 0.9999999});
-  v(o.label_dropout, OptionInfo{"label_dropout", "Share of labels hidden, for guidance (default: 0.1)"},
+  v(o.label_dropout,
+    OptionInfo{"label_dropout", "Share of labels hidden, for guidance (default: 0.1)"},
     Reals{0, 1});
   v(o.dropout, OptionInfo{"dropout", "Dropout in the residual blocks", "it is part of the network"},
     Reals{0, 0.999});
   v(o.prediction,
     OptionInfo{"prediction", "What the network predicts; default v",
                "the network has learned to predict the old one"},
-    Choices<Prediction>{{"eps", Prediction::eps}, {"x0", Prediction::x0}, {"v", Prediction::v}});
+    Choices<Prediction>(Prediction::all));
   v(o.schedule, OptionInfo{"schedule", "Noise schedule; default cosine", kNoise},
-    Choices<BetaSchedule>{{"linear", BetaSchedule::linear},
-                          {"scaled_linear", BetaSchedule::scaled_linear},
-                          {"cosine", BetaSchedule::cosine},
-                          {"squaredcos_cap_v2", BetaSchedule::cosine}});
+    Choices<BetaSchedule>(BetaSchedule::all));
   v(o.timesteps, OptionInfo{"timesteps", "Length T of the noise schedule; default 1000", kNoise},
     Integers{2, kMaxTimesteps});
   v(o.null_label,

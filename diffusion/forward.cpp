@@ -1,46 +1,67 @@
 #include "diffusion/forward.h"
 
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "diffusion/expect.h"
 
 namespace sfumato::diffusion {
 
-NoiseLevel noise_level(double alpha_bar) {
-  return {std::sqrt(alpha_bar), std::sqrt(1 - alpha_bar)};
+Levels levels(const NoiseLevel& level) { return {level.signal(), level.noise()}; }
+
+Levels levels(std::span<const NoiseLevel> of_images) {
+  std::vector<double> signal, noise;
+  for (const NoiseLevel& level : of_images) {
+    signal.push_back(level.signal());
+    noise.push_back(level.noise());
+  }
+  return {Coefficient(std::move(signal)), Coefficient(std::move(noise))};
 }
 
-Levels levels(const std::vector<double>& alphas, const Tensor& t) {
-  const auto at = [&](std::int64_t i) { return noise_level(alphas[static_cast<std::size_t>(i)]); };
-  return {per_image(t, [&](std::int64_t i) { return at(i).signal; }),
-          per_image(t, [&](std::int64_t i) { return at(i).noise; })};
+Levels levels(const Schedule& schedule, const Tensor& t) {
+  std::vector<NoiseLevel> of_images;
+  for (const std::int64_t time : t.values<std::int64_t>())
+    of_images.push_back(schedule.level(time));
+  return levels(of_images);
 }
 
 Tensor q_step(const Schedule& schedule, const Tensor& x_prev, const Tensor& t, const Tensor& eps) {
   expect_batch("q_step", schedule, t, {"x_prev", x_prev}, {"eps", eps});
-  const auto [signal, noise] = levels(schedule.alpha, t);
+  std::vector<NoiseLevel> steps;
+  for (const std::int64_t time : t.values<std::int64_t>())
+    steps.push_back(variance_preserving(schedule.alpha[static_cast<std::size_t>(time)]));
+  const auto [signal, noise] = levels(steps);
   return signal * x_prev + noise * eps;
 }
 
 Tensor q_sample(const Schedule& schedule, const Tensor& x0, const Tensor& t, const Tensor& eps) {
   expect_batch("q_sample", schedule, t, {"x0", x0}, {"eps", eps});
-  const auto [signal, noise] = levels(schedule.alpha_bar, t);
+  return q_sample(levels(schedule, t), x0, eps);
+}
+
+Tensor q_sample(const Levels& levels, const Tensor& x0, const Tensor& eps) {
+  const auto& [signal, noise] = levels;
   return signal * x0 + noise * eps;
 }
 
-PosteriorWeights posterior_weights(double alpha_bar_s, double alpha_bar_t) {
-  const double alpha = alpha_bar_t / alpha_bar_s;
-  const double beta = 1 - alpha;
-  return {.x0 = std::sqrt(alpha_bar_s) * beta / (1 - alpha_bar_t),
-          .xt = std::sqrt(alpha) * (1 - alpha_bar_s) / (1 - alpha_bar_t),
-          .variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) * beta,
+PosteriorWeights posterior_weights(const NoiseLevel& s, const NoiseLevel& t) {
+  // Of x_s and x_t when the data have variance 1. α² (a_s² + σ_s²) + β = a_t² + σ_t² gives β without rounding for DDPM,
+  // where both variances are 1.
+  const double variance_s = s.signal_variance + s.noise_variance;
+  const double variance_t = t.signal_variance + t.noise_variance;
+  const double alpha_squared = t.signal_variance / s.signal_variance;
+  const double beta = variance_t - alpha_squared * variance_s;
+  return {.x0 = s.signal() * beta / t.noise_variance,
+          .xt = std::sqrt(alpha_squared) * s.noise_variance / t.noise_variance,
+          .variance = s.noise_variance / t.noise_variance * beta,
           .beta = beta};
 }
 
 Posterior posterior(const Schedule& schedule, const Tensor& x0, const Tensor& xt, const Tensor& t) {
   expect_batch("posterior", schedule, t, {"x0", x0}, {"xt", xt});
   const auto weights = [&](std::int64_t i) {
-    return posterior_weights(schedule.alpha_bar_at(i - 1), schedule.alpha_bar_at(i));
+    return posterior_weights(schedule.level(i - 1), schedule.level(i));
   };
   const Coefficient a = per_image(t, [&](std::int64_t i) { return weights(i).x0; });
   const Coefficient b = per_image(t, [&](std::int64_t i) { return weights(i).xt; });

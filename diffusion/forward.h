@@ -4,8 +4,9 @@
 // Images are [N, ...], f32 or f64; t is i64 [N], a timestep in 0..T−1 for each image; eps ~ N(0, I)
 // has the images' shape. All functions throw Error for other shapes, dtypes or timesteps.
 #pragma once
-#include <vector>
+#include <span>
 
+#include "diffusion/noise_level.h"
 #include "diffusion/schedule.h"
 #include "diffusion/term.h"
 #include "tensor/tensor.h"
@@ -27,18 +28,17 @@ Tensor q_step(const Schedule& schedule, const Tensor& x_prev, const Tensor& t, c
 // So the bracket is √(1−ᾱ_t) ε̄ with one ε̄ ~ N(0, I). (For the first step ᾱ_{−1} = 1.)
 Tensor q_sample(const Schedule& schedule, const Tensor& x0, const Tensor& t, const Tensor& eps);
 
-// The weights of x_0 and ε̄ in eq. 4: signal = √ᾱ, noise = √(1−ᾱ), signal² + noise² = 1.
-struct NoiseLevel {
-  double signal, noise;
-};
-NoiseLevel noise_level(double alpha_bar);
-
-// The same for the timestep of each image: of one step with schedule.alpha, of all of them at once
-// with schedule.alpha_bar. t: i64 [N], each an index of `alphas`.
+// The coefficients of x_t = a x_0 + σ ε, numbers or one for each image of a batch.
 struct Levels {
-  Coefficient signal, noise;
+  Coefficient signal, noise;  // a, σ
 };
-Levels levels(const std::vector<double>& alphas, const Tensor& t);
+// One level for all images; one for each; and those of the timesteps t, i64 [N].
+Levels levels(const NoiseLevel& level);
+Levels levels(std::span<const NoiseLevel> of_images);
+Levels levels(const Schedule& schedule, const Tensor& t);
+
+// The same with the coefficients given, in whatever process: x_t = a x_0 + σ ε.
+Tensor q_sample(const Levels& levels, const Tensor& x0, const Tensor& eps);
 
 // q(x_{t−1} | x_t, x_0) = N(mean, variance I). DDPM, eq. 6 and 7.
 //     mean     = √ᾱ_{t−1} β_t / (1−ᾱ_t) x_0  +  √α_t (1−ᾱ_{t−1}) / (1−ᾱ_t) x_t
@@ -57,14 +57,14 @@ struct Posterior {
 };
 Posterior posterior(const Schedule& schedule, const Tensor& x0, const Tensor& xt, const Tensor& t);
 
-// The same for one number, and for any earlier time s < t: several steps merge into one with
-// α = ᾱ_t / ᾱ_s, so eq. 6 and 7 hold with that α and s for t−1. Samplers that skip steps use it.
-// Expects 1 >= alpha_bar_s > alpha_bar_t > 0.
+// The same for two noise levels, t the noisier one, of any process: from s to t, x_t = α x_s + √β ε with
+// α = a_t / a_s and β = σ_t² − α² σ_s². Several steps of DDPM merge into one so (α² = ᾱ_t / ᾱ_s), and eq. 6 and 7 hold
+// with s for t−1. Samplers that skip steps use it.
 struct PosteriorWeights {
   double x0, xt;    // mean = x0 x_0 + xt x_t
-  double variance;  // β̃
-  double beta;      // 1 − ᾱ_t / ᾱ_s
+  double variance;  // β̃ = σ_s² β / σ_t²
+  double beta;
 };
-PosteriorWeights posterior_weights(double alpha_bar_s, double alpha_bar_t);
+PosteriorWeights posterior_weights(const NoiseLevel& s, const NoiseLevel& t);
 
 }  // namespace sfumato::diffusion

@@ -17,17 +17,16 @@ constexpr const char* kOp = "expected_eps";
 // (Cholesky).
 class Marginal {
  public:
-  Marginal(const Gaussian& g, double alpha_bar)
+  Marginal(const Gaussian& g, const NoiseLevel& level)
       : d_(g.mean.size()), diagonal_(g.covariance.size() == d_), mean_(g.mean) {
-    const NoiseLevel level = noise_level(alpha_bar);
-    for (double& m : mean_) m *= level.signal;
+    for (double& m : mean_) m *= level.signal();
     if (g.covariance.size() != d_ && g.covariance.size() != d_ * d_)
       throw Error(kOp, fmt::format("expected {} or {} numbers of covariance, got {}", d_, d_ * d_,
                                    g.covariance.size()));
     if (!(g.weight >= 0)) throw Error(kOp, fmt::format("weight {} is negative", g.weight));
     l_ = g.covariance;
-    for (double& c : l_) c *= alpha_bar;
-    for (std::size_t i = 0; i < d_; ++i) l_[index(i, i)] += 1 - alpha_bar;
+    for (double& c : l_) c *= level.signal_variance;
+    for (std::size_t i = 0; i < d_; ++i) l_[index(i, i)] += level.noise_variance;
     factorise();
     log_scale_ = std::log(g.weight);
     for (std::size_t i = 0; i < d_; ++i) log_scale_ -= std::log(l_[index(i, i)]);
@@ -74,11 +73,12 @@ class Marginal {
 
 }  // namespace
 
-Tensor expected_eps(const std::vector<Gaussian>& mixture, double alpha_bar, const Tensor& xt) {
+Tensor expected_eps(const std::vector<Gaussian>& mixture, const NoiseLevel& level,
+                    const Tensor& xt) {
   std::vector<Marginal> marginals;
   double total = 0;
   for (const Gaussian& g : mixture) {
-    marginals.emplace_back(g, alpha_bar);
+    marginals.emplace_back(g, level);
     total += g.weight;
   }
   if (!(total > 0)) throw Error(kOp, "the weights of the mixture sum to 0");
@@ -88,7 +88,7 @@ Tensor expected_eps(const std::vector<Gaussian>& mixture, double alpha_bar, cons
     if (m.dimensions() != d || static_cast<std::int64_t>(d) * rows != xt.size())
       throw Error(kOp, fmt::format("xt {} does not have {} numbers a row", xt.shape().str(),
                                    m.dimensions()));
-  const double noise = noise_level(alpha_bar).noise;
+  const double noise = level.noise();
   const Tensor x = xt.to(DType::f64);
   Tensor eps = Tensor::zeros(xt.shape(), DType::f64);
   std::vector<double> answers(marginals.size() * d);
@@ -110,14 +110,20 @@ Tensor expected_eps(const std::vector<Gaussian>& mixture, double alpha_bar, cons
   return eps.to(xt.dtype());
 }
 
-Denoiser exact_denoiser(const Schedule& schedule, const std::vector<Gaussian>& mixture,
-                        Prediction prediction) {
-  return [=](const Tensor& xt, std::int64_t t) {
-    const Tensor times = Tensor::full({xt.dim(0)}, static_cast<double>(t), DType::i64);
-    const Tensor eps = expected_eps(mixture, schedule.alpha_bar_at(t), xt);
-    const Tensor x0 = to_x0(Prediction::eps, schedule, eps, xt, times);
-    return target(prediction, schedule, x0, eps, times);
+Denoiser exact_denoiser(std::function<NoiseLevel(double t)> level,
+                        const std::vector<Gaussian>& mixture, const Prediction& prediction) {
+  return [=](const Tensor& xt, double t) {
+    const auto [signal, noise] = levels(level(t));
+    const Tensor eps = expected_eps(mixture, level(t), xt);
+    const Tensor x0 = Prediction::eps.to_x0(signal, noise, xt, eps);
+    return prediction.target(signal, noise, x0, eps);
   };
+}
+
+Denoiser exact_denoiser(const Schedule& schedule, const std::vector<Gaussian>& mixture,
+                        const Prediction& prediction) {
+  const auto level = [=](double t) { return schedule.level(static_cast<std::int64_t>(t)); };
+  return exact_denoiser(level, mixture, prediction);
 }
 
 }  // namespace sfumato::diffusion

@@ -49,9 +49,9 @@ Denoiser denoiser_for(const Pipeline& model, const GenerateOptions& o, std::int6
       null_labels =
           Tensor::full({n}, static_cast<double>(*model.conditioning().null_label), DType::i64);
   }
-  return [=, &network = *model.network, &o, w = o.guidance](const Tensor& xt, std::int64_t t) {
+  return [=, &network = *model.network, &o, w = o.guidance](const Tensor& xt, double t) {
     if (o.cancelled && o.cancelled()) throw Cancelled();
-    const Tensor time = Tensor::full({n}, static_cast<double>(t), DType::i64);
+    const Tensor time = Tensor::full({n}, t, DType::i64);
     const Tensor output = network(xt, time, labels).value();
     if (!null_labels.defined()) return output;
     const Tensor free = network(xt, time, null_labels).value();
@@ -61,10 +61,10 @@ Denoiser denoiser_for(const Pipeline& model, const GenerateOptions& o, std::int6
 
 SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
   SampleOptions chain{.config = model.scheduler,
-                      .steps = o.steps.value_or(default_steps(model, o.method)),
+                      .steps = o.steps.value_or(default_steps(model, o.sampler)),
                       .eta = o.eta,
                       .seed = o.seed};
-  chain.config.method = o.method;
+  chain.config.sampler = o.sampler;
   if (o.clip) {
     chain.config.clip_sample = *o.clip != Clip::off;
     chain.config.use_clipped_model_output = *o.clip == Clip::on;
@@ -134,9 +134,9 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
 
 double default_guidance(const Pipeline& model) { return model.conditioning().null_label ? 2 : 1; }
 
-std::int64_t default_steps(const Pipeline& model, Method method) {
+std::int64_t default_steps(const Pipeline& model, const Sampler& sampler) {
   const std::int64_t T = model.scheduler.num_train_timesteps;
-  return method == Method::ddim ? std::min<std::int64_t>(20, T) : T;
+  return sampler.default_steps > 0 ? std::min(sampler.default_steps, T) : T;
 }
 
 Tensor generate(const Pipeline& model, const GenerateOptions& o) {

@@ -27,7 +27,7 @@ struct GenerateOptions {
   std::int64_t height = 0, width = 0;  // 0: as the model says
   std::optional<Clip> clip = {};       // none: `on` where the folder says clip_sample, else `off`
   std::optional<std::int64_t> steps = {};  // none: default_steps()
-  Method method = Method::ddim;
+  Sampler sampler = Sampler::ddim;
   double eta = 0;
   double guidance = 1;  // above or below 1: needs the model's null label
   std::uint64_t seed = 0;
@@ -44,8 +44,8 @@ struct Cancelled {};
 // 2 where a model was trained for guidance, else 1.
 double default_guidance(const Pipeline& model);
 
-// The number of steps of a sampler where none is asked for: 20 for ddim, all T for ddpm.
-std::int64_t default_steps(const Pipeline& model, Method method);
+// The number of steps of a sampler where none is asked for.
+std::int64_t default_steps(const Pipeline& model, const Sampler& sampler);
 
 // Rows of the class table that can be drawn: classes of which the model has seen pictures. None for
 // an unconditional model.

@@ -1,37 +1,64 @@
-// Enumerators and their names: one table per enum serves printing, parsing and the message that
-// lists what would have been accepted.
+// Tables of variants and their names: one table serves printing, parsing, --help and the message that lists what would
+// have been accepted.
 #pragma once
-#include <cstddef>
+#include <iterator>
 #include <string>
 #include <string_view>
 
 #include "tensor/error.h"
-#include "tensor/io/json.h"
+#include "tensor/io/text.h"
 
 namespace sfumato::diffusion {
 
+// A row of a table of enumerators.
 template <class E>
 struct EnumName {
   E value;
-  const char* name;       // ours, after the papers
-  const char* diffusers;  // in scheduler_config.json
+  std::string_view name;  // also in scheduler_config.json
+  std::string_view diffusers = name;
 };
 
-template <class E, std::size_t n>
-const EnumName<E>& find_name(const EnumName<E> (&table)[n], E value) {
-  for (const auto& row : table)
-    if (row.value == value) return row;
-  throw Error("find_name", "the value is no enumerator");
+// A table holds rows, or pointers to rows that are defined elsewhere.
+template <class Row>
+const Row& row_of(const Row& row) {
+  return row;
+}
+template <class Row>
+const Row& row_of(const Row* row) {
+  return *row;
 }
 
-// Accepts either name; throws Error naming `what` and listing the names of diffusers.
 template <class E, std::size_t n>
-E parse_name(const char* what, const EnumName<E> (&table)[n], std::string_view name) {
+std::string_view name_of(const EnumName<E> (&table)[n], E value) {
+  for (const EnumName<E>& row : table)
+    if (row.value == value) return row.name;
+  throw Error("name", "the value is no enumerator");
+}
+
+// The row of that name, which is ours or that of diffusers; null if there is none.
+template <class Table>
+auto find_row(const Table& table, std::string_view name) -> decltype(&row_of(*std::begin(table))) {
+  for (const auto& entry : table)
+    if (const auto& row = row_of(entry); name == row.name || name == row.diffusers) return &row;
+  return nullptr;
+}
+
+// Our names, separated by commas.
+template <class Table>
+std::string names_in(const Table& table) {
+  std::string names;
+  for (const auto& entry : table)
+    names += (names.empty() ? "" : ", ") + std::string(row_of(entry).name);
+  return names;
+}
+
+// Throws Error naming `what` and listing the names of diffusers.
+template <class Table>
+const auto& parse_row(const char* what, const Table& table, std::string_view name) {
+  if (const auto* row = find_row(table, name)) return *row;
   std::string expected;
-  for (const auto& row : table) {
-    if (name == row.name || name == row.diffusers) return row.value;
-    expected += (expected.empty() ? "" : ", ") + std::string(row.diffusers);
-  }
+  for (const auto& entry : table)
+    expected += (expected.empty() ? "" : ", ") + std::string(row_of(entry).diffusers);
   throw Error(what, io::in_quotes(name) + " is not supported; expected " + expected);
 }
 

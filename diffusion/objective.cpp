@@ -5,69 +5,64 @@
 #include "diffusion/names.h"
 
 namespace sfumato::diffusion {
-namespace {
 
-constexpr EnumName<Prediction> kNames[] = {
-    {Prediction::eps, "eps", "epsilon"},
-    {Prediction::x0, "x0", "sample"},
-    {Prediction::v, "v", "v_prediction"},
+// ε-prediction divides by √ᾱ, which is near 0 where sampling begins: clipping x̂_0 tames it.
+const Prediction Prediction::eps = {
+    .name = "eps",
+    .diffusers = "epsilon",
+    .help = "the noise",
+    .clip_sample = true,
+    .target = [](auto&, auto&, auto&, auto& eps) { return eps; },
+    .to_x0 = [](auto& signal, auto& noise, auto& xt,
+                auto& eps) { return 1 / signal * xt - noise / signal * eps; },
+    .to_eps = [](auto&, auto&, auto&, auto& eps) { return eps; },
 };
 
-}  // namespace
+const Prediction Prediction::x0 = {
+    .name = "x0",
+    .diffusers = "sample",
+    .help = "the picture",
+    .clip_sample = false,
+    .target = [](auto&, auto&, auto& x0, auto&) { return x0; },
+    .to_x0 = [](auto&, auto&, auto&, auto& x0) { return x0; },
+    .to_eps = [](auto& signal, auto& noise, auto& xt,
+                 auto& x0) { return 1 / noise * xt - signal / noise * x0; },
+};
 
-const char* name(Prediction prediction) { return find_name(kNames, prediction).name; }
+const Prediction Prediction::v = {
+    .name = "v",
+    .diffusers = "v_prediction",
+    .help = "√ᾱ ε - √(1-ᾱ) x_0",
+    .clip_sample = false,
+    .target = [](auto& signal, auto& noise, auto& x0,
+                 auto& eps) { return signal * eps - noise * x0; },
+    .to_x0 = [](auto& signal, auto& noise, auto& xt, auto& v) { return signal * xt - noise * v; },
+    .to_eps = [](auto& signal, auto& noise, auto& xt, auto& v) { return noise * xt + signal * v; },
+};
 
-const char* diffusers_name(Prediction prediction) {
-  return find_name(kNames, prediction).diffusers;
+const Prediction& parse_prediction(std::string_view name) {
+  return parse_row("prediction_type", Prediction::all, name);
 }
 
-Prediction parse_prediction(std::string_view name) {
-  return parse_name("prediction_type", kNames, name);
-}
-
-Tensor target(Prediction prediction, const Schedule& schedule, const Tensor& x0, const Tensor& eps,
-              const Tensor& t) {
+Tensor target(const Prediction& prediction, const Schedule& schedule, const Tensor& x0,
+              const Tensor& eps, const Tensor& t) {
   expect_batch("target", schedule, t, {"x0", x0}, {"eps", eps});
-  const auto [signal, noise] = levels(schedule.alpha_bar, t);
-  switch (prediction) {
-    case Prediction::eps:
-      return eps;
-    case Prediction::x0:
-      return x0;
-    case Prediction::v:
-      return signal * eps - noise * x0;
-  }
-  throw Error("target", "the prediction is no enumerator");
+  const auto [signal, noise] = levels(schedule, t);
+  return prediction.target(signal, noise, x0, eps);
 }
 
-Tensor to_x0(Prediction prediction, const Schedule& schedule, const Tensor& output,
+Tensor to_x0(const Prediction& prediction, const Schedule& schedule, const Tensor& output,
              const Tensor& xt, const Tensor& t) {
   expect_batch("to_x0", schedule, t, {"xt", xt}, {"output", output});
-  const auto [signal, noise] = levels(schedule.alpha_bar, t);
-  switch (prediction) {
-    case Prediction::eps:
-      return 1 / signal * xt - noise / signal * output;
-    case Prediction::x0:
-      return output;
-    case Prediction::v:
-      return signal * xt - noise * output;
-  }
-  throw Error("to_x0", "the prediction is no enumerator");
+  const auto [signal, noise] = levels(schedule, t);
+  return prediction.to_x0(signal, noise, xt, output);
 }
 
-Tensor to_eps(Prediction prediction, const Schedule& schedule, const Tensor& output,
+Tensor to_eps(const Prediction& prediction, const Schedule& schedule, const Tensor& output,
               const Tensor& xt, const Tensor& t) {
   expect_batch("to_eps", schedule, t, {"xt", xt}, {"output", output});
-  const auto [signal, noise] = levels(schedule.alpha_bar, t);
-  switch (prediction) {
-    case Prediction::eps:
-      return output;
-    case Prediction::x0:
-      return 1 / noise * xt - signal / noise * output;
-    case Prediction::v:
-      return noise * xt + signal * output;
-  }
-  throw Error("to_eps", "the prediction is no enumerator");
+  const auto [signal, noise] = levels(schedule, t);
+  return prediction.to_eps(signal, noise, xt, output);
 }
 
 Tensor guided(const Tensor& cond, const Tensor& uncond, double w) {

@@ -9,33 +9,50 @@
 // Shapes as in forward.h: x0, eps, xt, output [N, ...], t i64 [N]. Where the answer is an argument
 // (the eps of a network that predicts eps), that handle is returned, not a copy.
 #pragma once
-#include <cstdint>
 #include <string_view>
 
+#include "diffusion/forward.h"
 #include "diffusion/schedule.h"
 #include "tensor/tensor.h"
 
 namespace sfumato::diffusion {
 
-// In scheduler_config.json: "epsilon", "sample", "v_prediction".
-enum class Prediction : std::uint8_t { eps, x0, v };
+// A form of the answer: a row of objective.cpp. A new one is defined there and named in the two lists below: the
+// command line, the JSON files, the help and the tests find it there. Its formulas see the coefficients of
+// x_t = signal x_0 + noise ε, so that it serves every process of noise_level.h.
+struct Prediction {
+  using Formula = Tensor (*)(const Coefficient& signal, const Coefficient& noise, const Tensor&,
+                             const Tensor&);
 
-const char* name(Prediction prediction);  // "eps", "x0", "v"
-const char* diffusers_name(Prediction prediction);
-Prediction parse_prediction(std::string_view name);  // either name
+  std::string_view name;       // after the papers
+  std::string_view diffusers;  // in scheduler_config.json
+  std::string_view help;
+  bool clip_sample;  // whether a new model clips x̂_0
+  Formula target;    // (signal, noise, x0, eps) -> what the network should have answered
+  Formula to_x0;     // (signal, noise, xt, output) -> x̂_0
+  Formula to_eps;    // (signal, noise, xt, output) -> ε̂
+
+  static const Prediction eps, x0, v;
+  static constexpr const Prediction* all[] = {&eps, &x0, &v};
+
+  bool operator==(const Prediction& other) const { return name == other.name; }
+};
+
+// By either name; throws Error for another.
+const Prediction& parse_prediction(std::string_view name);
 
 // What a network of this kind should have answered; the loss is the mean of (output − target)².
-Tensor target(Prediction prediction, const Schedule& schedule, const Tensor& x0, const Tensor& eps,
-              const Tensor& t);
+Tensor target(const Prediction& prediction, const Schedule& schedule, const Tensor& x0,
+              const Tensor& eps, const Tensor& t);
 
 // The estimate of x_0 in a network's output. For eps: DDPM, eq. 15,
 //     x̂_0 = (x_t − √(1−ᾱ_t) ε_θ) / √ᾱ_t;    for v:  x̂_0 = √ᾱ_t x_t − √(1−ᾱ_t) v_θ.
-Tensor to_x0(Prediction prediction, const Schedule& schedule, const Tensor& output,
+Tensor to_x0(const Prediction& prediction, const Schedule& schedule, const Tensor& output,
              const Tensor& xt, const Tensor& t);
 
 // The estimate of ε in a network's output. For x0:
 //     ε̂ = (x_t − √ᾱ_t x̂_0) / √(1−ᾱ_t);      for v:  ε̂ = √(1−ᾱ_t) x_t + √ᾱ_t v_θ.
-Tensor to_eps(Prediction prediction, const Schedule& schedule, const Tensor& output,
+Tensor to_eps(const Prediction& prediction, const Schedule& schedule, const Tensor& output,
               const Tensor& xt, const Tensor& t);
 
 // Classifier-free guidance (Ho & Salimans 2021), eq. 6: ε = ε_u + w (ε_c − ε_u), away from what the

@@ -193,9 +193,9 @@ void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
   io::write_json(dir / "unet" / "config.json", config);
   io::write_json(dir / "scheduler" / "scheduler_config.json", to_json(p.scheduler));
   io::Json index;
-  index["_class_name"] = p.scheduler.method == Method::ddim ? "DDIMPipeline" : "DDPMPipeline";
+  index["_class_name"] = p.scheduler.sampler.pipeline;
   index["_diffusers_version"] = nn::kDiffusersVersion;
-  index["scheduler"] = {"diffusers", diffusers_name(p.scheduler.method)};
+  index["scheduler"] = {"diffusers", p.scheduler.sampler.diffusers};
   index["unet"] = {"diffusers", config.at("_class_name")};
   io::write_json(dir / "model_index.json", index);
 }

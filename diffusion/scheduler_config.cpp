@@ -9,28 +9,26 @@
 namespace sfumato::diffusion {
 namespace {
 
-constexpr EnumName<Method> kMethods[] = {{Method::ddpm, "ddpm", "DDPMScheduler"},
-                                         {Method::ddim, "ddim", "DDIMScheduler"}};
-constexpr EnumName<Variance> kVariances[] = {{Variance::fixed_small, "fixed_small", "fixed_small"},
-                                             {Variance::fixed_large, "fixed_large", "fixed_large"}};
-constexpr EnumName<Spacing> kSpacings[] = {{Spacing::leading, "leading", "leading"},
-                                           {Spacing::trailing, "trailing", "trailing"},
-                                           {Spacing::linspace, "linspace", "linspace"}};
+constexpr EnumName<Variance> kVariances[] = {{Variance::fixed_small, "fixed_small"},
+                                             {Variance::fixed_large, "fixed_large"}};
+constexpr EnumName<Spacing> kSpacings[] = {{Spacing::leading, "leading"},
+                                           {Spacing::trailing, "trailing"},
+                                           {Spacing::linspace, "linspace"}};
 
 }  // namespace
 
-const char* name(Method method) { return find_name(kMethods, method).name; }
-const char* diffusers_name(Method method) { return find_name(kMethods, method).diffusers; }
-Method parse_method(std::string_view name) { return parse_name("scheduler", kMethods, name); }
-
-const char* diffusers_name(Variance variance) { return find_name(kVariances, variance).diffusers; }
-Variance parse_variance(std::string_view name) {
-  return parse_name("variance_type", kVariances, name);
+const Sampler& parse_sampler(std::string_view name) {
+  return parse_row("scheduler", Sampler::all, name);
 }
 
-const char* diffusers_name(Spacing spacing) { return find_name(kSpacings, spacing).diffusers; }
+std::string_view name(Variance variance) { return name_of(kVariances, variance); }
+Variance parse_variance(std::string_view name) {
+  return parse_row("variance_type", kVariances, name).value;
+}
+
+std::string_view name(Spacing spacing) { return name_of(kSpacings, spacing); }
 Spacing parse_spacing(std::string_view name) {
-  return parse_name("timestep_spacing", kSpacings, name);
+  return parse_row("timestep_spacing", kSpacings, name).value;
 }
 
 // A schedule is tables of that many numbers: a file must not ask for all memory.
@@ -64,7 +62,7 @@ void scale_betas(SchedulerConfig& config) {
   config.beta_end = std::min(config.beta_end * scale, 0.999);
 }
 
-SchedulerConfig default_scheduler(Prediction prediction, BetaSchedule schedule,
+SchedulerConfig default_scheduler(const Prediction& prediction, const BetaSchedule& schedule,
                                   std::int64_t timesteps) {
   SchedulerConfig config;
   config.num_train_timesteps = timesteps;
@@ -72,23 +70,15 @@ SchedulerConfig default_scheduler(Prediction prediction, BetaSchedule schedule,
   scale_betas(config);
   config.prediction_type = prediction;
   config.timestep_spacing = Spacing::trailing;
-  config.clip_sample = prediction == Prediction::eps;
+  config.clip_sample = prediction.clip_sample;
   return config;
 }
 
 Schedule make_schedule(const SchedulerConfig& config) {
   validate(config);
   if (!config.trained_betas.empty()) return Schedule::from_betas(config.trained_betas);
-  const std::int64_t steps = config.num_train_timesteps;
-  switch (config.beta_schedule) {
-    case BetaSchedule::linear:
-      return Schedule::linear(steps, config.beta_start, config.beta_end);
-    case BetaSchedule::scaled_linear:
-      return Schedule::scaled_linear(steps, config.beta_start, config.beta_end);
-    case BetaSchedule::cosine:
-      return Schedule::cosine(steps);
-  }
-  throw Error("scheduler_config", "beta_schedule is no enumerator");
+  return Schedule::from_betas(
+      config.beta_schedule.betas(config.num_train_timesteps, config.beta_start, config.beta_end));
 }
 
 }  // namespace sfumato::diffusion

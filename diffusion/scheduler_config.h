@@ -9,11 +9,30 @@
 
 #include "diffusion/objective.h"
 #include "diffusion/schedule.h"
+#include "tensor/tensor.h"
 
 namespace sfumato::diffusion {
 
-// `_class_name`: "DDPMScheduler", "DDIMScheduler".
-enum class Method : std::uint8_t { ddpm, ddim };
+struct Chain;
+
+// A way back from noise to a picture. A new one is a file of samplers/ that defines a row like these, and its name in
+// the two lists below: the command line, the JSON files, the help and the tests find it there. sampler.h says what a
+// sampler sees and does.
+struct Sampler {
+  std::string_view name;            // after the papers
+  std::string_view diffusers = {};  // `_class_name` in scheduler_config.json
+  std::string_view pipeline = {};   // `_class_name` in model_index.json
+  std::string_view field = {};      // the field of SchedulerConfig that its class alone has in the file
+  std::string_view help = {};
+  std::int64_t default_steps = 0;  // 0: all T
+  Tensor (*sample)(const Chain& chain, Tensor x_T);
+
+  static const Sampler ddim, ddpm;
+  static constexpr const Sampler* all[] = {&ddim, &ddpm};
+
+  bool operator==(const Sampler& other) const { return name == other.name; }
+};
+
 // The noise of a DDPM step: the posterior's variance β̃_t, or β_t. DDPM, section 3.2: the two are
 // the right choices for data that is one point, and for data that is N(0, I).
 enum class Variance : std::uint8_t { fixed_small, fixed_large };
@@ -21,16 +40,15 @@ enum class Variance : std::uint8_t { fixed_small, fixed_large };
 // are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends.
 enum class Spacing : std::uint8_t { leading, trailing, linspace };
 
-const char* name(Method method);            // "ddpm", "ddim"
-const char* diffusers_name(Method method);  // "DDPMScheduler", "DDIMScheduler"
-Method parse_method(std::string_view name);
-const char* diffusers_name(Variance variance);
+// By either name; each throws Error for another.
+const Sampler& parse_sampler(std::string_view name);
+std::string_view name(Variance variance);
 Variance parse_variance(std::string_view name);
-const char* diffusers_name(Spacing spacing);
+std::string_view name(Spacing spacing);
 Spacing parse_spacing(std::string_view name);
 
 struct SchedulerConfig {
-  Method method = Method::ddpm;
+  Sampler sampler = Sampler::ddpm;
   std::int64_t num_train_timesteps = 1000;
   BetaSchedule beta_schedule = BetaSchedule::linear;
   double beta_start = 0.0001;
@@ -52,9 +70,9 @@ struct SchedulerConfig {
 };
 
 // What a new network is trained with: β scaled to T steps (scale_betas), and a sampler that begins
-// at t = T−1, where training's noise ends. x̂_0 is clipped for ε alone, which divides by √ᾱ near 0.
-SchedulerConfig default_scheduler(Prediction prediction = Prediction::v,
-                                  BetaSchedule schedule = BetaSchedule::cosine,
+// at t = T−1, where training's noise ends.
+SchedulerConfig default_scheduler(const Prediction& prediction = Prediction::v,
+                                  const BetaSchedule& schedule = BetaSchedule::cosine,
                                   std::int64_t timesteps = 1000);
 
 // Makes the schedule's T steps add as much noise as 1000 steps of its β would: β grows as T falls.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
 
 #include "nn/unet_config.h"
 
@@ -14,49 +16,60 @@ namespace {
 // A class of diffusers that walks a schedule of betas, and what a missing key means to it. A key
 // that the class has not means what it means to DDIM, as with DDIMScheduler.from_config.
 struct SchedulerClass {
-  const char* name;
-  bool sampled_here;
-  Method method = Method::ddim;  // that samples here
+  std::string_view name;
+  std::string_view sampler = "";  // of this library, that samples as the class does; "": DDIM in its place
   double beta_start = 0.0001, beta_end = 0.02;
-  BetaSchedule beta_schedule = BetaSchedule::linear;
+  std::string_view beta_schedule = "linear";
   Spacing spacing = Spacing::leading;
   bool clip_sample = true, set_alpha_to_one = true;
+
+  bool sampled_here() const { return !sampler.empty(); }
 };
 
+// Classes that differ from DDIM in more than the name. (Those of Sampler::all need no line.)
 constexpr SchedulerClass kClasses[] = {
-    {"DDPMScheduler", true, Method::ddpm},
-    {"DDPMParallelScheduler", true, Method::ddpm},
-    {"DDIMScheduler", true},
-    {"DDIMParallelScheduler", true},
-    {"DDIMInverseScheduler", false},
-    {.name = "PNDMScheduler", .sampled_here = false, .set_alpha_to_one = false},
-    {.name = "LMSDiscreteScheduler", .sampled_here = false, .spacing = Spacing::linspace},
-    {.name = "EulerDiscreteScheduler", .sampled_here = false, .spacing = Spacing::linspace},
-    {.name = "EulerAncestralDiscreteScheduler",
-     .sampled_here = false,
+    {.name = "DDPMParallelScheduler", .sampler = "ddpm"},
+    {.name = "DDIMParallelScheduler", .sampler = "ddim"},
+    {.name = "DDIMInverseScheduler"},
+    {.name = "PNDMScheduler", .set_alpha_to_one = false},
+    {.name = "LMSDiscreteScheduler", .spacing = Spacing::linspace},
+    {.name = "EulerDiscreteScheduler", .spacing = Spacing::linspace},
+    {.name = "EulerAncestralDiscreteScheduler", .spacing = Spacing::linspace},
+    {.name = "HeunDiscreteScheduler",
+     .beta_start = 0.00085,
+     .beta_end = 0.012,
+     .spacing = Spacing::linspace,
+     .clip_sample = false},
+    {.name = "KDPM2DiscreteScheduler",
+     .beta_start = 0.00085,
+     .beta_end = 0.012,
      .spacing = Spacing::linspace},
-    {"HeunDiscreteScheduler", false, Method::ddim, 0.00085, 0.012, BetaSchedule::linear,
-     Spacing::linspace, false},
-    {"KDPM2DiscreteScheduler", false, Method::ddim, 0.00085, 0.012, BetaSchedule::linear,
-     Spacing::linspace},
-    {"KDPM2AncestralDiscreteScheduler", false, Method::ddim, 0.00085, 0.012, BetaSchedule::linear,
-     Spacing::linspace},
-    {"DPMSolverSDEScheduler", false, Method::ddim, 0.00085, 0.012, BetaSchedule::linear,
-     Spacing::linspace},
-    {.name = "DPMSolverMultistepScheduler", .sampled_here = false, .spacing = Spacing::linspace},
-    {.name = "DPMSolverMultistepInverseScheduler",
-     .sampled_here = false,
+    {.name = "KDPM2AncestralDiscreteScheduler",
+     .beta_start = 0.00085,
+     .beta_end = 0.012,
      .spacing = Spacing::linspace},
-    {"DPMSolverSinglestepScheduler", false},
-    {.name = "DEISMultistepScheduler", .sampled_here = false, .spacing = Spacing::linspace},
-    {.name = "UniPCMultistepScheduler", .sampled_here = false, .spacing = Spacing::linspace},
-    {.name = "SASolverScheduler", .sampled_here = false, .spacing = Spacing::linspace},
-    {"LCMScheduler", false, Method::ddim, 0.00085, 0.012, BetaSchedule::scaled_linear,
-     Spacing::leading, false},
-    {"TCDScheduler", false, Method::ddim, 0.00085, 0.012, BetaSchedule::scaled_linear,
-     Spacing::leading, false},
-    {"RePaintScheduler", false},
-    {.name = "UnCLIPScheduler", .sampled_here = false, .beta_schedule = BetaSchedule::cosine},
+    {.name = "DPMSolverSDEScheduler",
+     .beta_start = 0.00085,
+     .beta_end = 0.012,
+     .spacing = Spacing::linspace},
+    {.name = "DPMSolverMultistepScheduler", .spacing = Spacing::linspace},
+    {.name = "DPMSolverMultistepInverseScheduler", .spacing = Spacing::linspace},
+    {.name = "DPMSolverSinglestepScheduler"},
+    {.name = "DEISMultistepScheduler", .spacing = Spacing::linspace},
+    {.name = "UniPCMultistepScheduler", .spacing = Spacing::linspace},
+    {.name = "SASolverScheduler", .spacing = Spacing::linspace},
+    {.name = "LCMScheduler",
+     .beta_start = 0.00085,
+     .beta_end = 0.012,
+     .beta_schedule = "scaled_linear",
+     .clip_sample = false},
+    {.name = "TCDScheduler",
+     .beta_start = 0.00085,
+     .beta_end = 0.012,
+     .beta_schedule = "scaled_linear",
+     .clip_sample = false},
+    {.name = "RePaintScheduler"},
+    {.name = "UnCLIPScheduler", .beta_schedule = "cosine"},
 };
 
 // Keys that are honoured, whatever the class; the last two only matter to thresholding.
@@ -99,10 +112,10 @@ class Reader {
   explicit Reader(const io::JsonObject& json) : json_(json) {}
 
   SchedulerFile read() {
-    const SchedulerClass* known = find_class();
+    const std::optional<SchedulerClass> known = find_class();
     if (!known) return result_;
     SchedulerConfig& c = result_.config;
-    c.method = known->method;
+    c.sampler = known->sampled_here() ? parse_sampler(known->sampler) : Sampler::ddim;
     c.num_train_timesteps = json_.get_int("num_train_timesteps", c.num_train_timesteps);
     c.beta_start = json_.get_number("beta_start", known->beta_start);
     c.beta_end = json_.get_number("beta_end", known->beta_end);
@@ -111,13 +124,13 @@ class Reader {
     c.clip_sample_range = json_.get_number("clip_sample_range", c.clip_sample_range);
     c.set_alpha_to_one = json_.get_bool("set_alpha_to_one", known->set_alpha_to_one);
     c.steps_offset = json_.get_int("steps_offset", c.steps_offset);
-    c.beta_schedule = known->beta_schedule;
+    c.beta_schedule = parse_beta_schedule(known->beta_schedule);
     c.timestep_spacing = known->spacing;
     // Without these the schedule is another one than training's.
     if (c.trained_betas.empty()) take("beta_schedule", c.beta_schedule, parse_beta_schedule);
     take("prediction_type", c.prediction_type, parse_prediction);
     refuse_if_true("rescale_betas_zero_snr");
-    if (!known->sampled_here) {
+    if (!known->sampled_here()) {
       refuse_if_true("use_flow_sigmas");
       if (json_.get_string("timestep_type", "discrete") != "discrete")
         refuse("timestep_type " + io::in_quotes(json_.get_string("timestep_type")) +
@@ -142,22 +155,24 @@ class Reader {
     if (result_.problem.empty()) result_.problem = json_.source() + ": " + what;
   }
 
-  // Null for a class without a schedule of betas.
-  const SchedulerClass* find_class() {
+  // None for a class without a schedule of betas.
+  std::optional<SchedulerClass> find_class() {
     std::string name = json_.get_string("_class_name", "DDPMScheduler");
     if (name.starts_with("Flax")) name.erase(0, 4);  // the same files
-    const auto known = std::find_if(std::begin(kClasses), std::end(kClasses),
-                                    [&](const SchedulerClass& c) { return name == c.name; });
-    if (known != std::end(kClasses)) return known;
+    for (const SchedulerClass& known : kClasses)
+      if (name == known.name) return known;
+    for (const Sampler* sampler : Sampler::all)
+      if (name == sampler->diffusers)
+        return SchedulerClass{.name = sampler->diffusers, .sampler = sampler->name};
     refuse(io::in_quotes(name) +
            " is not supported; expected DDPMScheduler, DDIMScheduler or another on a schedule of "
            "betas");
     result_.schedule_known = false;
-    return nullptr;
+    return std::nullopt;
   }
 
-  template <class E>
-  void take(const char* key, E& value, E (*parse)(std::string_view)) {
+  template <class E, class Parse>
+  void take(const char* key, E& value, Parse parse) {
     if (!json_.contains(key)) return;
     const std::string name = json_.get_string(key);
     try {
@@ -174,8 +189,8 @@ class Reader {
   void read_variance(SchedulerConfig& c, const SchedulerClass& known) {
     const std::string name = json_.get_string("variance_type", "");
     if (name == "fixed_small_log") return;  // the logarithm of the default
-    if (known.sampled_here && known.method == Method::ddim && name.starts_with("learned")) {
-      foreign_.push_back("variance_type");  // DDIM does not look at it
+    if (known.sampled_here() && c.sampler.field != "variance_type" && name.starts_with("learned")) {
+      foreign_.push_back("variance_type");  // the class does not look at it
     } else {
       take("variance_type", c.variance_type, parse_variance);
     }
@@ -193,13 +208,13 @@ class Reader {
     std::vector<std::string> switched_on;
     for (const auto& [key, value] : json_.json().items()) {
       if (key.starts_with("_") || is_in(kHonoured, key)) continue;
-      if (known.sampled_here || !is_in(kOtherSamplers, key)) {
+      if (known.sampled_here() || !is_in(kOtherSamplers, key)) {
         foreign_.push_back(key);
       } else if (key.ends_with("_sigmas") && value == true) {
         switched_on.push_back(key);
       }
     }
-    if (!known.sampled_here)
+    if (!known.sampled_here())
       result_.notes.push_back(fmt::format(
           "{}: {} is not a sampler here: ddim or ddpm on its schedule of betas{}", json_.source(),
           known.name, switched_on.empty() ? "" : ", without its " + io::in_quotes(switched_on)));
@@ -219,25 +234,22 @@ SchedulerFile parse_scheduler_config(const io::JsonObject& json) { return Reader
 
 io::Json to_json(const SchedulerConfig& c) {
   io::Json j;
-  j["_class_name"] = diffusers_name(c.method);
+  j["_class_name"] = c.sampler.diffusers;
   j["_diffusers_version"] = nn::kDiffusersVersion;
   j["num_train_timesteps"] = c.num_train_timesteps;
-  j["beta_schedule"] = diffusers_name(c.beta_schedule);
+  j["beta_schedule"] = c.beta_schedule.diffusers;
   j["beta_start"] = c.beta_start;
   j["beta_end"] = c.beta_end;
   j["trained_betas"] = c.trained_betas.empty() ? io::Json(nullptr) : io::Json(c.trained_betas);
-  j["prediction_type"] = diffusers_name(c.prediction_type);
+  j["prediction_type"] = c.prediction_type.diffusers;
   j["clip_sample"] = c.clip_sample;
   j["clip_sample_range"] = c.clip_sample_range;
-  j["timestep_spacing"] = diffusers_name(c.timestep_spacing);
+  j["timestep_spacing"] = name(c.timestep_spacing);
   j["steps_offset"] = c.steps_offset;
   j["thresholding"] = false;
   j["rescale_betas_zero_snr"] = false;
-  if (c.method == Method::ddpm) {
-    j["variance_type"] = diffusers_name(c.variance_type);
-  } else {
-    j["set_alpha_to_one"] = c.set_alpha_to_one;
-  }
+  if (c.sampler.field == "variance_type") j["variance_type"] = name(c.variance_type);
+  if (c.sampler.field == "set_alpha_to_one") j["set_alpha_to_one"] = c.set_alpha_to_one;
   return j;
 }
 

@@ -2,7 +2,7 @@
 //     a x + b y,
 // with coefficients that are numbers, or one number for each image of a batch. A term is no tensor
 // until it is added to another: a formula is one pass over memory.
-//     const auto [signal, noise] = levels(schedule.alpha_bar, t);
+//     const auto [signal, noise] = levels(schedule, t);
 //     const Tensor xt = signal * x0 + noise * eps;
 #pragma once
 #include <cstdint>

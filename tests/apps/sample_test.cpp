@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "diffusion/scheduler_config.h"
 #include "tensor/io/image.h"
 #include "tensor/io/npy.h"
 #include "tensor/rng.h"
@@ -149,6 +150,22 @@ TEST_F(Sample, TheSeedDecides) {
   EXPECT_NE(ddpm.out.find("(ddpm, 1000 steps"), std::string::npos) << ddpm.out;
   const Outcome ddim = done("sample --model run --count 1 --out z.npy");
   EXPECT_NE(ddim.out.find("(ddim, 20 steps"), std::string::npos) << ddim.out;
+}
+
+// Whatever the library can do, the help lists and the command line takes.
+TEST_F(Sample, HelpListsEveryRow) {
+  const std::string sample = done("sample --help").out, train = done("train --help").out;
+  const auto expect = [](const std::string& help, std::string_view name) {
+    EXPECT_NE(help.find(fmt::format("{} (", name)), std::string::npos) << name << "\n" << help;
+  };
+  put_run();
+  for (const auto* row : diffusion::Sampler::all) {
+    expect(sample, row->name);
+    const std::string drawn = done(kRun + fmt::format("--out x.npy --sampler {}", row->name)).out;
+    EXPECT_NE(drawn.find(fmt::format("({}, 3 steps", row->name)), std::string::npos) << drawn;
+  }
+  for (const auto* row : diffusion::Prediction::all) expect(train, row->name);
+  for (const auto* row : diffusion::BetaSchedule::all) expect(train, row->name);
 }
 
 // Classes by name; and at another size than the pictures of training.

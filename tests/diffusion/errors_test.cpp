@@ -48,7 +48,7 @@ TEST(Errors, Schedule) {
        "[schedule] expected beta_start and beta_end inside (0, 1), got -0.1 and 0.1"},
       {[] { Schedule::scaled_linear(10, 0.1, 1); },
        "[schedule] expected beta_start and beta_end inside (0, 1), got 0.1 and 1"},
-      {[] { snr(Schedule::linear(), 1000); }, "[schedule] t = 1000 is outside -1..999"},
+      {[] { Schedule::linear().level(1000); }, "[schedule] t = 1000 is outside -1..999"},
       {[] { Schedule::linear().alpha_bar_at(-2); }, "[schedule] t = -2 is outside -1..999"},
   });
 }
@@ -68,7 +68,7 @@ TEST(Errors, BatchNumbers) {
 TEST(Errors, ForwardAndObjective) {
   const Schedule s = Schedule::linear(10);
   const Tensor x({2, 3}), wide({2, 4}), t = times(2, 9);
-  constexpr auto kEps = Prediction::eps;
+  const Prediction kEps = Prediction::eps;
   expect_messages({
       {[&] { q_sample(s, x, times(2, 10), x); }, "[q_sample] t[0] = 10 is outside 0..9"},
       {[&] {
@@ -108,8 +108,8 @@ TEST(Errors, Names) {
        "[variance_type] \"learned_range\" is not supported; expected fixed_small, fixed_large"},
       {[] { parse_spacing(""); },
        "[timestep_spacing] \"\" is not supported; expected leading, trailing, linspace"},
-      {[] { parse_method("PNDMScheduler"); },
-       "[scheduler] \"PNDMScheduler\" is not supported; expected DDPMScheduler, DDIMScheduler"},
+      {[] { parse_sampler("PNDMScheduler"); },
+       "[scheduler] \"PNDMScheduler\" is not supported; expected DDIMScheduler, DDPMScheduler"},
   });
 }
 
@@ -140,42 +140,28 @@ TEST(Errors, SchedulerConfig) {
 TEST(Errors, Sampler) {
   const Schedule s = Schedule::linear();
   const SchedulerConfig c;
-  const Tensor x = Tensor::zeros({2, 3}), wide = Tensor::zeros({2, 4}), none;
-  const auto ddpm = [&](const Tensor& out, std::int64_t t, std::int64_t prev, const Tensor& noise) {
-    return [=, &s] { ddpm_step(s, c, out, t, prev, x, noise); };
-  };
-  const auto ddim = [&](double eta, std::int64_t t, const Tensor& noise) {
-    return [=, &s] { ddim_step(s, c, eta, x, t, t - 10, x, noise); };
-  };
+  const SchedulerConfig ddim = with([](auto& f) { f.sampler = Sampler::ddim; });
+  const Tensor x = Tensor::zeros({2, 3}), wide = Tensor::zeros({2, 4});
   const auto chain = [&](SampleOptions options, const Denoiser& denoiser) {
     return [=, &s] { sample(s, options, denoiser, x); };
   };
   const Denoiser zero = [](const Tensor& xt, std::int64_t) {
     return Tensor::zeros(xt.shape(), xt.dtype());
   };
-  const std::vector<std::int64_t> ts = timesteps(c, 10);
   expect_messages({
-      {ddpm(x, 1000, 999, x), "[ddpm_step] t = 1000 is outside 0..999"},
-      {ddpm(x, -1, -2, x), "[ddpm_step] t = -1 is outside 0..999"},
-      {ddpm(x, 5, 5, x), "[ddpm_step] t_prev = 5 is not below t = 5"},
-      {ddpm(wide, 5, 4, x), "[ddpm_step] output has shape [2, 4], expected [2, 3]"},
-      {ddpm(x, 5, 4, none), "[ddpm_step] noise is undefined"},
-      {ddpm(x, 5, 4, wide), "[ddpm_step] noise has shape [2, 4], expected [2, 3]"},
-      {[&] { ddpm_step(s, c, x, 5, 4, none, x); }, "[ddpm_step] xt is undefined"},
-      {ddim(0.5, 50, none), "[ddim_step] noise is undefined"},
-      {ddim(1.1, 50, x), "[ddim_sigma] eta = 1.1 is outside [0, 1]"},
-      {ddim(NAN, 50, x), "[ddim_sigma] eta = nan is outside [0, 1]"},
-      {ddim(0, 1000, x), "[ddim_step] t = 1000 is outside 0..999"},
       {[&] { timesteps(c, 0); }, "[timesteps] expected 1 to 1000 steps, got 0"},
       {[&] { timesteps(c, 1001); }, "[timesteps] expected 1 to 1000 steps, got 1001"},
-      {[&] { previous_timestep(ts, 10); }, "[previous_timestep] step 10 is outside 0..9"},
+      {[&] { sample(s, {}, zero, Tensor()); }, "[sample] xt is undefined"},
+      {[&] { sample(s, {}, zero, Tensor(Shape{})); }, "[sample] xt has no batch axis"},
+      {chain({.config = ddim, .eta = 1.1}, zero), "[sample] eta = 1.1 is outside [0, 1]"},
+      {chain({.config = ddim, .eta = NAN}, zero), "[sample] eta = nan is outside [0, 1]"},
       {chain({.config = with([](auto& f) { f.num_train_timesteps = 10; }), .steps = 5}, zero),
        "[sample] the schedule has 1000 steps, but num_train_timesteps = 10"},
       {chain({.steps = 0}, zero), "[timesteps] expected 1 to 1000 steps, got 0"},
       {chain({}, [&](const Tensor&, std::int64_t) { return wide; }),
-       "[ddpm_step] output has shape [2, 4], expected [2, 3]"},
+       "[sample] output has shape [2, 4], expected [2, 3]"},
       {chain({}, [](const Tensor& xt, std::int64_t) { return xt.to(DType::f64); }),
-       "[ddpm_step] output is f64, expected f32"},
+       "[sample] output is f64, expected f32"},
       {chain({.steps = 10, .first_picture = 4},
              [](const Tensor& xt, std::int64_t t) {
                Tensor y = Tensor::zeros(xt.shape());
@@ -189,7 +175,7 @@ TEST(Errors, Sampler) {
 
 TEST(Errors, Gaussian) {
   const auto call = [](std::vector<Gaussian> mixture, const Tensor& x) {
-    return [=] { expected_eps(mixture, 0.5, x); };
+    return [=] { expected_eps(mixture, variance_preserving(0.5), x); };
   };
   const Tensor x = f64({2, 2}, {0, 0, 0, 0});
   expect_messages({

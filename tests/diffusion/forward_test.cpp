@@ -139,7 +139,8 @@ TEST(Ddpm, Equation7AsPrinted) {
   for (std::int64_t t = 1; t < s.steps(); ++t) {
     const double beta = s.beta[static_cast<std::size_t>(t)], bar = s.alpha_bar_at(t);
     const double prev = s.alpha_bar_at(t - 1);
-    const PosteriorWeights w = posterior_weights(prev, bar);
+    const PosteriorWeights w =
+        posterior_weights(variance_preserving(prev), variance_preserving(bar));
     EXPECT_NEAR(w.x0, std::sqrt(prev) * beta / (1 - bar), 1e-11);
     EXPECT_NEAR(w.xt, std::sqrt(1 - beta) * (1 - prev) / (1 - bar), 1e-11);
     EXPECT_NEAR(w.variance, (1 - prev) / (1 - bar) * beta, 1e-14);
@@ -154,15 +155,36 @@ TEST(Posterior, IsTheDataItselfAtTheFirstTimestep) {
   EXPECT_EQ(q.variance.item(), 0);
 }
 
-// Going to s and from there to r must be going to r at once: the posterior over skipped steps.
+// Going to s and from there to r must be going to r at once: the posterior over skipped steps. In every process.
 TEST(Posterior, OverSkippedStepsIsTheOneOverEachMerged) {
   const Schedule s = Schedule::linear();
-  const double r = s.alpha_bar_at(100), m = s.alpha_bar_at(300), t = s.alpha_bar_at(700);
-  const PosteriorWeights tm = posterior_weights(m, t), mr = posterior_weights(r, m);
-  const PosteriorWeights tr = posterior_weights(r, t);
-  EXPECT_NEAR(mr.xt * tm.xt, tr.xt, 1e-14);
-  EXPECT_NEAR(mr.x0 + mr.xt * tm.x0, tr.x0, 1e-14);
-  EXPECT_NEAR(mr.variance + mr.xt * mr.xt * tm.variance, tr.variance, 1e-14);
+  const NoiseLevel processes[][3] = {
+      {s.level(100), s.level(300), s.level(700)},
+      {variance_exploding(0.1), variance_exploding(1), variance_exploding(3)},
+      {flow_matching(0.1), flow_matching(0.5), flow_matching(0.9)}};
+  for (const auto& [r, m, t] : processes) {
+    const PosteriorWeights tm = posterior_weights(m, t), mr = posterior_weights(r, m);
+    const PosteriorWeights tr = posterior_weights(r, t);
+    EXPECT_NEAR(mr.xt * tm.xt, tr.xt, 1e-14);
+    EXPECT_NEAR(mr.x0 + mr.xt * tm.x0, tr.x0, 1e-14);
+    EXPECT_NEAR(mr.variance + mr.xt * mr.xt * tm.variance, tr.variance, 1e-14);
+  }
+}
+
+// x_t = α x_s + √β ε, of x_s = a_s x_0 + σ_s ε', is x_t = a_t x_0 + σ_t ε; and the posterior's mean and variance are those of
+// the same two Gaussians.
+TEST(Posterior, BelongsToTheStepFromTheOneLevelToTheOther) {
+  const NoiseLevel pairs[][2] = {{variance_preserving(0.8), variance_preserving(0.3)},
+                                 {variance_exploding(0.5), variance_exploding(2)},
+                                 {flow_matching(0.2), flow_matching(0.7)}};
+  for (const auto& [s, t] : pairs) {
+    const PosteriorWeights w = posterior_weights(s, t);
+    const double alpha = t.signal() / s.signal();
+    EXPECT_NEAR(alpha * alpha * s.noise_variance + w.beta, t.noise_variance, 1e-14);
+    // Averaged over x_t it is q(x_s | x_0).
+    EXPECT_NEAR(w.x0 + w.xt * t.signal(), s.signal(), 1e-14);
+    EXPECT_NEAR(w.variance + w.xt * w.xt * t.noise_variance, s.noise_variance, 1e-14);
+  }
 }
 
 }  // namespace

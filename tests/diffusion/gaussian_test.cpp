@@ -34,7 +34,8 @@ TEST(ExactDenoiser, IsTheConditionalMeanOfTheNoise) {
         mass += p;
         sum += p * (xt - std::sqrt(bar) * x0) / std::sqrt(1 - bar);
       }
-      EXPECT_NEAR(expected_eps(kTwoModes, bar, f64({1}, {xt})).item(), sum / mass, 1e-9);
+      EXPECT_NEAR(expected_eps(kTwoModes, variance_preserving(bar), f64({1}, {xt})).item(),
+                  sum / mass, 1e-9);
     }
 }
 
@@ -58,7 +59,7 @@ TEST(Tweedie, TheBestDenoiserIsTheScore) {
   const double h = 1e-5;
   for (const double x : {-1.5, 0.0, 0.8})
     for (const double y : {-1.0, 0.3}) {
-      const Tensor eps = expected_eps(kPlane, bar, f64({1, 2}, {x, y}));
+      const Tensor eps = expected_eps(kPlane, variance_preserving(bar), f64({1, 2}, {x, y}));
       const double dx = (log_density(x + h, y) - log_density(x - h, y)) / (2 * h);
       const double dy = (log_density(x, y + h) - log_density(x, y - h)) / (2 * h);
       EXPECT_NEAR(eps.data<double>()[0], -std::sqrt(1 - bar) * dx, 1e-8);
@@ -70,10 +71,10 @@ TEST(ExactDenoiser, AnswersInEveryKindAndForBothDtypes) {
   const Schedule s = Schedule::linear();
   const Tensor xt = Rng(1, Purpose::test).normal({5, 1, 2, 1}, DType::f64);
   const Tensor t = times(5, 400);
-  const Tensor eps = expected_eps(kPlane, s.alpha_bar_at(400), xt);
-  for (const Prediction kind : {Prediction::eps, Prediction::x0, Prediction::v}) {
-    const Denoiser denoiser = exact_denoiser(s, kPlane, kind);
-    EXPECT_LT(max_difference(to_eps(kind, s, denoiser(xt, 400), xt, t), eps), 1e-12);
+  const Tensor eps = expected_eps(kPlane, s.level(400), xt);
+  for (const Prediction* kind : Prediction::all) {
+    const Denoiser denoiser = exact_denoiser(s, kPlane, *kind);
+    EXPECT_LT(max_difference(to_eps(*kind, s, denoiser(xt, 400), xt, t), eps), 1e-12);
     const Tensor single = denoiser(xt.to(DType::f32), 400);
     EXPECT_EQ(single.dtype(), DType::f32);
     EXPECT_LT(max_difference(single, denoiser(xt, 400)), 1e-4);
@@ -81,7 +82,7 @@ TEST(ExactDenoiser, AnswersInEveryKindAndForBothDtypes) {
 }
 
 TEST(ExactDenoiser, StaysFiniteFarFromTheData) {
-  const Tensor eps = expected_eps(kTwoModes, 0.999, f64({2}, {-1e3, 1e3}));
+  const Tensor eps = expected_eps(kTwoModes, variance_preserving(0.999), f64({2}, {-1e3, 1e3}));
   for (const double v : eps.values<double>()) EXPECT_TRUE(std::isfinite(v));
 }
 

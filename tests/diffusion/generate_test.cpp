@@ -81,8 +81,9 @@ TEST_F(Generate, AsTheReadmeDoesIt) {
 
 TEST_F(Generate, NeitherBatchNorCountChangesAPicture) {
   const Pipeline model = new_model();
-  for (const Method method : {Method::ddim, Method::ddpm}) {
-    GenerateOptions o{.labels = {3, 1, 4}, .steps = 3, .method = method, .guidance = 2, .seed = 5};
+  for (const Sampler* sampler : Sampler::all) {
+    GenerateOptions o{
+        .labels = {3, 1, 4}, .steps = 3, .sampler = *sampler, .guidance = 2, .seed = 5};
     const Tensor together = generate(model, o);
     o.batch = 2;
     EXPECT_EQ(testing::max_difference(generate(model, o), together), 0);

@@ -33,7 +33,7 @@ struct Trajectory {
 
 SchedulerConfig parse(const io::JsonObject& json) {
   SchedulerConfig c;
-  c.method = parse_method(json.get_string("_class_name"));
+  c.sampler = parse_sampler(json.get_string("_class_name"));
   c.num_train_timesteps = json.get_int("num_train_timesteps");
   c.beta_schedule = parse_beta_schedule(json.get_string("beta_schedule"));
   c.beta_start = json.get_number("beta_start");
@@ -74,7 +74,7 @@ std::vector<Trajectory> all_trajectories() {
 // Where `diffusers` goes from step i: DDPM to the next timestep, DDIM T / K further.
 std::int64_t previous_in_diffusers(const Trajectory& j, std::int64_t i) {
   const std::int64_t* ts = j.timesteps.data<std::int64_t>();
-  if (j.config.method == Method::ddim) return ts[i] - j.config.num_train_timesteps / j.steps;
+  if (j.config.sampler == Sampler::ddim) return ts[i] - j.config.num_train_timesteps / j.steps;
   return i + 1 < j.timesteps.size() ? ts[i + 1] : -1;
 }
 
@@ -90,10 +90,7 @@ Tensor run(const Trajectory& j) {
     const Tensor output = j.model_output.slice(n, n + 1).reshape(x.shape());
     const Tensor noise = j.noise.slice(n, n + 1).reshape(x.shape());
     const std::int64_t prev = previous_in_diffusers(j, n);
-    const Step step = j.config.method == Method::ddpm
-                          ? ddpm_step(schedule, j.config, output, ts[i], prev, x, noise)
-                          : ddim_step(schedule, j.config, j.eta, output, ts[i], prev, x, noise);
-    x = step.x_prev;
+    x = testing::one_step(schedule, j.config, j.eta, output, ts[i], prev, x, noise).x_prev;
     all.slice(n, n + 1).reshape(x.shape()).copy_from(x);
   }
   return all;
@@ -105,7 +102,7 @@ Tensor replay(const Trajectory& j) {
   const SchedulerConfig& c = j.config;
   std::vector<C> bar;
   for (const double b : make_schedule(c).alpha_bar) bar.push_back(static_cast<C>(b));
-  const bool ddpm = c.method == Method::ddpm;
+  const bool ddpm = c.sampler == Sampler::ddpm;
   const C one = 1, eta = static_cast<C>(j.eta);
   Tensor x = j.initial.clone();
   Tensor all(j.sample.shape(), DType::f64);
@@ -185,7 +182,7 @@ TEST(Golden, TimestepsAreThoseOfDiffusers) {
     ++compared;
     if (!divides || j.config.timestep_spacing == Spacing::linspace) continue;
     for (std::size_t i = 0; i < ts.size(); ++i)
-      EXPECT_EQ(previous_timestep(ts, i),
+      EXPECT_EQ(i + 1 < ts.size() ? ts[i + 1] : -1,
                 std::max<std::int64_t>(previous_in_diffusers(j, static_cast<std::int64_t>(i)), -1))
           << j.name;
   }

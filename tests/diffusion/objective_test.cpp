@@ -11,8 +11,6 @@ using testing::f64;
 using testing::max_difference;
 using testing::times;
 
-constexpr Prediction kAll[] = {Prediction::eps, Prediction::x0, Prediction::v};
-
 // Four images at four times, and what they are made of.
 struct Batch {
   Schedule schedule = Schedule::cosine(100);
@@ -30,11 +28,11 @@ TEST(Prediction, EveryKindOfTargetGivesBackDataAndNoise) {
   for (const DType dtype : {DType::f32, DType::f64}) {
     const Batch b(dtype);
     const double tolerance = dtype == DType::f64 ? 1e-12 : 1e-4;  // x_0 is 1/60 of x_t at t = 98
-    for (const Prediction kind : kAll) {
-      const Tensor output = target(kind, b.schedule, b.x0, b.eps, b.t);
+    for (const Prediction* kind : Prediction::all) {
+      const Tensor output = target(*kind, b.schedule, b.x0, b.eps, b.t);
       EXPECT_EQ(output.dtype(), dtype);
-      EXPECT_LT(max_difference(to_x0(kind, b.schedule, output, b.xt, b.t), b.x0), tolerance);
-      EXPECT_LT(max_difference(to_eps(kind, b.schedule, output, b.xt, b.t), b.eps), tolerance);
+      EXPECT_LT(max_difference(to_x0(*kind, b.schedule, output, b.xt, b.t), b.x0), tolerance);
+      EXPECT_LT(max_difference(to_eps(*kind, b.schedule, output, b.xt, b.t), b.eps), tolerance);
     }
   }
 }
@@ -42,14 +40,14 @@ TEST(Prediction, EveryKindOfTargetGivesBackDataAndNoise) {
 TEST(Prediction, AnyOutputOfOneKindIsTheSameAnswerInTheOthers) {
   const Batch b;
   const Tensor output = Rng(4, Purpose::test).normal(b.x0.shape(), DType::f64);
-  for (const Prediction from : kAll) {
-    const Tensor x0 = to_x0(from, b.schedule, output, b.xt, b.t);
-    const Tensor eps = to_eps(from, b.schedule, output, b.xt, b.t);
+  for (const Prediction* from : Prediction::all) {
+    const Tensor x0 = to_x0(*from, b.schedule, output, b.xt, b.t);
+    const Tensor eps = to_eps(*from, b.schedule, output, b.xt, b.t);
     EXPECT_LT(max_difference(q_sample(b.schedule, x0, b.t, eps), b.xt), 1e-12);
-    for (const Prediction to : kAll) {
-      const Tensor other = target(to, b.schedule, x0, eps, b.t);
-      EXPECT_LT(max_difference(to_x0(to, b.schedule, other, b.xt, b.t), x0), 1e-11);
-      EXPECT_LT(max_difference(to_eps(to, b.schedule, other, b.xt, b.t), eps), 1e-11);
+    for (const Prediction* to : Prediction::all) {
+      const Tensor other = target(*to, b.schedule, x0, eps, b.t);
+      EXPECT_LT(max_difference(to_x0(*to, b.schedule, other, b.xt, b.t), x0), 1e-11);
+      EXPECT_LT(max_difference(to_eps(*to, b.schedule, other, b.xt, b.t), eps), 1e-11);
     }
   }
 }
@@ -89,7 +87,7 @@ TEST(ProgressiveDistillation, NoiseLossIsDataLossTimesSnr) {
     const auto x0 = [&](double eps) {
       return to_x0(Prediction::eps, s, f64({1}, {eps}), xt, times(1, t)).item();
     };
-    EXPECT_NEAR(std::pow(x0(0.5) - x0(0.1), 2) * snr(s, t), 0.16, 1e-9);
+    EXPECT_NEAR(std::pow(x0(0.5) - x0(0.1), 2) * s.level(t).snr(), 0.16, 1e-9);
   }
 }
 
@@ -107,21 +105,21 @@ TEST(ClassifierFreeGuidance, IsTheSameForEveryKindOfOutput) {
   Rng rng(5, Purpose::test);
   const Tensor eps_c = rng.normal(b.x0.shape(), DType::f64);
   const Tensor eps_u = rng.normal(b.x0.shape(), DType::f64);
-  const auto as = [&](Prediction kind, const Tensor& eps) {
+  const auto as = [&](const Prediction& kind, const Tensor& eps) {
     const Tensor x0 = to_x0(Prediction::eps, b.schedule, eps, b.xt, b.t);
     return target(kind, b.schedule, x0, eps, b.t);
   };
   const Tensor want = guided(eps_c, eps_u, 2.5);
-  for (const Prediction kind : kAll) {
-    const Tensor output = guided(as(kind, eps_c), as(kind, eps_u), 2.5);
-    EXPECT_LT(max_difference(to_eps(kind, b.schedule, output, b.xt, b.t), want), 1e-11);
+  for (const Prediction* kind : Prediction::all) {
+    const Tensor output = guided(as(*kind, eps_c), as(*kind, eps_u), 2.5);
+    EXPECT_LT(max_difference(to_eps(*kind, b.schedule, output, b.xt, b.t), want), 1e-11);
   }
 }
 
 TEST(Prediction, NamesGoBothWays) {
-  for (const Prediction kind : kAll) {
-    EXPECT_EQ(parse_prediction(name(kind)), kind);
-    EXPECT_EQ(parse_prediction(diffusers_name(kind)), kind);
+  for (const Prediction* kind : Prediction::all) {
+    EXPECT_EQ(parse_prediction(kind->name), *kind);
+    EXPECT_EQ(parse_prediction(kind->diffusers), *kind);
   }
   EXPECT_EQ(parse_prediction("epsilon"), Prediction::eps);
   EXPECT_EQ(parse_prediction("sample"), Prediction::x0);

@@ -65,9 +65,9 @@ TEST(VariationalDiffusion, Equation2SnrFallsWithTime) {
   for (const Schedule& s : all_schedules())
     for (std::int64_t t = 0; t < s.steps(); ++t) {
       const double alpha_bar = s.alpha_bar_at(t);
-      EXPECT_NEAR(snr(s, t) * (1 - alpha_bar), alpha_bar, 1e-15);
+      EXPECT_NEAR(s.level(t).snr() * (1 - alpha_bar), alpha_bar, 1e-15);
       if (t > 0) {
-        EXPECT_LT(snr(s, t), snr(s, t - 1));
+        EXPECT_LT(s.level(t).snr(), s.level(t - 1).snr());
       }
     }
 }
@@ -79,7 +79,7 @@ TEST(Schedule, TrainedBetasThatWereAScheduleGiveItBack) {
 
 TEST(Schedule, NamesGoBothWays) {
   for (const char* name : {"linear", "scaled_linear", "squaredcos_cap_v2"})
-    EXPECT_STREQ(diffusers_name(parse_beta_schedule(name)), name);
+    EXPECT_EQ(parse_beta_schedule(name).diffusers, name);
   EXPECT_EQ(parse_beta_schedule("cosine"), BetaSchedule::cosine);
 }
 

@@ -24,7 +24,7 @@ void expect_fragments(const std::string& text, std::initializer_list<std::string
 
 // inspect.signature of each class; keys that it has not, as DDIMScheduler.from_config takes them.
 TEST(SchedulerFile, MissingKeysMeanWhatTheClassSays) {
-  constexpr auto kLinear = BetaSchedule::linear, kScaled = BetaSchedule::scaled_linear;
+  const BetaSchedule kLinear = BetaSchedule::linear, kScaled = BetaSchedule::scaled_linear;
   constexpr auto kLeading = Spacing::leading, kLinspace = Spacing::linspace;
   const struct {
     const char* name;
@@ -81,7 +81,7 @@ TEST(SchedulerFile, EveryClassHonoursWhatItSays) {
               "beta_schedule": "scaled_linear", "prediction_type": "v_prediction",
               "clip_sample": false, "set_alpha_to_one": false, "timestep_spacing": "trailing")"));
     EXPECT_EQ(f.problem, "") << name;
-    EXPECT_EQ(f.config.method, Method::ddim);
+    EXPECT_EQ(f.config.sampler, Sampler::ddim);
     EXPECT_EQ(f.config.num_train_timesteps, 50);
     EXPECT_EQ(f.config.beta_start, 0.001);
     EXPECT_EQ(f.config.beta_end, 0.3);

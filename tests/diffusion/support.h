@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "diffusion/schedule.h"
+#include "diffusion/sampler.h"
 #include "tensor/tensor.h"
 
 namespace sfumato::diffusion::testing {
@@ -32,6 +32,32 @@ inline Tensor f64(const Shape& shape, const std::vector<double>& values) {
 // One timestep for each of n images.
 inline Tensor times(std::int64_t n, std::int64_t t) {
   return Tensor::full({n}, static_cast<double>(t), DType::i64);
+}
+
+// One step of a sampler.
+struct Step {
+  Tensor x_prev, x0;
+};
+
+// From timestep t to t_prev (below 0: to the data, or to ᾱ_0 without set_alpha_to_one), where the network answers
+// `output` and the noise is `noise`.
+inline Step one_step(const Schedule& s, const SchedulerConfig& config, double eta,
+                     const Tensor& output, std::int64_t t, std::int64_t t_prev, const Tensor& xt,
+                     const Tensor& noise = {}) {
+  Step step;
+  const NoiseLevel end = config.set_alpha_to_one ? kNoNoise : s.level(0);
+  Chain chain{.config = config,
+              .eta = eta,
+              .times = {static_cast<double>(t)},
+              .levels = {s.level(t), t_prev < 0 ? end : s.level(t_prev)},
+              .denoiser = [&](const Tensor&, double) { return output; },
+              .noise = [&](std::int64_t, const Tensor&) { return noise; },
+              .on_step =
+                  [&](const Progress& p) {
+                    step = {p.x, p.x0};
+                  }};
+  config.sampler.sample(chain, xt);
+  return step;
 }
 
 inline double max_difference(const Tensor& a, const Tensor& b) {

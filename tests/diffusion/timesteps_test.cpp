@@ -40,7 +40,7 @@ TEST(Timesteps, OfEachSpacing) {
   };
   for (const auto& c : cases)
     EXPECT_EQ(timesteps(config(c.spacing, c.T, c.offset), c.steps), c.want)
-        << diffusers_name(c.spacing) << " " << c.T << " " << c.steps;
+        << name(c.spacing) << " " << c.T << " " << c.steps;
 }
 
 TEST(Timesteps, FallInsideTheRangeForEveryNumberOfSteps) {
@@ -55,11 +55,22 @@ TEST(Timesteps, FallInsideTheRangeForEveryNumberOfSteps) {
       }
 }
 
+// The levels of a chain are those of its timesteps, and then that of the data.
 TEST(Timesteps, EachLeadsToTheNext) {
-  const List ts = timesteps(config(Spacing::trailing, 1000), 7);
-  List previous;
-  for (std::size_t i = 0; i < ts.size(); ++i) previous.push_back(previous_timestep(ts, i));
-  EXPECT_EQ(previous, (List{856, 713, 570, 428, 285, 142, -1}));
+  const Schedule s = make_schedule({});
+  SampleOptions options = {.config = config(Spacing::trailing, 1000), .steps = 7};
+  const Chain chain = make_chain(s, options, {});
+  EXPECT_EQ(chain.times, (std::vector<double>{999, 856, 713, 570, 428, 285, 142}));
+  ASSERT_EQ(chain.levels.size(), 8u);
+  for (std::size_t i = 0; i < 7; ++i)
+    EXPECT_EQ(chain.levels[i].signal_variance,
+              s.alpha_bar_at(static_cast<std::int64_t>(chain.times[i])));
+  EXPECT_EQ(chain.levels[7].noise_variance, 0);
+  // A field of DDIM alone.
+  options.config.set_alpha_to_one = false;
+  EXPECT_EQ(make_chain(s, options, {}).levels[7].noise_variance, 0);
+  options.config.sampler = Sampler::ddim;
+  EXPECT_EQ(make_chain(s, options, {}).levels[7].signal_variance, s.alpha_bar_at(0));
 }
 
 // More steps never begin further from training's end, t = T − 1.
@@ -68,7 +79,7 @@ TEST(Timesteps, MoreStepsBeginNoLower) {
     std::int64_t before = 0;
     for (std::int64_t steps = 1; steps <= 1000; ++steps) {
       const std::int64_t first = timesteps(config(spacing, 1000, 1), steps).front();
-      ASSERT_GE(first, before) << diffusers_name(spacing) << " " << steps;
+      ASSERT_GE(first, before) << name(spacing) << " " << steps;
       before = first;
     }
   }
@@ -91,13 +102,10 @@ TEST(SchedulerConfig, ChoosesTheSchedule) {
 }
 
 TEST(SchedulerConfig, NamesGoBothWays) {
-  for (const char* name : {"DDPMScheduler", "DDIMScheduler"})
-    EXPECT_STREQ(diffusers_name(parse_method(name)), name);
-  for (const char* method : {"ddpm", "ddim"}) EXPECT_STREQ(name(parse_method(method)), method);
   for (const char* name : {"fixed_small", "fixed_large"})
-    EXPECT_STREQ(diffusers_name(parse_variance(name)), name);
+    EXPECT_EQ(sfumato::diffusion::name(parse_variance(name)), name);
   for (const char* name : {"leading", "trailing", "linspace"})
-    EXPECT_STREQ(diffusers_name(parse_spacing(name)), name);
+    EXPECT_EQ(sfumato::diffusion::name(parse_spacing(name)), name);
 }
 
 }  // namespace

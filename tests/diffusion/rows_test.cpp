@@ -1,0 +1,89 @@
+// Every row of the tables of variants is found by name and by file, and does its work. A new row is tested by this.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
+
+#include "diffusion/gaussian.h"
+#include "diffusion/names.h"
+#include "diffusion/scheduler_file.h"
+#include "tensor/rng.h"
+#include "tests/diffusion/support.h"
+
+namespace sfumato::diffusion {
+namespace {
+
+using testing::max_difference;
+
+template <class Table>
+void expect_names(const Table& rows) {
+  std::set<std::string_view> names;
+  for (const auto* row : rows) {
+    EXPECT_TRUE(names.insert(row->name).second) << row->name << " is there twice";
+    if (row->diffusers != row->name) {
+      EXPECT_TRUE(names.insert(row->diffusers).second) << row->diffusers << " is there twice";
+    }
+    EXPECT_FALSE(row->help.empty()) << row->name;
+    EXPECT_EQ(find_row(rows, row->name), row);
+    EXPECT_EQ(find_row(rows, row->diffusers), row);
+  }
+  EXPECT_EQ(find_row(rows, "no such name"), nullptr);
+}
+
+TEST(Rows, AreFoundByEitherName) {
+  expect_names(BetaSchedule::all);
+  expect_names(Prediction::all);
+  expect_names(Sampler::all);
+}
+
+// What to_json writes, parse_scheduler_config reads: without a note, and with the row.
+TEST(Rows, GoThroughTheFile) {
+  const auto read = [](const SchedulerConfig& config) {
+    const SchedulerFile file = parse_scheduler_config({to_json(config), "s.json"});
+    EXPECT_EQ(file.problem, "");
+    EXPECT_EQ(file.notes, std::vector<std::string>());
+    return file.config;
+  };
+  for (const BetaSchedule* schedule : BetaSchedule::all)
+    EXPECT_EQ(read({.beta_schedule = *schedule}).beta_schedule, *schedule);
+  for (const Prediction* prediction : Prediction::all)
+    EXPECT_EQ(read({.prediction_type = *prediction}).prediction_type, *prediction);
+  for (const Sampler* sampler : Sampler::all)
+    EXPECT_EQ(read({.sampler = *sampler}).sampler, *sampler);
+}
+
+// Every sampler on every schedule with every prediction brings back data that are one point.
+TEST(Rows, OfAllThreeTablesWorkTogether) {
+  const std::vector<Gaussian> point = {{.mean = {0.5, -0.3}, .covariance = {1e-8, 1e-8}}};
+  const Tensor x_T = Rng(61, Purpose::sample_start).normal({8, 2}, DType::f64);
+  Tensor want({8, 2}, DType::f64);
+  for (std::int64_t i = 0; i < 16; ++i) want.data<double>()[i] = point[0].mean[i % 2];
+  for (const BetaSchedule* schedule : BetaSchedule::all)
+    for (const Prediction* prediction : Prediction::all)
+      for (const Sampler* sampler : Sampler::all) {
+        const SchedulerConfig config = {
+            .sampler = *sampler, .beta_schedule = *schedule, .prediction_type = *prediction};
+        const Schedule s = make_schedule(config);
+        const Tensor x =
+            sample(s, {.config = config, .steps = 10}, exact_denoiser(s, point, *prediction), x_T);
+        EXPECT_LT(max_difference(x, want), 0.01)
+            << schedule->name << " " << prediction->name << " " << sampler->name;
+      }
+}
+
+// A sampler of one's own is a function that nobody else need know of.
+TEST(Rows, OfOnesOwnNeedNoTable) {
+  const Sampler in_one_step = {
+      .name = "in one step",
+      .help = "",
+      .default_steps = 1,
+      .sample = [](const Chain& chain, Tensor x) { return chain.estimate(0, x).x0; }};
+  const SchedulerConfig config = {.sampler = in_one_step, .prediction_type = Prediction::x0};
+  const Tensor x = Tensor::full({2, 3}, 0.25);
+  const Denoiser identity = [](const Tensor& xt, double) { return xt; };
+  EXPECT_EQ(max_difference(sample(make_schedule(config), {.config = config}, identity, x), x), 0);
+}
+
+}  // namespace
+}  // namespace sfumato::diffusion
