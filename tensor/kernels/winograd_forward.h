@@ -240,6 +240,12 @@ class WinogradForward {
     winograd_inputs(input, b, b.all_images(), tile_rows, layout(b), v);
   }
 
+  // winograd_outputs by [taps - 2][streamed].
+  using Outputs = void (*)(const WinogradOutput<T>&, const WinogradBlock&, const T*, index, index);
+  static constexpr Outputs kOutputs[2][2] = {
+      {winograd_outputs<T, 2, 1>, winograd_outputs<T, 2, kStreamVectors>},
+      {winograd_outputs<T, 3, 1>, winograd_outputs<T, 3, kStreamVectors>}};
+
   // M = V U and y, panel by panel.
   void multiply(const WinogradBlock& b, const T* v, Range some_panels) const {
     const Conv& conv = job_.conv;
@@ -274,12 +280,7 @@ class WinogradForward {
                                                     .prefetch = queue.next(conv.c)});
         });
       }
-      const auto outputs = [&]<int N>() {
-        return conv.kh == 2 ? winograd_outputs<T, 2, N> : winograd_outputs<T, 3, N>;
-      };
-      const auto put = job_.streamed ? outputs.template operator()<kStreamVectors>()
-                                     : outputs.template operator()<1>();
-      put(output, b, m.get(), m_point, p);
+      kOutputs[conv.kh == 3][job_.streamed](output, b, m.get(), m_point, p);
     }
   }
 
