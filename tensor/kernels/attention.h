@@ -10,7 +10,7 @@
 // Backward, lanes = keys, for each block of keys over all queries:
 //   S = Q Kᵀ,  P = e^(S - lse),  dP = dO Vᵀ,  dS = P (dP - D),  D_i = Σ_d dO[i, d] O[i, d];
 //   dV = Pᵀ dO,  dK = scale dSᵀ Q,  dQ = scale dS K.
-// D is what the softmax's backward pass subtracts: Σ_j P_ij dP_ij = Σ_j P_ij dO_i·v_j = dO_i·O_i.
+// The softmax's backward pass subtracts D: Σ_j P_ij dP_ij = Σ_j P_ij dO_i·v_j = dO_i·O_i.
 // P and dS serve all three gradients: one exp and five products per pair.
 #pragma once
 #include "tensor/kernels/attention_small.h"
@@ -240,7 +240,7 @@ void add_query_gradient(const Attention& s, const HeadBackward<T>& h, Range quer
   }
 }
 
-// Keys [begin, begin + keys) in lanes: their dk_t and dv_t, and what they add to dq.
+// Keys [begin, begin + keys) in lanes: their dk_t and dv_t, and their part of dq.
 template <class T>
 void attend_backward(const Attention& s, const HeadBackward<T>& h, index begin, index keys,
                      index vectors) {

@@ -170,7 +170,7 @@ template <int N, class T, class Change>
   for (; i < count; ++i) exp2_rows<1, N>(scores + i * kStep, change);
 }
 
-// N vectors of queries, of which `count` exist, over all keys.
+// N vectors of queries, of which the first `count` are inside the array, against all keys.
 template <int D, int N, class T>
 void small_attend(const Attention& s, const T* q, index count, const T* k, const T* v, T* out,
                   T* lse) {
@@ -280,7 +280,7 @@ template <int D, class T>
   }
 }
 
-// What all blocks of keys share in the backward pass of one head.
+// Common to all blocks of keys in the backward pass of one head.
 template <class T>
 struct SmallHead {
   const T *q, *dout;     // [tq, D]
@@ -288,7 +288,8 @@ struct SmallHead {
   T* dq;                 // [tq, D, kKeysTogether]: still to be summed over the last axis
 };
 
-// N vectors of keys, of which `count` exist: their gradients, and what they add to dq.
+// N vectors of keys, of which the first `count` are inside the array: their gradients, and their part
+// of dq.
 template <int D, int N, class T>
 void small_attend_backward(const Attention& s, const SmallHead<T>& h, const T* k, const T* v,
                            index count, T* dk, T* dv) {

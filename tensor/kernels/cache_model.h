@@ -1,7 +1,7 @@
 // The one model of the caches by which every kernel sizes its blocks.
 //
-// It is a constant, not what the machine reports: blocks decide where sums are cut, and results must
-// not depend on the machine. The sizes are those of the smallest core in wide use; larger caches
+// It is a constant, not what the machine reports: blocks decide where sums are split, and results
+// must not depend on the machine. The sizes are those of the smallest core in wide use; larger caches
 // gain little from larger blocks.
 #pragma once
 #include "tensor/kernels/base.h"
@@ -16,14 +16,14 @@ struct CacheModel {
   index llc = 32 << 20;    // shared by the cores
   index stream = 2 << 20;  // arrays from this size on are written by non-temporal stores (simd.h)
 
-  // What one task keeps in L2 next to a panel of weights.
+  // A task's share of L2, next to a panel of weights.
   constexpr index task() const { return l2 / 4 * 3; }
-  // What the transformed input V of one Winograd block takes of L2; its products M, a panel of U and
+  // The share of L2 for the transformed input V of one Winograd block; its products M, a panel of U and
   // the window of the image need as much again.
   constexpr index winograd_v() const { return l2 / 8 * 5; }
-  // What one operand of a register block takes of L1 while all rows of the other pass by.
+  // The share of L1 for the operand of a register block that is read again and again.
   constexpr index l1_operand() const { return l1 / 2; }
-  // What the partial sums of split-K may take: of a matrix product, of a convolution's weights
+  // The most that the partial sums of split-K take: of a matrix product, of a convolution's weights
   // (whose last pass over them also transposes).
   constexpr index gemm_partials() const { return llc / 4; }
   constexpr index weight_partials() const { return llc / 32 * 5; }

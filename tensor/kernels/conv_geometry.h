@@ -1,4 +1,4 @@
-// What several ways to compute a convolution ask about its shape.
+// Properties of a convolution's shape that several algorithms use.
 #pragma once
 #include "tensor/kernels/tile.h"
 
@@ -32,8 +32,8 @@ inline index count_bands(index rows, index band_rows, index images) {
   return smaller(rows, larger(div_up(rows, larger(1, band_rows)), div_up(kTasks, images)));
 }
 
-// ---- columns of taps, gathered: what a column of kh taps reads, kh*c elements, contiguous. Those of
-// neighbouring columns follow, so what an output pixel reads is one run of elements, [v][u][p].
+// ---- columns of taps, gathered: the kh*c elements that a column of kh taps reads, contiguous. Those of
+// the next column follow, so an output pixel reads one run of elements, [v][u][p].
 
 // Columns of an image that a row of outputs reads, with padding.
 inline index gathered_columns(const Conv& conv) { return (conv.ow - 1) * conv.stride + conv.kw; }

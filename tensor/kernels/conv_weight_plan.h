@@ -1,5 +1,5 @@
-// How the work of a direct weight gradient (conv_weights.h) is cut, and how its result lies in memory
-// while it is summed.
+// How the work of a direct weight gradient (conv_weights.h) is split, and the layout of its result while
+// it is summed.
 #pragma once
 #include "tensor/kernels/conv_geometry.h"
 
@@ -34,7 +34,7 @@ inline index weight_row(const Conv& conv, index u, index v, index p) {
   return u * tap_row_step(conv) + first * conv.kw + tap * width + p - first;
 }
 
-// Where dw[o, p, u, v] lies: taps are contiguous, in ascending or, mirrored, in descending order.
+// The layout of dw[o, p, u, v]: taps are contiguous, in ascending or, mirrored, in descending order.
 struct WeightOrder {
   index out, in;  // distance between output channels (o), input channels (p)
   bool mirrored;

@@ -279,7 +279,7 @@ class WeightGradient {
     pack_columns(dy, group.images * group.rows.size() * conv_.ow, conv_.k, panels, packed);
     return packed;
   }
-  // What this thread will probably read next: threads take neighbouring tasks.
+  // The inputs that this thread will probably read next: threads take neighbouring tasks.
   PrefetchQueue inputs_of(index group) const {
     PrefetchQueue queue;
     const index next = group * plan_.images;

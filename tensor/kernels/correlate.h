@@ -35,7 +35,7 @@ struct Correlation {
 struct PassLayout {
   index panels_begin, segments_begin;
 };
-// What all passes share.
+// Common to all passes.
 struct CorrelationLayout {
   index top = 0, bottom = 0, left = 0,
         right = 0;           // input pixels around output (0, 0) under any tap

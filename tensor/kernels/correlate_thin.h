@@ -90,8 +90,8 @@ void correlate_few_outputs(const Correlation& s, const T* in, const T* w, const 
   });
 }
 
-// ---- one input channel: a tap alone would be a segment of one step. Gathered, what an output reads
-// is one segment of all taps, and the rows of the product overlap in memory. (With two channels there
+// ---- one input channel: a tap alone would be a segment of one step. Gathered, an output
+// reads one segment of all taps, and the rows of the product overlap in memory. (With two channels there
 // is no difference; from three on gathering costs more than it saves.) One pass.
 
 inline bool has_one_input(const Correlation& s) {

@@ -173,7 +173,7 @@ void gemm_rows(const GemmShape& g, const GemmRows<T>& a, const T* b, const T* bi
 
 // ---- A transposed
 
-// What the tasks of gemm_columns share. k is split into `splits` ranges, each with a partial C.
+// The common arguments of gemm_columns' tasks. k is split into `splits` ranges, each with a partial C.
 template <class T>
 struct GemmColumns {
   const GemmShape& g;

@@ -138,7 +138,7 @@ class WinogradBackward {
     });
   }
 
-  // What block i reads, if there is one.
+  // The inputs of block i, if there is one.
   PrefetchQueue inputs_of(index i) const {
     PrefetchQueue queue;
     if (i >= plan_.blocks || plan_.bands > 1) return queue;

@@ -44,7 +44,7 @@ void winograd_filter_panel(const Conv& conv, const WeightOrder& order, index p, 
   }
 }
 
-// All of U, for a convolution `conv` whose weights lie in `order`.
+// All of U, for a convolution whose weights have the layout `order`.
 template <class T>
 void winograd_filters(const Conv& conv, const WeightOrder& order, const T* w, T* filters) {
   const Panels<T> panels{conv.k};

@@ -19,7 +19,7 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // ---- V
 
-// What V is made of: the input of a convolution, how it lies, and whether the statistics of its
+// The input of V: the input of a convolution, its layout, and whether the statistics of its
 // normalisation are to be written first.
 template <class T>
 struct WinogradInput {
@@ -86,7 +86,8 @@ struct WinogradOutput {
   bool streamed;
 };
 
-// What the epilogue adds to all pixels of an image, for N vectors of channels: bias and embedding.
+// The part of the epilogue that is the same for all pixels of an image: bias + embedding, for N vectors
+// of channels.
 template <class T, int N>
 [[gnu::always_inline]] inline void load_shift(const ConvOutput<T>& out, index embedding,
                                               index channel, Tail tail, Vec<T> (&shift)[N]) {

@@ -90,7 +90,7 @@ void read_blocks(const TiledImage& tiled, const T* image, const Window& window, 
   }
 }
 
-// The convolution that tiles compute, and how its output lies in memory.
+// The convolution that tiles compute, and the layout of its output.
 struct WinogradConv {
   Conv conv;
   TiledImage out;

@@ -1,5 +1,5 @@
-// How the arrays between Winograd's transforms lie in memory: V (transformed input), U (filters),
-// M (products) and Z (transformed output gradient), each as one matrix per point.
+// The memory layout of the arrays between Winograd's transforms: V (transformed input), U (filters),
+// M (products) and Z (transformed output gradient), each one matrix per point.
 #pragma once
 #include "tensor/kernels/winograd_plan.h"
 
@@ -27,7 +27,7 @@ struct PointPanels {
 struct TileLayout {
   index tile, block, point;
 };
-// Channel block after channel block, in each tile after tile: what tile_block reads.
+// Channel block after channel block, in each tile after tile: the layout that tile_block reads.
 template <class T>
 TileLayout blocked_layout(index tiles, index channels) {
   return {.tile = kBlock,

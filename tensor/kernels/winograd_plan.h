@@ -147,15 +147,15 @@ struct WinogradPlan {
   template <class F>
   [[gnu::always_inline]] void for_tiles(const WinogradBlock& b, Range tile_rows, index image,
                                         F&& f) const {
-    index numbers[2][2];
+    index next[2][2];  // number of the next tile of each kind
     for (int r = 0; r < 2; ++r) {
-      for (int c = 0; c < 2; ++c) numbers[r][c] = b.kinds[r][c] / b.images * (image - b.image);
+      for (int c = 0; c < 2; ++c) next[r][c] = b.kinds[r][c] / b.images * (image - b.image);
     }
     for (index tr = b.rows.begin; tr < b.rows.end; ++tr) {
       for (index tc = 0; tc < tiles_w; ++tc) {
         const index rows = tr == tiles_h - 1 ? last_rows : 6;
         const index cols = tc == tiles_w - 1 ? last_cols : 6;
-        const index number = numbers[rows < 6][cols < 6]++;
+        const index number = next[rows < 6][cols < 6]++;
         if (tr >= tile_rows.begin && tr < tile_rows.end)
           f(tr, tc, WinogradTile{rows, cols, number});
       }

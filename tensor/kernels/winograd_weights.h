@@ -8,12 +8,12 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // ---- Z
 
-// What Z is made of, and the sums of dy taken on the way.
+// The input of Z, and the sums of dy that are computed with it.
 template <class T>
 struct WinogradGradient {
   const Conv& conv;
   const WinogradPlan& plan;
-  TiledImage tiled;  // how dy lies
+  TiledImage tiled;  // layout of dy
   const T* dy;
   T* bias;       // [k rounded up to whole vectors]: += Σ dy
   T* per_image;  // [n, k] or null: = Σ dy of each image
@@ -180,8 +180,8 @@ class WinogradFactors {
     const T* vp = v_.get() + point * layout_.point + c / kBlock * layout_.block + c % kBlock;
     const T* zp = z_.get() + z_panels_.begin(p) + point * z_panels_.step(p);
     const Walk walk = straight(tiles, layout_.tile, width);
-    // What to prefetch meanwhile. After the first block of a point: the next point's V and Z, each
-    // too short for the hardware prefetcher.
+    // The address to prefetch during a block: of the queue during the first block of a point, then of
+    // the next point's V and Z, which are too short for the hardware prefetcher.
     const auto next = [&](index row, index rows) -> const void* {
       if (row == 0) return queue.next(tiles);
       if (point + 1 == kPoints) return nullptr;
