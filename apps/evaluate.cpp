@@ -1,6 +1,5 @@
-// `sfumato evaluate`: how good are a model's pictures? A classifier that has seen only real ones
-// says which class it reads in each, and its features tell how far the set of drawn pictures is
-// from the set of real ones.
+// `sfumato evaluate`: how good are a model's pictures? A classifier that has seen only real pictures predicts the class
+// of each drawn one; its features tell how far the set of drawn pictures is from the set of real ones.
 #include <fmt/format.h>
 #include <unistd.h>
 

@@ -282,8 +282,8 @@ int run(int argc, char** argv) {
   auto* sample_app = app.add_subcommand("sample", "Draw pictures with a trained model");
   auto* predict_app = app.add_subcommand("predict", "Run the bare network on tensors in a file");
   auto* info_app = app.add_subcommand("info", "Describe this program and machine, or a model");
-  auto* evaluate_app =
-      app.add_subcommand("evaluate", "Judge a model's pictures: read as asked? how far from real?");
+  auto* evaluate_app = app.add_subcommand(
+      "evaluate", "Rate a model's pictures: classifier agreement, distance from real ones");
   add_train(*train_app, train_options);
   add_sample(*sample_app, sample_options);
   add_predict(*predict_app, predict_options);

@@ -39,16 +39,9 @@ inline constexpr const char* kSizeHelp = "N or H,W: crop each picture to this sh
 inline constexpr const char* kBackgroundHelp =
     "Under transparent pixels: white, black, R,G,B or #RRGGBB; none: as stored";
 
-// Calls v(field, info) for texts and flags, v(field, info, range) for numbers, v(field, info,
-// choices) for rows of a table and v(field, info, syntax) for texts of a form. `Options`: TrainOptions,
-// const or not.
 template <class Visitor, class Options>
-void visit_train_options(Visitor&& v, Options& o) {
-  using diffusion::BetaSchedule;
-  using diffusion::Prediction;
+void visit_data_options(Visitor&& v, Options& o) {
   constexpr const char* kPictures = "the network has been trained on the pictures as they are";
-  constexpr const char* kNoise = "the network has learned the noise levels of the old value";
-  constexpr const char* kMoments = "the optimiser's moments were averaged with the old value";
   v(o.data, OptionInfo{"data",
                        "IDX pair, folder of PNG/JPEG files (sub-folders are classes), or .npy; "
                        "mnist: the bundled MNIST"});
@@ -60,6 +53,11 @@ void visit_train_options(Visitor&& v, Options& o) {
                         "the weights belong to this network"});
   v(o.init, OptionInfo{"init", "Start from the weights of this diffusers folder",
                        "the run has begun from other weights"});
+}
+
+template <class Visitor, class Options>
+void visit_optimiser_options(Visitor&& v, Options& o) {
+  constexpr const char* kMoments = "the optimiser's moments were averaged with the old value";
   v(o.minutes, OptionInfo{"minutes", "Train this long in all (default: 5)"}, Reals{1e-3, 1e7});
   v(o.steps, OptionInfo{"steps", "Train this many steps in all"}, Integers{1, kMaxSteps});
   v(o.epochs, OptionInfo{"epochs", "Train this many passes over the data in all"},
@@ -75,6 +73,13 @@ void visit_train_options(Visitor&& v, Options& o) {
   v(o.clip, OptionInfo{"clip", "Largest norm of the gradient"}, Reals{1e-9, 1e9});
   v(o.ema, OptionInfo{"ema", "Decay of the weights' moving average (warmed up)"},
     Reals{0, 0.9999999});
+}
+
+template <class Visitor, class Options>
+void visit_diffusion_options(Visitor&& v, Options& o) {
+  using diffusion::BetaSchedule;
+  using diffusion::Prediction;
+  constexpr const char* kNoise = "the network has learned the noise levels of the old value";
   v(o.label_dropout,
     OptionInfo{"label_dropout", "Share of labels hidden, for guidance (default: 0.1)"},
     Reals{0, 1});
@@ -92,6 +97,16 @@ void visit_train_options(Visitor&& v, Options& o) {
     OptionInfo{"null_label", "The row of the class table that stands for 'no class'",
                "the network has learned the old one"},
     Integers{0, 1 << 24});
+}
+
+// Calls v(field, info) for texts and flags, v(field, info, range) for numbers, v(field, info,
+// choices) for rows of a table and v(field, info, syntax) for texts of a form. `Options`: TrainOptions,
+// const or not.
+template <class Visitor, class Options>
+void visit_train_options(Visitor&& v, Options& o) {
+  visit_data_options(v, o);
+  visit_optimiser_options(v, o);
+  visit_diffusion_options(v, o);
   v(o.seed,
     OptionInfo{"seed", "Seed of everything random", "the random numbers of the run go by it"},
     Integers{0, INT64_MAX});

@@ -22,7 +22,7 @@ struct Sampler {
   std::string_view name;            // after the papers
   std::string_view diffusers = {};  // `_class_name` in scheduler_config.json
   std::string_view pipeline = {};   // `_class_name` in model_index.json
-  std::string_view field = {};      // the field of SchedulerConfig that its class alone has in the file
+  std::string_view field = {};  // the field of SchedulerConfig that its class alone has in the file
   std::string_view help = {};
   std::int64_t default_steps = 0;  // 0: all T
   Tensor (*sample)(const Chain& chain, Tensor x_T);

@@ -17,7 +17,8 @@ namespace {
 // that the class has not means what it means to DDIM, as with DDIMScheduler.from_config.
 struct SchedulerClass {
   std::string_view name;
-  std::string_view sampler = "";  // of this library, that samples as the class does; "": DDIM in its place
+  std::string_view sampler =
+      "";  // of this library, that samples as the class does; "": DDIM in its place
   double beta_start = 0.0001, beta_end = 0.02;
   std::string_view beta_schedule = "linear";
   Spacing spacing = Spacing::leading;

@@ -45,8 +45,8 @@ Param Params::add(const std::string& name, const Shape& shape, const Init& init)
     throw Error("params",
                 fmt::format("'{}' comes too late: the parameters are laid out already", name));
   if (shape.size() > limit_ - count_)
-    throw Error("params", fmt::format("'{}' {} is too much: there is room for {} parameters",
-                                      name, shape.str(), limit_));
+    throw Error("params", fmt::format("'{}' {} is too much: there is room for {} parameters", name,
+                                      shape.str(), limit_));
   if (!index_.emplace(name, entries_.size()).second)
     throw Error("params", fmt::format("duplicate name '{}'", name));
   count_ += shape.size();

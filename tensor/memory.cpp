@@ -33,7 +33,8 @@ SizeClass size_class(std::size_t bytes) {
   const std::size_t rounded = (n + step - 1) / step * step;
   const std::size_t quarter = (rounded - (std::size_t{1} << octave)) / step;  // 1..4
   // Without a cache the exact size, so that the sanitizer sees every step beyond it.
-  return {static_cast<std::size_t>(octave) * 4 + quarter, kKeepsBlocks ? rounded : std::max<std::size_t>(bytes, 1)};
+  return {static_cast<std::size_t>(octave) * 4 + quarter,
+          kKeepsBlocks ? rounded : std::max<std::size_t>(bytes, 1)};
 }
 
 constexpr std::size_t kClasses = 64 * 4 + 8;

@@ -105,8 +105,8 @@ std::string ZipFile::read(const Entry& entry) const {
   expect_within_budget(file_.path().string(), 1, entry.size);
   const std::string local = bytes(entry.offset, kLocalSize);
   if (!local.starts_with(kLocal)) fail(fmt::format("damaged ZIP archive: {} is not there", what));
-  std::string data = bytes(
-      entry.offset + kLocalSize + number(local, 26, 2) + number(local, 28, 2), entry.compressed);
+  std::string data = bytes(entry.offset + kLocalSize + number(local, 26, 2) + number(local, 28, 2),
+                           entry.compressed);
   std::string out;
   if (entry.method == 0) {
     out = std::move(data);

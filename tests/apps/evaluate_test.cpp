@@ -19,7 +19,7 @@ class Evaluate : public AppTest {
 };
 
 constexpr const char* kCommand =
-    "evaluate --model run --data data --count 100 --steps 2 --classifier judge.safetensors";
+    "evaluate --model run --data data --count 100 --steps 2 --classifier classifier.safetensors";
 
 TEST_F(Evaluate, ReportsBothRowsBesideRealPictures) {
   const Outcome first = done(std::string(kCommand) + " --json");
@@ -39,10 +39,10 @@ TEST_F(Evaluate, ReportsBothRowsBesideRealPictures) {
     EXPECT_DOUBLE_EQ(row.at("of_floor").get<double>(),
                      row.at("frechet_distance").get<double>() / floor);
   }
-  // The classifier is kept, and judges the same.
-  const std::string kept = get("judge.safetensors");
+  // The classifier is kept, and says the same.
+  const std::string kept = get("classifier.safetensors");
   EXPECT_EQ(done(std::string(kCommand) + " --json").out, first.out);
-  EXPECT_EQ(get("judge.safetensors"), kept);
+  EXPECT_EQ(get("classifier.safetensors"), kept);
   const Outcome text = done(std::string(kCommand) + " --guidance 3");
   EXPECT_NE(text.out.find("guidance 3"), std::string::npos) << text.out;
   EXPECT_EQ(text.out.find("guidance 1"), std::string::npos) << text.out;
@@ -51,10 +51,10 @@ TEST_F(Evaluate, ReportsBothRowsBesideRealPictures) {
 TEST_F(Evaluate, BadInput) {
   refused("evaluate --model nowhere --data data", {"nowhere"});
   refused("evaluate --model run --data run", {"run"});
-  refused("evaluate --model run --data data --count 1000 --classifier judge.safetensors",
+  refused("evaluate --model run --data data --count 1000 --classifier classifier.safetensors",
           {"--count 1000", "too few pictures of class"});
-  put("judge.safetensors", "not weights");
-  refused(kCommand, {"judge.safetensors"});
+  put("classifier.safetensors", "not weights");
+  refused(kCommand, {"classifier.safetensors"});
   put_digits("large", {.count = 200, .size = 28});
   for (const char* part : {"images-idx3-ubyte", "labels-idx1-ubyte"})
     put(std::string("large/t10k-") + part, get(std::string("large/train-") + part));

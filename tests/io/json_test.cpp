@@ -69,11 +69,29 @@ TEST_F(JsonTest, WrongTypesAreNamed) {
 }
 
 TEST_F(JsonTest, RefusesWhatIsNotStrictJson) {
-  for (const char* text :
-       {"", " ", "{", "{\"a\":}", "{\"a\":1} x", "{\"a\":1}{}", "{'a':1}", "{\"a\":nan}",
-        "{\"a\":-NaN}", "{\"a\":Infinity8}", "{\"a\":Inf}", "{\"a\":--Infinity}", "{NaN:1}",
-        "{\"a\":+Infinity}", "{\"a\":\"NaN\"\"}", "{\"a\":1e999}", "[1,]", "{\"a\":1,}", "01",
-        "\"\xff\"", "// c\n1", "{\"a\":\"\n\"}", "nul"})
+  for (const char* text : {"",
+                           " ",
+                           "{",
+                           "{\"a\":}",
+                           "{\"a\":1} x",
+                           "{\"a\":1}{}",
+                           "{'a':1}",
+                           "{\"a\":nan}",
+                           "{\"a\":-NaN}",
+                           "{\"a\":Infinity8}",
+                           "{\"a\":Inf}",
+                           "{\"a\":--Infinity}",
+                           "{NaN:1}",
+                           "{\"a\":+Infinity}",
+                           "{\"a\":\"NaN\"\"}",
+                           "{\"a\":1e999}",
+                           "[1,]",
+                           "{\"a\":1,}",
+                           "01",
+                           "\"\xff\"",
+                           "// c\n1",
+                           "{\"a\":\"\n\"}",
+                           "nul"})
     expect_error("c.json", "expected JSON: ", [&] { parse_json(text, "c.json"); });
   expect_error("c.json", R"(the key "a" stands twice)",
                [] { parse_json(R"({"b":{"a":1},"a":1,"a":2})", "c.json"); });

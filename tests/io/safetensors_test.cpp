@@ -171,9 +171,8 @@ TEST_F(SafeTensorsTest, RefusesBrokenHeaders) {
 
 // A header must not cost a hundred times its bytes.
 TEST_F(SafeTensorsTest, HeadersAreLimited) {
-  expect_error("f]", "header of at most 16777216 bytes", [&] {
-    SafeTensors(put("f", file_of("{}" + std::string(16 << 20, ' '))));
-  });
+  expect_error("f]", "header of at most 16777216 bytes",
+               [&] { SafeTensors(put("f", file_of("{}" + std::string(16 << 20, ' ')))); });
   std::string lists = R"({"a":[{})";
   for (int i = 0; i < 1'000'000; ++i) lists += ",{}";
   expect_error("f]", "at most 1000000 JSON values",
