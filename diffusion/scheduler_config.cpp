@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "diffusion/names.h"
+#include "diffusion/scheduler_fields.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -31,29 +32,17 @@ Spacing parse_spacing(std::string_view name) {
   return parse_row("timestep_spacing", kSpacings, name).value;
 }
 
-// A schedule is tables of that many numbers: a file must not ask for all memory.
-constexpr std::int64_t kMaxTimesteps = 1'000'000;
-
 void validate(const SchedulerConfig& config) {
   const auto refuse = [](const std::string& what) { throw Error("scheduler_config", what); };
-  if (config.num_train_timesteps < 1)
-    refuse(fmt::format("num_train_timesteps = {} is below 1", config.num_train_timesteps));
-  if (config.num_train_timesteps > kMaxTimesteps)
-    refuse(fmt::format("num_train_timesteps = {} is above {}", config.num_train_timesteps,
-                       kMaxTimesteps));
-  const auto betas = static_cast<std::int64_t>(config.trained_betas.size());
+  visit_training_fields(io::CheckFields{"scheduler_config"}, config);
+  visit_sampling_fields(io::CheckFields{"scheduler_config"}, config);
+  const auto betas = std::ssize(config.trained_betas);
   if (betas != 0 && betas != config.num_train_timesteps)
     refuse(fmt::format("trained_betas has {} values, but num_train_timesteps = {}", betas,
                        config.num_train_timesteps));
-  if (!(config.clip_sample_range > 0))
-    refuse(fmt::format("clip_sample_range = {} is not positive", config.clip_sample_range));
-  if (config.steps_offset < 0)
-    refuse(fmt::format("steps_offset = {} is negative", config.steps_offset));
   if (config.steps_offset >= config.num_train_timesteps)
     refuse(fmt::format("steps_offset = {} leads beyond num_train_timesteps = {}",
                        config.steps_offset, config.num_train_timesteps));
-  if (config.thresholding) refuse("thresholding = true is not supported");
-  if (config.rescale_betas_zero_snr) refuse("rescale_betas_zero_snr = true is not supported");
 }
 
 void scale_betas(SchedulerConfig& config) {

@@ -1,7 +1,7 @@
 // The fields of a `diffusers` scheduler_config.json, as values: which schedule a network was
-// trained with, what it predicts, and how its sampler walks back. Reading and writing the file is
-// not done here; a field that is absent from a file has the default below, which is that of
-// `diffusers`.
+// trained with, what it predicts, and how its sampler walks back. A field is a member, whose initial
+// value is diffusers' default for a missing key, and an entry in scheduler_fields.h: its key and the
+// values it may have. scheduler_file.h reads and writes the file.
 #pragma once
 #include <cstdint>
 #include <string_view>

@@ -6,8 +6,10 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string_view>
 
+#include "diffusion/scheduler_fields.h"
 #include "nn/unet_config.h"
 
 namespace sfumato::diffusion {
@@ -74,22 +76,16 @@ constexpr SchedulerClass kClasses[] = {
 };
 
 // Keys that are honoured, whatever the class; the last two only matter to thresholding.
-constexpr std::array kHonoured = {"num_train_timesteps",
-                                  "beta_start",
-                                  "beta_end",
-                                  "beta_schedule",
-                                  "trained_betas",
-                                  "clip_sample",
-                                  "clip_sample_range",
-                                  "prediction_type",
-                                  "variance_type",
-                                  "set_alpha_to_one",
-                                  "timestep_spacing",
-                                  "steps_offset",
-                                  "thresholding",
-                                  "rescale_betas_zero_snr",
-                                  "dynamic_thresholding_ratio",
-                                  "sample_max_value"};
+const std::set<std::string>& honoured_keys() {
+  static const std::set<std::string> keys = [] {
+    std::set<std::string> all{"dynamic_thresholding_ratio", "sample_max_value"};
+    const SchedulerConfig config;
+    visit_training_fields(io::CollectKeys{all}, config);
+    visit_sampling_fields(io::CollectKeys{all}, config);
+    return all;
+  }();
+  return keys;
+}
 
 // Keys of the samplers that DDIM and DDPM replace: they go with their sampler.
 constexpr std::array kOtherSamplers = {
@@ -102,9 +98,8 @@ constexpr std::array kOtherSamplers = {
     "timestep_type",      "use_beta_sigmas",   "use_dynamic_shifting", "use_exponential_sigmas",
     "use_flow_sigmas",    "use_karras_sigmas", "use_lu_lambdas"};
 
-template <std::size_t n>
-bool is_in(const std::array<const char*, n>& keys, const std::string& key) {
-  return std::find(keys.begin(), keys.end(), key) != keys.end();
+bool goes_with_another_sampler(const std::string& key) {
+  return std::find(kOtherSamplers.begin(), kOtherSamplers.end(), key) != kOtherSamplers.end();
 }
 
 // Reads one file; what is not supported becomes its problem, the first one wins.
@@ -117,31 +112,29 @@ class Reader {
     if (!known) return result_;
     SchedulerConfig& c = result_.config;
     c.sampler = known->sampled_here() ? parse_sampler(known->sampler) : Sampler::ddim;
-    c.num_train_timesteps = json_.get_int("num_train_timesteps", c.num_train_timesteps);
-    c.beta_start = json_.get_number("beta_start", known->beta_start);
-    c.beta_end = json_.get_number("beta_end", known->beta_end);
-    c.trained_betas = json_.get_numbers("trained_betas", {});
-    c.clip_sample = json_.get_bool("clip_sample", known->clip_sample);
-    c.clip_sample_range = json_.get_number("clip_sample_range", c.clip_sample_range);
-    c.set_alpha_to_one = json_.get_bool("set_alpha_to_one", known->set_alpha_to_one);
-    c.steps_offset = json_.get_int("steps_offset", c.steps_offset);
+    c.beta_start = known->beta_start;
+    c.beta_end = known->beta_end;
     c.beta_schedule = parse_beta_schedule(known->beta_schedule);
     c.timestep_spacing = known->spacing;
-    // Without these the schedule is another one than training's.
-    if (c.trained_betas.empty()) take("beta_schedule", c.beta_schedule, parse_beta_schedule);
-    take("prediction_type", c.prediction_type, parse_prediction);
-    refuse_if_true("rescale_betas_zero_snr");
+    c.clip_sample = known->clip_sample;
+    c.set_alpha_to_one = known->set_alpha_to_one;
+    const auto read = [&](const char* key, auto& value, const auto& form) {
+      try {
+        if (counts(key, *known)) io::ReadFields{json_}(key, value, form);
+      } catch (const NotSupported& e) {
+        refuse(e.what);
+      }
+    };
+    visit_training_fields(read, c);
     if (!known->sampled_here()) {
       refuse_if_true("use_flow_sigmas");
       if (json_.get_string("timestep_type", "discrete") != "discrete")
         refuse("timestep_type " + io::in_quotes(json_.get_string("timestep_type")) +
                " is not supported");
     }
+    // Without what stands above, the schedule is another one than training's.
     result_.schedule_known = result_.problem.empty();
-    // These are of sampling alone.
-    take("timestep_spacing", c.timestep_spacing, parse_spacing);
-    read_variance(c, *known);
-    refuse_if_true("thresholding");
+    visit_sampling_fields(read, c);
     if (result_.schedule_known) {
       check(c);
     } else {
@@ -172,29 +165,19 @@ class Reader {
     return std::nullopt;
   }
 
-  template <class E, class Parse>
-  void take(const char* key, E& value, Parse parse) {
-    if (!json_.contains(key)) return;
-    const std::string name = json_.get_string(key);
-    try {
-      value = parse(name);
-    } catch (const Error& e) {
-      refuse(e.what());
-    }
+  // Whether the value of a key has an effect.
+  bool counts(std::string_view key, const SchedulerClass& known) {
+    if (key == "beta_schedule") return json_.get_numbers("trained_betas", {}).empty();
+    if (key != "variance_type") return true;
+    const std::string variance = json_.get_string("variance_type", "");
+    const bool unseen = known.sampled_here() && result_.config.sampler.field != "variance_type" &&
+                        variance.starts_with("learned");
+    if (unseen) foreign_.push_back("variance_type");  // the class does not look at it
+    return !unseen && variance != "fixed_small_log";  // the logarithm of the default
   }
 
   void refuse_if_true(const char* key) {
     if (json_.get_bool(key, false)) refuse(fmt::format("{} = true is not supported", key));
-  }
-
-  void read_variance(SchedulerConfig& c, const SchedulerClass& known) {
-    const std::string name = json_.get_string("variance_type", "");
-    if (name == "fixed_small_log") return;  // the logarithm of the default
-    if (known.sampled_here() && c.sampler.field != "variance_type" && name.starts_with("learned")) {
-      foreign_.push_back("variance_type");  // the class does not look at it
-    } else {
-      take("variance_type", c.variance_type, parse_variance);
-    }
   }
 
   void check(const SchedulerConfig& c) const {
@@ -208,8 +191,8 @@ class Reader {
   void note_keys(const SchedulerClass& known) {
     std::vector<std::string> switched_on;
     for (const auto& [key, value] : json_.json().items()) {
-      if (key.starts_with("_") || is_in(kHonoured, key)) continue;
-      if (known.sampled_here() || !is_in(kOtherSamplers, key)) {
+      if (key.starts_with("_") || honoured_keys().contains(key)) continue;
+      if (known.sampled_here() || !goes_with_another_sampler(key)) {
         foreign_.push_back(key);
       } else if (key.ends_with("_sigmas") && value == true) {
         switched_on.push_back(key);
@@ -233,25 +216,15 @@ class Reader {
 
 SchedulerFile parse_scheduler_config(const io::JsonObject& json) { return Reader(json).read(); }
 
-io::Json to_json(const SchedulerConfig& c) {
-  io::Json j;
-  j["_class_name"] = c.sampler.diffusers;
-  j["_diffusers_version"] = nn::kDiffusersVersion;
-  j["num_train_timesteps"] = c.num_train_timesteps;
-  j["beta_schedule"] = c.beta_schedule.diffusers;
-  j["beta_start"] = c.beta_start;
-  j["beta_end"] = c.beta_end;
-  j["trained_betas"] = c.trained_betas.empty() ? io::Json(nullptr) : io::Json(c.trained_betas);
-  j["prediction_type"] = c.prediction_type.diffusers;
-  j["clip_sample"] = c.clip_sample;
-  j["clip_sample_range"] = c.clip_sample_range;
-  j["timestep_spacing"] = name(c.timestep_spacing);
-  j["steps_offset"] = c.steps_offset;
-  j["thresholding"] = false;
-  j["rescale_betas_zero_snr"] = false;
-  if (c.sampler.field == "variance_type") j["variance_type"] = name(c.variance_type);
-  if (c.sampler.field == "set_alpha_to_one") j["set_alpha_to_one"] = c.set_alpha_to_one;
-  return j;
+io::Json to_json(const SchedulerConfig& config) {
+  io::Json json;
+  json["_class_name"] = config.sampler.diffusers;
+  json["_diffusers_version"] = nn::kDiffusersVersion;
+  visit_training_fields(io::WriteFields{json}, config);
+  visit_sampling_fields(io::WriteFields{json}, config);
+  for (const Sampler* other : Sampler::all)
+    if (other->field != config.sampler.field) json.erase(std::string(other->field));
+  return json;
 }
 
 }  // namespace sfumato::diffusion

@@ -119,19 +119,19 @@ TEST(Errors, SchedulerConfig) {
   };
   expect_messages({
       {refused([](auto& c) { c.num_train_timesteps = 0; }),
-       "[scheduler_config] num_train_timesteps = 0 is below 1"},
+       "[scheduler_config] num_train_timesteps: expected 1..1000000, got 0"},
       {refused([](auto& c) {
          c.trained_betas = {0.1, 0.2};
        }),
        "[scheduler_config] trained_betas has 2 values, but num_train_timesteps = 1000"},
       {refused([](auto& c) { c.clip_sample_range = 0; }),
-       "[scheduler_config] clip_sample_range = 0 is not positive"},
+       "[scheduler_config] clip_sample_range: expected a positive number, got 0"},
       {refused([](auto& c) { c.steps_offset = -1; }),
-       "[scheduler_config] steps_offset = -1 is negative"},
+       "[scheduler_config] steps_offset: expected 0..1000000, got -1"},
       {refused([](auto& c) { c.thresholding = true; }),
-       "[scheduler_config] thresholding = true is not supported"},
+       "[scheduler_config] thresholding: true is not supported"},
       {refused([](auto& c) { c.rescale_betas_zero_snr = true; }),
-       "[scheduler_config] rescale_betas_zero_snr = true is not supported"},
+       "[scheduler_config] rescale_betas_zero_snr: true is not supported"},
       {refused([](auto& c) { c.beta_end = 1; }),
        "[schedule] expected beta_start and beta_end inside (0, 1), got 0.0001 and 1"},
   });

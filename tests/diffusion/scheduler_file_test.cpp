@@ -187,7 +187,7 @@ TEST(SchedulerFile, DamageIsRefused) {
       {R"("beta_start": Infinity)", R"("beta_start": expected a finite number, got Infinity)"},
       {R"("clip_sample_range": -Infinity)", "got -Infinity"},
       {R"("num_train_timesteps": 1e3)", R"("num_train_timesteps": expected a whole number)"},
-      {R"("num_train_timesteps": 0)", "num_train_timesteps = 0"},
+      {R"("num_train_timesteps": 0)", "num_train_timesteps: expected 1..1000000, got 0"},
       {R"("beta_end": 1.5)", "beta_end"},
       {R"("trained_betas": [0.1])", "trained_betas has 1"},
       {R"("thresholding": 1)", "thresholding"},
