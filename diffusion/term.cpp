@@ -27,6 +27,12 @@ Coefficient operator-(const Coefficient& a) {
   return Coefficient(std::move(negative));
 }
 
+Coefficient operator+(const Coefficient& a, const Coefficient& b) {
+  std::vector<double> sum;
+  for (std::int64_t n = 0; n < images(a, b); ++n) sum.push_back(a[n] + b[n]);
+  return Coefficient(std::move(sum));
+}
+
 Coefficient operator/(const Coefficient& a, const Coefficient& b) {
   std::vector<double> ratio;
   for (std::int64_t n = 0; n < images(a, b); ++n) ratio.push_back(a[n] / b[n]);

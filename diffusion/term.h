@@ -29,7 +29,8 @@ class Coefficient {
 };
 
 Coefficient operator-(const Coefficient& a);
-// Throws Error unless both have a number for each of as many images, or one of them one for all.
+// Both throw Error unless the two have a number for each of as many images, or one of them one for all.
+Coefficient operator+(const Coefficient& a, const Coefficient& b);
 Coefficient operator/(const Coefficient& a, const Coefficient& b);
 
 // f(t[n]) for each image n; t i64 [N].
