@@ -50,15 +50,18 @@ struct TilePoints {
   TilePoints(T* points, const TileOffsets& offsets, index tile, index step) : point(step) {
     for (int i = 0; i < kPointClasses; ++i) begin[i] = points + offsets.of_class[i] * tile;
   }
-  // Moved by so many elements. The asm hides the sum from the compiler, which would otherwise compute
-  // the addresses of all 36 points in advance and spill them to the stack.
-  [[gnu::always_inline]] TilePoints moved(index elements) const {
-    TilePoints to = *this;
+  // Moves all of them by so many elements. The asm hides the sum from the compiler, which would otherwise
+  // compute the addresses of all 36 points in advance and spill them to the stack.
+  [[gnu::always_inline]] void move(index elements) {
 #pragma GCC unroll 3
     for (int i = 0; i < kPointClasses; ++i) {
-      to.begin[i] += elements;
-      asm("" : "+r"(to.begin[i]));
+      begin[i] += elements;
+      asm("" : "+r"(begin[i]));
     }
+  }
+  [[gnu::always_inline]] TilePoints moved(index elements) const {
+    TilePoints to = *this;
+    to.move(elements);
     return to;
   }
   // Point (0, j)
@@ -74,7 +77,7 @@ class PointReader {
   [[gnu::always_inline]] Vec<T> at(int i, int j) const {
     return load(column_.begin[point_class(j)] + 6 * i * column_.point);
   }
-  [[gnu::always_inline]] void next_column() { column_ = column_.moved(column_.point); }
+  [[gnu::always_inline]] void next_column() { column_.move(column_.point); }
 
  private:
   TilePoints<const T> points_, column_;
@@ -91,7 +94,7 @@ class PointWriter {
       if (has_point(Cols, j)) store<T>(row_.at(j), v[0][j]);
     }
   }
-  [[gnu::always_inline]] void next_row() { row_ = row_.moved(6 * row_.point); }
+  [[gnu::always_inline]] void next_row() { row_.move(6 * row_.point); }
 
  private:
   TilePoints<T> row_;

@@ -207,7 +207,7 @@ struct FilterGradientTransform {
 //   source.begin(n); source.at(i, j): X[i][j] of matrix n, column by column; source.next_column().
 //   sink.put(i, row[N]): row i of the results; sink.next_row(), also after rows not written.
 template <class Columns, class Rows, class V, int N = 1, class Source, class Sink>
-[[gnu::always_inline]] inline void transform_2d(Source&& source, Sink&& sink) {
+[[gnu::always_inline]] inline void transform_2d(Source source, Sink sink) {
   constexpr int kStep = Rows::kIn;
   V columns[N][Columns::kOut * kStep];
 #pragma GCC unroll 2
