@@ -1,7 +1,7 @@
 // The row of the class table that stands for "no class": label dropout trains it, guidance needs
 // it.
 #pragma once
-#include "apps/options.h"
+#include "apps/train_options.h"
 #include "diffusion/data/dataset.h"
 #include "diffusion/pipeline.h"
 

@@ -1,12 +1,9 @@
-// What the command line can ask for: one struct a subcommand. main.cpp fills them, a run folder
-// records those of `train`.
+// What the command line can ask for: one struct a subcommand, filled by main.cpp. Those of `train` are in train_options.h.
 #pragma once
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "diffusion/data/dataset.h"
 #include "diffusion/scheduler_config.h"
@@ -19,55 +16,10 @@ inline constexpr std::int64_t kMaxBatch = 65536, kMaxTimesteps = 100000;
 inline constexpr double kMinutes = 5, kLabelDropout = 0.1;
 inline constexpr std::int64_t kMaxSteps = std::int64_t{1} << 40;
 
-// What is recorded of these is listed in train_options.h.
-struct TrainOptions {
-  std::string out, resume;
-  bool accept_data = false;     // --resume although the data have changed
-  bool previous = false;        // --resume from the checkpoint before the newest
-  std::set<std::string> given;  // keys of the options that the command line names
-
-  std::string init;
-  std::string data = "mnist";     // "mnist": the bundled one
-  std::string model = "small";    // tiny, small, base, or a diffusers config.json
-  std::optional<double> minutes;  // at most one of the three; none: kMinutes
-  std::optional<std::int64_t> steps, epochs;
-  std::optional<std::int64_t> stop_after;  // of this process; not recorded
-  std::int64_t batch = 32;
-  double lr = 2e-3;
-  double lr_floor = 0.02;    // the cosine ends at this share of lr
-  std::int64_t warmup = 50;  // steps
-  double beta1 = 0.9, beta2 = 0.99;
-  double weight_decay = 0;
-  double clip = 1;  // of the gradient's norm
-  double ema = 0.999;
-  std::optional<double> label_dropout;  // none: kLabelDropout where the model has a row for it
-  std::optional<double> dropout;        // of the network; none: as the model says
-  // None: v, cosine and 1000, or what the folder of --init says.
-  std::optional<diffusion::Prediction> prediction;
-  std::optional<diffusion::BetaSchedule> schedule;
-  std::optional<std::int64_t> timesteps;   // T
-  std::optional<std::int64_t> null_label;  // none: as the model says
-  std::uint64_t seed = 0;
-  bool pad = false;
-  std::optional<std::string> size, background;  // of the pictures: none: as stored
-  bool recompute = false;                       // less memory, more time
-  double sample_every = 60;                     // seconds between sample grids; 0: only at the end
-  double checkpoint_every = 30;                 // seconds
-};
+struct TrainOptions;  // train_options.h
 
 // The flag of an option: "lr_floor" -> "--lr-floor".
 std::string flag_of(std::string_view key);
-
-// Throws Error for a text that is not UTF-8, which a record cannot hold.
-io::Json to_json(const TrainOptions& options);
-// With the ranges of the command line. What an older record does not say has its default; a key
-// that this version does not know throws, as it could change the result.
-TrainOptions parse_train_options(const io::JsonObject& json);
-
-// `recorded` with the options that `asked` restates (`asked.given`), each named in `notes` with its
-// old and new value. Throws Error for one that cannot be changed.
-TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
-                     std::vector<std::string>& notes);
 
 struct SampleOptions {
   std::string model, out;

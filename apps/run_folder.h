@@ -17,8 +17,8 @@
 
 #include "apps/chart.h"
 #include "apps/identity.h"
-#include "apps/options.h"
 #include "apps/state_file.h"
+#include "apps/train_options.h"
 #include "tensor/io/lock.h"
 
 namespace sfumato::apps {

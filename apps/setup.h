@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "apps/options.h"
+#include "apps/train_options.h"
 #include "diffusion/data/dataset.h"
 #include "diffusion/pipeline.h"
 

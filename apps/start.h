@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "apps/identity.h"
-#include "apps/options.h"
 #include "apps/run_folder.h"
+#include "apps/train_options.h"
 #include "diffusion/data/dataset.h"
 #include "diffusion/pipeline.h"
 

@@ -1,15 +1,67 @@
 // The options of `train`, each declared once: its key in run.json (and, with dashes, its flag), its
 // range, its help, and why --resume cannot change it. The command line (main.cpp), the record and
 // its reading (options.cpp) and --resume (restate) all walk this list. A new option is a field of
-// TrainOptions and an entry here.
+// TrainOptions and an entry below.
 #pragma once
+#include <cstdint>
+#include <optional>
+#include <set>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "apps/options.h"
 #include "tensor/io/image.h"
 
 namespace sfumato::apps {
+
+// The options of `train`; those in the list below are recorded in run.json.
+struct TrainOptions {
+  std::string out, resume;
+  bool accept_data = false;     // --resume although the data have changed
+  bool previous = false;        // --resume from the checkpoint before the newest
+  std::set<std::string> given;  // keys of the options that the command line names
+
+  std::string init;
+  std::string data = "mnist";     // "mnist": the bundled one
+  std::string model = "small";    // tiny, small, base, or a diffusers config.json
+  std::optional<double> minutes;  // at most one of the three; none: kMinutes
+  std::optional<std::int64_t> steps, epochs;
+  std::optional<std::int64_t> stop_after;  // of this process; not recorded
+  std::int64_t batch = 32;
+  double lr = 2e-3;
+  double lr_floor = 0.02;    // the cosine ends at this share of lr
+  std::int64_t warmup = 50;  // steps
+  double beta1 = 0.9, beta2 = 0.99;
+  double weight_decay = 0;
+  double clip = 1;  // of the gradient's norm
+  double ema = 0.999;
+  std::optional<double> label_dropout;  // none: kLabelDropout where the model has a row for it
+  std::optional<double> dropout;        // of the network; none: as the model says
+  // None: v, cosine and 1000, or what the folder of --init says.
+  std::optional<diffusion::Prediction> prediction;
+  std::optional<diffusion::BetaSchedule> schedule;
+  std::optional<std::int64_t> timesteps;   // T
+  std::optional<std::int64_t> null_label;  // none: as the model says
+  std::uint64_t seed = 0;
+  bool pad = false;
+  std::optional<std::string> size, background;  // of the pictures: none: as stored
+  bool recompute = false;                       // less memory, more time
+  double sample_every = 60;                     // seconds between sample grids; 0: only at the end
+  double checkpoint_every = 30;                 // seconds
+};
+
+// Throws Error for a text that is not UTF-8, which a record cannot hold.
+io::Json to_json(const TrainOptions& options);
+// With the ranges of the command line. What an older record does not say has its default; a key
+// that this version does not know throws, as it could change the result.
+TrainOptions parse_train_options(const io::JsonObject& json);
+
+// `recorded` with the options that `asked` restates (`asked.given`), each named in `notes` with its
+// old and new value. Throws Error for one that cannot be changed.
+TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
+                     std::vector<std::string>& notes);
 
 struct OptionInfo {
   const char* key;
