@@ -42,7 +42,7 @@ CLI::Validator between(double low, double high) {
 // length of a name with dots.
 std::string read_config_text(const std::string& path) {
   constexpr std::size_t kMaxBytes = 1 << 20, kMaxLine = 1 << 14;
-  const std::string text = io::read_file(path, kMaxBytes);
+  std::string text = io::read_file(path, kMaxBytes);
   for (std::size_t at = 0, line = 1; at < text.size(); ++line) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     const std::string_view content(text.data() + at, end - at);
