@@ -18,6 +18,7 @@ double gradcheck(const std::string& op, const std::function<Var(std::span<const 
   }
   auto run = [&](bool with_grad) {
     std::vector<Var> vars;
+    vars.reserve(inputs.size());
     for (const Tensor& x : inputs) vars.emplace_back(x, with_grad);
     return std::pair{f(vars), vars};
   };
