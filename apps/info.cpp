@@ -9,7 +9,7 @@
 #include "apps/machine.h"
 #include "apps/notes.h"
 #include "apps/options.h"
-#include "autograd/flops.h"
+#include "autograd/var.h"
 #include "diffusion/pipeline.h"
 
 namespace sfumato::apps {
@@ -30,19 +30,23 @@ class Watch : public Observer {
       known_[p.var.value().raw()] = {p.name.substr(0, p.name.rfind('.')), p.var.value().size()};
   }
 
-  void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y) override {
-    Row row{op, y.shape().str()};
+  void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y,
+           double flop) override {
+    Row row{.layer = op, .output = y.shape().str(), .flop = flop};
+    bool only_parameters = true;
     for (const Var& v : inputs) {
       if (!v.defined()) continue;
       const auto it = known_.find(v.value().raw());
-      if (it == known_.end()) continue;
+      if (it == known_.end()) {
+        only_parameters = false;
+        continue;
+      }
       if (row.parameters == 0) row.layer = it->second.layer;
       row.parameters += it->second.count;
       if (it->second.put_together) known_.erase(it);
     }
-    row.flop = flops(op, inputs, y);
-    if (op == std::string_view("concat_rows") && row.parameters > 0) {
-      // Parameters on the way to the operation that uses them as one.
+    if (only_parameters && row.parameters > 0 && row.parameters == y.size()) {
+      // Parameters put together, for the operation that uses them as one.
       known_[y.raw()] = {row.layer, row.parameters, true};
     } else if (row.parameters > 0 || row.flop > 0) {
       rows.push_back(row);

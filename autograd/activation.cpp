@@ -76,10 +76,10 @@ Var silu(const Var& x) {
   const Tensor xv = x.value();
   return dispatch_float("silu", xv.dtype(), [&]<class T>() {
     Tensor y(xv.shape(), xv.dtype());
-    kernels::silu_forward<T>(xv.size(), xv.data<T>(), y.data<T>());
-    return record("silu", y, {x}, [xv](const Tensor& dy) {
+    kernels::table<T>().silu_forward(xv.size(), xv.data<T>(), y.data<T>());
+    return record("silu", y, {x}, kNoProducts, [xv](const Tensor& dy) {
       Tensor dx(xv.shape(), xv.dtype());
-      kernels::silu_backward<T>(xv.size(), xv.data<T>(), dy.data<T>(), dx.data<T>());
+      kernels::table<T>().silu_backward(xv.size(), xv.data<T>(), dy.data<T>(), dx.data<T>());
       return Gradients{dx};
     });
   });
@@ -92,10 +92,10 @@ Var softmax(const Var& x) {
   const std::int64_t cols = xv.dim(-1), rows = cols ? xv.size() / cols : 0;
   return dispatch_float("softmax", xv.dtype(), [&]<class T>() {
     Tensor y(xv.shape(), xv.dtype());
-    kernels::softmax_forward<T>(rows, cols, xv.data<T>(), y.data<T>());
-    return record("softmax", y, {x}, [rows, cols, y](const Tensor& dy) {
+    kernels::table<T>().softmax_forward(rows, cols, xv.data<T>(), y.data<T>());
+    return record("softmax", y, {x}, kNoProducts, [rows, cols, y](const Tensor& dy) {
       Tensor dx(y.shape(), y.dtype());
-      kernels::softmax_backward<T>(rows, cols, y.data<T>(), dy.data<T>(), dx.data<T>());
+      kernels::table<T>().softmax_backward(rows, cols, y.data<T>(), dy.data<T>(), dx.data<T>());
       return Gradients{dx};
     });
   });

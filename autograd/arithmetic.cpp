@@ -140,12 +140,14 @@ Var linear_sum(const Var& a, const Var& b, Op op, double sign) {
     return broadcast_map<T>(
         Op::name, [op](T p, T q) { return op.template fwd<T>(p, q); }, a.value(), b.value());
   });
-  return record(Op::name, y, {a, b}, [sa, sb, sign](const Tensor& dy, const Needs& needs) {
-    Gradients g(2);
-    if (needs[0]) g[0] = reduce_to(dy, sa);
-    if (needs[1]) g[1] = sign == 1 ? reduce_to(dy, sb) : scale(reduce_to(dy, sb), sign);
-    return g;
-  });
+  return record(Op::name, y, {a, b}, kNoProducts,
+                [sa, sb, sign](const Tensor& dy, const Needs& needs) {
+                  Gradients g(2);
+                  if (needs[0]) g[0] = reduce_to(dy, sa);
+                  if (needs[1])
+                    g[1] = sign == 1 ? reduce_to(dy, sb) : scale(reduce_to(dy, sb), sign);
+                  return g;
+                });
 }
 
 }  // namespace

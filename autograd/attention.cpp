@@ -23,17 +23,36 @@ Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads) {
     throw Error("attention", fmt::format("channels {} is not divisible by heads {}", c, heads));
   if (tk == 0) throw Error("attention", "no keys");
   const std::int64_t d = c / heads;
-  const kernels::Attention s{n, tq, tk, heads, d, 1 / std::sqrt(static_cast<double>(d)), c, c};
+  const kernels::Attention s{.n = n,
+                             .tq = tq,
+                             .tk = tk,
+                             .heads = heads,
+                             .d = d,
+                             .scale = 1 / std::sqrt(static_cast<double>(d)),
+                             .q_row = c,
+                             .kv_row = c};
   const Tensor qv = q.value(), kv = k.value(), vv = v.value();
   return dispatch_float("attention", q.dtype(), [&]<class T>() {
     Tensor o(qv.shape(), qv.dtype()), lse({n, heads, tq}, qv.dtype());
-    kernels::attention_forward<T>(s, qv.data<T>(), kv.data<T>(), vv.data<T>(), o.data<T>(),
-                                  lse.data<T>());
-    return record("attention", o, {q, k, v}, [=](const Tensor& dout) {
+    kernels::table<T>().attention_forward({.attention = s,
+                                           .q = qv.data<T>(),
+                                           .k = kv.data<T>(),
+                                           .v = vv.data<T>(),
+                                           .out = o.data<T>(),
+                                           .lse = lse.data<T>()});
+    const double flop = 4 * static_cast<double>(o.size()) * static_cast<double>(tk);  // q kᵀ, P v
+    return record("attention", o, {q, k, v}, flop, [=](const Tensor& dout) {
       Tensor dq(qv.shape(), qv.dtype()), dk(kv.shape(), kv.dtype()), dv(vv.shape(), vv.dtype());
-      kernels::attention_backward<T>(s, qv.data<T>(), kv.data<T>(), vv.data<T>(), o.data<T>(),
-                                     lse.data<T>(), dout.data<T>(), dq.data<T>(), dk.data<T>(),
-                                     dv.data<T>());
+      kernels::table<T>().attention_backward({.attention = s,
+                                              .q = qv.data<T>(),
+                                              .k = kv.data<T>(),
+                                              .v = vv.data<T>(),
+                                              .out = o.data<T>(),
+                                              .lse = lse.data<T>(),
+                                              .dout = dout.data<T>(),
+                                              .dq = dq.data<T>(),
+                                              .dk = dk.data<T>(),
+                                              .dv = dv.data<T>()});
       return Gradients{dq, dk, dv};
     });
   });
@@ -47,19 +66,39 @@ Var self_attention(const Var& qkv, std::int64_t heads) {
     throw Error(op,
                 fmt::format("{} channels are not q, k and v of {} heads each", qkv.dim(2), heads));
   const std::int64_t d = c / heads;
-  const kernels::Attention s{n,     t,    t, heads, d, 1 / std::sqrt(static_cast<double>(d)),
-                             3 * c, 3 * c};
+  const kernels::Attention s{.n = n,
+                             .tq = t,
+                             .tk = t,
+                             .heads = heads,
+                             .d = d,
+                             .scale = 1 / std::sqrt(static_cast<double>(d)),
+                             .q_row = 3 * c,
+                             .kv_row = 3 * c};
   const Tensor x = qkv.value();
   return dispatch_float(op, x.dtype(), [&]<class T>() {
     Tensor o({n, t, c}, x.dtype()), lse({n, heads, t}, x.dtype());
     const T* q = x.data<T>();
-    kernels::attention_forward<T>(s, q, q + c, q + 2 * c, o.data<T>(), lse.data<T>());
-    return record(op, o, {qkv}, [=](const Tensor& dout) {
+    kernels::table<T>().attention_forward({.attention = s,
+                                           .q = q,
+                                           .k = q + c,
+                                           .v = q + 2 * c,
+                                           .out = o.data<T>(),
+                                           .lse = lse.data<T>()});
+    const double flop = 4 * static_cast<double>(o.size()) * static_cast<double>(t);
+    return record(op, o, {qkv}, flop, [=](const Tensor& dout) {
       Tensor dx(x.shape(), x.dtype());
-      const T* at = x.data<T>();
+      const T* q = x.data<T>();
       T* dq = dx.data<T>();
-      kernels::attention_backward<T>(s, at, at + c, at + 2 * c, o.data<T>(), lse.data<T>(),
-                                     dout.data<T>(), dq, dq + c, dq + 2 * c);
+      kernels::table<T>().attention_backward({.attention = s,
+                                              .q = q,
+                                              .k = q + c,
+                                              .v = q + 2 * c,
+                                              .out = o.data<T>(),
+                                              .lse = lse.data<T>(),
+                                              .dout = dout.data<T>(),
+                                              .dq = dq,
+                                              .dk = dq + c,
+                                              .dv = dq + 2 * c});
       return Gradients{dx};
     });
   });

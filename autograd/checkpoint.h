@@ -2,6 +2,7 @@
 // backward pass comes to it (Chen 2016, "Training deep nets with sublinear memory cost").
 #pragma once
 #include <span>
+#include <vector>
 
 #include "autograd/var.h"
 
@@ -13,25 +14,26 @@ namespace sfumato {
 template <class F>
 Var checkpoint(F f, std::initializer_list<Var> inputs) {
   if (NoGrad::active()) return f(std::span<const Var>(inputs.begin(), inputs.size()));
-  std::array<Tensor, kMaxInputs> values;
-  for (std::size_t i = 0; i < inputs.size(); ++i) values[i] = inputs.begin()[i].value();
+  std::vector<Tensor, memory::Allocator<Tensor>> values;
+  for (const Var& input : inputs) values.push_back(input.value());
   Tensor y;
   {
     NoGrad no_grad;
     y = f(std::span<const Var>(inputs.begin(), inputs.size())).value();
   }
-  return record("checkpoint", y, inputs,
-                [f, values, count = inputs.size()](const Tensor& dy, const Needs& needs) {
-                  std::array<Var, kMaxInputs> again;
-                  for (std::size_t i = 0; i < count; ++i) {
-                    const bool needed = needs[static_cast<int>(i)];
-                    again[i] = needed ? Var(values[i], true) : Var(values[i]);
+  // (f's own operations were counted as they ran.)
+  return record("checkpoint", y, inputs, kNoProducts,
+                [f, values](const Tensor& dy, const Needs& needs) {
+                  const int count = static_cast<int>(values.size());
+                  std::vector<Var, memory::Allocator<Var>> again;
+                  for (int i = 0; i < count; ++i) {
+                    again.push_back(needs[i] ? Var(values[i], true) : Var(values[i]));
                     // Sums go on from where they stand, or their rounding would differ.
-                    if (needed) again[i].node()->grad = needs.take(static_cast<int>(i));
+                    if (needs[i]) again[i].node()->grad = needs.take(i);
                   }
-                  f(std::span<const Var>(again.data(), count)).backward(dy);
-                  Gradients g(static_cast<int>(count));
-                  for (std::size_t i = 0; i < count; ++i) g[static_cast<int>(i)] = again[i].grad();
+                  f(std::span<const Var>(again)).backward(dy);
+                  Gradients g(count);
+                  for (int i = 0; i < count; ++i) g[i] = again[i].grad();
                   return g;
                 });
 }

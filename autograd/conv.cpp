@@ -22,11 +22,11 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
   s.c = weight.dim(1), s.k = weight.dim(0), s.kh = weight.dim(2), s.kw = weight.dim(3);
   s.stride = o.stride, s.pad_top = o.pad_top, s.pad_left = o.pad_left;
   std::int64_t channels = x.dim(3);
-  if (fused.beside.defined()) {
-    expect_rank(op, "beside", fused.beside.value(), 4);
-    expect_shape(op, "beside", fused.beside.value(), x.shape().with(-1, fused.beside.dim(3)));
-    expect_dtype(op, "beside", fused.beside.value(), x.dtype());
-    channels += fused.beside.dim(3);
+  if (fused.skip.defined()) {
+    expect_rank(op, "skip", fused.skip.value(), 4);
+    expect_shape(op, "skip", fused.skip.value(), x.shape().with(-1, fused.skip.dim(3)));
+    expect_dtype(op, "skip", fused.skip.value(), x.dtype());
+    channels += fused.skip.dim(3);
   }
   if (channels != s.c)
     throw Error(op, fmt::format("input {} has {} channels, weight {} expects {}", x.shape().str(),
@@ -62,24 +62,27 @@ const T* data_or_null(const Tensor& t) {
 
 // The tensors that a convolution reads, and the statistics of their normalisation.
 struct ConvRead {
-  Tensor x, beside, gamma, beta, mean, rstd;
-  std::int64_t groups;  // 0: no normalisation
-  double eps;
+  Tensor x, skip;
   bool upsample;
+  std::int64_t groups = 0;  // 0: no normalisation
+  double eps = 0;
+  Tensor gamma = {}, beta = {}, mean = {}, rstd = {};
 
   template <class T>
   kernels::ConvInput<T> input() {
-    kernels::ConvInput<T> in{x.data<T>(), upsample};
-    if (groups > 0)
-      in = {x.data<T>(),    upsample,       groups,         eps, gamma.data<T>(),
-            beta.data<T>(), mean.data<T>(), rstd.data<T>(), true};
-    if (beside.defined()) in.beside = beside.data<T>(), in.beside_c = beside.dim(3);
+    kernels::ConvInput<T> in{.x = x.data<T>(), .upsample = upsample};
+    if (groups > 0) {
+      in.groups = groups, in.eps = eps, in.silu = true;
+      in.gamma = gamma.data<T>(), in.beta = beta.data<T>();
+      in.mean = mean.data<T>(), in.rstd = rstd.data<T>();
+    }
+    if (skip.defined()) in.skip = skip.data<T>(), in.skip_channels = skip.dim(3);
     return in;
   }
 };
 
 ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusion& fused) {
-  ConvRead r{x.value(), fused.beside.value(), {}, {}, {}, {}, 0, 0, options.upsample};
+  ConvRead r{.x = x.value(), .skip = fused.skip.value(), .upsample = options.upsample};
   if (!fused.norm) return r;
   r.groups = fused.norm->groups, r.eps = fused.norm->eps;
   r.gamma = fused.norm->gamma.value(), r.beta = fused.norm->beta.value();
@@ -88,21 +91,55 @@ ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusi
   return r;
 }
 
-// What the forward pass makes of the weights first; undefined if it uses them as they are.
+// The weights as the forward pass wants them (conv_filters); undefined if it uses them as they are.
 template <class T>
 Tensor filters(const kernels::Conv& s, bool upsample, const Var& weight) {
-  const std::int64_t size = kernels::conv_filters_size<T>(s, upsample);
+  const std::int64_t size = kernels::table<T>().conv_filters_size(s, upsample);
   if (size == 0) return {};
   return FixedWeights::once(weight, upsample ? 1 : 0, [&] {
     Tensor made({size}, weight.dtype());
-    kernels::conv_filters<T>(s, upsample, weight.value().data<T>(), made.data<T>());
+    kernels::table<T>().conv_filters(s, upsample, weight.value().data<T>(), made.data<T>());
     return made;
   });
 }
 
+// conv2d's inputs, in the order in which it records them.
+enum Input { kX, kWeight, kBias, kGamma, kBeta, kPerImage, kResidual, kSkip, kInputs };
+
+// The pullback of conv2d.
+template <class T>
+Gradients conv_gradients(const kernels::Conv& s, ConvRead& in, const Tensor& w, const Tensor& dy,
+                         const Needs& needs) {
+  Gradients g(kInputs);
+  const auto fresh = [&](Input i, const Shape& shape) {
+    g[i] = Tensor(shape, dy.dtype());
+    return g[i].template data<T>();
+  };
+  // Where the gradient of image i goes: added to what was delivered already, if anything.
+  const auto image = [&](Input i, const Tensor& of, const T*& add) {
+    g[i] = needs.take(i);
+    if (!g[i].defined()) return fresh(i, of.shape());
+    T* const delivered = g[i].template data<T>();
+    add = delivered;
+    return delivered;
+  };
+  kernels::ConvGradients<T> to;
+  if (needs[kX] || needs[kGamma] || needs[kBeta] || needs[kSkip]) {
+    to.dx = image(kX, in.x, to.add);
+    if (in.skip.defined()) to.dskip = image(kSkip, in.skip, to.add_skip);
+    if (in.groups > 0) to.dgamma = fresh(kGamma, {s.c}), to.dbeta = fresh(kBeta, {s.c});
+  }
+  if (needs[kWeight] || needs[kBias]) to.dw = fresh(kWeight, w.shape());
+  if (needs[kBias]) to.db = fresh(kBias, {s.k});
+  if (needs[kPerImage]) to.per_image = fresh(kPerImage, {s.n, s.k});
+  kernels::table<T>().conv_backward(s, in.input<T>(), dy.data<T>(), w.data<T>(), to);
+  if (needs[kResidual]) g[kResidual] = dy;
+  return g;
+}
+
 }  // namespace
 
-// With u = x, or concat(x, beside), or silu(group_norm()) of these, its pixels doubled or not:
+// With u = x, or concat(x, skip), or silu(group_norm()) of these, its pixels doubled or not:
 // y[b,i,j,o] = Σ_{u,v,p} u[b, i·s + u - top, j·s + v - left, p] w[o,p,u,v]
 //              + bias[o] + per_image[b,o] + residual[b,i,j,o]
 // du: every output hands its gradient back to the inputs it saw, through the same weights.
@@ -115,48 +152,26 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
   return dispatch_float("conv2d", x.dtype(), [&]<class T>() {
     ConvRead in = read_through(x, options, fused);
     Tensor y({s.n, s.oh, s.ow, s.k}, x.dtype());
-    kernels::conv_forward<T>(
-        s, in.input<T>(), w.data<T>(),
-        {y.data<T>(), data_or_null<T>(bias.value()), data_or_null<T>(fused.per_image.value()),
-         data_or_null<T>(fused.residual.value())},
-        data_or_null<T>(filters<T>(s, options.upsample, weight)));
+    kernels::table<T>().conv_forward(s, in.input<T>(), w.data<T>(),
+                                     {.y = y.data<T>(),
+                                      .bias = data_or_null<T>(bias.value()),
+                                      .per_image = data_or_null<T>(fused.per_image.value()),
+                                      .residual = data_or_null<T>(fused.residual.value())},
+                                     data_or_null<T>(filters<T>(s, options.upsample, weight)));
     const Var gamma = fused.norm ? fused.norm->gamma : Var();
     const Var beta = fused.norm ? fused.norm->beta : Var();
+    const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(s.c * s.kh * s.kw);
     return record("conv2d", y,
-                  {x, weight, bias, gamma, beta, fused.per_image, fused.residual, fused.beside},
+                  {x, weight, bias, gamma, beta, fused.per_image, fused.residual, fused.skip}, flop,
                   [=](const Tensor& dy, const Needs& needs) mutable {
-                    Gradients g(8);
-                    auto fresh = [&](int i, const Shape& shape) {
-                      g[i] = Tensor(shape, dy.dtype());
-                      return g[i].template data<T>();
-                    };
-                    kernels::ConvGradients<T> to;
-                    if (needs[0] || needs[3] || needs[4] || needs[7]) {
-                      // Added to what is there already, if anything.
-                      const auto image = [&](int i, const Tensor& of, const T*& add) {
-                        g[i] = needs.take(i);
-                        if (!g[i].defined()) return fresh(i, of.shape());
-                        T* const there = g[i].template data<T>();
-                        add = there;
-                        return there;
-                      };
-                      to.dx = image(0, in.x, to.add);
-                      if (in.beside.defined()) to.dbeside = image(7, in.beside, to.add_beside);
-                      if (in.groups > 0) to.dgamma = fresh(3, {s.c}), to.dbeta = fresh(4, {s.c});
-                    }
-                    if (needs[1] || needs[2]) to.dw = fresh(1, w.shape());
-                    if (needs[2]) to.db = fresh(2, {s.k});
-                    if (needs[5]) to.per_image = fresh(5, {s.n, s.k});
-                    kernels::conv_backward<T>(s, in.input<T>(), dy.data<T>(), w.data<T>(), to);
-                    if (needs[6]) g[6] = dy;
-                    return g;
+                    return conv_gradients<T>(s, in, w, dy, needs);
                   });
   });
 }
 
 namespace {
 
-// Each row of `small` [N,H,W,C] beside the two rows of `large` [N,2H(+1),2W(+1),C] it covers.
+// body(row of `small` [N,H,W,C], two rows of `large` [N,2H(+1),2W(+1),C] that it covers, ...), as offsets.
 template <class Body>
 void for_each_row_pair(const Shape& small, const Shape& large, Body body) {
   const std::int64_t h = small[1], w = small[2], c = small[3], lh = large[1], lw = large[2];
@@ -184,7 +199,7 @@ Var upsample_nearest2x(const Var& x) {
           to[bottom + 2 * j * c + p] = to[bottom + (2 * j + 1) * c + p] = v;
         }
     });
-    return record("upsample_nearest2x", y, {x}, [=](const Tensor& dy) {
+    return record("upsample_nearest2x", y, {x}, kNoProducts, [=](const Tensor& dy) {
       Tensor dx(small, dy.dtype());
       const T* g = dy.data<T>();
       T* d = dx.data<T>();
@@ -216,7 +231,7 @@ Var avg_pool2x(const Var& x) {
               T(0.25) * ((from[top + 2 * j * c + p] + from[top + (2 * j + 1) * c + p]) +
                          (from[bottom + 2 * j * c + p] + from[bottom + (2 * j + 1) * c + p]));
     });
-    return record("avg_pool2x", y, {x}, [=](const Tensor& dy) {
+    return record("avg_pool2x", y, {x}, kNoProducts, [=](const Tensor& dy) {
       Tensor dx = Tensor::zeros(large, dy.dtype());
       const T* g = dy.data<T>();
       T* d = dx.data<T>();

@@ -27,7 +27,7 @@ Tensor masked(const Tensor& x, double p, const Rng& rng) {
 Var dropout(const Var& x, double p, const Rng& rng) {
   if (!(p >= 0 && p < 1)) throw Error("dropout", fmt::format("expected 0 <= p < 1, got {}", p));
   if (p == 0) return x;
-  return record("dropout", masked(x.value(), p, rng), {x},
+  return record("dropout", masked(x.value(), p, rng), {x}, kNoProducts,
                 [p, rng](const Tensor& dy) { return Gradients{masked(dy, p, rng)}; });
 }
 

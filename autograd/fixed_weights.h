@@ -1,3 +1,6 @@
+// What an operation computes from its weights before anything else (a convolution's filters),
+// kept from one call to the next while the weights do not change. For samplers, which evaluate a
+// network many times.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -6,8 +9,8 @@
 
 namespace sfumato {
 
-// While one is alive (on this thread), parameters are not changed: what an operation first makes of
-// its weights is kept from one call to the next. For samplers, which evaluate a network many times.
+// While one is alive, parameters must not be changed. It belongs to the thread that made it, and
+// other threads do not see it. They nest: the innermost one keeps.
 class FixedWeights {
  public:
   FixedWeights();
@@ -15,9 +18,8 @@ class FixedWeights {
   FixedWeights(const FixedWeights&) = delete;
   FixedWeights& operator=(const FixedWeights&) = delete;
 
-  // make(), or what it returned when it was last asked for with this weight and use of it. Always
-  // make() if no FixedWeights is alive, or if `weight` is not a parameter and so may be another at
-  // each call.
+  // Returns the kept make() for (weight, use). Without a live FixedWeights, or for a weight that is
+  // not a parameter (a computed one may be another at each call), calls make().
   template <class Make>
   static Tensor once(const Var& weight, int use, Make make) {
     if (!active_ || !weight.requires_grad()) return make();

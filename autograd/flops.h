@@ -1,22 +1,17 @@
 // Counts floating-point operations as they are recorded, as if every sum were computed directly: a
-// multiplication and an addition per weight that an output sums over. Element-wise work is not
-// counted (a few per cent).
+// multiplication and an addition per weight that an output sums over. Each operation states its own
+// count where it is recorded (record in var.h); element-wise work is not counted (a few per cent).
 #pragma once
-#include <string_view>
-
 #include "autograd/var.h"
 
 namespace sfumato {
 
-// Of one recorded operation, forward.
-double flops(std::string_view op, std::initializer_list<Var> inputs, const Tensor& y);
-
-// Sums those of every operation recorded while it is alive. A training step does three times as
-// many: the backward pass has two products where the forward pass has one.
+// Sums the counts of every operation that this thread records while it is alive. A training step
+// does three times as many: the backward pass has two products where the forward pass has one.
 class FlopCounter : public Observer {
  public:
-  void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y) override {
-    total += flops(op, inputs, y);
+  void see(const char*, std::initializer_list<Var>, const Tensor&, double flop) override {
+    total += flop;
   }
   double total = 0;
 };

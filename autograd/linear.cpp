@@ -7,22 +7,6 @@
 namespace sfumato {
 namespace {
 
-// op(A) op(B) of 2-d tensors (leading axes of A and of the result are flattened by the caller).
-template <class T>
-void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const Tensor& a, bool transpose_a,
-              const Tensor& b, bool transpose_b, Tensor& c, const T* bias = nullptr,
-              T* sums = nullptr) {
-  kernels::gemm<T>({.m = m,
-                    .n = n,
-                    .k = k,
-                    .transpose_a = transpose_a,
-                    .transpose_b = transpose_b,
-                    .lda = transpose_a ? m : k,
-                    .ldb = transpose_b ? k : n,
-                    .ldc = n},
-                   a.data<T>(), b.data<T>(), c.data<T>(), bias, sums);
-}
-
 void expect_inner(const char* op, const Tensor& x, std::int64_t k, const Tensor& w) {
   if (x.shape().rank() < 1 || x.dim(-1) != k)
     throw Error(op,
@@ -41,13 +25,31 @@ Var matmul(const Var& a, const Var& b) {
   const std::int64_t m = k ? av.size() / k : 0;
   return dispatch_float("matmul", a.dtype(), [&]<class T>() {
     Tensor c(av.shape().with(-1, n), av.dtype());
-    multiply<T>(m, n, k, av, false, bv, false, c);
-    return record("matmul", c, {a, b}, [=](const Tensor& dc, const Needs& needs) {
+    kernels::table<T>().gemm(
+        {.m = m, .n = n, .k = k, .a = av.data<T>(), .b = bv.data<T>(), .c = c.data<T>()});
+    const double flop = 2 * static_cast<double>(c.size()) * static_cast<double>(k);
+    return record("matmul", c, {a, b}, flop, [=](const Tensor& dc, const Needs& needs) {
       Gradients g(2);
-      if (needs[0])
-        multiply<T>(m, k, n, dc, false, bv, true, g[0] = Tensor(av.shape(), av.dtype()));
-      if (needs[1])
-        multiply<T>(k, n, m, av, true, dc, false, g[1] = Tensor(bv.shape(), bv.dtype()));
+      if (needs[0]) {
+        g[0] = Tensor(av.shape(), av.dtype());
+        kernels::table<T>().gemm({.m = m,
+                                  .n = k,
+                                  .k = n,
+                                  .transpose_b = true,
+                                  .a = dc.data<T>(),
+                                  .b = bv.data<T>(),
+                                  .c = g[0].data<T>()});
+      }
+      if (needs[1]) {
+        g[1] = Tensor(bv.shape(), bv.dtype());
+        kernels::table<T>().gemm({.m = k,
+                                  .n = n,
+                                  .k = m,
+                                  .transpose_a = true,
+                                  .a = av.data<T>(),
+                                  .b = dc.data<T>(),
+                                  .c = g[1].data<T>()});
+      }
       return g;
     });
   });
@@ -66,19 +68,36 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
   const std::int64_t m = in ? xv.size() / in : 0;
   return dispatch_float("linear", x.dtype(), [&]<class T>() {
     Tensor y(xv.shape().with(-1, out), xv.dtype());
-    multiply<T>(m, out, in, xv, false, w, true, y,
-                bias.defined() ? bias.value().data<T>() : nullptr);
-    return record("linear", y, {x, weight, bias}, [=](const Tensor& dy, const Needs& needs) {
+    kernels::table<T>().gemm({.m = m,
+                              .n = out,
+                              .k = in,
+                              .transpose_b = true,
+                              .a = xv.data<T>(),
+                              .b = w.data<T>(),
+                              .c = y.data<T>(),
+                              .bias = bias.defined() ? bias.value().data<T>() : nullptr});
+    const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(in);
+    return record("linear", y, {x, weight, bias}, flop, [=](const Tensor& dy, const Needs& needs) {
       Gradients g(3);
-      if (needs[0])
-        multiply<T>(m, in, out, dy, false, w, false, g[0] = Tensor(xv.shape(), xv.dtype()));
+      if (needs[0]) {
+        g[0] = Tensor(xv.shape(), xv.dtype());
+        kernels::table<T>().gemm(
+            {.m = m, .n = in, .k = out, .a = dy.data<T>(), .b = w.data<T>(), .c = g[0].data<T>()});
+      }
       if (needs[2]) g[2] = Tensor({out}, dy.dtype());
-      T* const sums = needs[2] ? g[2].data<T>() : nullptr;
+      T* const db = needs[2] ? g[2].data<T>() : nullptr;
       if (needs[1]) g[1] = Tensor(w.shape(), w.dtype());
       if (needs[1] && in > 0) {
-        multiply<T>(out, in, m, dy, true, xv, false, g[1], nullptr, sums);
+        kernels::table<T>().gemm({.m = out,
+                                  .n = in,
+                                  .k = m,
+                                  .transpose_a = true,
+                                  .a = dy.data<T>(),
+                                  .b = xv.data<T>(),
+                                  .c = g[1].data<T>(),
+                                  .sums = db});
       } else if (needs[2]) {
-        kernels::sum_rows<T>(m, out, dy.data<T>(), sums);
+        kernels::table<T>().sum_rows(m, out, dy.data<T>(), db);
       }
       return g;
     });

@@ -17,16 +17,30 @@ Var normalise(const char* op, const Var& x, const Var& gamma, const Var& beta,
   expect_dtype(op, "beta", beta.value(), x.dtype());
   const Tensor xv = x.value(), ga = gamma.value(), be = beta.value();
   return dispatch_float(op, x.dtype(), [&]<class T>() {
-    Tensor y(xv.shape(), xv.dtype()), mean({s.n, s.groups}, xv.dtype()), rstd = mean.clone();
-    kernels::group_norm_forward<T>(s, xv.data<T>(), ga.data<T>(), be.data<T>(), y.data<T>(),
-                                   mean.data<T>(), rstd.data<T>());
-    return record(op, y, {x, gamma, beta}, [=](const Tensor& dy, const Needs& needs) {
+    Tensor y(xv.shape(), xv.dtype());
+    Tensor mean({s.n, s.groups}, xv.dtype()), rstd({s.n, s.groups}, xv.dtype());
+    kernels::table<T>().group_norm_forward({.norm = s,
+                                            .x = xv.data<T>(),
+                                            .gamma = ga.data<T>(),
+                                            .beta = be.data<T>(),
+                                            .y = y.data<T>(),
+                                            .mean = mean.data<T>(),
+                                            .rstd = rstd.data<T>()});
+    return record(op, y, {x, gamma, beta}, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
       Tensor dx = needs.take(0), dgamma({s.c}, xv.dtype()), dbeta({s.c}, xv.dtype());
       const bool add = dx.defined();
       if (!add) dx = Tensor(xv.shape(), xv.dtype());
-      kernels::group_norm_backward<T>(s, xv.data<T>(), ga.data<T>(), be.data<T>(), mean.data<T>(),
-                                      rstd.data<T>(), dy.data<T>(), add ? dx.data<T>() : nullptr,
-                                      dx.data<T>(), dgamma.data<T>(), dbeta.data<T>());
+      kernels::table<T>().group_norm_backward({.norm = s,
+                                               .x = xv.data<T>(),
+                                               .gamma = ga.data<T>(),
+                                               .beta = be.data<T>(),
+                                               .mean = mean.data<T>(),
+                                               .rstd = rstd.data<T>(),
+                                               .dy = dy.data<T>(),
+                                               .dx = dx.data<T>(),
+                                               .dgamma = dgamma.data<T>(),
+                                               .dbeta = dbeta.data<T>(),
+                                               .add = add ? dx.data<T>() : nullptr});
       return Gradients{dx, dgamma, dbeta};
     });
   });
@@ -46,13 +60,15 @@ Var group_norm(const Var& x, const Var& gamma, const Var& beta, std::int64_t gro
   const std::int64_t n = x.dim(0), c = x.dim(-1);
   expect_groups("group_norm", c, groups);
   const std::int64_t hw = n > 0 && c > 0 ? x.value().size() / (n * c) : 0;
-  return normalise("group_norm", x, gamma, beta, {n, hw, c, groups, eps, with_silu});
+  return normalise("group_norm", x, gamma, beta,
+                   {.n = n, .hw = hw, .c = c, .groups = groups, .eps = eps, .silu = with_silu});
 }
 
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps) {
   if (x.shape().rank() < 1) throw Error("layer_norm", "expected at least one axis");
   const std::int64_t c = x.dim(-1), rows = c ? x.value().size() / c : 0;
-  return normalise("layer_norm", x, gamma, beta, {rows, 1, c, 1, eps, false});
+  return normalise("layer_norm", x, gamma, beta,
+                   {.n = rows, .hw = 1, .c = c, .groups = 1, .eps = eps, .silu = false});
 }
 
 }  // namespace sfumato

@@ -1,5 +1,5 @@
 // The differentiable operations. Each throws Error, naming itself and the shapes, when its inputs
-// do not fit. Images are [N, H, W, C].
+// do not fit. Images are [N, H, W, C]. Any thread may call any of them; inputs are not changed.
 //
 // To add one made of scalar math, see pointwise.h; made of others, just call them.
 #pragma once
@@ -50,7 +50,7 @@ Var reshape(const Var& x, std::initializer_list<std::int64_t> extents);
 Var permute(const Var& x, std::initializer_list<int> order);
 // [..., Ca], [..., Cb] -> [..., Ca + Cb]
 Var concat(const Var& a, const Var& b);
-// [a, ...], [b, ...], ... -> [a + b + ..., ...]; at most kMaxInputs
+// [a, ...], [b, ...], ... -> [a + b + ..., ...]
 Var concat_rows(std::initializer_list<Var> parts);
 // Channels [begin, end) of the innermost axis. Copies.
 Var slice_last(const Var& x, std::int64_t begin, std::int64_t end);
@@ -72,8 +72,8 @@ struct Conv2dOptions {
     return {stride, padding, padding, padding, padding};
   }
 };
-// What else a convolution does as it reads and writes, for less time and memory than operations of
-// their own: what lies between is never stored, and made again in the backward pass.
+// Operations fused into a convolution. Their intermediate results are not stored; the backward pass
+// recomputes them.
 struct NormSilu {
   Var gamma, beta;  // [Cin]
   std::int64_t groups;
@@ -83,9 +83,9 @@ struct ConvFusion {
   std::optional<NormSilu> norm = {};  // x is read through group_norm(x, ...), then SiLU
   Var per_image = {};                 // [N, Cout], added to every pixel of an image
   Var residual = {};                  // [N,OH,OW,Cout], added
-  Var beside = {};                    // [N,H,W,C2]: x is read as concat(x, beside)
+  Var skip = {};                      // [N,H,W,C2], a second input: x is read as concat(x, skip)
 };
-// x [N,H,W,Cin] (with `beside` the first Cin - C2 channels), weight [Cout,Cin,KH,KW] (PyTorch's
+// x [N,H,W,Cin] (with `skip` the first Cin - C2 channels), weight [Cout,Cin,KH,KW] (PyTorch's
 // layout), bias [Cout] or undefined
 // -> [N,OH,OW,Cout]
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,

@@ -11,7 +11,7 @@ namespace sfumato {
 Var sum(const Var& x) {
   const Shape shape = x.shape();
   const DType dtype = x.dtype();
-  return record("sum", Tensor::full({}, sum(x.value()), dtype), {x},
+  return record("sum", Tensor::full({}, sum(x.value()), dtype), {x}, kNoProducts,
                 [=](const Tensor& dy) { return Gradients{Tensor::full(shape, dy.item(), dtype)}; });
 }
 
@@ -24,7 +24,7 @@ Var sum_to(const Var& x, const Shape& shape) {
   if (!(broadcast("sum_to", x.shape(), shape) == x.shape()))
     throw Error("sum_to", fmt::format("{} does not stretch to {}", shape.str(), x.shape().str()));
   const Shape from = x.shape();
-  return record("sum_to", reduce_to(x.value(), shape), {x}, [from](const Tensor& dy) {
+  return record("sum_to", reduce_to(x.value(), shape), {x}, kNoProducts, [from](const Tensor& dy) {
     return Gradients{add(Tensor::zeros(from, dy.dtype()), dy)};
   });
 }
@@ -38,7 +38,7 @@ Var mse(const Var& a, const Var& b) {
   return dispatch_float("mse", a.dtype(), [&]<class T>() {
     Tensor difference = map<T>([](T p, T q) { return p - q; }, a.value(), b.value());
     Tensor loss = Tensor::full({}, sum_of_squares(difference) / n, a.dtype());
-    return record("mse", loss, {a, b}, [=](const Tensor& dy, const Needs& needs) {
+    return record("mse", loss, {a, b}, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
       const double factor = 2 / n * dy.item();
       Gradients g(2);
       if (needs[0]) g[0] = scale(difference, factor);
@@ -71,7 +71,7 @@ Var cross_entropy(const Var& logits, const Tensor& labels) {
       loss += std::log(total) + top - x[label[i]];
     }
     return record("cross_entropy", Tensor::full({}, loss / n, logits.dtype()), {logits},
-                  [=, probability = p.value()](const Tensor& dy) {
+                  kNoProducts, [=, probability = p.value()](const Tensor& dy) {
                     const T factor = static_cast<T>(dy.item() / static_cast<double>(n));
                     Tensor dx = scale(probability, static_cast<double>(factor));
                     for (std::int64_t i = 0; i < n; ++i)

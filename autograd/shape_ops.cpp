@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <vector>
 
 #include "autograd/ops.h"
 #include "tensor/arithmetic.h"
@@ -15,8 +16,8 @@ void copy_columns(const Tensor& from, std::int64_t from_cols, std::int64_t from_
                   std::int64_t to_cols, std::int64_t to_col, std::int64_t cols) {
   const std::int64_t rows = from_cols ? from.size() / from_cols : 0;
   dispatch_float("copy", from.dtype(), [&]<class T>() {
-    kernels::copy_rows<T>(rows, cols, from.data<T>() + from_col, from_cols, to.data<T>() + to_col,
-                          to_cols);
+    kernels::table<T>().copy_rows(rows, cols, from.data<T>() + from_col, from_cols,
+                                  to.data<T>() + to_col, to_cols);
   });
 }
 
@@ -30,7 +31,7 @@ Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
 
 Var reshape(const Var& x, std::initializer_list<std::int64_t> extents) {
   const Shape from = x.shape();
-  return record("reshape", x.value().reshape(extents), {x},
+  return record("reshape", x.value().reshape(extents), {x}, kNoProducts,
                 [from](const Tensor& dy) { return Gradients{dy.reshape(from)}; });
 }
 
@@ -39,9 +40,10 @@ Var permute(const Var& x, std::initializer_list<int> order) {
   std::array<int, Shape::kMaxRank> inverse{};
   int i = 0;
   for (int axis : order) inverse[axis] = i++;
-  return record("permute", y, {x}, [inverse, rank = y.shape().rank()](const Tensor& dy) {
-    return Gradients{permute(dy, std::span<const int>(inverse.data(), rank))};
-  });
+  return record("permute", y, {x}, kNoProducts,
+                [inverse, rank = y.shape().rank()](const Tensor& dy) {
+                  return Gradients{permute(dy, std::span<const int>(inverse.data(), rank))};
+                });
 }
 
 Var concat(const Var& a, const Var& b) {
@@ -54,7 +56,7 @@ Var concat(const Var& a, const Var& b) {
   Tensor y(a.shape().with(-1, ca + cb), a.dtype());
   copy_columns(a.value(), ca, 0, y, ca + cb, 0, ca);
   copy_columns(b.value(), cb, 0, y, ca + cb, ca, cb);
-  return record("concat", y, {a, b}, [ca, cb](const Tensor& dy, const Needs& needs) {
+  return record("concat", y, {a, b}, kNoProducts, [ca, cb](const Tensor& dy, const Needs& needs) {
     Gradients g(2);
     if (needs[0]) g[0] = columns(dy, 0, ca);
     if (needs[1]) g[1] = columns(dy, ca, ca + cb);
@@ -67,24 +69,22 @@ Var concat_rows(std::initializer_list<Var> parts) {
   if (parts.size() == 0) throw Error(op, "nothing to put together");
   const Var& first = *parts.begin();
   if (first.shape().rank() < 1) throw Error(op, "expected at least one axis");
-  std::array<std::int64_t, kMaxInputs + 1> begin{};
-  int count = 0;
+  std::vector<std::int64_t, memory::Allocator<std::int64_t>> begin{
+      0};  // of each part's rows, and their end
   for (const Var& part : parts) {
-    if (count == kMaxInputs) throw Error(op, fmt::format("at most {} parts", kMaxInputs));
     expect_shape(op, "part", part.value(), first.shape().with(0, part.dim(0)));
     expect_dtype(op, "part", part.value(), first.dtype());
-    begin[count + 1] = begin[count] + part.dim(0);
-    ++count;
+    begin.push_back(begin.back() + part.dim(0));
   }
-  Tensor y(first.shape().with(0, begin[count]), first.dtype());
+  Tensor y(first.shape().with(0, begin.back()), first.dtype());
   int i = 0;
   for (const Var& part : parts) {
     y.slice(begin[i], begin[i + 1]).copy_from(part.value());
     ++i;
   }
-  return record(op, y, parts, [begin, count](const Tensor& dy) {
-    Gradients g(count);
-    for (int k = 0; k < count; ++k) g[k] = dy.slice(begin[k], begin[k + 1]);
+  return record(op, y, parts, kNoProducts, [begin](const Tensor& dy) {
+    Gradients g(static_cast<int>(begin.size()) - 1);
+    for (int k = 0; k < g.size(); ++k) g[k] = dy.slice(begin[k], begin[k + 1]);
     return g;
   });
 }
@@ -94,11 +94,12 @@ Var slice_last(const Var& x, std::int64_t begin, std::int64_t end) {
     throw Error("slice_last",
                 fmt::format("[{}, {}) is out of range for {}", begin, end, x.shape().str()));
   const Shape from = x.shape();
-  return record("slice_last", columns(x.value(), begin, end), {x}, [=](const Tensor& dy) {
-    Tensor dx = Tensor::zeros(from, dy.dtype());
-    copy_columns(dy, end - begin, 0, dx, from[-1], begin, end - begin);
-    return Gradients{dx};
-  });
+  return record("slice_last", columns(x.value(), begin, end), {x}, kNoProducts,
+                [=](const Tensor& dy) {
+                  Tensor dx = Tensor::zeros(from, dy.dtype());
+                  copy_columns(dy, end - begin, 0, dx, from[-1], begin, end - begin);
+                  return Gradients{dx};
+                });
 }
 
 // y_i = table[index_i];  dtable[k] = Σ_{i: index_i = k} dy_i
@@ -115,7 +116,7 @@ Var embedding(const Var& table, const Tensor& index) {
     Tensor y({n, width}, table.dtype());
     for (std::int64_t i = 0; i < n; ++i)
       std::copy_n(table.value().data<T>() + idx[i] * width, width, y.data<T>() + i * width);
-    return record("embedding", y, {table}, [=](const Tensor& dy) {
+    return record("embedding", y, {table}, kNoProducts, [=](const Tensor& dy) {
       Tensor dt = Tensor::zeros({rows, width}, dy.dtype());
       for (std::int64_t i = 0; i < n; ++i) {
         T* to = dt.data<T>() + index.data<std::int64_t>()[i] * width;

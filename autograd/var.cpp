@@ -4,7 +4,6 @@
 
 #include <vector>
 
-#include "autograd/fixed_weights.h"
 #include "tensor/arithmetic.h"
 
 namespace sfumato {
@@ -17,10 +16,6 @@ NoGrad::NoGrad() : before_(std::exchange(no_grad_active, true)) {}
 NoGrad::~NoGrad() { no_grad_active = before_; }
 bool NoGrad::active() { return no_grad_active; }
 
-thread_local FixedWeights* FixedWeights::active_ = nullptr;
-FixedWeights::FixedWeights() : before_(std::exchange(active_, this)) {}
-FixedWeights::~FixedWeights() { active_ = before_; }
-
 Observer::Observer() : before_(std::exchange(current_observer, this)) {}
 Observer::~Observer() { current_observer = before_; }
 Observer* Observer::current() { return current_observer; }
@@ -31,10 +26,6 @@ Tensor Needs::take(int i) const {
   detail::Node* in = node_.inputs[i].get();
   if (!in || in->accumulate || !in->grad.defined() || !in->grad.unique()) return {};
   return std::exchange(in->grad, Tensor());
-}
-
-Gradients::Gradients(std::initializer_list<Tensor> gradients) {
-  for (const Tensor& g : gradients) gradients_[count_++] = g;
 }
 
 namespace detail {
@@ -69,13 +60,12 @@ bool any_needs_grad(std::initializer_list<Var> inputs) {
 }
 
 void connect(Node& node, const char* op, const Tensor& y, std::initializer_list<Var> inputs) {
-  if (inputs.size() > kMaxInputs)
-    throw Error(op, fmt::format("at most {} inputs, got {}", kMaxInputs, inputs.size()));
   node.op = op;
   node.shape = y.shape();
   node.dtype = y.dtype();
   node.is_leaf = false;
-  for (const Var& v : inputs) node.inputs[node.input_count++] = v.node();
+  node.inputs.reserve(inputs.size());
+  for (const Var& v : inputs) node.inputs.push_back(v.node());
 }
 
 }  // namespace detail
@@ -140,31 +130,21 @@ void check_gradient(const Node& node, int i, const Tensor& g) {
                             g.shape().str(), name(in.dtype), in.shape.str()));
 }
 
-}  // namespace
-
-void Var::backward(const Tensor& dy) const {
-  if (!node_) throw Error("backward", "nothing here requires a gradient");
-  expect_shape("backward", "gradient", dy, shape());
-  expect_dtype("backward", "gradient", dy, dtype());
+// First walk: how many gradients will arrive at each node?
+void count_gradients(Node* root, std::vector<Node*>& stack) {
   static std::atomic<std::uint64_t> passes{0};
   const std::uint64_t pass = ++passes;
-  // Keeps its capacity from step to step. A pullback may call backward() itself (checkpoint.h).
-  thread_local std::vector<Node*> spare;
-  std::vector<Node*> stack;
-  stack.swap(spare);
-
-  // First walk: how many gradients will arrive at each node?
-  stack.assign(1, node_.get());
-  node_->pass = pass;
-  node_->pending = 0;
+  root->pass = pass;
+  root->pending = 0;
+  stack.assign(1, root);
   while (!stack.empty()) {
     Node* node = stack.back();
     stack.pop_back();
     if (node->done)
       throw Error("backward",
                   fmt::format("the graph was freed by an earlier backward() at '{}'", node->op));
-    for (int i = 0; i < node->input_count; ++i) {
-      Node* in = node->inputs[i].get();
+    for (const detail::NodePtr& input : node->inputs) {
+      Node* in = input.get();
       if (!in) continue;
       if (in->pass != pass) {
         in->pass = pass;
@@ -174,35 +154,55 @@ void Var::backward(const Tensor& dy) const {
       ++in->pending;
     }
   }
+}
 
-  // Second walk: a node is due when all of its consumers have delivered.
-  deliver(*node_.get(), dy);
-  stack.assign(1, node_.get());
+// Turns the gradient of `node` into those of its inputs, and delivers them.
+void pull_back(Node& node) {
+  if (!node.grad.defined()) return;
+  const Needs needs(node);
+  Gradients g = node.pullback(node.grad, needs);
+  node.grad = Tensor();
+  const int count = static_cast<int>(node.inputs.size());
+  if (g.size() != count)
+    throw Error(node.op, fmt::format("{} gradients for {} inputs", g.size(), count));
+  for (int i = 0; i < count; ++i) {
+    if (!needs[i] || !g[i].defined()) continue;
+    check_gradient(node, i, g[i]);
+    deliver(*node.inputs[i].get(), g[i]);
+    g[i] = Tensor();
+  }
+}
+
+// Second walk: a node is due when all of its consumers have delivered.
+void deliver_gradients(Node* root, std::vector<Node*>& stack) {
+  stack.assign(1, root);
   while (!stack.empty()) {
     Node* node = stack.back();
     stack.pop_back();
     if (node->is_leaf) continue;
-    if (node->grad.defined()) {
-      const Needs needs(*node);
-      Gradients g = node->pullback(node->grad, needs);
-      node->grad = Tensor();
-      if (g.size() != node->input_count)
-        throw Error(node->op,
-                    fmt::format("{} gradients for {} inputs", g.size(), node->input_count));
-      for (int i = 0; i < node->input_count; ++i) {
-        if (!needs[i] || !g[i].defined()) continue;
-        check_gradient(*node, i, g[i]);
-        deliver(*node->inputs[i].get(), g[i]);
-        g[i] = Tensor();
-      }
-    }
+    pull_back(*node);
     node->forget();
     node->done = true;
-    for (int i = 0; i < node->input_count; ++i) {
-      Node* in = node->inputs[i].get();
+    for (const detail::NodePtr& input : node->inputs) {
+      Node* in = input.get();
       if (in && --in->pending == 0) stack.push_back(in);
     }
   }
+}
+
+}  // namespace
+
+void Var::backward(const Tensor& dy) const {
+  if (!node_) throw Error("backward", "nothing here requires a gradient");
+  expect_shape("backward", "gradient", dy, shape());
+  expect_dtype("backward", "gradient", dy, dtype());
+  // Keeps its capacity from step to step. A pullback may call backward() itself (checkpoint.h).
+  thread_local std::vector<Node*> spare;
+  std::vector<Node*> stack;
+  stack.swap(spare);
+  count_gradients(node_.get(), stack);
+  deliver(*node_.get(), dy);
+  deliver_gradients(node_.get(), stack);
   if (stack.capacity() > spare.capacity()) stack.swap(spare);
 }
 

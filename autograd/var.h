@@ -9,46 +9,44 @@
 // the shortest, conv.cpp for a full one). A pullback captures the tensors it needs, and nothing
 // else is kept: the graph itself holds no activations.
 #pragma once
-#include <array>
 #include <atomic>
 #include <initializer_list>
 #include <new>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "tensor/memory.h"
 #include "tensor/tensor.h"
 
 namespace sfumato {
 
-inline constexpr int kMaxInputs = 8;
-
 // What a pullback returns: one gradient for each input, in their order. An undefined Tensor stands
-// for "no gradient" (an integer input, or one that needs none).
+// for "no gradient" (an integer input, or one that needs none). A value, for one thread at a time.
 class Gradients {
  public:
-  Gradients(std::initializer_list<Tensor> gradients);
-  explicit Gradients(int count) : count_(count) {}
-  int size() const { return count_; }
-  Tensor& operator[](int i) { return gradients_[i]; }
+  Gradients(std::initializer_list<Tensor> gradients) : gradients_(gradients) {}
+  explicit Gradients(int count) : gradients_(static_cast<std::size_t>(count)) {}
+  int size() const { return static_cast<int>(gradients_.size()); }
+  Tensor& operator[](int i) { return gradients_[static_cast<std::size_t>(i)]; }
 
  private:
-  std::array<Tensor, kMaxInputs> gradients_;
-  int count_ = 0;
+  std::vector<Tensor, memory::Allocator<Tensor>> gradients_;
 };
 
 namespace detail {
 struct Node;
 }
 
-// Which inputs need a gradient; a pullback may skip the others.
+// Which inputs need a gradient; a pullback may skip the others. Lives as long as the pullback's
+// call, on its thread.
 class Needs {
  public:
   explicit Needs(const detail::Node& node) : node_(node) {}
   bool operator[](int i) const;
-  // What other operations have already added to input i's gradient, for a pullback that can add its
-  // own to it as it writes: it then owns the tensor, and must return the sum. Undefined when there
-  // is nothing yet, or it is shared.
+  // The sum of the gradients that other operations have already delivered to input i, for a pullback
+  // that can add its own as it writes: the pullback then owns the tensor, and must return the sum.
+  // Undefined when nothing was delivered yet, or the tensor is shared.
   Tensor take(int i) const;
 
  private:
@@ -94,8 +92,7 @@ struct Node {
   DType dtype = DType::f32;
   Tensor grad;
   bool is_leaf = true, accumulate = false, done = false;
-  std::array<NodePtr, kMaxInputs> inputs;
-  int input_count = 0;
+  std::vector<NodePtr, memory::Allocator<NodePtr>> inputs;
   // Bookkeeping of one backward pass: consumers that have not delivered their gradient yet.
   std::uint64_t pass = 0;
   int pending = 0;
@@ -114,6 +111,8 @@ NodePtr make_node(Args&&... args) {
 
 }  // namespace detail
 
+// A handle: copies share the value and the node. const is shallow, as for Tensor. Several threads
+// may record operations on the same Var; backward() is for one thread at a time.
 class Var {
  public:
   Var() = default;
@@ -142,13 +141,13 @@ class Var {
 
  private:
   template <class Pullback>
-  friend Var record(const char*, Tensor, std::initializer_list<Var>, Pullback);
+  friend Var record(const char*, Tensor, std::initializer_list<Var>, double, Pullback);
 
   Tensor value_;
   detail::NodePtr node_;
 };
 
-// While one is alive (on this thread), operations record nothing: for sampling and evaluation.
+// While one is alive, operations of this thread record nothing: for sampling and evaluation.
 class NoGrad {
  public:
   NoGrad();
@@ -161,15 +160,16 @@ class NoGrad {
   bool before_;
 };
 
-// While one is alive (on this thread), sees every operation as it is recorded: its name, its inputs
-// and what came out. How `info` draws its table of layers.
+// While one is alive, it sees every operation of this thread as it is recorded: its name, its
+// inputs, its output and its count of floating-point operations. `info` draws its table of layers so.
 class Observer {
  public:
   Observer();
   virtual ~Observer();
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
-  virtual void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y) = 0;
+  virtual void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y,
+                   double flop) = 0;
   static Observer* current();
 
  private:
@@ -204,12 +204,17 @@ struct OpNode final : Node {
 
 }  // namespace detail
 
-// The Var of `y`, computed by `op` from `inputs` (at most kMaxInputs). pullback(dy) or
-// pullback(dy, needs) returns the Gradients of the inputs.
+// The count of an operation that sums no products: element-wise work and copies.
+inline constexpr double kNoProducts = 0;
+
+// The Var of `y`, computed by `op` from `inputs`. `flop`: the floating-point operations of the sums
+// of products in y, two for each product, or kNoProducts. pullback(dy) or pullback(dy, needs)
+// returns the Gradients of the inputs.
 template <class Pullback>
-Var record(const char* op, Tensor y, std::initializer_list<Var> inputs, Pullback pullback) {
+Var record(const char* op, Tensor y, std::initializer_list<Var> inputs, double flop,
+           Pullback pullback) {
   Var v(std::move(y));
-  if (Observer* observer = Observer::current()) observer->see(op, inputs, v.value_);
+  if (Observer* observer = Observer::current()) observer->see(op, inputs, v.value_, flop);
   if (!NoGrad::active() && detail::any_needs_grad(inputs)) {
     v.node_ = detail::make_node<detail::OpNode<Pullback>>(std::move(pullback));
     detail::connect(*v.node_.get(), op, v.value_, inputs);

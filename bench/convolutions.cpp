@@ -54,7 +54,7 @@ using Counts = std::map<ConvShape, int>;
 // The convolutions of a forward pass, counted.
 class Collect : public Observer {
  public:
-  void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y) override {
+  void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y, double) override {
     if (std::strcmp(op, "conv2d") != 0) return;
     const Tensor &x = inputs.begin()[0].value(), &w = inputs.begin()[1].value();
     // An up-sampling convolution sees twice the pixels.
@@ -203,13 +203,15 @@ class Passes {
   double bytes() const { return static_cast<double>(x_.size() + y_.size()) * sizeof(float); }
 
   void run(std::size_t pass) {
+    const kernels::Kernels<float>& table = kernels::table<float>();
     if (pass == 0)
-      kernels::conv_forward<float>(conv_, {x_.data()}, w_.data(), {y_.data(), bias_.data()});
+      table.conv_forward(conv_, {.x = x_.data()}, w_.data(), {.y = y_.data(), .bias = bias_.data()},
+                         nullptr);
     else if (pass == 1)
-      kernels::conv_backward<float>(conv_, {x_.data()}, dy_.data(), w_.data(), {.dx = dx_.data()});
+      table.conv_backward(conv_, {.x = x_.data()}, dy_.data(), w_.data(), {.dx = dx_.data()});
     else
-      kernels::conv_backward<float>(conv_, {x_.data()}, dy_.data(), w_.data(),
-                                    {.dw = dw_.data(), .db = db_.data()});
+      table.conv_backward(conv_, {.x = x_.data()}, dy_.data(), w_.data(),
+                          {.dw = dw_.data(), .db = db_.data()});
   }
 
  private:

@@ -1,6 +1,6 @@
 // Speed of the CPU kernels, for the layers of a U-Net on 28x28 images.
 //
-//   build/bench/kernels [generic|avx2|avx512] [batch]
+//   build/bench/kernels [reference|generic|avx2|avx512] [batch]
 //
 // SFUMATO_THREADS=1 gives CPU time instead of wall time.
 //
@@ -68,7 +68,18 @@ void print(const char* what, double operations, const Speed& s) {
 
 void bench_conv(index n, index size, index c, index k, index kernel, index stride) {
   const index pad = kernel / 2, out = (size + 2 * pad - kernel) / stride + 1;
-  const Conv s{n, size, size, c, out, out, k, kernel, kernel, stride, pad, pad};
+  const Conv s{.n = n,
+               .h = size,
+               .w = size,
+               .c = c,
+               .oh = out,
+               .ow = out,
+               .k = k,
+               .kh = kernel,
+               .kw = kernel,
+               .stride = stride,
+               .pad_top = pad,
+               .pad_left = pad};
   const auto x = numbers(n * size * size * c), w = numbers(k * c * kernel * kernel);
   const auto bias = numbers(k), dy = numbers(n * out * out * k);
   Floats y(dy.size()), dx(x.size()), dw(w.size()), db(bias.size());
@@ -76,40 +87,63 @@ void bench_conv(index n, index size, index c, index k, index kernel, index strid
   std::printf("%3ld x %2ldx%-2ld %3ld->%-3ld %ldx%ld/%ld", n, size, size, c, k, kernel, kernel,
               stride);
   print("fwd", operations, measure(operations, [&] {
-          conv_forward<float>(s, {x.data()}, w.data(), {y.data(), bias.data()});
+          table<float>().conv_forward(s, {.x = x.data()}, w.data(),
+                                      {.y = y.data(), .bias = bias.data()}, nullptr);
         }));
   print("data", operations, measure(operations, [&] {
-          conv_backward<float>(s, {x.data()}, dy.data(), w.data(), {.dx = dx.data()});
+          table<float>().conv_backward(s, {.x = x.data()}, dy.data(), w.data(), {.dx = dx.data()});
         }));
   print("weights", operations, measure(operations, [&] {
-          conv_backward<float>(s, {x.data()}, dy.data(), w.data(),
-                               {.dw = dw.data(), .db = db.data()});
+          table<float>().conv_backward(s, {.x = x.data()}, dy.data(), w.data(),
+                                       {.dw = dw.data(), .db = db.data()});
         }));
   std::printf("\n");
   std::fflush(stdout);
 }
 
 void bench_gemm(index m, index n, index k, bool ta, bool tb) {
-  const Gemm g{m, n, k, ta, tb, false, ta ? m : k, tb ? k : n, n};
   const auto a = numbers(m * k), b = numbers(k * n);
   Floats c(static_cast<std::size_t>(m * n));
   const double operations = 2.0 * static_cast<double>(m * n * k);
   std::printf("gemm %5ld x %4ld x %5ld %s%s      ", m, n, k, ta ? "T" : "N", tb ? "T" : "N");
-  print("", operations, measure(operations, [&] { gemm(g, a.data(), b.data(), c.data()); }));
+  print("", operations, measure(operations, [&] {
+          table<float>().gemm({.m = m,
+                               .n = n,
+                               .k = k,
+                               .transpose_a = ta,
+                               .transpose_b = tb,
+                               .a = a.data(),
+                               .b = b.data(),
+                               .c = c.data()});
+        }));
   std::printf("\n");
 }
 
 void bench_norm(index n, index hw, index c, index groups) {
-  const GroupNorm s{n, hw, c, groups, 1e-5, true};
+  const GroupNorm s{.n = n, .hw = hw, .c = c, .groups = groups, .eps = 1e-5, .silu = true};
   const auto x = numbers(n * hw * c), dy = numbers(n * hw * c), gamma = numbers(c),
              beta = numbers(c);
   Floats y(x.size()), dx(x.size()), mean(n * groups), rstd(n * groups), dgamma(c), dbeta(c);
   const Speed forward = measure(0, [&] {
-    group_norm_forward(s, x.data(), gamma.data(), beta.data(), y.data(), mean.data(), rstd.data());
+    table<float>().group_norm_forward({.norm = s,
+                                       .x = x.data(),
+                                       .gamma = gamma.data(),
+                                       .beta = beta.data(),
+                                       .y = y.data(),
+                                       .mean = mean.data(),
+                                       .rstd = rstd.data()});
   });
   const Speed backward = measure(0, [&] {
-    group_norm_backward(s, x.data(), gamma.data(), beta.data(), mean.data(), rstd.data(), dy.data(),
-                        static_cast<const float*>(nullptr), dx.data(), dgamma.data(), dbeta.data());
+    table<float>().group_norm_backward({.norm = s,
+                                        .x = x.data(),
+                                        .gamma = gamma.data(),
+                                        .beta = beta.data(),
+                                        .mean = mean.data(),
+                                        .rstd = rstd.data(),
+                                        .dy = dy.data(),
+                                        .dx = dx.data(),
+                                        .dgamma = dgamma.data(),
+                                        .dbeta = dbeta.data()});
   });
   const double bytes = static_cast<double>(x.size()) * sizeof(float);
   std::printf(
@@ -119,16 +153,36 @@ void bench_norm(index n, index hw, index c, index groups) {
 }
 
 void bench_attention(index n, index t, index heads, index d) {
-  const Attention s{n, t, t, heads, d, 0.35, heads * d, heads * d};
+  const Attention s{.n = n,
+                    .tq = t,
+                    .tk = t,
+                    .heads = heads,
+                    .d = d,
+                    .scale = 0.35,
+                    .q_row = heads * d,
+                    .kv_row = heads * d};
   const auto q = numbers(n * t * heads * d), k = q, v = q, dout = q;
   Floats out(q.size()), lse(n * heads * t), dq(q.size()), dk(q.size()), dv(q.size());
   const double pairs = static_cast<double>(n * heads * t * t);
   const Speed forward = measure(4 * pairs * static_cast<double>(d), [&] {
-    attention_forward(s, q.data(), k.data(), v.data(), out.data(), lse.data());
+    table<float>().attention_forward({.attention = s,
+                                      .q = q.data(),
+                                      .k = k.data(),
+                                      .v = v.data(),
+                                      .out = out.data(),
+                                      .lse = lse.data()});
   });
   const Speed backward = measure(10 * pairs * static_cast<double>(d), [&] {
-    attention_backward(s, q.data(), k.data(), v.data(), out.data(), lse.data(), dout.data(),
-                       dq.data(), dk.data(), dv.data());
+    table<float>().attention_backward({.attention = s,
+                                       .q = q.data(),
+                                       .k = k.data(),
+                                       .v = v.data(),
+                                       .out = out.data(),
+                                       .lse = lse.data(),
+                                       .dout = dout.data(),
+                                       .dq = dq.data(),
+                                       .dk = dk.data(),
+                                       .dv = dv.data()});
   });
   std::printf(
       "attention %3ld x %3ld, %ld heads of %2ld  fwd %7.3f ms (%2.0f%% of peak, %.2f ns/pair)  "
@@ -140,8 +194,9 @@ void bench_attention(index n, index t, index heads, index d) {
 void bench_silu(index n) {
   const auto x = numbers(n), dy = numbers(n);
   Floats y(x.size());
-  const Speed forward = measure(0, [&] { silu_forward(n, x.data(), y.data()); });
-  const Speed backward = measure(0, [&] { silu_backward(n, x.data(), dy.data(), y.data()); });
+  const Speed forward = measure(0, [&] { table<float>().silu_forward(n, x.data(), y.data()); });
+  const Speed backward =
+      measure(0, [&] { table<float>().silu_backward(n, x.data(), dy.data(), y.data()); });
   const double bytes = static_cast<double>(n) * sizeof(float);
   std::printf("silu %ld  fwd %7.3f ms %5.1f GB/s  bwd %7.3f ms %5.1f GB/s\n", n, forward.ms,
               2 * bytes / forward.ms * 1e-6, backward.ms, 3 * bytes / backward.ms * 1e-6);

@@ -88,8 +88,8 @@ Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode,
   if (beside.defined() && !conv_shortcut) return (*this)(concat(x, beside), temb, mode);
   const Var t = time_emb_proj(silu(temb));  // [N,out], or [N,2 out] to scale and shift with
   Var h =
-      conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t, .beside = beside});
-  const Var skip = conv_shortcut ? (*conv_shortcut)(x, {.beside = beside}) : x;
+      conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t, .skip = beside});
+  const Var skip = conv_shortcut ? (*conv_shortcut)(x, {.skip = beside}) : x;
   Var y;
   if (scale_shift) {
     const std::int64_t n = h.dim(0), c = h.dim(3);

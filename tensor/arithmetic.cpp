@@ -31,10 +31,10 @@ Tensor sum_middle(const Tensor& g, std::int64_t outer, std::int64_t reduced, std
     const T* from = g.data<T>();
     T* to = y.data<T>();
     if (outer == 1) {
-      kernels::sum_rows<T>(reduced, inner, from, to);
+      kernels::table<T>().sum_rows(reduced, inner, from, to);
     } else {
       parallel_for(outer, [=](std::int64_t i) {
-        kernels::sum_rows<T>(reduced, inner, from + i * reduced * inner, to + i * inner);
+        kernels::table<T>().sum_rows(reduced, inner, from + i * reduced * inner, to + i * inner);
       });
     }
   });

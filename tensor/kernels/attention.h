@@ -134,21 +134,22 @@ void attend(const Attention& s, const HeadForward<T>& h, index vectors) {
 }
 
 template <class T>
-void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out, T* lse) {
+void attention_forward(const AttentionForward<T>& a) {
+  const Attention& s = a.attention;
   constexpr index kWidth = Panels<T>::kWidth;
   if (s.n <= 0 || s.heads <= 0 || s.tq <= 0 || s.tk <= 0) return;
-  if (s.d == 8) return small_attention_forward<8>(s, q, k, v, out, lse);
+  if (s.d == 8) return small_attention_forward<8>(a);
   const index out_row = s.heads * s.d;
   const Panels<T> queries{s.tq};
   const index q_step = round_up(s.tq, kWidth), k_step = s.tk;
   const index groups = smaller(queries.count(), div_up(kTasks, s.n * s.heads));
   parallel_for(s.n * s.heads * groups, [&](index task) {
     const index head = task / groups % s.heads, image = task / groups / s.heads;
-    const T* qh = q + image * s.tq * s.q_row + head * s.d;
-    const T* kh = k + image * s.tk * s.kv_row + head * s.d;
-    const T* vh = v + image * s.tk * s.kv_row + head * s.d;
-    T* oh = out + image * s.tq * out_row + head * s.d;
-    T* lse_h = lse + (image * s.heads + head) * s.tq;
+    const T* qh = a.q + image * s.tq * s.q_row + head * s.d;
+    const T* kh = a.k + image * s.tk * s.kv_row + head * s.d;
+    const T* vh = a.v + image * s.tk * s.kv_row + head * s.d;
+    T* oh = a.out + image * s.tq * out_row + head * s.d;
+    T* lse_h = a.lse + (image * s.heads + head) * s.tq;
     const Scratch<T> q_t(s.d * q_step), k_t(s.d * k_step), out_t(s.d * kWidth);
     const Scratch<T> scores(smaller(kScoreRows, s.tk) * kWidth), lse_block(kWidth);
     transpose(qh, s.q_row, s.tq, s.d, static_cast<T>(s.scale), q_step, q_t.get());
@@ -282,11 +283,11 @@ void pack_keys(const Attention& s, const T* k, T* to) {
 }
 
 template <class T>
-void attention_backward(const Attention& s, const T* q, const T* k, const T* v, const T* out,
-                        const T* lse, const T* dout, T* dq, T* dk, T* dv) {
+void attention_backward(const AttentionBackward<T>& a) {
+  const Attention& s = a.attention;
   constexpr index kWidth = Panels<T>::kWidth;
   if (s.n <= 0 || s.heads <= 0) return;
-  if (s.d == 8) return small_attention_backward<8>(s, q, k, v, out, lse, dout, dq, dk, dv);
+  if (s.d == 8) return small_attention_backward<8>(a);
   const index out_row = s.heads * s.d;
   const Panels<T> keys{s.tk};
   const T scale = static_cast<T>(s.scale);
@@ -294,9 +295,9 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
   parallel_for(s.n * s.heads, [&](index task) {
     const index q_begin = task / s.heads * s.tq * s.q_row + task % s.heads * s.d;
     const index k_begin = task / s.heads * s.tk * s.kv_row + task % s.heads * s.d;
-    const T *qh = q + q_begin, *kh = k + k_begin, *vh = v + k_begin;
+    const T *qh = a.q + q_begin, *kh = a.k + k_begin, *vh = a.v + k_begin;
     const index out_begin = task / s.heads * s.tq * out_row + task % s.heads * s.d;
-    const T *oh = out + out_begin, *doh = dout + out_begin;
+    const T *oh = a.out + out_begin, *doh = a.dout + out_begin;
     const index block = smaller(kScoreRows, s.tq) * kWidth;
     const Scratch<T> q_t(s.d * s.tq), dout_t(s.d * s.tq), k_t(s.d * k_step), v_t(s.d * k_step);
     const Scratch<T> k_panels(s.tk * dq_step), delta(s.tq), p(block), ds(block);
@@ -312,7 +313,7 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
     }
     const HeadBackward<T> h{.q = qh,
                             .dout = doh,
-                            .lse = lse + task * s.tq,
+                            .lse = a.lse + task * s.tq,
                             .q_t = q_t.get(),
                             .dout_t = dout_t.get(),
                             .k_t = k_t.get(),
@@ -331,16 +332,25 @@ void attention_backward(const Attention& s, const T* q, const T* k, const T* v, 
       attend_backward(s, h, begin, lanes, keys.vectors(j));
       for (index i = 0; i < lanes; ++i) {
         for (index e = 0; e < s.d; ++e) {
-          dk[k_begin + (begin + i) * s.kv_row + e] = scale * dk_t[e * kWidth + i];
-          dv[k_begin + (begin + i) * s.kv_row + e] = dv_t[e * kWidth + i];
+          a.dk[k_begin + (begin + i) * s.kv_row + e] = scale * dk_t[e * kWidth + i];
+          a.dv[k_begin + (begin + i) * s.kv_row + e] = dv_t[e * kWidth + i];
         }
       }
     }
     for (index i = 0; i < s.tq; ++i) {
       for (index e = 0; e < s.d; ++e)
-        dq[q_begin + i * s.q_row + e] = scale * dq_rows[i * dq_step + e];
+        a.dq[q_begin + i * s.q_row + e] = scale * dq_rows[i * dq_step + e];
     }
   });
+}
+
+// The rows of this family.
+template <class T>
+void fill(AttentionKernels<T>& table) {
+  table = {
+      .attention_forward = attention_forward<T>,
+      .attention_backward = attention_backward<T>,
+  };
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -219,19 +219,19 @@ void small_attend(const Attention& s, const T* q, index count, const T* k, const
 }
 
 template <int D, class T>
-void small_attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out,
-                             T* lse) {
+void small_attention_forward(const AttentionForward<T>& a) {
+  const Attention& s = a.attention;
   constexpr index kWidth = 2 * kLanes<T>;
   const index out_row = s.heads * D, blocks = div_up(s.tq, kWidth);
   const index groups = smaller(blocks, div_up(kTasks, s.n * s.heads));
   parallel_for(s.n * s.heads * groups, [&](index task) {
     const index head = task / groups % s.heads, image = task / groups / s.heads;
-    const T* qh = q + image * s.tq * s.q_row + head * D;
+    const T* qh = a.q + image * s.tq * s.q_row + head * D;
     const Scratch<T> kh(s.tk * D), vh(s.tk * D);
-    gather_rows<D>(k + image * s.tk * s.kv_row + head * D, s.kv_row, s.tk, kh.get());
-    gather_rows<D>(v + image * s.tk * s.kv_row + head * D, s.kv_row, s.tk, vh.get());
-    T* const oh = out + image * s.tq * out_row + head * D;
-    T* const lse_h = lse + (image * s.heads + head) * s.tq;
+    gather_rows<D>(a.k + image * s.tk * s.kv_row + head * D, s.kv_row, s.tk, kh.get());
+    gather_rows<D>(a.v + image * s.tk * s.kv_row + head * D, s.kv_row, s.tk, vh.get());
+    T* const oh = a.out + image * s.tq * out_row + head * D;
+    T* const lse_h = a.lse + (image * s.heads + head) * s.tq;
     const Range range = part_of(blocks, groups, task % groups);
     for_lanes<T>({range.begin * kWidth, smaller(range.end * kWidth, s.tq)},
                  [&]<int N>(index begin) {
@@ -349,36 +349,36 @@ void small_attend_backward(const Attention& s, const SmallHead<T>& h, const T* k
 }
 
 template <int D, class T>
-void small_attention_backward(const Attention& s, const T* q, const T* k, const T* v, const T* out,
-                              const T* lse, const T* dout, T* dq, T* dk, T* dv) {
+void small_attention_backward(const AttentionBackward<T>& a) {
+  const Attention& s = a.attention;
   constexpr int kTogether = kKeysTogether<D, T>;
   const index out_row = s.heads * D;
   parallel_for(s.n * s.heads, [&](index task) {
     const index q_begin = task / s.heads * s.tq * s.q_row + task % s.heads * D;
     const index k_begin = task / s.heads * s.tk * s.kv_row + task % s.heads * D;
     const index out_begin = task / s.heads * s.tq * out_row + task % s.heads * D;
-    const T* oh = out + out_begin;
+    const T* oh = a.out + out_begin;
     const index sums = s.tq * D * kTogether;
     const Scratch<T> delta(s.tq), lse_2(s.tq), dq_sums(sums), qh(s.tq * D), doh(s.tq * D);
-    gather_rows<D>(q + q_begin, s.q_row, s.tq, qh.get());
-    gather_rows<D>(dout + out_begin, out_row, s.tq, doh.get());
+    gather_rows<D>(a.q + q_begin, s.q_row, s.tq, qh.get());
+    gather_rows<D>(a.dout + out_begin, out_row, s.tq, doh.get());
     zero(dq_sums.get(), sums);
     for (index i = 0; i < s.tq; ++i) {
       T sum = 0;
       for (int e = 0; e < D; ++e) sum += oh[i * out_row + e] * doh[i * D + e];
       delta[i] = sum;
-      lse_2[i] = static_cast<T>(kLog2e) * lse[task * s.tq + i];
+      lse_2[i] = static_cast<T>(kLog2e) * a.lse[task * s.tq + i];
     }
     const SmallHead<T> h{qh.get(), doh.get(), lse_2.get(), delta.get(), dq_sums.get()};
     for_lanes<T>({0, s.tk}, [&]<int N>(index begin) {
       const index at = k_begin + begin * s.kv_row;
-      small_attend_backward<D, N>(s, h, k + at, v + at, s.tk - begin, dk + at, dv + at);
+      small_attend_backward<D, N>(s, h, a.k + at, a.v + at, s.tk - begin, a.dk + at, a.dv + at);
     });
     for (index i = 0; i < s.tq; ++i) {
       for (int e = 0; e < D; ++e) {
         T sum = 0;
         for (int j = 0; j < kTogether; ++j) sum += dq_sums[(i * D + e) * kTogether + j];
-        dq[q_begin + i * s.q_row + e] = sum;
+        a.dq[q_begin + i * s.q_row + e] = sum;
       }
     }
   });

@@ -13,7 +13,7 @@
 #include "tensor/parallel.h"
 
 #ifndef SFUMATO_ISA_NAME
-#error "compile kernel_set.cpp with SFUMATO_ISA_NAME set to generic, avx2 or avx512"
+#error "compile the files of sets/ with SFUMATO_ISA_NAME set to generic, avx2 or avx512"
 #endif
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {

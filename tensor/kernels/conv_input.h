@@ -22,16 +22,16 @@ GroupNorm norm_of(const Conv& conv, const ConvInput<T>& in) {
 }
 template <class T>
 Image<const T> image_of(const Conv& conv, const ConvInput<T>& in) {
-  return {in.x, conv.c, in.beside, in.beside_c};
+  return {in.x, conv.c, in.skip, in.skip_channels};
 }
 // Where the gradient of the input goes, and what is added to it.
 template <class T>
 Image<T> gradient_of(const Conv& conv, const ConvInput<T>& in, const ConvGradients<T>& g) {
-  return {g.dx, conv.c, g.dbeside, in.beside_c};
+  return {g.dx, conv.c, g.dskip, in.skip_channels};
 }
 template <class T>
 Image<const T> added_of(const Conv& conv, const ConvInput<T>& in, const ConvGradients<T>& g) {
-  return {g.add, conv.c, g.add_beside, in.beside_c};
+  return {g.add, conv.c, g.add_skip, in.skip_channels};
 }
 
 // The prologue, x -> (x - center) scale + shift, with one center, scale and shift per channel of one

@@ -1,7 +1,10 @@
 // The convolutions of kernels.h: Winograd if it is profitable, else direct.
 #pragma once
+#include "tensor/kernels/conv_input.h"
 #include "tensor/kernels/conv_input_gradient.h"
-#include "tensor/kernels/winograd_backward.h"
+#include "tensor/kernels/conv_weights.h"
+#include "tensor/kernels/norm_backward.h"
+#include "tensor/kernels/winograd.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
@@ -12,7 +15,7 @@ class PlainInput {
  public:
   // `measure`: first writes the statistics of the normalisation.
   PlainInput(const Conv& conv, const ConvInput<T>& in, bool measure)
-      : plain_(!in.upsample && in.groups == 0 && (in.beside_c == 0 || is_pointwise(conv))),
+      : plain_(!in.upsample && in.groups == 0 && (in.skip_channels == 0 || is_pointwise(conv))),
         x_(image_of(conv, in)),
         copy_(plain_ ? 0 : conv.n * conv.h * conv.w * conv.c) {
     if (plain_) return;
@@ -59,41 +62,21 @@ void add_to_output(const Conv& conv, const ConvOutput<T>& out) {
 template <class T>
 index conv_filters_size(const Conv& conv, bool upsample) {
   if (!winograd_is_profitable<T>(conv, upsample)) return 0;
-  return winograd_filters_size<T>(winograd_conv<T>(conv, upsample).conv);
+  return winograd_conv_filters_size<T>(conv, upsample);
 }
 template <class T>
 void conv_filters(const Conv& conv, bool upsample, const T* w, T* filters) {
-  if (!winograd_is_profitable<T>(conv, upsample)) return;
-  const Conv tiled = winograd_conv<T>(conv, upsample).conv;
-  const index taps = tiled.kh * tiled.kw;
-  const Scratch<T> folded(upsample ? tiled.k * tiled.c * taps : 0);
-  if (upsample) fold_taps(conv, w, folded.get());
-  winograd_filters(tiled, {.out = conv.c * taps, .in = taps, .mirrored = false},
-                   upsample ? folded.get() : w, filters);
+  if (winograd_is_profitable<T>(conv, upsample)) winograd_conv_filters(conv, upsample, w, filters);
 }
 
 template <class T>
 void conv_forward(const Conv& conv, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* filters) {
   if (conv.n <= 0 || conv.oh <= 0 || conv.ow <= 0 || conv.k <= 0) return;
-  if (!winograd_is_profitable<T>(conv, in.upsample)) {
-    direct_forward(conv, PlainInput<T>(conv, in, true).get(), w, out.bias, out.y);
-    return add_to_output(conv, out);
-  }
-  const Scratch<T> made(filters ? 0 : SFUMATO_ISA_NAME::conv_filters_size<T>(conv, in.upsample));
-  if (!filters) SFUMATO_ISA_NAME::conv_filters(conv, in.upsample, w, made.get());
-  const WinogradConv tiled = winograd_conv<T>(conv, in.upsample);
-  const index size = conv.n * conv.oh * conv.ow * conv.k;
-  ConvInput<T> stored = in;
-  stored.upsample = false;
-  winograd<T>({.conv = tiled.conv,
-               .in = stored,
-               .in_tiled = {},
-               .measure = in.groups > 0,
-               .filters = filters ? filters : made.get(),
-               .out = out,
-               .out_tiled = tiled.out,
-               .streamed = out.residual != out.y && streams(out.y, conv.k, size)});
+  if (winograd_is_profitable<T>(conv, in.upsample))
+    return winograd_conv_forward(conv, in, w, out, filters);
+  direct_forward(conv, PlainInput<T>(conv, in, true).get(), w, out.bias, out.y);
+  add_to_output(conv, out);
 }
 
 // to[n, h/2, w/2, c] = the sums of 2x2 blocks of from[n, h, w, c], + add unless null.
@@ -179,6 +162,17 @@ void conv_backward(const Conv& conv, const ConvInput<T>& in, const T* dy, const 
     zero(nothing.get(), pixels * conv.c);
     add_gradient(nothing.get(), pixels, added_of(conv, in, g), gradient_of(conv, in, g));
   }
+}
+
+// The rows of this family.
+template <class T>
+void fill(ConvKernels<T>& table) {
+  table = {
+      .conv_forward = conv_forward<T>,
+      .conv_backward = conv_backward<T>,
+      .conv_filters_size = conv_filters_size<T>,
+      .conv_filters = conv_filters<T>,
+  };
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

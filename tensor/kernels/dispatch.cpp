@@ -1,17 +1,36 @@
-// Chooses the instruction set and forwards the public kernels to it.
+// Chooses the instruction set, and with it the table of kernels.
 #include <cstdlib>
 
 #include "tensor/error.h"
 #include "tensor/kernels/isa.h"
-#include "tensor/kernels/kernel_table.h"
+#include "tensor/kernels/kernels.h"
+
+// Defined in sets/table.cpp, which is compiled once for each of these, and in reference.cpp.
+namespace sfumato::kernels {
+namespace reference {
+void fill(Kernels<float>&);
+void fill(Kernels<double>&);
+}  // namespace reference
+namespace generic {
+void fill(Kernels<float>&);
+void fill(Kernels<double>&);
+}  // namespace generic
+namespace avx2 {
+void fill(Kernels<float>&);
+}
+namespace avx512 {
+void fill(Kernels<float>&);
+}
+}  // namespace sfumato::kernels
 
 namespace sfumato {
 namespace {
 
-constexpr Isa kAll[] = {Isa::generic, Isa::avx2, Isa::avx512};
+constexpr Isa kAll[] = {Isa::reference, Isa::generic, Isa::avx2, Isa::avx512};
 
 bool available(Isa isa) {
   switch (isa) {
+    case Isa::reference:
     case Isa::generic:
       return true;
 #if defined(__x86_64__)
@@ -27,27 +46,40 @@ bool available(Isa isa) {
   }
 }
 
-const kernels::KernelSet& kernel_set_of(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::avx2) return kernels::avx2::kernel_set;
-  if (isa == Isa::avx512) return kernels::avx512::kernel_set;
-#endif
-  static_cast<void>(isa);
-  return kernels::generic::kernel_set;
-}
-
 void expect_available(Isa isa) {
   if (!available(isa)) throw Error("isa", std::string("this machine or build has no ") + name(isa));
 }
 
 struct Choice {
   Isa isa;
-  const kernels::KernelSet* kernels;
+  kernels::Kernels<float> f32;
+  kernels::Kernels<double> f64;
 };
 
 Choice make_choice(Isa isa) {
   expect_available(isa);
-  return {isa, &kernel_set_of(isa)};
+  Choice c{isa, {}, {}};
+  kernels::generic::fill(c.f64);
+  switch (isa) {
+    case Isa::reference:
+      kernels::reference::fill(c.f32);
+      kernels::reference::fill(c.f64);
+      break;
+    case Isa::generic:
+      kernels::generic::fill(c.f32);
+      break;
+#if defined(__x86_64__)
+    case Isa::avx2:
+      kernels::avx2::fill(c.f32);
+      break;
+    case Isa::avx512:
+      kernels::avx512::fill(c.f32);
+      break;
+#endif
+    default:
+      break;
+  }
+  return c;
 }
 
 Choice first_choice() {
@@ -70,6 +102,8 @@ Choice& choice() {
 
 const char* name(Isa isa) {
   switch (isa) {
+    case Isa::reference:
+      return "reference";
     case Isa::generic:
 #if defined(__aarch64__)
       return "neon";
@@ -112,112 +146,19 @@ ConvMethod& conv_method_in_use() {
   return method;
 }
 
-template <class T>
-const KernelTable<T>& table();
-template <>
-const KernelTable<float>& table<float>() {
-  return choice().kernels->f32;
-}
-template <>
-const KernelTable<double>& table<double>() {
-  return choice().kernels->f64;
-}
-
 }  // namespace
 
 ConvMethod conv_method() { return conv_method_in_use(); }
 void set_conv_method(ConvMethod method) { conv_method_in_use() = method; }
 
-template <class T>
-void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias, T* sums) {
-  table<T>().gemm(g, a, b, c, bias, sums);
+template <>
+const Kernels<float>& table<float>() {
+  return choice().f32;
 }
-template <class T>
-void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
-                  const T* filters) {
-  table<T>().conv_forward(s, in, w, out, filters);
+template <>
+const Kernels<double>& table<double>() {
+  return choice().f64;
 }
-template <class T>
-index conv_filters_size(const Conv& s, bool upsample) {
-  return table<T>().conv_filters_size(s, upsample);
-}
-template <class T>
-void conv_filters(const Conv& s, bool upsample, const T* w, T* filters) {
-  table<T>().conv_filters(s, upsample, w, filters);
-}
-template <class T>
-void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
-                   const ConvGradients<T>& g) {
-  table<T>().conv_backward(s, in, dy, w, g);
-}
-template <class T>
-void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
-                        T* mean, T* rstd) {
-  table<T>().group_norm_forward(s, x, gamma, beta, y, mean, rstd);
-}
-template <class T>
-void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
-                         const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,
-                         T* dbeta) {
-  table<T>().group_norm_backward(s, x, gamma, beta, mean, rstd, dy, add, dx, dgamma, dbeta);
-}
-template <class T>
-void attention_forward(const Attention& s, const T* q, const T* k, const T* v, T* out, T* lse) {
-  table<T>().attention_forward(s, q, k, v, out, lse);
-}
-template <class T>
-void attention_backward(const Attention& s, const T* q, const T* k, const T* v, const T* out,
-                        const T* lse, const T* dout, T* dq, T* dk, T* dv) {
-  table<T>().attention_backward(s, q, k, v, out, lse, dout, dq, dk, dv);
-}
-template <class T>
-void silu_forward(index n, const T* x, T* y) {
-  table<T>().silu_forward(n, x, y);
-}
-template <class T>
-void silu_backward(index n, const T* x, const T* dy, T* dx) {
-  table<T>().silu_backward(n, x, dy, dx);
-}
-template <class T>
-void softmax_forward(index rows, index cols, const T* x, T* y) {
-  table<T>().softmax_forward(rows, cols, x, y);
-}
-template <class T>
-void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx) {
-  table<T>().softmax_backward(rows, cols, y, dy, dx);
-}
-template <class T>
-void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
-  table<T>().copy_rows(rows, cols, from, from_step, to, to_step);
-}
-template <class T>
-void sum_rows(index rows, index cols, const T* x, T* out) {
-  table<T>().sum_rows(rows, cols, x, out);
-}
-
-// Every function for one number type: naming its address instantiates it.
-template <class T>
-struct Instantiate {
-  static constexpr KernelTable<T> functions = {
-      gemm<T>,
-      conv_forward<T>,
-      conv_filters_size<T>,
-      conv_filters<T>,
-      conv_backward<T>,
-      group_norm_forward<T>,
-      group_norm_backward<T>,
-      attention_forward<T>,
-      attention_backward<T>,
-      silu_forward<T>,
-      silu_backward<T>,
-      softmax_forward<T>,
-      softmax_backward<T>,
-      copy_rows<T>,
-      sum_rows<T>,
-  };
-};
-template struct Instantiate<float>;
-template struct Instantiate<double>;
 
 }  // namespace kernels
 }  // namespace sfumato

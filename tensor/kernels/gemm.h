@@ -6,7 +6,7 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-// A product without its operands: Gemm's sizes and flags.
+// A product without its operands: Gemm's sizes and flags, distances between rows filled in.
 struct GemmShape {
   index m, n, k;
   bool transpose_a = false, transpose_b = false, accumulate = false;
@@ -285,7 +285,7 @@ void gemm_columns(const GemmShape& g, const T* a, const T* b, T* c, T* sums) {
 }
 
 template <class T>
-void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias, T* sums) {
+void gemm(const Gemm<T>& g) {
   if (g.m <= 0 || g.n <= 0) return;
   const GemmShape shape{.m = g.m,
                         .n = g.n,
@@ -293,14 +293,26 @@ void gemm(const Gemm& g, const T* a, const T* b, T* c, const T* bias, T* sums) {
                         .transpose_a = g.transpose_a,
                         .transpose_b = g.transpose_b,
                         .accumulate = g.accumulate,
-                        .lda = g.lda,
-                        .ldb = g.ldb,
-                        .ldc = g.ldc};
+                        .lda = g.lda           ? g.lda
+                               : g.transpose_a ? g.m
+                                               : g.k,
+                        .ldb = g.ldb           ? g.ldb
+                               : g.transpose_b ? g.k
+                                               : g.n,
+                        .ldc = g.ldc ? g.ldc : g.n};
   if (g.transpose_a) {
-    gemm_columns(shape, a, b, c, sums);
+    gemm_columns(shape, g.a, g.b, g.c, g.sums);
   } else {
-    gemm_rows(shape, GemmRows<T>{a}, b, bias, c);
+    gemm_rows(shape, GemmRows<T>{g.a}, g.b, g.bias, g.c);
   }
+}
+
+// The rows of this family.
+template <class T>
+void fill(GemmKernels<T>& table) {
+  table = {
+      .gemm = gemm<T>,
+  };
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -50,8 +50,8 @@ void group_norm_image(const NormImage<T>& image) {
 }
 
 template <class T>
-void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T* beta, T* y,
-                        T* mean, T* rstd) {
+void group_norm_forward(const GroupNormForward<T>& args) {
+  const GroupNorm& s = args.norm;
   if (s.n <= 0 || s.hw <= 0 || s.c <= 0) return;
   const NormPlan plan = plan_norm(s);
   parallel_for(plan.tasks(), [&](index task) {
@@ -60,37 +60,45 @@ void group_norm_forward(const GroupNorm& s, const T* x, const T* gamma, const T*
     const Scratch<T> centers(channels.size()), scales(channels.size());
     for (index b = images.begin; b < images.end; ++b) {
       const index at = b * s.hw * s.c;
-      T *const m = mean + b * s.groups, *const r = rstd + b * s.groups;
-      group_statistics(s, channels, Image<const T>{x + at, s.c}, centers.get(), m, r);
+      T *const m = args.mean + b * s.groups, *const r = args.rstd + b * s.groups;
+      group_statistics(s, channels, Image<const T>{args.x + at, s.c}, centers.get(), m, r);
       group_norm_image<T>({.norm = s,
                            .channels = channels,
-                           .x = x + at,
-                           .gamma = gamma,
-                           .beta = beta,
+                           .x = args.x + at,
+                           .gamma = args.gamma,
+                           .beta = args.beta,
                            .mean = m,
                            .rstd = r,
                            .centers = centers.get(),
                            .scales = scales.get(),
-                           .y = y + at});
+                           .y = args.y + at});
     }
   });
 }
 
 template <class T>
-void group_norm_backward(const GroupNorm& s, const T* x, const T* gamma, const T* beta,
-                         const T* mean, const T* rstd, const T* dy, const T* add, T* dx, T* dgamma,
-                         T* dbeta) {
-  group_norm_gradients<T>({.norm = s,
-                           .x = {x, s.c},
-                           .gamma = gamma,
-                           .beta = beta,
-                           .mean = mean,
-                           .rstd = rstd,
-                           .dy = dy,
-                           .add = {add, s.c},
-                           .dx = {dx, s.c},
-                           .dgamma = dgamma,
-                           .dbeta = dbeta});
+void group_norm_backward(const GroupNormBackward<T>& args) {
+  const index c = args.norm.c;
+  group_norm_gradients<T>({.norm = args.norm,
+                           .x = {args.x, c},
+                           .gamma = args.gamma,
+                           .beta = args.beta,
+                           .mean = args.mean,
+                           .rstd = args.rstd,
+                           .dy = args.dy,
+                           .add = {args.add, c},
+                           .dx = {args.dx, c},
+                           .dgamma = args.dgamma,
+                           .dbeta = args.dbeta});
+}
+
+// The rows of this family.
+template <class T>
+void fill(NormKernels<T>& table) {
+  table = {
+      .group_norm_forward = group_norm_forward<T>,
+      .group_norm_backward = group_norm_backward<T>,
+  };
 }
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -120,4 +120,17 @@ void sum_rows(index rows, index cols, const T* x, T* out) {
   }
 }
 
+// The rows of this family.
+template <class T>
+void fill(PointwiseKernels<T>& table) {
+  table = {
+      .silu_forward = silu_forward<T>,
+      .silu_backward = silu_backward<T>,
+      .softmax_forward = softmax_forward<T>,
+      .softmax_backward = softmax_backward<T>,
+      .copy_rows = copy_rows<T>,
+      .sum_rows = sum_rows<T>,
+  };
+}
+
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

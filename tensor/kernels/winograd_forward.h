@@ -304,4 +304,40 @@ void winograd(const WinogradJob<T>& job) {
   WinogradForward<T>(job).run();
 }
 
+// ---- the functions of winograd.h
+
+template <class T>
+index winograd_conv_filters_size(const Conv& conv, bool upsample) {
+  return winograd_filters_size<T>(winograd_conv<T>(conv, upsample).conv);
+}
+
+template <class T>
+void winograd_conv_filters(const Conv& conv, bool upsample, const T* w, T* filters) {
+  const Conv tiled = winograd_conv<T>(conv, upsample).conv;
+  const index taps = tiled.kh * tiled.kw;
+  const Scratch<T> folded(upsample ? tiled.k * tiled.c * taps : 0);
+  if (upsample) fold_taps(conv, w, folded.get());
+  winograd_filters(tiled, {.out = conv.c * taps, .in = taps, .mirrored = false},
+                   upsample ? folded.get() : w, filters);
+}
+
+template <class T>
+void winograd_conv_forward(const Conv& conv, const ConvInput<T>& in, const T* w,
+                           const ConvOutput<T>& out, const T* filters) {
+  const Scratch<T> made(filters ? 0 : winograd_conv_filters_size<T>(conv, in.upsample));
+  if (!filters) winograd_conv_filters(conv, in.upsample, w, made.get());
+  const WinogradConv tiled = winograd_conv<T>(conv, in.upsample);
+  const index size = conv.n * conv.oh * conv.ow * conv.k;
+  ConvInput<T> stored = in;
+  stored.upsample = false;
+  winograd<T>({.conv = tiled.conv,
+               .in = stored,
+               .in_tiled = {},
+               .measure = in.groups > 0,
+               .filters = filters ? filters : made.get(),
+               .out = out,
+               .out_tiled = tiled.out,
+               .streamed = out.residual != out.y && streams(out.y, conv.k, size)});
+}
+
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -20,7 +20,7 @@ class WinogradInputGradient {
         x_(image_of(tiled.conv, in)),
         dx_(gradient_of(tiled.conv, in, g)),
         add_(added_of(tiled.conv, in, g)),
-        du_is_dx_(in.groups == 0 && in.beside_c == 0),
+        du_is_dx_(in.groups == 0 && in.skip_channels == 0),
         adjoint_(adjoint_of(tiled.conv)),
         streamed_(g.dx && streams(dx_, add_, tiled.conv.n * norm_.hw)),
         filters_(g.dx ? winograd_filters_size<T>(adjoint_) : 0) {

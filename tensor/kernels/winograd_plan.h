@@ -1,7 +1,7 @@
-// When a convolution is computed by Winograd's algorithm, and how its work is cut: an image into
-// tiles, tiles into blocks whose transformed input fits L2.
+// How the work of Winograd's algorithm is cut: an image into tiles, tiles into blocks whose transformed input fits L2.
 #pragma once
 #include "tensor/kernels/micro.h"
+#include "tensor/kernels/winograd.h"
 #include "tensor/kernels/winograd_transforms.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
@@ -11,22 +11,6 @@ inline constexpr index kPoints = 36;
 constexpr index tile_pitch(const Conv& conv) { return 7 - conv.kh; }
 constexpr index tiles_per_image(const Conv& conv) {
   return div_up(conv.oh, tile_pitch(conv)) * div_up(conv.ow, tile_pitch(conv));
-}
-
-// Whether Winograd is faster than the direct sum: for 3x3 at stride 1 (after nearest-neighbour
-// upsampling: with a padding of 1 all round), unless most of the 4x4 tiles reach over the edge of
-// the image, or the channels are so few that the transforms cost more than the products save.
-// f64 is for gradient checks, where its rounding error would be in the way.
-template <class T>
-inline bool winograd_is_profitable(const Conv& conv, bool upsample) {
-  if (conv.kh != 3 || conv.kw != 3 || conv.stride != 1) return false;
-  if (conv.n <= 0 || conv.c <= 0 || conv.k <= 0) return false;
-  if (upsample &&
-      !(conv.pad_top == 1 && conv.pad_left == 1 && conv.oh == conv.h && conv.ow == conv.w))
-    return false;
-  if (conv_method() != ConvMethod::automatic) return conv_method() == ConvMethod::winograd;
-  const index covered = 16 * div_up(conv.oh, 4) * div_up(conv.ow, 4);
-  return sizeof(T) == 4 && conv.c >= 8 && conv.k >= 8 && 5 * conv.oh * conv.ow >= 2 * covered;
 }
 
 // Tiles per block, forward: V of a block stays in L2.

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "autograd/flops.h"
 #include "autograd/ops.h"
 #include "tensor/memory.h"
 
@@ -19,6 +20,42 @@ TEST(Engine, GradientsAddUpOverPaths) {
   const Var a = x * 2.0, b = square(x);
   sum(a * b + a).backward();  // 2x³ + 2x -> 6x² + 2
   EXPECT_DOUBLE_EQ(x.grad().item(), 56);
+}
+
+TEST(Engine, AnyNumberOfInputs) {
+  std::vector<Var> x;
+  for (int i = 0; i < 12; ++i) x.push_back(leaf({1.0 * i}));
+  const Var y =
+      concat_rows({x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], x[8], x[9], x[10], x[11]});
+  sum(square(y)).backward();
+  for (int i = 0; i < 12; ++i) EXPECT_DOUBLE_EQ(x[i].grad().item(), 2 * i);
+}
+
+// Two for each product that an output sums over; nothing for the rest.
+TEST(Engine, OperationsStateTheirFlops) {
+  const auto count = [](const std::function<void()>& f) {
+    const NoGrad no_grad;
+    FlopCounter counter;
+    f();
+    return counter.total;
+  };
+  const Tensor x = Tensor::zeros({2, 5, 6, 8}), rows = Tensor::zeros({2, 5, 8});
+  EXPECT_EQ(count([&] {
+              conv2d(x, Tensor::zeros({3, 8, 3, 3}), {}, Conv2dOptions::padded(1));
+            }),
+            2.0 * (2 * 5 * 6 * 3) * (8 * 3 * 3));
+  EXPECT_EQ(count([&] {
+              linear(rows, Tensor::zeros({4, 8}), Tensor::zeros({4}));
+            }),
+            2.0 * (2 * 5 * 4) * 8);
+  EXPECT_EQ(count([&] { matmul(rows, Tensor::zeros({8, 4})); }), 2.0 * (2 * 5 * 4) * 8);
+  const Tensor keys = Tensor::zeros({2, 7, 8});
+  EXPECT_EQ(count([&] { attention(rows, keys, keys, 2); }), 2 * 2.0 * (2 * 5 * 8) * 7);
+  EXPECT_EQ(count([&] {
+              self_attention(Tensor::zeros({2, 5, 24}), 2);
+            }),
+            2 * 2.0 * (2 * 5 * 8) * 5);
+  EXPECT_EQ(count([&] { silu(square(Var(rows)) + rows); }), 0);
 }
 
 TEST(Engine, GradientsAddUpOverBackwardCallsUntilZeroed) {
@@ -73,7 +110,7 @@ TEST(Engine, SecondBackwardIsRefused) {
 
 TEST(Engine, WrongGradientShapeNamesTheOperation) {
   const Var x = leaf({1, 2});
-  const Var y = record("broken", Tensor::zeros({2}, DType::f64), {x},
+  const Var y = record("broken", Tensor::zeros({2}, DType::f64), {x}, kNoProducts,
                        [](const Tensor&) { return Gradients{Tensor::zeros({3}, DType::f64)}; });
   try {
     sum(y).backward();
@@ -132,11 +169,11 @@ const Refusal kRefusals[] = {
        conv2d(zeros({1, 4, 4, 3}), zeros({2, 5, 3, 3}), {}, {});
      },
      "[conv2d] input [1, 4, 4, 3] has 3 channels, weight [2, 5, 3, 3] expects 5"},
-    {"conv_beside",
+    {"conv_skip",
      [] {
-       conv2d(zeros({1, 4, 4, 3}), zeros({2, 5, 3, 3}), {}, {}, {.beside = zeros({1, 2, 4, 2})});
+       conv2d(zeros({1, 4, 4, 3}), zeros({2, 5, 3, 3}), {}, {}, {.skip = zeros({1, 2, 4, 2})});
      },
-     "[conv2d] beside has shape [1, 2, 4, 2], expected [1, 4, 4, 2]"},
+     "[conv2d] skip has shape [1, 2, 4, 2], expected [1, 4, 4, 2]"},
     {"conv_small",
      [] {
        conv2d(zeros({1, 2, 2, 5}), zeros({2, 5, 3, 3}), {}, {});

@@ -137,14 +137,14 @@ const OpCase kCases[] = {
                      {.norm = NormSilu{i[3], i[4], 2, 1e-5}, .per_image = i[5], .residual = i[6]});
      },
      {{2, 4, 3, 4}, {3, 4, 3, 3}, {3}, {4}, {4}, {2, 3}, {2, 4, 3, 3}}},
-    {"conv2d_beside",
+    {"conv2d_skip",
      [](In i) {
        return conv2d(i[0], i[1], i[2], Conv2dOptions::padded(1),
-                     {.norm = NormSilu{i[3], i[4], 2, 1e-5}, .beside = i[5]});
+                     {.norm = NormSilu{i[3], i[4], 2, 1e-5}, .skip = i[5]});
      },
      {{2, 4, 3, 3}, {3, 4, 3, 3}, {3}, {4}, {4}, {2, 4, 3, 1}}},
-    {"conv2d_1x1_beside_itself",
-     [](In i) { return conv2d(i[0], i[1], i[2], Conv2dOptions::padded(0), {.beside = i[0]}); },
+    {"conv2d_1x1_skip_itself",
+     [](In i) { return conv2d(i[0], i[1], i[2], Conv2dOptions::padded(0), {.skip = i[0]}); },
      {{2, 2, 3, 3}, {4, 6, 1, 1}, {4}}},
     {"conv2d_no_bias", [](In i) { return conv(i, 1, 1); }, {{1, 4, 4, 2}, {3, 2, 3, 3}}},
     {"conv2d_stride2", [](In i) { return conv(i, 2, 1); }, {{2, 6, 6, 3}, {4, 3, 3, 3}, {4}}},

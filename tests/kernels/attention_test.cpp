@@ -3,6 +3,18 @@
 namespace sfumato::kernels::testing {
 namespace {
 
+// q, k, v and out in arrays of their own.
+Attention sizes(index n, index tq, index tk, index heads, index d, double scale) {
+  return {.n = n,
+          .tq = tq,
+          .tk = tk,
+          .heads = heads,
+          .d = d,
+          .scale = scale,
+          .q_row = heads * d,
+          .kv_row = heads * d};
+}
+
 std::string describe(const Attention& s) {
   return "n tq tk heads d: " + std::to_string(s.n) + " " + std::to_string(s.tq) + " " +
          std::to_string(s.tk) + " " + std::to_string(s.heads) + " " + std::to_string(s.d);
@@ -17,51 +29,14 @@ struct Case {
         dout(numbers<T>(q.size(), 4)) {
     for (T& x : q) x *= factor;
   }
+  template <class U>
+  explicit Case(const Case<U>& other)
+      : q(as_double(other.q)),
+        k(as_double(other.k)),
+        v(as_double(other.v)),
+        dout(as_double(other.dout)) {}
   std::vector<T> q, k, v, dout;
 };
-
-struct Reference {
-  std::vector<double> out, lse, dq, dk, dv;
-};
-
-template <class T>
-Reference reference(const Attention& s, const Case<T>& in) {
-  Reference r;
-  r.out.resize(in.q.size()), r.dq.resize(in.q.size());
-  r.dk.resize(in.k.size()), r.dv.resize(in.k.size());
-  const index step = s.heads * s.d;
-  std::vector<double> p(s.tk), dp(s.tk);
-  for (index b = 0; b < s.n; ++b) {
-    for (index h = 0; h < s.heads; ++h) {
-      for (index i = 0; i < s.tq; ++i) {
-        const index iq = (b * s.tq + i) * step + h * s.d;
-        const auto key = [&](index j) { return (b * s.tk + j) * step + h * s.d; };
-        double top = -INFINITY, sum = 0, delta = 0;
-        for (index j = 0; j < s.tk; ++j) {
-          p[j] = dp[j] = 0;
-          for (index e = 0; e < s.d; ++e) {
-            p[j] += s.scale * in.q[iq + e] * in.k[key(j) + e];
-            dp[j] += static_cast<double>(in.dout[iq + e]) * in.v[key(j) + e];
-          }
-          top = std::max(top, p[j]);
-        }
-        for (index j = 0; j < s.tk; ++j) sum += p[j] = std::exp(p[j] - top);
-        r.lse.push_back(top + std::log(sum));
-        for (index j = 0; j < s.tk; ++j) delta += (p[j] /= sum) * dp[j];
-        for (index j = 0; j < s.tk; ++j) {
-          const double ds = s.scale * p[j] * (dp[j] - delta);
-          for (index e = 0; e < s.d; ++e) {
-            r.out[iq + e] += p[j] * in.v[key(j) + e];
-            r.dq[iq + e] += ds * in.k[key(j) + e];
-            r.dk[key(j) + e] += ds * in.q[iq + e];
-            r.dv[key(j) + e] += p[j] * in.dout[iq + e];
-          }
-        }
-      }
-    }
-  }
-  return r;
-}
 
 template <class T>
 struct Result {
@@ -75,12 +50,43 @@ struct Result {
 };
 
 template <class T>
-Result<T> run(Attention s, const Case<T>& in) {
-  s.q_row = s.kv_row = s.heads * s.d;
+AttentionForward<T> forward_of(const Attention& s, const Case<T>& in, Result<T>& r) {
+  return {.attention = s,
+          .q = in.q.data(),
+          .k = in.k.data(),
+          .v = in.v.data(),
+          .out = r.out.data(),
+          .lse = r.lse.data()};
+}
+template <class T>
+AttentionBackward<T> backward_of(const Attention& s, const Case<T>& in, Result<T>& r) {
+  return {.attention = s,
+          .q = in.q.data(),
+          .k = in.k.data(),
+          .v = in.v.data(),
+          .out = r.out.data(),
+          .lse = r.lse.data(),
+          .dout = in.dout.data(),
+          .dq = r.dq.data(),
+          .dk = r.dk.data(),
+          .dv = r.dv.data()};
+}
+
+template <class T>
+Result<T> run(const Attention& s, const Case<T>& in) {
   Result<T> r(s);
-  attention_forward(s, in.q.data(), in.k.data(), in.v.data(), r.out.data(), r.lse.data());
-  attention_backward(s, in.q.data(), in.k.data(), in.v.data(), r.out.data(), r.lse.data(),
-                     in.dout.data(), r.dq.data(), r.dk.data(), r.dv.data());
+  table<T>().attention_forward(forward_of(s, in, r));
+  table<T>().attention_backward(backward_of(s, in, r));
+  return r;
+}
+
+// What reference.h computes from the same numbers, in double.
+template <class T>
+Result<double> reference_of(const Attention& s, const Case<T>& in) {
+  const Case<double> exact(in);
+  Result<double> r(s);
+  reference::attention_forward(forward_of(s, exact, r));
+  reference::attention_backward(backward_of(s, exact, r));
   return r;
 }
 
@@ -88,25 +94,25 @@ template <class T>
 void check(const Attention& s, T factor = 1) {
   SCOPED_TRACE(describe(s));
   const Case<T> in(s, factor);
-  const Reference expected = reference(s, in);
+  Result<double> expected = reference_of(s, in);
   Result<T> got = run(s, in);
-  expect_close(got.out, expected.out, "out");
-  expect_close(got.lse, expected.lse, "lse");
-  expect_close(got.dv, expected.dv, "dv");
+  expect_close(got.out, expected.out.values(), "out");
+  expect_close(got.lse, expected.lse.values(), "lse");
+  expect_close(got.dv, expected.dv.values(), "dv");
   if (s.tk == 1) return;  // p = 1: dq and dk are rounding errors around 0
-  expect_close(got.dq, expected.dq, "dq");
-  expect_close(got.dk, expected.dk, "dk");
+  expect_close(got.dq, expected.dq.values(), "dq");
+  expect_close(got.dk, expected.dk.values(), "dk");
 }
 
 TEST(AttentionKernel, MatchesTheDefinition) {
   for_every_isa([]<class T>() {
     for (const index t : {1, 2, 5, 16, 17, 33, 49})
-      for (const index d : {1, 3, 8, 17, 40}) check<T>({2, t, t, 2, d, 0.3, 0, 0});
-    check<T>({1, 5, 40, 3, 8, 0.35, 0, 0});
-    check<T>({1, 40, 5, 3, 8, 0.35, 0, 0});
-    check<T>({2, 196, 196, 1, 8, 0.35, 0, 0});
-    check<T>({1, 300, 270, 1, 16, 0.25, 0, 0});  // several blocks of keys and of queries
-    check<T>({1, 7, 33, 1, 70, 0.12, 0, 0});
+      for (const index d : {1, 3, 8, 17, 40}) check<T>(sizes(2, t, t, 2, d, 0.3));
+    check<T>(sizes(1, 5, 40, 3, 8, 0.35));
+    check<T>(sizes(1, 40, 5, 3, 8, 0.35));
+    check<T>(sizes(2, 196, 196, 1, 8, 0.35));
+    check<T>(sizes(1, 300, 270, 1, 16, 0.25));  // several blocks of keys and of queries
+    check<T>(sizes(1, 7, 33, 1, 70, 0.12));
   });
 }
 
@@ -114,7 +120,7 @@ TEST(AttentionKernel, MatchesTheDefinition) {
 TEST(AttentionKernel, SideBySide) {
   for_every_isa([]<class T>() {
     for (const index d : {5, 8, 40}) {
-      Attention s{2, 20, 20, 2, d, 0.3, 0, 0};
+      Attention s = sizes(2, 20, 20, 2, d, 0.3);
       const Case<T> in(s);
       Result<T> apart = run(s, in);
       const index c = s.heads * s.d, rows = s.n * s.tq;
@@ -129,9 +135,22 @@ TEST(AttentionKernel, SideBySide) {
       s.q_row = s.kv_row = 3 * c;
       Guarded<T> out(rows * c), lse(s.n * s.heads * s.tq), dqkv(3 * rows * c);
       const T* q = qkv.data();
-      attention_forward(s, q, q + c, q + 2 * c, out.data(), lse.data());
-      attention_backward(s, q, q + c, q + 2 * c, out.data(), lse.data(), in.dout.data(),
-                         dqkv.data(), dqkv.data() + c, dqkv.data() + 2 * c);
+      table<T>().attention_forward({.attention = s,
+                                    .q = q,
+                                    .k = q + c,
+                                    .v = q + 2 * c,
+                                    .out = out.data(),
+                                    .lse = lse.data()});
+      table<T>().attention_backward({.attention = s,
+                                     .q = q,
+                                     .k = q + c,
+                                     .v = q + 2 * c,
+                                     .out = out.data(),
+                                     .lse = lse.data(),
+                                     .dout = in.dout.data(),
+                                     .dq = dqkv.data(),
+                                     .dk = dqkv.data() + c,
+                                     .dv = dqkv.data() + 2 * c});
       EXPECT_EQ(out.values(), apart.out.values());
       for (index r = 0; r < rows; ++r) {
         for (index e = 0; e < c; ++e) {
@@ -146,11 +165,11 @@ TEST(AttentionKernel, SideBySide) {
 
 TEST(AttentionKernel, LargeScores) {
   for_every_isa([]<class T>() {
-    const Attention s{1, 20, 200, 1, 8, 1.0, 0, 0};
+    const Attention s = sizes(1, 20, 200, 1, 8, 1.0);
     const Case<T> in(s, T{300});  // scores of ±1000: exp would overflow without the running maximum
-    const Reference expected = reference(s, in);
+    Result<double> expected = reference_of(s, in);
     Result<T> got = run(s, in);
-    EXPECT_LT(distance(got.out.data(), expected.out), by_type<T>(1e-3, 1e-11));
+    EXPECT_LT(distance(got.out.data(), expected.out.values()), by_type<T>(1e-3, 1e-11));
     for (index i = 0; i < got.dk.size(); ++i) ASSERT_TRUE(std::isfinite(got.dk.data()[i]));
   });
 }
@@ -158,26 +177,25 @@ TEST(AttentionKernel, LargeScores) {
 // The last vector of keys is partly empty, and a score of 0 there would be far above all others.
 TEST(AttentionKernel, FarNegativeScoresBesideMissingKeys) {
   for_every_isa([]<class T>() {
-    const Attention s{1, 3, 17, 1, 8, 1.0, 0, 0};
+    const Attention s = sizes(1, 3, 17, 1, 8, 1.0);
     for (double score = by_type<T>(-80, -700); score > by_type<T>(-95, -720); score -= 0.5) {
       SCOPED_TRACE(score);
       Case<T> in(s);
       std::fill(in.q.begin(), in.q.end(), T{1});
       std::fill(in.k.begin(), in.k.end(), static_cast<T>(score / 8));
-      const Reference expected = reference(s, in);
+      Result<double> expected = reference_of(s, in);
       Result<T> got = run(s, in);
-      expect_close(got.out, expected.out, "out");
+      expect_close(got.out, expected.out.values(), "out");
       // What is left of the gradients' sums is rounding; of dq, times keys of 10.
       for (index i = 0; i < got.dq.size(); ++i)
-        ASSERT_NEAR(got.dq.data()[i], expected.dq[i], by_type<T>(1e-4, 1e-9));
+        ASSERT_NEAR(got.dq.data()[i], expected.dq.data()[i], by_type<T>(1e-4, 1e-9));
     }
   });
 }
 
 TEST(AttentionKernel, SameBitsOnAnyNumberOfThreads) {
   for_every_isa([]<class T>() {
-    for (const Attention& s :
-         {Attention{3, 49, 49, 2, 8, 0.3, 0, 0}, Attention{1, 130, 50, 1, 9, 0.3, 0, 0}}) {
+    for (const Attention& s : {sizes(3, 49, 49, 2, 8, 0.3), sizes(1, 130, 50, 1, 9, 0.3)}) {
       const Case<T> in(s);
       expect_same_on_any_threads([&] {
         Result<T> r = run(s, in);

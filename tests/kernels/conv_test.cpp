@@ -9,24 +9,27 @@ struct Padding {
   index top, left, bottom, right;
 };
 
-Conv make_conv(index n, index h, index w, index c, index k, index kh, index kw, index stride,
-               Padding p) {
-  return {n,
-          h,
-          w,
-          c,
-          (h + p.top + p.bottom - kh) / stride + 1,
-          (w + p.left + p.right - kw) / stride + 1,
-          k,
-          kh,
-          kw,
-          stride,
-          p.top,
-          p.left};
+struct Kernel {
+  index h, w, stride;
+};
+
+Conv make_conv(index n, index h, index w, index c, index k, Kernel kernel, Padding p) {
+  return {.n = n,
+          .h = h,
+          .w = w,
+          .c = c,
+          .oh = (h + p.top + p.bottom - kernel.h) / kernel.stride + 1,
+          .ow = (w + p.left + p.right - kernel.w) / kernel.stride + 1,
+          .k = k,
+          .kh = kernel.h,
+          .kw = kernel.w,
+          .stride = kernel.stride,
+          .pad_top = p.top,
+          .pad_left = p.left};
 }
 Conv square(index n, index size, index c, index k, index kernel, index stride) {
   const index p = kernel / 2;
-  return make_conv(n, size, size, c, k, kernel, kernel, stride, {p, p, p, p});
+  return make_conv(n, size, size, c, k, {kernel, kernel, stride}, {p, p, p, p});
 }
 
 std::string describe(const Conv& s) {
@@ -35,24 +38,6 @@ std::string describe(const Conv& s) {
        {s.n, s.h, s.w, s.c, s.oh, s.ow, s.k, s.kh, s.kw, s.stride, s.pad_top, s.pad_left})
     text += std::to_string(i) + " ";
   return "n h w c | oh ow k | kh kw stride top left: " + text;
-}
-
-// Calls f(y index, x index, w index) for every product of the convolution: the definition in
-// kernels.h, and all that its gradients need.
-template <class F>
-void for_each_product(const Conv& s, const F& f) {
-  for (index b = 0; b < s.n; ++b)
-    for (index i = 0; i < s.oh; ++i)
-      for (index j = 0; j < s.ow; ++j)
-        for (index u = 0; u < s.kh; ++u)
-          for (index v = 0; v < s.kw; ++v) {
-            const index r = i * s.stride + u - s.pad_top, q = j * s.stride + v - s.pad_left;
-            if (r < 0 || r >= s.h || q < 0 || q >= s.w) continue;
-            const index y = ((b * s.oh + i) * s.ow + j) * s.k, x = ((b * s.h + r) * s.w + q) * s.c;
-            for (index o = 0; o < s.k; ++o)
-              for (index p = 0; p < s.c; ++p)
-                f(y + o, x + p, ((o * s.c + p) * s.kh + u) * s.kw + v);
-          }
 }
 
 std::vector<Conv> shapes() {
@@ -77,9 +62,9 @@ std::vector<Conv> shapes() {
   for (const index stride : {1, 2, 3}) {
     for (const index kernel : {2, 3, 5}) all.push_back(square(2, 11, 1, 33, kernel, stride));
   }
-  all.push_back(make_conv(2, 6, 9, 1, 12, 3, 2, 2, {0, 0, 1, 1}));
-  all.push_back(make_conv(2, 7, 5, 1, 19, 2, 4, 1, {3, 0, 0, 2}));
-  all.push_back(make_conv(2, 5, 5, 9, 1, 2, 2, 1, {3, 3, 3, 3}));
+  all.push_back(make_conv(2, 6, 9, 1, 12, {3, 2, 2}, {0, 0, 1, 1}));
+  all.push_back(make_conv(2, 7, 5, 1, 19, {2, 4, 1}, {3, 0, 0, 2}));
+  all.push_back(make_conv(2, 5, 5, 9, 1, {2, 2, 1}, {3, 3, 3, 3}));
   all.push_back(square(25, 28, 1, 32, 3, 1));  // large enough to be streamed
   all.push_back(square(1, 28, 5, 7, 3, 1));
   all.push_back(square(1, 33, 4, 9, 3, 2));
@@ -98,23 +83,23 @@ std::vector<Conv> shapes() {
   all.push_back(square(19, 7, 3, 16, 3, 1));
   all.push_back(square(19, 7, 3, 16, 3, 2));
   // Asymmetric padding, kernels and images.
-  all.push_back(make_conv(2, 6, 9, 10, 12, 3, 3, 2, {0, 0, 1, 1}));
-  all.push_back(make_conv(2, 7, 5, 9, 4, 2, 3, 1, {1, 0, 0, 2}));
+  all.push_back(make_conv(2, 6, 9, 10, 12, {3, 3, 2}, {0, 0, 1, 1}));
+  all.push_back(make_conv(2, 7, 5, 9, 4, {2, 3, 1}, {1, 0, 0, 2}));
   // Every pair of what Winograd's last tiles hold: 1 to 4 rows and columns.
   for (const index h : {5, 6, 7, 8}) {
     for (const index w : {5, 6, 7, 8})
-      all.push_back(make_conv(3, h, w, 9, 17, 3, 3, 1, {1, 1, 1, 1}));
+      all.push_back(make_conv(3, h, w, 9, 17, {3, 3, 1}, {1, 1, 1, 1}));
   }
-  all.push_back(make_conv(1, 4, 11, 2, 3, 3, 2, 2, {2, 1, 1, 3}));
-  all.push_back(make_conv(2, 5, 6, 18, 19, 1, 5, 1, {0, 2, 0, 2}));
-  all.push_back(make_conv(2, 5, 6, 8, 19, 1, 1, 1, {1, 2, 0, 3}));
-  all.push_back(make_conv(2, 6, 6, 17, 3, 3, 3, 1, {0, 0, 0, 0}));
-  all.push_back(make_conv(1, 3, 3, 4, 4, 3, 3, 1, {2, 2, 2, 2}));
-  all.push_back(make_conv(1, 3, 3, 16, 2, 2, 2, 1, {3, 3, 3, 3}));
-  all.push_back(make_conv(1, 9, 9, 3, 4, 2, 2, 3, {0, 0, 0, 0}));
+  all.push_back(make_conv(1, 4, 11, 2, 3, {3, 2, 2}, {2, 1, 1, 3}));
+  all.push_back(make_conv(2, 5, 6, 18, 19, {1, 5, 1}, {0, 2, 0, 2}));
+  all.push_back(make_conv(2, 5, 6, 8, 19, {1, 1, 1}, {1, 2, 0, 3}));
+  all.push_back(make_conv(2, 6, 6, 17, 3, {3, 3, 1}, {0, 0, 0, 0}));
+  all.push_back(make_conv(1, 3, 3, 4, 4, {3, 3, 1}, {2, 2, 2, 2}));
+  all.push_back(make_conv(1, 3, 3, 16, 2, {2, 2, 1}, {3, 3, 3, 3}));
+  all.push_back(make_conv(1, 9, 9, 3, 4, {2, 2, 3}, {0, 0, 0, 0}));
   // A tile larger than the cache: bands.
-  all.push_back(make_conv(1, 40, 40, 65, 2, 3, 3, 1, {1, 1, 1, 1}));
-  all.push_back(make_conv(1, 9, 700, 20, 2, 3, 3, 2, {1, 1, 1, 1}));
+  all.push_back(make_conv(1, 40, 40, 65, 2, {3, 3, 1}, {1, 1, 1, 1}));
+  all.push_back(make_conv(1, 9, 700, 20, 2, {3, 3, 2}, {1, 1, 1, 1}));
   return all;
 }
 
@@ -136,20 +121,21 @@ void check(const Conv& s, double slack) {
   const auto dy = numbers<T>(y_size, 4);
   const auto zeros = [](index size) { return std::vector<double>(static_cast<std::size_t>(size)); };
   auto y = zeros(y_size), dx = zeros(x_size), dw = zeros(w_size), db = zeros(s.k);
-  for_each_product(s, [&](index iy, index ix, index iw) {
-    y[iy] += static_cast<double>(x[ix]) * w[iw];
-    dx[ix] += static_cast<double>(dy[iy]) * w[iw];
-    dw[iw] += static_cast<double>(dy[iy]) * x[ix];
-  });
-  for (index i = 0; i < y_size; ++i) db[i % s.k] += dy[i];
+  const auto exact_x = as_double(x), exact_w = as_double(w), exact_dy = as_double(dy);
+  reference::conv_forward<double>(s, {.x = exact_x.data()}, exact_w.data(), {.y = y.data()},
+                                  nullptr);
+  reference::conv_backward<double>(s, {.x = exact_x.data()}, exact_dy.data(), exact_w.data(),
+                                   {.dx = dx.data(), .dw = dw.data(), .db = db.data()});
   auto y_bias = y;
   for (index i = 0; i < y_size; ++i) y_bias[i] += bias[i % s.k];
 
   Guarded<T> got_y(y_size), got_y_bias(y_size), got_dx(x_size), got_dw(w_size), got_db(s.k);
-  conv_forward<T>(s, {x.data()}, w.data(), {got_y_bias.data(), bias.data()});
-  conv_forward<T>(s, {x.data()}, w.data(), {got_y.data()});
-  conv_backward<T>(s, {x.data()}, dy.data(), w.data(),
-                   {.dx = got_dx.data(), .dw = got_dw.data(), .db = got_db.data()});
+  const Kernels<T>& k = table<T>();
+  k.conv_forward(s, {.x = x.data()}, w.data(), {.y = got_y_bias.data(), .bias = bias.data()},
+                 nullptr);
+  k.conv_forward(s, {.x = x.data()}, w.data(), {.y = got_y.data()}, nullptr);
+  k.conv_backward(s, {.x = x.data()}, dy.data(), w.data(),
+                  {.dx = got_dx.data(), .dw = got_dw.data(), .db = got_db.data()});
   expect_close(got_y_bias, y_bias, "y", slack);
   expect_close(got_y, y, "y without bias", slack);
   expect_close(got_dx, dx, "dx", slack);
@@ -157,8 +143,8 @@ void check(const Conv& s, double slack) {
   expect_close(got_db, db, "db");
 
   Guarded<T> dx_alone(x_size), dw_alone(w_size);
-  conv_backward<T>(s, {x.data()}, dy.data(), w.data(), {.dx = dx_alone.data()});
-  conv_backward<T>(s, {x.data()}, dy.data(), w.data(), {.dw = dw_alone.data()});
+  k.conv_backward(s, {.x = x.data()}, dy.data(), w.data(), {.dx = dx_alone.data()});
+  k.conv_backward(s, {.x = x.data()}, dy.data(), w.data(), {.dw = dw_alone.data()});
   EXPECT_EQ(dx_alone.values(), got_dx.values());
   EXPECT_EQ(dw_alone.values(), got_dw.values());
 }
@@ -189,13 +175,14 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
       for (const Conv& s :
            {square(3, 14, 24, 20, 3, 1), square(41, 14, 24, 20, 3, 1), square(2, 8, 33, 17, 3, 1),
             square(17, 4, 16, 40, 3, 1), square(40, 4, 24, 40, 3, 1),
-            make_conv(3, 10, 16, 24, 20, 3, 3, 1, {1, 1, 1, 1}), square(2, 6, 6, 4, 1, 1)}) {
+            make_conv(3, 10, 16, 24, 20, {3, 3, 1}, {1, 1, 1, 1}), square(2, 6, 6, 4, 1, 1)}) {
         SCOPED_TRACE(describe(s));
         for (const auto& [upsample, silu] :
              {std::pair(false, true), std::pair(false, false), std::pair(true, true)}) {
           const index ih = upsample ? s.h / 2 : s.h, iw = upsample ? s.w / 2 : s.w;
           const index groups = s.c % 8 == 0 ? 8 : 3;
-          const GroupNorm norm{s.n, ih * iw, s.c, groups, 1e-5, silu};
+          const GroupNorm norm{
+              .n = s.n, .hw = ih * iw, .c = s.c, .groups = groups, .eps = 1e-5, .silu = silu};
           const auto x = numbers<T>(s.n * ih * iw * s.c, 1);
           const auto w = numbers<T>(s.k * s.c * s.kh * s.kw, 2),
                      dy = numbers<T>(s.n * s.oh * s.ow * s.k, 3);
@@ -207,17 +194,24 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
           // Pass by pass.
           std::vector<T> normed(x.size()), seen(s.n * s.h * s.w * s.c), mean(s.n * groups),
               rstd(mean.size());
-          group_norm_forward(norm, x.data(), gamma.data(), beta.data(), normed.data(), mean.data(),
-                             rstd.data());
+          const Kernels<T>& kernels = table<T>();
+          kernels.group_norm_forward({.norm = norm,
+                                      .x = x.data(),
+                                      .gamma = gamma.data(),
+                                      .beta = beta.data(),
+                                      .y = normed.data(),
+                                      .mean = mean.data(),
+                                      .rstd = rstd.data()});
           for (index i = 0; i < std::ssize(seen); ++i) {
             const index c = i % s.c, col = i / s.c % s.w, row = i / (s.c * s.w) % s.h,
                         b = i / (s.c * s.w * s.h);
             seen[i] = upsample ? normed[((b * ih + row / 2) * iw + col / 2) * s.c + c] : normed[i];
           }
           std::vector<T> y(dy.size()), dseen(seen.size()), dw(w.size()), db(s.k);
-          conv_forward<T>(s, {seen.data()}, w.data(), {y.data(), bias.data()});
-          conv_backward<T>(s, {seen.data()}, dy.data(), w.data(),
-                           {.dx = dseen.data(), .dw = dw.data(), .db = db.data()});
+          kernels.conv_forward(s, {.x = seen.data()}, w.data(),
+                               {.y = y.data(), .bias = bias.data()}, nullptr);
+          kernels.conv_backward(s, {.x = seen.data()}, dy.data(), w.data(),
+                                {.dx = dseen.data(), .dw = dw.data(), .db = db.data()});
           std::vector<double> dper_image(per_image.size());
           for (index i = 0; i < std::ssize(y); ++i)
             dper_image[i / (s.oh * s.ow * s.k) * s.k + i % s.k] += dy[i];
@@ -229,28 +223,52 @@ TEST(ConvKernel, ReadsAndWritesOnTheWay) {
                         b = i / (s.c * s.w * s.h);
             dnormed[upsample ? ((b * ih + row / 2) * iw + col / 2) * s.c + c : i] += dseen[i];
           }
-          group_norm_backward<T>(norm, x.data(), gamma.data(), beta.data(), mean.data(),
-                                 rstd.data(), dnormed.data(), nullptr, dx.data(), dgamma.data(),
-                                 dbeta.data());
+          kernels.group_norm_backward({.norm = norm,
+                                       .x = x.data(),
+                                       .gamma = gamma.data(),
+                                       .beta = beta.data(),
+                                       .mean = mean.data(),
+                                       .rstd = rstd.data(),
+                                       .dy = dnormed.data(),
+                                       .dx = dx.data(),
+                                       .dgamma = dgamma.data(),
+                                       .dbeta = dbeta.data()});
 
           // On the way.
           std::vector<T> own_mean(mean.size()), own_rstd(mean.size());
-          const ConvInput<T> in{x.data(),        upsample,        groups,
-                                norm.eps,        gamma.data(),    beta.data(),
-                                own_mean.data(), own_rstd.data(), silu};
+          const ConvInput<T> in{.x = x.data(),
+                                .upsample = upsample,
+                                .groups = groups,
+                                .eps = norm.eps,
+                                .gamma = gamma.data(),
+                                .beta = beta.data(),
+                                .mean = own_mean.data(),
+                                .rstd = own_rstd.data(),
+                                .silu = silu};
           Guarded<T> got_y(y.size()), got_dx(x.size()), got_dw(w.size()), got_db(s.k),
               got_dgamma(s.c), got_dbeta(s.c), got_per_image(per_image.size());
-          conv_forward<T>(s, in, w.data(),
-                          {got_y.data(), bias.data(), per_image.data(), residual.data()});
+          kernels.conv_forward(s, in, w.data(),
+                               {.y = got_y.data(),
+                                .bias = bias.data(),
+                                .per_image = per_image.data(),
+                                .residual = residual.data()},
+                               nullptr);
           EXPECT_EQ(own_mean, mean);
           EXPECT_EQ(own_rstd, rstd);
-          conv_backward<T>(s, in, dy.data(), w.data(),
-                           {got_dx.data(), nullptr, got_dgamma.data(), got_dbeta.data(),
-                            got_dw.data(), got_db.data(), got_per_image.data()});
+          kernels.conv_backward(s, in, dy.data(), w.data(),
+                                {.dx = got_dx.data(),
+                                 .dgamma = got_dgamma.data(),
+                                 .dbeta = got_dbeta.data(),
+                                 .dw = got_dw.data(),
+                                 .db = got_db.data(),
+                                 .per_image = got_per_image.data()});
           Guarded<T> twice(x.size()), again(s.c);
           std::copy(got_dx.data(), got_dx.data() + got_dx.size(), twice.data());
-          conv_backward<T>(s, in, dy.data(), w.data(),
-                           {twice.data(), twice.data(), again.data(), got_dbeta.data()});
+          kernels.conv_backward(s, in, dy.data(), w.data(),
+                                {.dx = twice.data(),
+                                 .add = twice.data(),
+                                 .dgamma = again.data(),
+                                 .dbeta = got_dbeta.data()});
           std::vector<double> two = as_double(dx);
           for (double& d : two) d *= 2;
           expect_close(twice, two, "dx added to dx");
@@ -277,23 +295,24 @@ TEST(ConvKernel, ReadsTwoImagesSideBySide) {
     for_every_isa([&]<class T>() {
       for (const Conv& s : {square(3, 14, 48, 20, 3, 1), square(40, 6, 24, 17, 3, 1),
                             square(2, 8, 33, 9, 3, 2), square(2, 6, 20, 33, 1, 1)}) {
-        for (const index beside_c : {index{1}, index{5}, index{16}, s.c - 1}) {
+        for (const index skip_channels : {index{1}, index{5}, index{16}, s.c - 1}) {
           for (const bool upsample : {false, true}) {
             for (const index groups : {0, 1}) {
               SCOPED_TRACE(describe(s) + (upsample ? " upsampled" : "") + ", " +
-                           std::to_string(beside_c) + " beside, " + std::to_string(groups) +
+                           std::to_string(skip_channels) + " skip, " + std::to_string(groups) +
                            " groups");
-              const index pixels = s.n * s.h * s.w / (upsample ? 4 : 1), own_c = s.c - beside_c;
+              const index pixels = s.n * s.h * s.w / (upsample ? 4 : 1),
+                          own_c = s.c - skip_channels;
               const auto x = numbers<T>(pixels * s.c, 1), add = numbers<T>(pixels * s.c, 2);
               const auto w = numbers<T>(s.k * s.c * s.kh * s.kw, 3),
                          dy = numbers<T>(s.n * s.oh * s.ow * s.k, 4);
               const auto gamma = numbers<T>(s.c, 5), beta = numbers<T>(s.c, 6);
               const auto split = [&](const std::vector<T>& whole, Guarded<T>& own,
-                                     Guarded<T>& beside) {
+                                     Guarded<T>& skip) {
                 for (index i = 0; i < pixels; ++i) {
                   const T* from = whole.data() + i * s.c;
                   std::copy(from, from + own_c, own.data() + i * own_c);
-                  std::copy(from + own_c, from + s.c, beside.data() + i * beside_c);
+                  std::copy(from + own_c, from + s.c, skip.data() + i * skip_channels);
                 }
               };
               const auto run = [&](ConvInput<T> in, ConvGradients<T> to) {
@@ -307,29 +326,30 @@ TEST(ConvKernel, ReadsTwoImagesSideBySide) {
                   to.dgamma = dgamma.data(), to.dbeta = dbeta.data();
                 }
                 to.dw = dw.data(), to.db = db.data();
-                conv_forward<T>(s, in, w.data(), {y.data()});
-                conv_backward<T>(s, in, dy.data(), w.data(), to);
+                table<T>().conv_forward(s, in, w.data(), {.y = y.data()}, nullptr);
+                table<T>().conv_backward(s, in, dy.data(), w.data(), to);
                 return std::array{y, dw, db, dgamma, dbeta};
               };
               Guarded<T> dx(x.size());
-              const auto one = run({x.data()}, {.dx = dx.data(), .add = add.data()});
+              const auto one = run({.x = x.data()}, {.dx = dx.data(), .add = add.data()});
               // Added to another image, and to what is there already.
-              Guarded<T> own(pixels * own_c), beside(pixels * beside_c);
-              Guarded<T> add_own(pixels * own_c), there(pixels * beside_c), got(pixels * own_c);
-              split(x, own, beside);
+              Guarded<T> own(pixels * own_c), skip(pixels * skip_channels);
+              Guarded<T> add_own(pixels * own_c), there(pixels * skip_channels),
+                  got(pixels * own_c);
+              split(x, own, skip);
               split(add, add_own, there);
-              ConvInput<T> in{own.data()};
-              in.beside = beside.data(), in.beside_c = beside_c;
+              ConvInput<T> in{.x = own.data()};
+              in.skip = skip.data(), in.skip_channels = skip_channels;
               const auto two = run(in, {.dx = got.data(),
                                         .add = add_own.data(),
-                                        .dbeside = there.data(),
-                                        .add_beside = there.data()});
+                                        .dskip = there.data(),
+                                        .add_skip = there.data()});
               for (std::size_t i = 0; i < one.size(); ++i)
                 EXPECT_LT(distance(two[i].data(), as_double(one[i])), by_type<T>(1e-6, 1e-14)) << i;
-              Guarded<T> want_own(pixels * own_c), want_beside(pixels * beside_c);
-              split({dx.data(), dx.data() + dx.size()}, want_own, want_beside);
+              Guarded<T> want_own(pixels * own_c), want_skip(pixels * skip_channels);
+              split({dx.data(), dx.data() + dx.size()}, want_own, want_skip);
               EXPECT_EQ(got.values(), want_own.values());
-              EXPECT_EQ(there.values(), want_beside.values());
+              EXPECT_EQ(there.values(), want_skip.values());
             }
           }
         }
@@ -343,11 +363,11 @@ TEST(ConvKernel, ReadsTwoImagesSideBySide) {
 TEST(ConvKernel, WinogradRoundsWithinItsTable) {
   for_every_isa([]<class T>() {
     if constexpr (std::is_same_v<T, float>) {
-      const std::pair<Conv, bool> table[] = {{square(4, 28, 32, 32, 3, 1), false},
-                                             {square(4, 14, 128, 64, 3, 1), false},
-                                             {square(4, 7, 256, 128, 3, 1), false},
-                                             {square(4, 28, 64, 64, 3, 1), true}};
-      for (const auto& [s, upsample] : table) {
+      const std::pair<Conv, bool> rows[] = {{square(4, 28, 32, 32, 3, 1), false},
+                                            {square(4, 14, 128, 64, 3, 1), false},
+                                            {square(4, 7, 256, 128, 3, 1), false},
+                                            {square(4, 28, 64, 64, 3, 1), true}};
+      for (const auto& [s, upsample] : rows) {
         SCOPED_TRACE(describe(s) + (upsample ? " upsampled" : ""));
         const auto x = numbers<float>(s.n * s.h * s.w * s.c / (upsample ? 4 : 1), 1),
                    w = numbers<float>(s.k * s.c * 9, 2);
@@ -359,9 +379,10 @@ TEST(ConvKernel, WinogradRoundsWithinItsTable) {
           std::array<std::vector<U>, 3> r{std::vector<U>(dy.size()), std::vector<U>(x.size()),
                                           std::vector<U>(w.size())};
           std::vector<U> db(s.k);
-          conv_forward<U>(s, {ux.data(), upsample}, uw.data(), {r[0].data()});
-          conv_backward<U>(s, {ux.data(), upsample}, udy.data(), uw.data(),
-                           {.dx = r[1].data(), .dw = r[2].data(), .db = db.data()});
+          const ConvInput<U> in{.x = ux.data(), .upsample = upsample};
+          table<U>().conv_forward(s, in, uw.data(), {.y = r[0].data()}, nullptr);
+          table<U>().conv_backward(s, in, udy.data(), uw.data(),
+                                   {.dx = r[1].data(), .dw = r[2].data(), .db = db.data()});
           return r;
         };
         const auto exact = all(ConvMethod::direct, double{});
@@ -392,9 +413,9 @@ TEST(ConvKernel, SameBitsOnAnyNumberOfThreads) {
       const auto dy = numbers<T>(s.n * s.oh * s.ow * s.k, 3);
       expect_same_on_any_threads([&] {
         Guarded<T> y(dy.size()), dx(x.size()), dw(w.size()), db(s.k);
-        conv_forward<T>(s, {x.data()}, w.data(), {y.data()});
-        conv_backward<T>(s, {x.data()}, dy.data(), w.data(),
-                         {.dx = dx.data(), .dw = dw.data(), .db = db.data()});
+        table<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y.data()}, nullptr);
+        table<T>().conv_backward(s, {.x = x.data()}, dy.data(), w.data(),
+                                 {.dx = dx.data(), .dw = dw.data(), .db = db.data()});
         std::vector<T> all;
         append(all, y), append(all, dx), append(all, dw), append(all, db);
         return all;

@@ -15,14 +15,11 @@ TEST(SiluKernel, MatchesTheDefinition) {
       for (T& v : x) v *= 20;
       const auto dy = numbers<T>(n, 2);
       std::vector<double> y(n), dx(n);
-      for (index i = 0; i < n; ++i) {
-        const double s = 1 / (1 + std::exp(-static_cast<double>(x[i])));
-        y[i] = x[i] * s;
-        dx[i] = dy[i] * s * (1 + x[i] * (1 - s));
-      }
+      reference::silu_forward(n, as_double(x).data(), y.data());
+      reference::silu_backward(n, as_double(x).data(), as_double(dy).data(), dx.data());
       Guarded<T> got_y(n), got_dx(n);
-      silu_forward(n, x.data(), got_y.data());
-      silu_backward(n, x.data(), dy.data(), got_dx.data());
+      table<T>().silu_forward(n, x.data(), got_y.data());
+      table<T>().silu_backward(n, x.data(), dy.data(), got_dx.data());
       expect_close(got_y, y, "y");
       expect_close(got_dx, dx, "dx");
     }
@@ -35,8 +32,8 @@ TEST(SiluKernel, ExtremeInputs) {
     const std::vector<T> x = {0, -0.0, 1e4, -1e4, huge, -huge, static_cast<T>(NAN), 89, -89, 700};
     const std::vector<T> dy(x.size(), T{1});
     Guarded<T> y(x.size()), dx(x.size());
-    silu_forward(static_cast<index>(x.size()), x.data(), y.data());
-    silu_backward(static_cast<index>(x.size()), x.data(), dy.data(), dx.data());
+    table<T>().silu_forward(static_cast<index>(x.size()), x.data(), y.data());
+    table<T>().silu_backward(static_cast<index>(x.size()), x.data(), dy.data(), dx.data());
     for (std::size_t i = 0; i < x.size(); ++i) {
       if (std::isnan(x[i])) {
         EXPECT_TRUE(std::isnan(y.data()[i]) && std::isnan(dx.data()[i]));
@@ -55,7 +52,7 @@ TEST(SoftmaxKernel, ExponentialIsAccurate) {
     for (double v = 0; v > -87; v -= 0.0037) {
       const T x[2] = {0, static_cast<T>(v)};
       Guarded<T> y(2);
-      softmax_forward<T>(1, 2, x, y.data());
+      table<T>().softmax_forward(1, 2, x, y.data());
       const double e = std::exp(static_cast<double>(x[1]));
       worst = std::max(worst, std::abs(y.data()[1] / (e / (1 + e)) - 1));
     }
@@ -72,16 +69,11 @@ TEST(SoftmaxKernel, MatchesTheDefinition) {
       for (T& v : x) v *= 10;
       const auto dy = numbers<T>(rows * cols, 2);
       std::vector<double> y(x.size()), dx(x.size());
-      for (index r = 0; r < rows * cols; r += cols) {
-        double top = -INFINITY, sum = 0, dot = 0;
-        for (index i = r; i < r + cols; ++i) top = std::max(top, static_cast<double>(x[i]));
-        for (index i = r; i < r + cols; ++i) sum += y[i] = std::exp(x[i] - top);
-        for (index i = r; i < r + cols; ++i) dot += (y[i] /= sum) * dy[i];
-        for (index i = r; i < r + cols; ++i) dx[i] = y[i] * (dy[i] - dot);
-      }
+      reference::softmax_forward(rows, cols, as_double(x).data(), y.data());
+      reference::softmax_backward(rows, cols, y.data(), as_double(dy).data(), dx.data());
       Guarded<T> got_y(x.size()), got_dx(x.size());
-      softmax_forward(rows, cols, x.data(), got_y.data());
-      softmax_backward(rows, cols, got_y.data(), dy.data(), got_dx.data());
+      table<T>().softmax_forward(rows, cols, x.data(), got_y.data());
+      table<T>().softmax_backward(rows, cols, got_y.data(), dy.data(), got_dx.data());
       expect_close(got_y, y, "y");
       if (cols > 1) expect_close(got_dx, dx, "dx");
     }
@@ -96,7 +88,7 @@ TEST(SoftmaxKernel, MaskedAndNan) {
     for (index i = 0; i < kCols; ++i) x[kCols + i] = std::numeric_limits<T>::lowest();
     x[2 * kCols + 7] = static_cast<T>(NAN);
     Guarded<T> y(3 * kCols);
-    softmax_forward(3, kCols, x.data(), y.data());
+    table<T>().softmax_forward(3, kCols, x.data(), y.data());
     for (index i = 0; i < kCols; ++i) {
       EXPECT_NEAR(y.data()[i], i % 2 ? 1.0 / 9 : 0, 1e-7);
       EXPECT_NEAR(y.data()[kCols + i], 1.0 / kCols, 1e-7);
@@ -113,9 +105,9 @@ TEST(SumRowsKernel, MatchesTheDefinition) {
         auto x = numbers<T>(rows * cols, 1);
         for (T& v : x) v += 1;
         std::vector<double> sum(cols);
-        for (index i = 0; i < rows * cols; ++i) sum[i % cols] += x[i];
+        reference::sum_rows(rows, cols, as_double(x).data(), sum.data());
         Guarded<T> got(cols);
-        sum_rows(rows, cols, x.data(), got.data());
+        table<T>().sum_rows(rows, cols, x.data(), got.data());
         expect_close(got, sum, "sum");
       }
     }
@@ -128,9 +120,9 @@ TEST(PointwiseKernels, SameBitsOnAnyNumberOfThreads) {
     const auto x = numbers<T>(rows * cols, 1);
     expect_same_on_any_threads([&] {
       Guarded<T> sum(cols), y(x.size()), z(x.size());
-      sum_rows(rows, cols, x.data(), sum.data());
-      softmax_forward(rows, cols, x.data(), y.data());
-      silu_forward(rows * cols, x.data(), z.data());
+      table<T>().sum_rows(rows, cols, x.data(), sum.data());
+      table<T>().softmax_forward(rows, cols, x.data(), y.data());
+      table<T>().silu_forward(rows * cols, x.data(), z.data());
       std::vector<T> all;
       append(all, sum), append(all, y), append(all, z);
       return all;

@@ -160,10 +160,11 @@ TEST(Conformance, FindsAWrongGradient) {
     return [layer = Scaled(s)](const Var& x) {
       const Tensor g = layer.gamma.var().value();
       Tensor y = (Var(x.value()) * Var(g)).value();
-      return record("half", y, {x, layer.gamma}, [xv = x.value(), g](const Tensor& dy) {
-        return Gradients{(Var(dy) * Var(g)).value(),
-                         (sum_to(Var(dy) * Var(xv), {4}) * 0.5).value()};
-      });
+      return record("half", y, {x, layer.gamma}, kNoProducts,
+                    [xv = x.value(), g](const Tensor& dy) {
+                      return Gradients{(Var(dy) * Var(g)).value(),
+                                       (sum_to(Var(dy) * Var(xv), {4}) * 0.5).value()};
+                    });
     };
   };
   const std::string what = complaint({"half", make, {2, 4}, {2, 4}});
