@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "nn/presets.h"
 #include "tensor/io/image.h"
@@ -44,39 +42,19 @@ Pipeline new_model() {
   return model;
 }
 
-std::string text_of(const fs::path& file) {
-  std::ostringstream text;
-  text << std::ifstream(file).rdbuf();
-  return text.str();
-}
-
+// tests/extend/docs_test.cpp compares README.md with these lines.
 TEST_F(Generate, AsTheReadmeDoesIt) {
   const Pipeline untrained = new_model();
   save_pipeline_config("runs/a", untrained);
   save_pipeline_weights("runs/a", untrained, untrained.params->flat_values());
   {
-    // README begins
     const diffusion::Pipeline model = diffusion::load_pipeline("runs/a");
     const std::vector<std::int64_t> labels = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     const Tensor digits = diffusion::generate(model, {.labels = labels, .guidance = 2, .seed = 1});
     for (std::int64_t i = 0; i < digits.dim(0); ++i)  // u8 [10,28,28,1]
       io::write_png(fmt::format("{}.png", i), digits.slice(i, i + 1).reshape({28, 28, 1}));
-    // README ends
   }
   EXPECT_EQ(io::read_image("9.png").shape(), (Shape{28, 28, 1}));
-
-  std::string lines;
-  std::ifstream in(fs::path(SFUMATO_SOURCE_DIR) / "tests/diffusion/generate_test.cpp");
-  bool inside = false;
-  for (std::string line; std::getline(in, line);) {
-    if (line == "    // README ends") break;
-    if (inside) lines += line.substr(4) + "\n";
-    inside = inside || line == "    // README begins";
-  }
-  ASSERT_GT(lines.size(), 100u);
-  EXPECT_NE(text_of(fs::path(SFUMATO_SOURCE_DIR) / "README.md").find(lines), std::string::npos)
-      << "README.md does not hold these lines:\n"
-      << lines;
 }
 
 TEST_F(Generate, NeitherBatchNorCountChangesAPicture) {
