@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/command_line.h"
 #include "apps/identity.h"
 #include "apps/notes.h"
-#include "apps/options.h"
 #include "apps/setup.h"
 #include "diffusion/eval/classifier.h"
 #include "diffusion/eval/frechet.h"
@@ -18,6 +20,16 @@
 
 namespace sfumato::apps {
 namespace {
+
+struct EvaluateOptions {
+  std::string model, data = "mnist", classifier;  // classifier "": kept in the user's cache
+  std::string clip;                               // "", on, diffusers, off
+  std::int64_t count = 1000, steps = 20;
+  std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
+  std::uint64_t seed = 0;
+  bool json = false;
+  std::optional<std::string> size, background;  // of the pictures, as for `train`
+};
 
 // Where the classifier of this data is kept between runs: a name made from its pictures and labels,
 // under $XDG_CACHE_HOME or ~/.cache. Empty where neither is known: it is then kept nowhere.
@@ -163,8 +175,6 @@ std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
   return all;
 }
 
-}  // namespace
-
 void evaluate(const EvaluateOptions& o) {
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
@@ -213,6 +223,29 @@ void evaluate(const EvaluateOptions& o) {
   fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n", result.accuracy,
              test.images.dim(0), file.empty() ? "not kept" : file.string());
   print_table(o, result);
+}
+
+}  // namespace
+
+std::function<void()> declare_evaluate(CommandLine& line) {
+  const auto o = std::make_shared<EvaluateOptions>();
+  line(o->model, {"model", "Folder of a run"});
+  line.required({"model"});
+  line(o->data, {"data", "Labelled pictures with a test split, as `train` takes them"});
+  line(o->size, kSizeOption, kSize);
+  line(o->background, kBackgroundOption, kBackground);
+  line(o->count, {"count", "Pictures to draw for each row"}, {100, 1 << 20});
+  line(o->steps, {"steps", "DDIM steps"}, kSteps);
+  line(o->clip, kClipOption, {"on", "diffusers", "off"});
+  line(o->guidance,
+       {"guidance", "Only this guidance (default: 1, and 2 where the model was trained for it)"},
+       kGuidances);
+  line(o->seed, kSeedOption, kSeeds);
+  line(o->classifier, {"classifier",
+                       "Weights of the classifier; trained and written there if missing (default: "
+                       "in ~/.cache/sfumato)"});
+  line(o->json, {"json", "As JSON"});
+  return [o] { evaluate(*o); };
 }
 
 }  // namespace sfumato::apps

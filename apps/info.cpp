@@ -3,17 +3,24 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/command_line.h"
 #include "apps/machine.h"
 #include "apps/notes.h"
-#include "apps/options.h"
 #include "autograd/var.h"
 #include "diffusion/pipeline.h"
 
 namespace sfumato::apps {
 namespace {
+
+struct InfoOptions {
+  std::string model;
+  bool json = false;
+};
 
 struct Row {
   std::string layer, output;
@@ -122,8 +129,6 @@ void print_classes(const diffusion::Pipeline& model) {
   fmt::print("\n");
 }
 
-}  // namespace
-
 void info(const InfoOptions& o) {
   if (o.model.empty()) {
     const io::Json machine = describe_machine();
@@ -169,6 +174,15 @@ void info(const InfoOptions& o) {
              model.params->count(), flop * 1e-6);
   print_schedule(model);
   print_classes(model);
+}
+
+}  // namespace
+
+std::function<void()> declare_info(CommandLine& line) {
+  const auto o = std::make_shared<InfoOptions>();
+  line(o->model, {"model", "Show this model's layers instead of the machine"});
+  line(o->json, {"json", "As JSON"});
+  return [o] { info(*o); };
 }
 
 }  // namespace sfumato::apps

@@ -2,8 +2,12 @@
 // Images cross this border as PyTorch has them, [N,C,H,W].
 #include <fmt/format.h>
 
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "apps/command_line.h"
 #include "apps/notes.h"
-#include "apps/options.h"
 #include "autograd/ops.h"
 #include "diffusion/pipeline.h"
 #include "tensor/io/safetensors.h"
@@ -11,6 +15,11 @@
 
 namespace sfumato::apps {
 namespace {
+
+struct PredictOptions {
+  std::string model, in, out;
+  bool grad = false;
+};
 
 Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t channels) {
   Tensor x = file.tensor(name);
@@ -24,8 +33,6 @@ Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t c
                                                   x.shape().str(), channels));
   return permute(x, {0, 2, 3, 1});
 }
-
-}  // namespace
 
 void predict(const PredictOptions& o) {
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
@@ -78,6 +85,20 @@ void predict(const PredictOptions& o) {
       out.emplace_back("grad." + p.name, p.var.grad());
   }
   io::write_safetensors(o.out, out);
+}
+
+}  // namespace
+
+std::function<void()> declare_predict(CommandLine& line) {
+  const auto o = std::make_shared<PredictOptions>();
+  line(o->model, kModelOption);
+  line(o->in, {"in",
+               "safetensors with sample [N,C,H,W], timestep [N], optionally class_labels [N], "
+               "target"});
+  line(o->out, {"out", "safetensors to write: sample; with --grad also loss and grad.<parameter>"});
+  line(o->grad, {"grad", "Also the mean squared error against `target` and its gradients"});
+  line.required({"model", "in", "out"});
+  return [o] { predict(*o); };
 }
 
 }  // namespace sfumato::apps

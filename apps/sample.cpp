@@ -6,12 +6,14 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <system_error>
 
+#include "apps/command_line.h"
 #include "apps/grid.h"
 #include "apps/notes.h"
-#include "apps/options.h"
 #include "diffusion/generate.h"
 #include "tensor/io/file.h"
 #include "tensor/io/image.h"
@@ -19,6 +21,21 @@
 
 namespace sfumato::apps {
 namespace {
+
+struct SampleOptions {
+  std::string model, out;
+  std::optional<std::int64_t> count;
+  std::string labels;  // "", "all", "7", "0,1,2", "cat,dog"
+  std::string size;    // "", "32", "24,32"
+  std::string clip;    // "", on, diffusers, off
+  std::optional<std::int64_t> steps;
+  std::optional<diffusion::Sampler> sampler;
+  double eta = 0;
+  std::optional<double> guidance;
+  std::optional<std::int64_t> null_label;
+  std::uint64_t seed = 0;
+  std::int64_t batch = 64;
+};
 
 namespace fs = std::filesystem;
 
@@ -231,7 +248,14 @@ void write(const SampleOptions& o, Kind kind, const Tensor& pictures, std::vecto
   }
 }
 
-}  // namespace
+// "20 for ddim, all for ddpm"
+std::string default_steps_help() {
+  std::string steps;
+  for (const diffusion::Sampler* s : diffusion::Sampler::all)
+    steps += fmt::format("{}{} for {}", steps.empty() ? "" : ", ",
+                         s->default_steps > 0 ? std::to_string(s->default_steps) : "all", s->name);
+  return steps;
+}
 
 void sample(const SampleOptions& o) {
   const Kind kind = kind_of(o.out);
@@ -267,6 +291,39 @@ void sample(const SampleOptions& o) {
         "note: {} has no scheduler_config.json; assumed DDPM's: linear schedule, 1000 steps, "
         "epsilon prediction\n",
         o.model);
+}
+
+}  // namespace
+
+std::function<void()> declare_sample(CommandLine& line) {
+  const auto o = std::make_shared<SampleOptions>();
+  line(o->model, kModelOption);
+  line(o->out, {"out",
+                ".png: a grid; .gif: the denoising; step_%03d.png: the same as a series; .npy: "
+                "raw u8 [n,h,w]; a folder: single files"});
+  line.required({"model", "out"});
+  line(o->count, {"count", "Number of pictures"}, {1, 1 << 20});
+  line(o->labels, {"labels",
+                   "Classes by name or number: 7, or cat,dog, or all; cycled over the count "
+                   "(default: all)"});
+  line(o->size,
+       {"size", "Size of the pictures, H or H,W (default: that of the training pictures)"});
+  line(o->steps, {"steps", "Denoising steps (default: " + default_steps_help() + ")"}, kSteps);
+  line(o->sampler, {"sampler", "How noise becomes a picture; default ddim"},
+       Choices<diffusion::Sampler>(diffusion::Sampler::all));
+  line(o->eta, {"eta", "Noise in ddim's steps: 0 none, 1 as much as ddpm"}, {0, 1});
+  line(o->clip, kClipOption, {"on", "diffusers", "off"});
+  line(o->guidance,
+       {"guidance",
+        "Classifier-free guidance; 1 is none (default: 2 where the model was trained "
+        "for it)"},
+       kGuidances);
+  line(o->null_label, {"null_label", "The label that means 'no class', for models that do not say"},
+       {0, 1 << 24});
+  line(o->seed, kSeedOption, kSeeds);
+  line(o->batch, {"batch", "Pictures at a time"}, {1, 4096});
+  line.example("sfumato sample --model runs/mnist --out sevens.png --labels 7 --count 16");
+  return [o] { sample(*o); };
 }
 
 }  // namespace sfumato::apps

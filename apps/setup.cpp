@@ -85,6 +85,14 @@ data::ImageDataset open_dataset(const std::string& data, const data::LoadOptions
   return data::load_dataset(data == "mnist" ? bundled_mnist() : data, options);
 }
 
+data::LoadOptions load_options(const std::optional<std::string>& size,
+                               const std::optional<std::string>& background) {
+  data::LoadOptions options;
+  if (size) options.size = io::parse_extent(*size);
+  if (background) options.background = io::parse_background(*background);
+  return options;
+}
+
 diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& data) {
   if (!o.init.empty()) {
     diffusion::Pipeline model = diffusion::load_pipeline(o.init);

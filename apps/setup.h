@@ -1,5 +1,6 @@
 // From options to the things a run is made of: the data, and a model that fits them.
 #pragma once
+#include <optional>
 #include <string>
 
 #include "apps/train_options.h"
@@ -13,6 +14,10 @@ std::string bundled_mnist();
 
 // `data` as --data takes it; "mnist" is the bundled one.
 data::ImageDataset open_dataset(const std::string& data, const data::LoadOptions& options = {});
+
+// How `train` and `evaluate` read the data. Throws Error for a size or background that is none.
+data::LoadOptions load_options(const std::optional<std::string>& size,
+                               const std::optional<std::string>& background);
 
 // A new model for the data as the options ask: a preset, a config.json, or (--init) a trained one.
 diffusion::Pipeline new_model(const TrainOptions& options, const data::ImageDataset& data);

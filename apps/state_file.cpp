@@ -4,7 +4,7 @@
 
 #include <cfloat>
 
-#include "apps/options.h"
+#include "apps/train_options.h"
 #include "tensor/io/checksum.h"
 #include "tensor/io/safetensors.h"
 

@@ -7,8 +7,11 @@
 // train().
 #include <fmt/format.h>
 
+#include <functional>
+#include <memory>
 #include <string>
 
+#include "apps/command_line.h"
 #include "apps/journal.h"
 #include "apps/machine.h"
 #include "apps/notes.h"
@@ -41,8 +44,6 @@ std::string headline(const Run& run) {
         "--prediction eps is the lesson's)";
   return line;
 }
-
-}  // namespace
 
 void train(const TrainOptions& asked) {
   Run run = start(asked);
@@ -102,6 +103,33 @@ void train(const TrainOptions& asked) {
     journal.step_done(loss.value().item(), norm, lr);
   }
   journal.finish();
+}
+
+}  // namespace
+
+std::function<void()> declare_train(CommandLine& line) {
+  const auto o = std::make_shared<TrainOptions>();
+  line(o->out, {"out", "Folder for the run; a valid diffusers folder at any moment"});
+  line(o->resume, {"resume",
+                   "Go on with the run in this folder, with everything recorded there; options "
+                   "given beside it are changed and recorded"});
+  line(o->accept_data, {"accept_data", "Go on although the data are not those of the checkpoint"});
+  line(o->previous, {"previous", "Go on from the checkpoint before the newest"});
+  line(o->stop_after, {"stop_after", "End this process after that many steps, as Ctrl-C would"},
+       {1, kMaxSteps});
+  visit_train_options(line, *o);
+  line.needs_one_of({"out", "resume"}, "--out DIR or --resume DIR");
+  line.excludes("out", {"resume"});
+  line.needs("accept_data", "resume");
+  line.needs("previous", "resume");
+  line.excludes("init", {"model"});
+  line.excludes("minutes", {"steps", "epochs"});
+  line.excludes("steps", {"epochs"});
+  line.example("sfumato train --out runs/mnist --minutes 5");
+  return [o, &line] {
+    o->given = line.given();
+    train(*o);
+  };
 }
 
 }  // namespace sfumato::apps

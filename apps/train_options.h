@@ -1,22 +1,26 @@
-// The options of `train`, each declared once: its key in run.json (and, with dashes, its flag), its
-// range, its help, and why --resume cannot change it. The command line (main.cpp), the record and
-// its reading (options.cpp) and --resume (restate) all walk this list. A new option is a field of
-// TrainOptions and an entry below.
+// The options of `train`, each declared once: its key in run.json (and, with dashes, its flag), its range, its help, and
+// why --resume cannot change it. The command line, the record and its reading (train_options.cpp) and --resume (restate)
+// all walk this list. A new option is a field of TrainOptions and an entry in the list; an older run, whose record does
+// not have its key, resumes with the field's initial value.
 #pragma once
 #include <cstdint>
 #include <optional>
 #include <set>
-#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "apps/options.h"
-#include "tensor/io/image.h"
+#include "apps/option.h"
+#include "diffusion/scheduler_config.h"
+#include "tensor/io/json.h"
 
 namespace sfumato::apps {
 
-// The options of `train`; those in the list below are recorded in run.json.
+// Limits of the command line, of a record and of a checkpoint alike.
+inline constexpr std::int64_t kMaxBatch = 65536, kMaxTimesteps = 100000;
+inline constexpr double kMinutes = 5, kLabelDropout = 0.1;
+inline constexpr std::int64_t kMaxSteps = std::int64_t{1} << 40;
+
+// What is recorded of these is in the list below.
 struct TrainOptions {
   std::string out, resume;
   bool accept_data = false;     // --resume although the data have changed
@@ -52,45 +56,6 @@ struct TrainOptions {
   double checkpoint_every = 30;                 // seconds
 };
 
-// Throws Error for a text that is not UTF-8, which a record cannot hold.
-io::Json to_json(const TrainOptions& options);
-// With the ranges of the command line. What an older record does not say has its default; a key
-// that this version does not know throws, as it could change the result.
-TrainOptions parse_train_options(const io::JsonObject& json);
-
-// `recorded` with the options that `asked` restates (`asked.given`), each named in `notes` with its
-// old and new value. Throws Error for one that cannot be changed.
-TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
-                     std::vector<std::string>& notes);
-
-struct OptionInfo {
-  const char* key;
-  const char* help;
-  const char* fixed = nullptr;  // why --resume cannot change it; null where it can
-};
-
-template <class T>
-struct Range {
-  T low, high;
-};
-using Reals = Range<double>;
-using Integers = Range<std::int64_t>;
-
-// A table of variants of the library, such as Prediction::all. Written by our name, read by that of diffusers too.
-template <class Row>
-using Choices = std::span<const Row* const>;
-
-// What a text must be: `check` throws Error for anything else.
-struct Syntax {
-  void (*check)(std::string_view text);
-};
-
-inline constexpr Syntax kSize{[](std::string_view text) { io::parse_extent(text); }};
-inline constexpr Syntax kBackground{[](std::string_view text) { io::parse_background(text); }};
-inline constexpr const char* kSizeHelp = "N or H,W: crop each picture to this shape and resize it";
-inline constexpr const char* kBackgroundHelp =
-    "Under transparent pixels: white, black, R,G,B or #RRGGBB; none: as stored";
-
 template <class Visitor, class Options>
 void visit_data_options(Visitor&& v, Options& o) {
   constexpr const char* kPictures = "the network has been trained on the pictures as they are";
@@ -99,8 +64,8 @@ void visit_data_options(Visitor&& v, Options& o) {
                        "mnist: the bundled MNIST"});
   v(o.pad, OptionInfo{"pad", "Add a black border to pictures whose size the network cannot halve",
                       kPictures});
-  v(o.size, OptionInfo{"size", kSizeHelp, kPictures}, kSize);
-  v(o.background, OptionInfo{"background", kBackgroundHelp, kPictures}, kBackground);
+  v(o.size, OptionInfo{"size", kSizeOption.help, kPictures}, kSize);
+  v(o.background, OptionInfo{"background", kBackgroundOption.help, kPictures}, kBackground);
   v(o.model, OptionInfo{"model", "tiny, small, base, or a diffusers UNet2DModel config.json",
                         "the weights belong to this network"});
   v(o.init, OptionInfo{"init", "Start from the weights of this diffusers folder",
@@ -169,5 +134,16 @@ void visit_train_options(Visitor&& v, Options& o) {
   v(o.checkpoint_every, OptionInfo{"checkpoint_every", "Seconds between checkpoints"},
     Reals{0, 1e9});
 }
+
+// Throws Error for a text that is not UTF-8, which a record cannot hold.
+io::Json to_json(const TrainOptions& options);
+// With the ranges of the command line. What an older record does not say has its default; a key
+// that this version does not know throws, as it could change the result.
+TrainOptions parse_train_options(const io::JsonObject& json);
+
+// `recorded` with the options that `asked` restates (`asked.given`), each named in `notes` with its
+// old and new value. Throws Error for one that cannot be changed.
+TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
+                     std::vector<std::string>& notes);
 
 }  // namespace sfumato::apps

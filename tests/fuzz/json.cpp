@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/options.h"
+#include "apps/train_options.h"
 #include "tests/fuzz/common.h"
 
 using namespace sfumato;

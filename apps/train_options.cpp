@@ -1,11 +1,10 @@
-#include "apps/options.h"
+#include "apps/train_options.h"
 
 #include <fmt/format.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "apps/train_options.h"
 #include "diffusion/names.h"
 
 namespace sfumato::apps {
@@ -166,7 +165,7 @@ TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
   visit_train_options(fixed, recorded);
   io::Json now = before;
   for (const std::string& key : asked.given) {
-    if (wanted.at(key) == before.at(key)) continue;
+    if (!wanted.contains(key) || wanted.at(key) == before.at(key)) continue;
     if (const auto it = fixed.why.find(key); it != fixed.why.end())
       throw Error("train", fmt::format("{} {}: the run in {} has {}, and --resume cannot change "
                                        "it: {}; for a new run give --out instead of --resume",
@@ -179,14 +178,6 @@ TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
     notes.push_back(fmt::format("{}: {} -> {}", key, shown(before.at(key)), shown(wanted.at(key))));
   }
   return parse_train_options({now, "the command line"});
-}
-
-data::LoadOptions load_options(const std::optional<std::string>& size,
-                               const std::optional<std::string>& background) {
-  data::LoadOptions options;
-  if (size) options.size = io::parse_extent(*size);
-  if (background) options.background = io::parse_background(*background);
-  return options;
 }
 
 }  // namespace sfumato::apps

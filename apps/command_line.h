@@ -1,0 +1,81 @@
+// The command line of the program: a table of subcommands, each with options of its own. CLI11 parses it, in
+// command_line.cpp alone.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+
+#include "apps/option.h"
+#include "diffusion/names.h"
+
+namespace sfumato::apps {
+
+// The options of one subcommand. Each call adds one that writes into `field`, whose value before is the default.
+class CommandLine {
+ public:
+  struct Parser;
+  explicit CommandLine(std::unique_ptr<Parser> parser);
+  ~CommandLine();
+
+  void operator()(std::string& field, const OptionInfo& info);
+  void operator()(bool& field, const OptionInfo& info);
+  void operator()(std::int64_t& field, const OptionInfo& info, const Integers& range);
+  void operator()(std::uint64_t& field, const OptionInfo& info, const Integers& range);
+  void operator()(double& field, const OptionInfo& info, const Reals& range);
+  void operator()(std::optional<std::int64_t>& field, const OptionInfo& info,
+                  const Integers& range);
+  void operator()(std::optional<double>& field, const OptionInfo& info, const Reals& range);
+  void operator()(std::optional<std::string>& field, const OptionInfo& info, const Syntax& syntax);
+  // One of the words.
+  void operator()(std::string& field, const OptionInfo& info,
+                  std::initializer_list<const char*> words);
+  // A row of a table, by either name; the help lists ours.
+  template <class Row>
+  void operator()(std::optional<Row>& field, const OptionInfo& info, const Choices<Row>& choices) {
+    OptionInfo listed = info;
+    for (const Row* row : choices)
+      listed.help += std::string(row == choices.front() ? ": " : ", ") + std::string(row->name) +
+                     " (" + std::string(row->help) + ")";
+    choice(listed, diffusion::names_in(choices), [&field, choices](const std::string& name) {
+      const Row* row = diffusion::find_row(choices, name);
+      if (row) field = *row;
+      return row != nullptr;
+    });
+  }
+
+  // By keys.
+  void required(std::initializer_list<const char*> keys);
+  void excludes(const char* key, std::initializer_list<const char*> others);
+  void needs(const char* key, const char* other);
+  void needs_one_of(std::initializer_list<const char*> keys, const char* shown);
+  void example(const std::string& text);
+
+  // The keys of the options that the command line, or the file of --config, names. Known when the subcommand runs.
+  std::set<std::string> given() const;
+  const Parser& parser() const { return *parser_; }
+
+ private:
+  // `take` writes the row of that name into the field, and says whether there is one.
+  void choice(const OptionInfo& info, const std::string& names,
+              std::function<bool(const std::string&)> take);
+
+  std::unique_ptr<Parser> parser_;
+};
+
+struct Subcommand {
+  const char *name, *help;
+  // Declares the options; what it returns runs the subcommand with the values that the command line gave them, and
+  // throws Error for what cannot be done.
+  std::function<void()> (*declare)(CommandLine& line);
+};
+
+// Parses, and runs the subcommand unless `dry`. The exit status: 0 done, 2 for a command line that makes no sense.
+int run_command_line(int argc, const char* const* argv, std::span<const Subcommand> subcommands,
+                     bool dry = false);
+
+}  // namespace sfumato::apps
