@@ -4,6 +4,7 @@
 // values it may have. scheduler_file.h reads and writes the file.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -19,16 +20,23 @@ struct Chain;
 // the two lists below: the command line, the JSON files, the help and the tests find it there. sampler.h says what a
 // sampler sees and does.
 struct Sampler {
+  // A key that the class has in scheduler_config.json for a choice that is not open here, and the value, as JSON, that is
+  // computed. (null stands for −∞ too, and is not written.)
+  struct Setting {
+    std::string_view key, value;
+  };
+
   std::string_view name;            // after the papers
   std::string_view diffusers = {};  // `_class_name` in scheduler_config.json
   std::string_view pipeline = {};   // `_class_name` in model_index.json
   std::string_view field = {};  // the field of SchedulerConfig that its class alone has in the file
+  std::span<const Setting> settings = {};
   std::string_view help = {};
   std::int64_t default_steps = 0;  // 0: all T
   Tensor (*sample)(const Chain& chain, Tensor x_T);
 
-  static const Sampler ddim, ddpm;
-  static constexpr const Sampler* all[] = {&ddim, &ddpm};
+  static const Sampler ddim, ddpm, dpmpp_2m;
+  static constexpr const Sampler* all[] = {&ddim, &ddpm, &dpmpp_2m};
 
   bool operator==(const Sampler& other) const { return name == other.name; }
 };

@@ -102,6 +102,11 @@ bool goes_with_another_sampler(const std::string& key) {
   return std::find(kOtherSamplers.begin(), kOtherSamplers.end(), key) != kOtherSamplers.end();
 }
 
+bool is_setting(const Sampler& sampler, std::string_view key) {
+  return std::any_of(sampler.settings.begin(), sampler.settings.end(),
+                     [&](const Sampler::Setting& s) { return s.key == key; });
+}
+
 // Reads one file; what is not supported becomes its problem, the first one wins.
 class Reader {
  public:
@@ -153,11 +158,15 @@ class Reader {
   std::optional<SchedulerClass> find_class() {
     std::string name = json_.get_string("_class_name", "DDPMScheduler");
     if (name.starts_with("Flax")) name.erase(0, 4);  // the same files
-    for (const SchedulerClass& known : kClasses)
-      if (name == known.name) return known;
-    for (const Sampler* sampler : Sampler::all)
-      if (name == sampler->diffusers)
-        return SchedulerClass{.name = sampler->diffusers, .sampler = sampler->name};
+    const Sampler* sampler = nullptr;
+    for (const Sampler* row : Sampler::all)
+      if (name == row->diffusers && has_settings_of(*row)) sampler = row;
+    for (SchedulerClass known : kClasses)
+      if (name == known.name) {
+        if (sampler) known.sampler = sampler->name;
+        return known;
+      }
+    if (sampler) return SchedulerClass{.name = sampler->diffusers, .sampler = sampler->name};
     refuse(io::in_quotes(name) +
            " is not supported; expected DDPMScheduler, DDIMScheduler or another on a schedule of "
            "betas");
@@ -176,6 +185,15 @@ class Reader {
     return !unseen && variance != "fixed_small_log";  // the logarithm of the default
   }
 
+  // Whether the file's choices are those that the sampler computes.
+  bool has_settings_of(const Sampler& sampler) const {
+    return std::all_of(sampler.settings.begin(), sampler.settings.end(),
+                       [&](const Sampler::Setting& s) {
+                         const auto it = json_.json().find(std::string(s.key));
+                         return it == json_.json().end() || it->dump() == s.value;
+                       });
+  }
+
   void refuse_if_true(const char* key) {
     if (json_.get_bool(key, false)) refuse(fmt::format("{} = true is not supported", key));
   }
@@ -192,6 +210,7 @@ class Reader {
     std::vector<std::string> switched_on;
     for (const auto& [key, value] : json_.json().items()) {
       if (key.starts_with("_") || honoured_keys().contains(key)) continue;
+      if (known.sampled_here() && is_setting(result_.config.sampler, key)) continue;
       if (known.sampled_here() || !goes_with_another_sampler(key)) {
         foreign_.push_back(key);
       } else if (key.ends_with("_sigmas") && value == true) {
@@ -222,6 +241,8 @@ io::Json to_json(const SchedulerConfig& config) {
   json["_diffusers_version"] = nn::kDiffusersVersion;
   visit_training_fields(io::WriteFields{json}, config);
   visit_sampling_fields(io::WriteFields{json}, config);
+  for (const auto& [key, value] : config.sampler.settings)
+    if (value != "null") json[std::string(key)] = io::Json::parse(value);
   for (const Sampler* other : Sampler::all)
     if (other->field != config.sampler.field) json.erase(std::string(other->field));
   return json;

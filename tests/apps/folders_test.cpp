@@ -86,7 +86,7 @@ TEST_F(Folders, SchedulersOfOtherClassesAreSampledByDdim) {
   put_model(ddim);
   const std::string expected = drawn();
   for (const char* name :
-       {"EulerDiscreteScheduler", "DPMSolverMultistepScheduler", "LMSDiscreteScheduler"}) {
+       {"EulerDiscreteScheduler", "UniPCMultistepScheduler", "LMSDiscreteScheduler"}) {
     put_model({{"_class_name", name}, {"use_karras_sigmas", false}});
     EXPECT_EQ(drawn(), expected) << name;
     noted("sample --model m --count 1 --steps 1 --out x.png", {name, "ddim"});

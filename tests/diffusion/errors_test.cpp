@@ -109,7 +109,8 @@ TEST(Errors, Names) {
       {[] { parse_spacing(""); },
        "[timestep_spacing] \"\" is not supported; expected leading, trailing, linspace"},
       {[] { parse_sampler("PNDMScheduler"); },
-       "[scheduler] \"PNDMScheduler\" is not supported; expected DDIMScheduler, DDPMScheduler"},
+       "[scheduler] \"PNDMScheduler\" is not supported; expected DDIMScheduler, DDPMScheduler, "
+       "DPMSolverMultistepScheduler"},
   });
 }
 

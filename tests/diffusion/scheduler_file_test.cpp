@@ -45,7 +45,7 @@ TEST(SchedulerFile, MissingKeysMeanWhatTheClassSays) {
       {"HeunDiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, false, true},
       {"KDPM2DiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
       {"KDPM2AncestralDiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
-      {"DPMSolverMultistepScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"DPMSolverMultistepScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
       {"DPMSolverSinglestepScheduler", false, 1e-4, 0.02, kLinear, kLeading, true, true},
       {"DPMSolverSDEScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
       {"DEISMultistepScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
@@ -75,7 +75,7 @@ TEST(SchedulerFile, MissingKeysMeanWhatTheClassSays) {
 
 TEST(SchedulerFile, EveryClassHonoursWhatItSays) {
   for (const char* name : {"DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler",
-                           "DPMSolverMultistepScheduler", "HeunDiscreteScheduler"}) {
+                           "UniPCMultistepScheduler", "HeunDiscreteScheduler"}) {
     const SchedulerFile f = parse(of_class(
         name, R"("num_train_timesteps": 50, "beta_start": 0.001, "beta_end": 0.3, "steps_offset": 1,
               "beta_schedule": "scaled_linear", "prediction_type": "v_prediction",
@@ -137,6 +137,26 @@ TEST(SchedulerFile, KeysOfOtherClassesAreReadPast) {
   ASSERT_EQ(f.notes.size(), 1u);
   expect_fragments(f.notes[0], {"DPMSolverMultistepScheduler", "\"use_karras_sigmas\""});
   EXPECT_EQ(f.notes[0].find("solver_order"), std::string::npos);
+}
+
+// DPMSolverMultistepScheduler is sampled here where its choices are those of DPM-Solver++(2M), its defaults.
+TEST(SchedulerFile, ChoicesDecideWhetherASamplerIsHere) {
+  const auto read = [](const char* more) {
+    return parse(of_class("DPMSolverMultistepScheduler", more));
+  };
+  const SchedulerFile here = read(
+      R"("algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint",
+         "final_sigmas_type": "zero", "lambda_min_clipped": -Infinity, "variance_type": null,
+         "use_karras_sigmas": false)");
+  EXPECT_EQ(here.config.sampler, Sampler::dpmpp_2m);
+  EXPECT_EQ(here.notes, std::vector<std::string>());
+  for (const char* more : {R"("algorithm_type": "sde-dpmsolver++")", R"("solver_order": 3)",
+                           R"("use_karras_sigmas": true)", R"("lambda_min_clipped": -5.1)"}) {
+    const SchedulerFile other = read(more);
+    EXPECT_EQ(other.problem, "") << more;
+    EXPECT_EQ(other.config.sampler, Sampler::ddim) << more;
+    EXPECT_EQ(other.notes.size(), 1u) << more;
+  }
 }
 
 // A problem for sampling alone leaves the schedule that training went by.
