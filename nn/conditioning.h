@@ -7,7 +7,7 @@
 
 namespace sfumato::nn {
 
-struct Conditioning {
+struct Conditioning {  // a plain value
   // The labels that a batch of N pictures has.
   enum class Kind {
     none,      // no labels

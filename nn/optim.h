@@ -17,7 +17,7 @@ double clip_scale(double norm, double max_norm);
 
 // Exponential moving average of the parameters, its decay warmed up: min(decay, (1+k)/(10+k)) at
 // update k, as TensorFlow's ExponentialMovingAverage does.
-class Ema {
+class Ema {  // for one thread at a time, and not while the network runs
  public:
   Ema(Params& params, double decay);
   void update();
@@ -33,7 +33,7 @@ class Ema {
 };
 
 // Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
-class AdamW {
+class AdamW {  // for one thread at a time, and not while the network runs
  public:
   AdamW(Params& params, const AdamWOptions& options);
   // One update with gradients scaled by `grad_scale` (from clipping); in the same pass over memory,
@@ -49,7 +49,7 @@ class AdamW {
 };
 
 // While alive, the parameters hold `values` (the EMA, say); afterwards their own again.
-class SwapValues {
+class SwapValues {  // as AdamW
  public:
   SwapValues(Params& params, const Tensor& values);
   ~SwapValues();

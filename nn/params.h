@@ -29,7 +29,7 @@ Init normal(double sigma);
 // U(-b, b) with b = 1/√fan_in: what PyTorch's Linear and Conv2d start from, weight and bias alike.
 Init uniform_fan_in(std::int64_t fan_in);
 
-// A handle to a learned tensor, used like the Var it stands for. Valid while its Params lives.
+// A handle to a learned tensor, used like the Var it stands for. Valid while its Params lives. const is shallow.
 class Param {
  public:
   Param() = default;
@@ -42,7 +42,7 @@ class Param {
   Var* slot_ = nullptr;
 };
 
-class Params {
+class Params {  // const is shallow; adding and laying out: one thread alone
  public:
   // `limit`: how many parameters (single numbers) there may be; more is an Error, thrown before they are allocated,
   // since a configuration from a file may ask for any size.
@@ -87,7 +87,7 @@ class Params {
   int dropout_ids_ = 0;
 };
 
-class Scope {
+class Scope {  // a value; const, as it only points to its Params
  public:
   Scope(Params& params) : params_(&params) {}
   Scope operator/(const std::string& child) const;
