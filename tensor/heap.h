@@ -37,7 +37,7 @@ class Chunks {
 // Blocks of any size that are given back: the smallest free one that is large enough is split, and
 // neighbours that are both free become one. A program that asks for the same blocks in the same
 // order, as training steps do, gets the same places again, and all of them together take little
-// more than what is in use at the fullest moment.
+// more than what is in use at the fullest moment. No locks: memory.cpp holds one around it.
 class Heap {
  public:
   // Aligned to 64 bytes. Null if the system has no memory left.

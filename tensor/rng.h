@@ -32,7 +32,7 @@ enum class Purpose : std::uint16_t {
   sample_step,
   test
 };
-
+// A value. Drawing advances it, so one Rng is for one thread at a time; const members do not.
 class Rng {
  public:
   // The stream for `purpose` at `index` (a training step, a sampling step, ...): 2^64 numbers each.

@@ -1,5 +1,5 @@
 // Shape: the extent of a tensor along each axis, outermost first. Held inline (no heap), so that
-// passing shapes around inside a training step costs no allocation.
+// passing shapes around inside a training step costs no allocation. A value: threads may read one at once.
 #pragma once
 #include <array>
 #include <cstdint>
