@@ -110,7 +110,7 @@ Tensor expected_eps(const std::vector<Gaussian>& mixture, const NoiseLevel& leve
   return eps.to(xt.dtype());
 }
 
-Denoiser exact_denoiser(std::function<NoiseLevel(double t)> level,
+Denoiser exact_denoiser(const std::function<NoiseLevel(double t)>& level,
                         const std::vector<Gaussian>& mixture, const Prediction& prediction) {
   return [=](const Tensor& xt, double t) {
     const auto [signal, noise] = levels(level(t));

@@ -38,7 +38,7 @@ Tensor expected_eps(const std::vector<Gaussian>& mixture, const NoiseLevel& leve
 // level at time t is level(t).
 Denoiser exact_denoiser(const Schedule& schedule, const std::vector<Gaussian>& mixture,
                         const Prediction& prediction);
-Denoiser exact_denoiser(std::function<NoiseLevel(double t)> level,
+Denoiser exact_denoiser(const std::function<NoiseLevel(double t)>& level,
                         const std::vector<Gaussian>& mixture, const Prediction& prediction);
 
 }  // namespace sfumato::diffusion

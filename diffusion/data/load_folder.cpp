@@ -159,7 +159,7 @@ class Search {
   std::optional<fs::path> step_into(const fs::path& directory,
                                     const std::vector<fs::path>& folders) {
     if (!parted_)
-      if (const auto chosen = choose_split(directory, folders)) return chosen;
+      if (auto chosen = choose_split(directory, folders)) return chosen;
     if (folders.size() != 1) return std::nullopt;
     const fs::path& only = folders[0];
     // train/train/*.png: the split is wrapped in its own name.

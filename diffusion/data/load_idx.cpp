@@ -57,10 +57,10 @@ fs::path labels_of(const fs::path& images) {
                 "find its labels");
   for (const std::string& name : names) {
     // The pair may be half compressed.
-    const fs::path same = images.parent_path() / name;
+    fs::path same = images.parent_path() / name;
     if (file_exists(same)) return same;
-    const fs::path other = same.extension() == ".gz" ? images.parent_path() / same.stem()
-                                                     : fs::path(same.string() + ".gz");
+    fs::path other = same.extension() == ".gz" ? images.parent_path() / same.stem()
+                                               : fs::path(same.string() + ".gz");
     if (file_exists(other)) return other;
   }
   throw Error(images.string(), fmt::format("its labels file {} is missing",
@@ -168,6 +168,7 @@ std::optional<fs::path> find_idx(const fs::path& directory, std::string_view set
                 fmt::format("holds IDX files, but no {} images", name(split)));
   if (found.size() > 1) {
     std::vector<std::string> sets;
+    sets.reserve(found.size());
     for (const auto& [key, ignored] : found) sets.push_back(key.empty() ? "(no name)" : key);
     throw Error(directory.string(),
                 fmt::format("holds several data sets ({}): name one, as {}", fmt::join(sets, ", "),
