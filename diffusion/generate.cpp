@@ -52,7 +52,7 @@ Denoiser denoiser_for(const Pipeline& model, const GenerateOptions& o, std::int6
   return [=, &network = *model.network, &o, w = o.guidance](const Tensor& xt, double t) {
     if (o.cancelled && o.cancelled()) throw Cancelled();
     const Tensor time = Tensor::full({n}, t, DType::i64);
-    const Tensor output = network(xt, time, labels).value();
+    Tensor output = network(xt, time, labels).value();
     if (!null_labels.defined()) return output;
     const Tensor free = network(xt, time, null_labels).value();
     return guided(output, free, w);  // ε = ε_u + w (ε_c - ε_u)

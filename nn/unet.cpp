@@ -122,7 +122,7 @@ Var UNet::time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, 
   };
   expect_shape("unet", "timestep", t, {n});
   conditioning.check(labels, n);
-  const Var temb = time_embedding_(features(t));
+  Var temb = time_embedding_(features(t));
   if (class_table_) return temb + (*class_table_)(labels);
   if (class_timestep_) return temb + (*class_timestep_)(features(labels));
   if (labels.defined()) return temb + Var(labels.to(dtype));  // Kind::identity

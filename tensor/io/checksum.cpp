@@ -40,6 +40,7 @@ std::uint64_t checksum(const void* bytes, std::size_t count, std::uint64_t start
 
 std::string checksum_text(const std::vector<std::pair<std::string, Tensor>>& tensors) {
   std::vector<const std::pair<std::string, Tensor>*> order;
+  order.reserve(tensors.size());
   for (const auto& item : tensors) order.push_back(&item);
   std::sort(order.begin(), order.end(),
             [](const auto* a, const auto* b) { return a->first < b->first; });
