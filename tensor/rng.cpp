@@ -95,7 +95,8 @@ Tensor Rng::normal(const Shape& shape, DType dtype) {
     for (std::int64_t i = begin; i < end; i += 4) {
       const auto r = block(first + static_cast<std::uint64_t>(i / 4));
       float four[4];
-      for (int half = 0; half < 2; ++half) {  // Box and Muller 1958: √(-2 ln u) (cos θ, sin θ)
+      // Box and Muller 1958: √(-2 ln u) (cos θ, sin θ)
+      for (std::size_t half = 0; half < 2; ++half) {
         const float radius = std::sqrt(minus_2_log(r[2 * half]));
         float s, c;
         sincos_turn(r[2 * half + 1], s, c);

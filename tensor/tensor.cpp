@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -33,7 +34,6 @@ std::size_t size_of(DType dtype) {
     case DType::f32:
       return 4;
     case DType::f64:
-      return 8;
     case DType::i64:
       return 8;
     case DType::u8:
@@ -101,8 +101,8 @@ void Tensor::fill_from(const void* values, std::size_t count) {
 template <class T>
 static void expect_fits(double value) {
   if constexpr (std::is_integral_v<T>) {
-    constexpr double kEnd = 2 * static_cast<double>(std::numeric_limits<T>::max() / 2 + 1);
-    if (!(value >= static_cast<double>(std::numeric_limits<T>::min()) && value < kEnd))
+    const double end = std::ldexp(1.0, std::numeric_limits<T>::digits);
+    if (!(value >= static_cast<double>(std::numeric_limits<T>::min()) && value < end))
       throw Error("tensor",
                   fmt::format("a tensor of integers of {} bytes cannot hold {}", sizeof(T), value));
   }

@@ -57,8 +57,8 @@ Chunks read_chunks(const std::string& where, std::string_view bytes) {
     if (first) {
       chunks.width = big_endian(data);
       chunks.height = big_endian(data.substr(4));
-      chunks.depth = data[8];
-      chunks.color_type = data[9];
+      chunks.depth = static_cast<unsigned char>(data[8]);
+      chunks.color_type = static_cast<unsigned char>(data[9]);
     }
     first = false;
     if (type == "tRNS") chunks.color_key = true;
@@ -211,7 +211,7 @@ class Converter {
     }
     for (std::int64_t x = 0; x < width; ++x, to += channels_) {
       const Pixel p = pixel(from);
-      from += samples_ * (depth_ == 16 ? 2 : 1);
+      from += std::ptrdiff_t{samples_} * (depth_ == 16 ? 2 : 1);
       transparent_ |= p.alpha != 255;
       for (std::int64_t c = 0; c < channels_; ++c) {
         const auto i = static_cast<std::size_t>(c);
@@ -247,11 +247,11 @@ class Converter {
     if (keyed) p.alpha = 0;
     return p;
   }
-  unsigned whole(const std::uint8_t* from, int sample) const {
+  unsigned whole(const std::uint8_t* from, std::ptrdiff_t sample) const {
     return depth_ == 16 ? unsigned{from[2 * sample]} << 8 | from[2 * sample + 1] : from[sample];
   }
   // The upper 8 of 16 bits; fewer than 8 stretched to 0..255.
-  std::uint8_t byte(const std::uint8_t* from, int sample) const {
+  std::uint8_t byte(const std::uint8_t* from, std::ptrdiff_t sample) const {
     if (depth_ == 16) return from[2 * sample];
     return static_cast<std::uint8_t>(from[sample] * (255 / ((1 << depth_) - 1)));
   }

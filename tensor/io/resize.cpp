@@ -34,8 +34,10 @@ std::vector<Window> windows(std::int64_t extent, float from, float to, std::int6
   std::vector<double> weights;
   for (std::int64_t i = 0; i < count; ++i) {
     const double center = from + (static_cast<double>(i) + 0.5) * scale;
+    // Rounded as Pillow rounds. NOLINTBEGIN(bugprone-incorrect-roundings)
     const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(center - support + 0.5));
     const auto last = std::min(extent, static_cast<std::int64_t>(center + support + 0.5));
+    // NOLINTEND(bugprone-incorrect-roundings)
     weights.clear();
     double sum = 0;
     for (std::int64_t x = first; x < last; ++x) {

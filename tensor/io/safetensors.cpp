@@ -116,6 +116,7 @@ TensorEntry read_entry(const std::string& name, const JsonObject& object) {
 void check_cover(const std::string& path, const std::vector<TensorEntry>& entries,
                  std::uint64_t size) {
   std::vector<const TensorEntry*> order;
+  order.reserve(entries.size());
   for (const TensorEntry& entry : entries) order.push_back(&entry);
   std::sort(order.begin(), order.end(), [](const TensorEntry* a, const TensorEntry* b) {
     return std::tie(a->begin, a->end) < std::tie(b->begin, b->end);
