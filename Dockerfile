@@ -2,9 +2,9 @@
 #   docker build -t sfumato . && docker run --rm -v "$PWD/runs:/runs" sfumato train --out /runs/a --minutes 5
 # The stage `tools` (a compiler and the libraries) serves .devcontainer as well.
 FROM debian:bookworm AS tools
-COPY scripts/setup /tmp/scripts/setup
-RUN /tmp/scripts/setup && apt-get install -y -qq --no-install-recommends git ca-certificates \
-    && rm -rf /var/lib/apt/lists/* /tmp/scripts
+COPY scripts/setup /opt/setup
+RUN /opt/setup && apt-get install -y -qq --no-install-recommends git ca-certificates \
+    && rm -rf /var/lib/apt/lists/* /opt/setup
 
 FROM tools AS build
 COPY . /src
