@@ -1,7 +1,7 @@
 // The layers. Each is a plain struct: parameters, sizes, and a call operator that says what it
 // maps. Parameter names are those of PyTorch and diffusers, so that checkpoints go both ways.
 // Running a layer is const, and several threads may do it at once; const does not protect the elements of its Params.
-// A layer of your own needs nothing from this folder but params.h: see examples/new_layer.
+// A layer of your own needs only params.h from this folder; examples/new_layer also uses Linear and Conv2d.
 #pragma once
 #include <cstdint>
 #include <optional>
