@@ -33,7 +33,7 @@ bool available(Isa isa) {
     case Isa::reference:
     case Isa::generic:
       return true;
-#if defined(__x86_64__)
+#if defined(SFUMATO_AVX)
     case Isa::avx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     case Isa::avx512:
@@ -68,7 +68,7 @@ Choice make_choice(Isa isa) {
     case Isa::generic:
       kernels::generic::fill(c.f32);
       break;
-#if defined(__x86_64__)
+#if defined(SFUMATO_AVX)
     case Isa::avx2:
       kernels::avx2::fill(c.f32);
       break;
