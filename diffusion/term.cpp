@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "tensor/parallel.h"
 
@@ -19,6 +20,14 @@ std::int64_t images(const Coefficient& a, const Coefficient& b) {
   return a.size() == 1 ? b.size() : a.size();
 }
 
+// f(a[n], b[n]) for each image.
+template <class F>
+Coefficient combine(const Coefficient& a, const Coefficient& b, F f) {
+  std::vector<double> values;
+  for (std::int64_t n = 0; n < images(a, b); ++n) values.push_back(f(a[n], b[n]));
+  return Coefficient(std::move(values));
+}
+
 }  // namespace
 
 Coefficient operator-(const Coefficient& a) {
@@ -28,15 +37,11 @@ Coefficient operator-(const Coefficient& a) {
 }
 
 Coefficient operator+(const Coefficient& a, const Coefficient& b) {
-  std::vector<double> sum;
-  for (std::int64_t n = 0; n < images(a, b); ++n) sum.push_back(a[n] + b[n]);
-  return Coefficient(std::move(sum));
+  return combine(a, b, std::plus());
 }
 
 Coefficient operator/(const Coefficient& a, const Coefficient& b) {
-  std::vector<double> ratio;
-  for (std::int64_t n = 0; n < images(a, b); ++n) ratio.push_back(a[n] / b[n]);
-  return Coefficient(std::move(ratio));
+  return combine(a, b, std::divides());
 }
 
 Tensor operator+(const Term& a, const Term& b) {
