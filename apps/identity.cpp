@@ -41,7 +41,7 @@ std::uint64_t fingerprint(const DataIdentity& identity) {
 }
 
 io::Json to_json(const DataIdentity& identity) {
-  io::Json json;
+  io::Json json = io::Json::object();
   json["shape"] = std::vector<std::int64_t>(identity.images.begin(), identity.images.end());
   json["classes"] = identity.classes;
   json["pixels"] = fmt::format("{:016x}", identity.pixels);

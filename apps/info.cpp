@@ -154,7 +154,7 @@ void info(const InfoOptions& o) {
   double flop = 0;
   for (const Row& r : rows) flop += r.flop;
   if (o.json) {
-    io::Json j;
+    io::Json j = io::Json::object();
     j["parameters"] = model.params->count();
     j["flop"] = flop;
     if (!model.class_names.empty()) j["class_names"] = model.class_names;

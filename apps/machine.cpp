@@ -52,7 +52,7 @@ io::Json describe_machine() {
   uname(&system);
   io::Json isas = io::Json::array();
   for (Isa i : available_isas()) isas.push_back(name(i));
-  io::Json j;
+  io::Json j = io::Json::object();
   j["version"] = kVersion;
   j["compiler"] = compiler();
   j["isa"] = name(isa());

@@ -55,7 +55,7 @@ void link_over(const fs::path& from, const fs::path& to) {
 }
 
 io::Json record_of(const TrainOptions& options, const DataIdentity& data) {
-  io::Json record;
+  io::Json record = io::Json::object();
   record["format"] = 1;
   record["options"] = to_json(options);
   record["data"] = to_json(data);
@@ -181,7 +181,7 @@ void RunFolder::open_metrics(std::int64_t step) {
 }
 
 void RunFolder::log(const Metrics& m) {
-  io::Json j;
+  io::Json j = io::Json::object();
   j["step"] = m.step;
   j["loss"] = m.loss;
   j["smoothed"] = m.smoothed;

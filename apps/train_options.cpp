@@ -142,7 +142,7 @@ std::string flag_of(std::string_view key) {
 }
 
 io::Json to_json(const TrainOptions& o) {
-  io::Json json;
+  io::Json json = io::Json::object();
   visit_train_options(Writer(json), o);
   return json;
 }

@@ -196,14 +196,10 @@ void Var::backward(const Tensor& dy) const {
   if (!node_) throw Error("backward", "nothing here requires a gradient");
   expect_shape("backward", "gradient", dy, shape());
   expect_dtype("backward", "gradient", dy, dtype());
-  // Keeps its capacity from step to step. A pullback may call backward() itself (checkpoint.h).
-  thread_local std::vector<Node*> spare;
   std::vector<Node*> stack;
-  stack.swap(spare);
   count_gradients(node_.get(), stack);
   deliver(*node_.get(), dy);
   deliver_gradients(node_.get(), stack);
-  if (stack.capacity() > spare.capacity()) stack.swap(spare);
 }
 
 }  // namespace sfumato

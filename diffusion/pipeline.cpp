@@ -192,7 +192,7 @@ void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
     config["sample_size"] = height == width ? io::Json(height) : io::Json::array({height, width});
   io::write_json(dir / "unet" / "config.json", config);
   io::write_json(dir / "scheduler" / "scheduler_config.json", to_json(p.scheduler));
-  io::Json index;
+  io::Json index = io::Json::object();
   index["_class_name"] = p.scheduler.sampler.pipeline;
   index["_diffusers_version"] = nn::kDiffusersVersion;
   index["scheduler"] = {"diffusers", p.scheduler.sampler.diffusers};

@@ -236,7 +236,7 @@ class Reader {
 SchedulerFile parse_scheduler_config(const io::JsonObject& json) { return Reader(json).read(); }
 
 io::Json to_json(const SchedulerConfig& config) {
-  io::Json json;
+  io::Json json = io::Json::object();
   json["_class_name"] = config.sampler.diffusers;
   json["_diffusers_version"] = nn::kDiffusersVersion;
   visit_training_fields(io::WriteFields{json}, config);

@@ -245,7 +245,7 @@ UNetConfig parse_unet_config(const JsonObject& json, std::vector<std::string>* n
 }
 
 Json to_json(const UNetConfig& config) {
-  Json json;
+  Json json = Json::object();
   json["_class_name"] = "UNet2DModel";
   json["_diffusers_version"] = kDiffusersVersion;
   visit_fields(io::WriteFields{json}, config);

@@ -1,6 +1,7 @@
 #include "tensor/memory.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <array>
@@ -8,6 +9,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "tensor/error.h"
 #include "tensor/heap.h"
@@ -64,10 +66,9 @@ using Lists = std::array<FreeList, kClasses>;
 struct OfThread {
   std::array<std::uint16_t, kClasses> held{};
   Lists free;
-
-  ~OfThread();
+  OfThread* next = nullptr;  // while no thread has it
 };
-thread_local OfThread of_thread;
+thread_local OfThread* of_thread = nullptr;
 
 class Cache {
  public:
@@ -103,7 +104,8 @@ class Cache {
 
   void* take_in_task(std::size_t bytes) {
     const SizeClass c = size_class(bytes);
-    OfThread& mine = of_thread;
+    if (!of_thread) of_thread = begin_thread();
+    OfThread& mine = *of_thread;
     void* block = mine.free[c.index].pop();
     if (!block) block = take_for_task(c, mine.held[c.index] + 1);
     ++mine.held[c.index];
@@ -111,16 +113,16 @@ class Cache {
   }
   void put_in_task(void* block, std::size_t bytes) noexcept {
     const SizeClass c = size_class(bytes);
-    OfThread& mine = of_thread;
+    OfThread& mine = *of_thread;
     --mine.held[c.index];
     give_back(mine.free[c.index], block);
   }
-  // A thread ends.
-  void put_all(Lists& lists) noexcept {
+  void end_thread(OfThread* mine) noexcept {
     std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < kClasses; ++i) {
-      while (void* block = lists[i].pop()) tasks_[i].push(block);
+      while (void* block = mine->free[i].pop()) tasks_[i].push(block);
     }
+    mine->next = std::exchange(without_thread_, mine);
   }
 
   Stats stats() {
@@ -136,6 +138,14 @@ class Cache {
  private:
   [[noreturn]] static void throw_out_of_memory(std::size_t bytes) {
     throw Error("memory", fmt::format("the system has no {} bytes left", bytes));
+  }
+  // A key's destructor calls end_thread(). (One of a thread_local would have to be registered on its first use, which
+  // allocates, and glibc ends the process where that fails.)
+  OfThread* begin_thread() {
+    std::lock_guard lock(mutex_);
+    if (!without_thread_) without_thread_ = new OfThread;
+    if (pthread_setspecific(key_.value, without_thread_) != 0) throw_out_of_memory(sizeof(void*));
+    return std::exchange(without_thread_, without_thread_->next);
   }
   void* fetch(std::size_t bytes) {
     ++stats_.system_allocations;
@@ -166,7 +176,14 @@ class Cache {
     return block ? block : fetch(c.bytes);
   }
 
+  struct Key {
+    Key();
+    pthread_key_t value{};
+  };
+
   std::mutex mutex_;
+  const Key key_;
+  OfThread* without_thread_ = nullptr;
   Heap heap_;
   Chunks chunks_;
   Lists small_, tasks_;                  // tasks_: what no thread keeps
@@ -180,7 +197,11 @@ Cache& cache() {
   return *instance;
 }
 
-OfThread::~OfThread() { cache().put_all(free); }
+Cache::Key::Key() {
+  const auto end = [](void* mine) { cache().end_thread(static_cast<OfThread*>(mine)); };
+  if (pthread_key_create(&value, end) != 0)
+    throw Error("memory", "the system has no key left for a thread's own data");
+}
 
 }  // namespace
 

@@ -155,7 +155,7 @@ class Builder : public nlohmann::json_sax<Json> {
     throw Error(source_, fmt::format("expected JSON: {}", what));
   }
 
-  Json root;
+  Json root = nullptr;
 
  private:
   bool number(Json value) {
@@ -245,7 +245,7 @@ JsonObject JsonObject::read(const std::filesystem::path& path) {
 }
 
 const Json& JsonObject::find(std::string_view key) const {
-  static const Json null;
+  static const Json null = nullptr;
   const auto it = json_->find(key);
   return it == json_->end() ? null : *it;
 }
