@@ -62,38 +62,17 @@ void sincos_turn(std::uint32_t r, float& sine, float& cosine) {
 
 }  // namespace
 
-std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> c,
-                                           std::array<std::uint32_t, 2> key) {
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0];
-    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c[2];
-    c = {static_cast<std::uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<std::uint32_t>(p1),
-         static_cast<std::uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<std::uint32_t>(p0)};
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
-  }
-  return c;
-}
-
 Rng::Rng(std::uint64_t seed, Purpose purpose, std::uint64_t index)
-    : seed_(seed), stream_(static_cast<std::uint64_t>(purpose) << 48 | index) {
+    : blocks_{.seed = seed, .stream = static_cast<std::uint64_t>(purpose) << 48 | index} {
   if (index >> 48) throw Error("rng", fmt::format("stream index {} is above 2^48", index));
-}
-
-std::array<std::uint32_t, 4> Rng::block(std::uint64_t counter) const {
-  return philox4x32_10(
-      {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-       static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},
-      {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
 }
 
 Tensor Rng::normal(const Shape& shape, DType dtype) {
   Tensor t(shape);
   float* out = t.data<float>();
-  const std::uint64_t first = counter_;
   parallel_ranges(t.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; i += 4) {
-      const auto r = block(first + static_cast<std::uint64_t>(i / 4));
+      const auto r = blocks_(i / 4);
       float four[4];
       // Box and Muller 1958: √(-2 ln u) (cos θ, sin θ)
       for (std::size_t half = 0; half < 2; ++half) {
@@ -106,7 +85,7 @@ Tensor Rng::normal(const Shape& shape, DType dtype) {
       std::copy_n(four, std::min<std::int64_t>(4, end - i), out + i);
     }
   });
-  counter_ += static_cast<std::uint64_t>((t.size() + 3) / 4);
+  advance(t.size());
   return t.to(dtype);
 }
 
@@ -114,10 +93,11 @@ Tensor Rng::uniform(const Shape& shape, DType dtype) {
   Tensor t(shape);
   float* out = t.data<float>();
   for (std::int64_t i = 0; i < t.size(); i += 4) {
-    const auto r = block(counter_++);
+    const auto r = blocks_(i / 4);
     for (std::int64_t j = 0; j < std::min<std::int64_t>(4, t.size() - i); ++j)
       out[i + j] = static_cast<float>(static_cast<std::int32_t>(r[j] >> 8)) * 0x1p-24f;
   }
+  advance(t.size());
   return t.to(dtype);
 }
 
@@ -127,10 +107,11 @@ Tensor Rng::randint(const Shape& shape, std::int64_t bound) {
   Tensor t(shape, DType::i64);
   auto* out = t.data<std::int64_t>();
   for (std::int64_t i = 0; i < t.size(); i += 4) {
-    const auto r = block(counter_++);
+    const auto r = blocks_(i / 4);
     for (std::int64_t j = 0; j < std::min<std::int64_t>(4, t.size() - i); ++j)
       out[i + j] = static_cast<std::int64_t>(r[j] * static_cast<std::uint64_t>(bound) >> 32);
   }
+  advance(t.size());
   return t;
 }
 
@@ -138,10 +119,11 @@ std::vector<std::int64_t> Rng::permutation(std::int64_t n) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), 0);
   for (std::int64_t i = n - 1; i > 0; --i) {
-    const auto r = block(counter_++);
+    const auto r = blocks_(n - 1 - i);
     const auto j = static_cast<std::int64_t>(r[0] * static_cast<std::uint64_t>(i + 1) >> 32);
     std::swap(order[i], order[j]);
   }
+  advance(4 * std::max<std::int64_t>(0, n - 1));
   return order;
 }
 
@@ -149,7 +131,7 @@ void Rng::dropout_mask(double p, std::int64_t begin, std::int64_t end, float* ou
   const auto threshold = static_cast<std::uint32_t>(p * 4294967296.0);
   const float keep = static_cast<float>(1.0 / (1.0 - p));
   for (std::int64_t i = begin; i < end; ++i) {
-    const auto r = block(counter_ + static_cast<std::uint64_t>(i / 4));
+    const auto r = blocks_(i / 4);
     out[i - begin] = r[i % 4] < threshold ? 0.0f : keep;
   }
 }

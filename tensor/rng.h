@@ -1,22 +1,17 @@
-// Random numbers addressed by (seed, stream, counter) instead of drawn from hidden state: Philox
-// 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). Any number can be
-// computed alone, so any number of threads gives the same bits, and resuming needs no saved state.
+// Random numbers addressed by (seed, stream, counter) instead of drawn from hidden state, by Philox
+// (philox.h). Any number can be computed alone, so any number of threads gives the same bits, and resuming needs no saved state.
 //
 // Normals come from Box-Muller with polynomials made of add, multiply, square root and
 // integer-to-float only: operations that IEEE 754 rounds the same way on every machine. (The file
 // is compiled without contraction to fused multiply-add.)
 #pragma once
-#include <array>
 #include <cstdint>
 #include <vector>
 
+#include "tensor/philox.h"
 #include "tensor/tensor.h"
 
 namespace sfumato {
-
-// The ten rounds of Philox on a 128-bit counter and a 64-bit key.
-std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter,
-                                           std::array<std::uint32_t, 2> key);
 
 // What a random number is for. Each purpose has streams of its own, so that drawing more of one
 // never shifts another.
@@ -52,12 +47,17 @@ class Rng {
   // backward pass asks again.
   void dropout_mask(double p, std::int64_t begin, std::int64_t end, float* out) const;
 
-  std::uint64_t counter() const { return counter_; }
+  std::uint64_t counter() const { return blocks_.first; }
+  // The blocks that are not drawn yet.
+  const RandomBlocks& blocks() const { return blocks_; }
 
  private:
-  std::array<std::uint32_t, 4> block(std::uint64_t counter) const;
+  // Past the blocks that `numbers` numbers are drawn from.
+  void advance(std::int64_t numbers) {
+    blocks_.first += static_cast<std::uint64_t>((numbers + 3) / 4);
+  }
 
-  std::uint64_t seed_, stream_, counter_ = 0;
+  RandomBlocks blocks_;
 };
 
 }  // namespace sfumato
