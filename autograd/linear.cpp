@@ -97,7 +97,7 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
                                   .c = g[1].data<T>(),
                                   .sums = db});
       } else if (needs[2]) {
-        kernels::table<T>().sum_rows(m, out, dy.data<T>(), db);
+        kernels::table<T>().sum_rows(1, m, out, dy.data<T>(), db);
       }
       return g;
     });

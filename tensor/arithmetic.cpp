@@ -28,15 +28,7 @@ double ordered_sum(const Tensor& x, F term) {
 Tensor sum_middle(const Tensor& g, std::int64_t outer, std::int64_t reduced, std::int64_t inner) {
   Tensor y({outer, inner}, g.dtype());
   dispatch_float("reduce", g.dtype(), [&]<class T>() {
-    const T* from = g.data<T>();
-    T* to = y.data<T>();
-    if (outer == 1) {
-      kernels::table<T>().sum_rows(reduced, inner, from, to);
-    } else {
-      parallel_for(outer, [=](std::int64_t i) {
-        kernels::table<T>().sum_rows(reduced, inner, from + i * reduced * inner, to + i * inner);
-      });
-    }
+    kernels::table<T>().sum_rows(outer, reduced, inner, g.data<T>(), y.data<T>());
   });
   return y;
 }

@@ -1,6 +1,7 @@
 // Chooses the instruction set, and with it the table of kernels.
 #include <cstdlib>
 
+#include "tensor/backend.h"
 #include "tensor/error.h"
 #include "tensor/kernels/isa.h"
 #include "tensor/kernels/kernels.h"
@@ -158,6 +159,15 @@ const Kernels<float>& table<float>() {
 template <>
 const Kernels<double>& table<double>() {
   return choice().f64;
+}
+
+template <>
+const Kernels<float>& on<float>(Device device) {
+  return device == Device::cpu ? choice().f32 : *backend(device).f32;
+}
+template <>
+const Kernels<double>& on<double>(Device device) {
+  return device == Device::cpu ? choice().f64 : *backend(device).f64;
 }
 
 }  // namespace kernels

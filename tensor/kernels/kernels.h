@@ -13,6 +13,8 @@
 #pragma once
 #include <cstdint>
 
+#include "tensor/device.h"
+
 namespace sfumato::kernels {
 
 using index = std::int64_t;
@@ -185,8 +187,11 @@ struct PointwiseKernels {
   void (*softmax_backward)(index rows, index cols, const T* y, const T* dy, T* dx);
   // to[r * to_step + j] = from[r * from_step + j] for `rows` rows of `cols` elements.
   void (*copy_rows)(index rows, index cols, const T* from, index from_step, T* to, index to_step);
-  // out[cols] = Σ_rows x[rows, cols].
-  void (*sum_rows)(index rows, index cols, const T* x, T* out);
+  // out[outer, cols] = Σ_rows x[outer, rows, cols].
+  void (*sum_rows)(index outer, index rows, index cols, const T* x, T* out);
+  // *out = Σ x and Σ x², added up in double and in an order that n alone decides.
+  void (*sum)(index n, const T* x, double* out);
+  void (*sum_of_squares)(index n, const T* x, double* out);
 };
 
 // ---- all of them
@@ -198,7 +203,16 @@ struct Kernels : GemmKernels<T>,
                  AttentionKernels<T>,
                  PointwiseKernels<T> {};
 
-// Those of the instruction set in use.
+// Those of a device: on<T>(x.device()).sum(...). All arrays are in its memory. On a GPU a kernel is started and the CPU
+// does not wait for it. Throws Error as backend() does (tensor/backend.h).
+template <class T>
+const Kernels<T>& on(Device device);
+template <>
+const Kernels<float>& on<float>(Device device);
+template <>
+const Kernels<double>& on<double>(Device device);
+
+// Those of the CPU, for the instruction set in use.
 template <class T>
 const Kernels<T>& table();
 template <>

@@ -95,7 +95,7 @@ void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx) {
   });
 }
 
-// out[cols] = Σ_rows x[rows, cols]. The rows are split; the partial sums are added up in order. Narrow
+// out[cols] = Σ_rows x[rows, cols] of one matrix. The rows are split; the partial sums are added up in order. Narrow
 // rows are read several at a time, [rows/f, cols*f], to fill the lanes; the f sums are added at the end.
 template <class T>
 void sum_rows(index rows, index cols, const T* x, T* out) {
@@ -120,6 +120,36 @@ void sum_rows(index rows, index cols, const T* x, T* out) {
   }
 }
 
+template <class T>
+void sum_rows(index outer, index rows, index cols, const T* x, T* out) {
+  if (outer == 1) return sum_rows(rows, cols, x, out);
+  parallel_for(outer, [=](index i) { sum_rows(rows, cols, x + i * rows * cols, out + i * cols); });
+}
+
+// Σ term(x[i]): partial sums over ranges of kGrain elements, added in their order.
+template <class T, class Term>
+double sum_terms_in_order(index n, const T* x, Term term) {
+  const index parts = (n + kGrain - 1) / kGrain;
+  const Scratch<double> partials(parts);
+  parallel_ranges(n, kGrain, [&](index begin, index end) {
+    double sum = 0;
+    for (index i = begin; i < end; ++i) sum += term(static_cast<double>(x[i]));
+    partials[begin / kGrain] = sum;
+  });
+  double total = 0;
+  for (index i = 0; i < parts; ++i) total += partials[i];
+  return total;
+}
+
+template <class T>
+void sum(index n, const T* x, double* out) {
+  *out = sum_terms_in_order(n, x, [](double v) { return v; });
+}
+template <class T>
+void sum_of_squares(index n, const T* x, double* out) {
+  *out = sum_terms_in_order(n, x, [](double v) { return v * v; });
+}
+
 // The rows of this family.
 template <class T>
 void fill(PointwiseKernels<T>& table) {
@@ -130,6 +160,8 @@ void fill(PointwiseKernels<T>& table) {
       .softmax_backward = softmax_backward<T>,
       .copy_rows = copy_rows<T>,
       .sum_rows = sum_rows<T>,
+      .sum = sum<T>,
+      .sum_of_squares = sum_of_squares<T>,
   };
 }
 

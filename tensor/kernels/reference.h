@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "tensor/kernels/kernels.h"
@@ -358,10 +359,18 @@ void copy_rows(index rows, index cols, const T* from, index from_step, T* to, in
 }
 
 template <class T>
-void sum_rows(index rows, index cols, const T* x, T* out) {
-  Numbers sum(cols);
-  for (index i = 0; i < rows * cols; ++i) sum[i % cols] += x[i];
+void sum_rows(index outer, index rows, index cols, const T* x, T* out) {
+  Numbers sum(outer * cols);
+  for (index i = 0; i < outer * rows * cols; ++i) sum[i / (rows * cols) * cols + i % cols] += x[i];
   round_to(out, sum);
+}
+
+template <class T>
+void sum(index n, const T* x, double* out) { *out = std::accumulate(x, x + n, 0.0); }
+
+template <class T>
+void sum_of_squares(index n, const T* x, double* out) {
+  *out = std::accumulate(x, x + n, 0.0, [](double sum, double v) { return sum + v * v; });
 }
 
 // ---- the table
@@ -383,7 +392,9 @@ void fill_all(Kernels<T>& table) {
                           .softmax_forward = softmax_forward<T>,
                           .softmax_backward = softmax_backward<T>,
                           .copy_rows = copy_rows<T>,
-                          .sum_rows = sum_rows<T>},
+                          .sum_rows = sum_rows<T>,
+                          .sum = sum<T>,
+                          .sum_of_squares = sum_of_squares<T>},
   };
 }
 

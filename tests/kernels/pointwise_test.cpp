@@ -99,17 +99,35 @@ TEST(SoftmaxKernel, MaskedAndNan) {
 
 TEST(SumRowsKernel, MatchesTheDefinition) {
   for_every_isa([]<class T>() {
-    for (const index cols : {1, 2, 3, 8, 15, 16, 17, 33, 64}) {
-      for (const index rows : {0, 1, 2, 31, 100, 5000}) {
-        SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(cols));
-        auto x = numbers<T>(rows * cols, 1);
-        for (T& v : x) v += 1;
-        std::vector<double> sum(cols);
-        reference::sum_rows(rows, cols, as_double(x).data(), sum.data());
-        Guarded<T> got(cols);
-        table<T>().sum_rows(rows, cols, x.data(), got.data());
-        expect_close(got, sum, "sum");
+    for (const index outer : {1, 3}) {
+      for (const index cols : {1, 2, 3, 8, 15, 16, 17, 33, 64}) {
+        for (const index rows : {0, 1, 2, 31, 100, 5000}) {
+          SCOPED_TRACE(fmt::format("{} x {} x {}", outer, rows, cols));
+          auto x = numbers<T>(outer * rows * cols, 1);
+          for (T& v : x) v += 1;
+          std::vector<double> sum(outer * cols);
+          reference::sum_rows(outer, rows, cols, as_double(x).data(), sum.data());
+          Guarded<T> got(outer * cols);
+          table<T>().sum_rows(outer, rows, cols, x.data(), got.data());
+          expect_close(got, sum, "sum");
+        }
       }
+    }
+  });
+}
+
+TEST(SumKernels, MatchTheDefinition) {
+  for_every_isa([]<class T>() {
+    for (const index n : {0, 1, 7, 16384, 16385, 100003}) {
+      SCOPED_TRACE(n);
+      const auto x = numbers<T>(n, 1);
+      double expected = 0, got = 0;
+      reference::sum(n, x.data(), &expected);
+      table<T>().sum(n, x.data(), &got);
+      EXPECT_NEAR(got, expected, 1e-12 * static_cast<double>(n));
+      reference::sum_of_squares(n, x.data(), &expected);
+      table<T>().sum_of_squares(n, x.data(), &got);
+      EXPECT_NEAR(got, expected, 1e-14 * static_cast<double>(n) + 1e-14 * expected);
     }
   });
 }
@@ -120,11 +138,14 @@ TEST(PointwiseKernels, SameBitsOnAnyNumberOfThreads) {
     const auto x = numbers<T>(rows * cols, 1);
     expect_same_on_any_threads([&] {
       Guarded<T> sum(cols), y(x.size()), z(x.size());
-      table<T>().sum_rows(rows, cols, x.data(), sum.data());
+      table<T>().sum_rows(1, rows, cols, x.data(), sum.data());
       table<T>().softmax_forward(rows, cols, x.data(), y.data());
       table<T>().silu_forward(rows * cols, x.data(), z.data());
+      Guarded<double> total(1);
+      table<T>().sum(rows * cols, x.data(), total.data());
       std::vector<T> all;
       append(all, sum), append(all, y), append(all, z);
+      all.push_back(static_cast<T>(total.data()[0]));
       return all;
     });
   });

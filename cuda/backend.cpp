@@ -1,0 +1,53 @@
+// The GPU as tensor/backend.h wants it. The tables list every kernel that it has.
+#include "tensor/backend.h"
+
+#include "cuda/copy.h"
+#include "cuda/gemm.h"
+#include "cuda/memory.h"
+#include "cuda/runtime.h"
+#include "cuda/sum.h"
+
+namespace sfumato::cuda {
+namespace {
+
+template <class T>
+constexpr kernels::Kernels<T> make_table() {
+  kernels::Kernels<T> t{};
+  t.gemm = gemm<T>;
+  t.sum_rows = sum_rows<T>;
+  t.sum = sum<T>;
+  t.sum_of_squares = sum_of_squares<T>;
+  return t;
+}
+constexpr kernels::Kernels<float> kF32 = make_table<float>();
+constexpr kernels::Kernels<double> kF64 = make_table<double>();
+
+// Backend's opaque types are this folder's classes.
+auto* outside(Recording* r) { return reinterpret_cast<Backend::Recording*>(r); }
+auto* outside(Pool* p) { return reinterpret_cast<Backend::Pool*>(p); }
+auto* inside(Backend::Recording* r) { return reinterpret_cast<Recording*>(r); }
+auto* inside(const Backend::Recording* r) { return reinterpret_cast<const Recording*>(r); }
+auto* inside(Backend::Pool* p) { return reinterpret_cast<Pool*>(p); }
+
+}  // namespace
+
+extern const Backend backend;
+const Backend backend{
+    .use = use,
+    .name = name,
+    .allocate = allocate,
+    .release = release,
+    .copy = copy_between,
+    .synchronize = synchronize,
+    .start_recording = start_recording,
+    .stop_recording = [] { return outside(stop_recording()); },
+    .replay = [](const Backend::Recording* r) { replay(inside(r)); },
+    .forget = [](Backend::Recording* r) noexcept { forget(inside(r)); },
+    .new_pool = [] { return outside(new_pool()); },
+    .use_pool = [](Backend::Pool* p) { return outside(use_pool(inside(p))); },
+    .delete_pool = [](Backend::Pool* p) noexcept { delete_pool(inside(p)); },
+    .f32 = &kF32,
+    .f64 = &kF64,
+};
+
+}  // namespace sfumato::cuda

@@ -1,0 +1,59 @@
+# The GPU, by SFUMATO_CUDA:
+#   off       nothing of cuda/ is compiled
+#   emulated  cuda/ is compiled by the C++ compiler, with the emulator in the place of NVIDIA's runtime
+#   on        nvcc compiles cuda/*.cu and the sources that give functions to a device: those that include
+#             tensor/for_each.h, or a header that does
+set(SFUMATO_CUDA_ARCHITECTURES 90a CACHE STRING "What nvcc compiles for; `release` stands for all that is supported")
+if(SFUMATO_CUDA STREQUAL "off")
+  return()
+endif()
+file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*.cu cuda/*.cpp)
+if(SFUMATO_CUDA STREQUAL "emulated")
+  list(REMOVE_ITEM cuda_sources ${PROJECT_SOURCE_DIR}/cuda/runtime.cu)
+  file(GLOB emulator_sources CONFIGURE_DEPENDS cuda/emulator/*.cpp)
+  set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX)
+  target_sources(sfumato PRIVATE ${cuda_sources} ${emulator_sources})
+  target_compile_definitions(sfumato PUBLIC SFUMATO_CUDA_EMULATED=1)
+  target_compile_definitions(sfumato PRIVATE SFUMATO_CUDA=1)
+  # The emulator's own data is shared by all fibers, which the thread sanitizer takes for threads.
+  if(SFUMATO_SANITIZE STREQUAL "thread")
+    set_source_files_properties(${emulator_sources} PROPERTIES COMPILE_OPTIONS
+      "-fno-sanitize=thread;-D__SANITIZE_THREAD__=1")
+  endif()
+  return()
+endif()
+if(NOT SFUMATO_CUDA STREQUAL "on")
+  message(FATAL_ERROR "SFUMATO_CUDA: expected off, on or emulated, got '${SFUMATO_CUDA}'")
+endif()
+
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX} AND EXISTS /usr/local/cuda/bin/nvcc)
+  set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)
+endif()
+set(architectures ${SFUMATO_CUDA_ARCHITECTURES})
+if(architectures STREQUAL "release")
+  set(architectures 80-real 86-real 89-real 90a-real 100-real 120)  # of the last one PTX too, for what comes after it
+endif()
+set(CMAKE_CUDA_ARCHITECTURES ${architectures})
+# CMake before 3.26 does not know that nvcc has C++20.
+set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+enable_language(CUDA)
+list(APPEND CMAKE_CUDA_COMPILE_FEATURES cuda_std_20)
+find_package(CUDAToolkit REQUIRED)
+
+foreach(source ${SFUMATO_SOURCES})
+  file(STRINGS ${source} gives REGEX "^#include \"(tensor/for_each|tensor/arithmetic|autograd/pointwise)\\.h\"")
+  if(gives)
+    list(APPEND device_sources ${source})
+  endif()
+endforeach()
+set_source_files_properties(${device_sources} PROPERTIES LANGUAGE CUDA)
+target_sources(sfumato PRIVATE ${cuda_sources})
+set_target_properties(sfumato PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+target_include_directories(sfumato PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+target_compile_definitions(sfumato PRIVATE SFUMATO_CUDA=1
+                           SFUMATO_CUBLASLT="libcublasLt.so.${CUDAToolkit_VERSION_MAJOR}")
+# nvcc does not take {fmt}'s constant-evaluated checks of formats in C++20, of fmt 9 at least.
+target_compile_options(sfumato PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -DFMT_USE_CONSTEXPR=1
+                                         -diag-suppress=177 -Xcompiler=-Wall,-Wextra>)
+target_link_libraries(sfumato PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})

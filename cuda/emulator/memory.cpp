@@ -1,0 +1,69 @@
+#include "cuda/emulator/memory.h"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <string>
+
+#include "cuda/emulator/simt.h"
+#include "tensor/error.h"
+
+namespace sfumato::cuda::emulator {
+namespace {
+
+constexpr std::size_t kPage = 4096;
+
+unsigned char* arena() {
+  static auto* const begin = static_cast<unsigned char*>(
+      mmap(nullptr, kRoom, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  return begin;
+}
+std::size_t used = 0;
+int accesses = 0;
+std::mutex mutex;  // blocks may be given back by any thread
+
+// Whether the word is an address of memory that this process has, other than the device's.
+bool is_host_address(std::uintptr_t word) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(arena());
+  if (word < kPage || word >> 47 || (word >= begin && word < begin + kRoom)) return false;
+  unsigned char resident;
+  return mincore(reinterpret_cast<void*>(word / kPage * kPage), 1, &resident) == 0;
+}
+
+}  // namespace
+
+void* fetch(std::size_t bytes) {
+  const std::lock_guard lock(mutex);
+  const std::size_t size = (bytes + kPage - 1) / kPage * kPage;
+  if (size < bytes || size > kRoom - used) return nullptr;
+  void* const block = arena() + used;
+  used += size;
+  if (accesses > 0) mprotect(block, size, PROT_READ | PROT_WRITE);
+  return block;
+}
+
+std::size_t fetched() { return used; }
+
+Access::Access() {
+  const std::lock_guard lock(mutex);
+  if (accesses++ == 0) mprotect(arena(), used, PROT_READ | PROT_WRITE);
+}
+Access::~Access() {
+  const std::lock_guard lock(mutex);
+  if (--accesses == 0) mprotect(arena(), used, PROT_NONE);
+}
+
+void expect_device_addresses(const char* kernel, const void* arguments, std::size_t bytes) {
+  for (std::size_t at = 0; at + sizeof(void*) <= bytes; at += sizeof(void*)) {
+    std::uintptr_t word;
+    std::memcpy(&word, static_cast<const unsigned char*>(arguments) + at, sizeof word);
+    if (is_host_address(word))
+      throw Error("emulator", "a kernel was given an address of the CPU's memory (word " +
+                                  std::to_string(at / sizeof word) +
+                                  " of its arguments): " + kernel);
+  }
+}
+
+}  // namespace sfumato::cuda::emulator

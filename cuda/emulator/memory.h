@@ -1,0 +1,23 @@
+// The memory of the emulated device: a range of addresses that only kernels and copies may touch.
+#pragma once
+#include <cstddef>
+
+namespace sfumato::cuda::emulator {
+
+inline constexpr std::size_t kRoom = std::size_t{64}
+                                     << 30;  // bytes, none of them in use before they are touched
+
+// nullptr if there is not so much left.
+void* fetch(std::size_t bytes);
+std::size_t fetched();  // bytes
+
+// The device's memory may be touched while one of these lives.
+class Access {
+ public:
+  Access();
+  ~Access();
+  Access(const Access&) = delete;
+  Access& operator=(const Access&) = delete;
+};
+
+}  // namespace sfumato::cuda::emulator

@@ -1,0 +1,194 @@
+#include "cuda/emulator/simt.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cuda/emulator/fiber.h"
+#include "tensor/error.h"
+
+namespace sfumato::cuda::emulator {
+
+// Where the threads of a block or of a warp wait for one another.
+struct Barrier {
+  int alive = 0, arrived = 0;
+  std::uint64_t generation = 0;  // counts how often it has opened
+  const char* file = nullptr;
+  int line = 0;
+  char order[2];  // what the thread sanitizer knows it by, in even and odd generations
+};
+
+namespace {
+
+struct Warp {
+  Barrier barrier;
+  alignas(16) unsigned char value[32][64];
+};
+
+struct Block {
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  Barrier barrier;
+  Fiber* current = nullptr;  // nullptr while threads run one after another
+  void (*thread)(const void*) = nullptr;
+  const void* kernel = nullptr;
+  std::vector<unsigned char> shared;
+  std::string error;
+};
+thread_local Block block;
+std::uint64_t order_seed = 0;
+char kernel_end;  // for the thread sanitizer: a kernel comes before what follows it
+
+void open(Barrier& b) {
+  b.arrived = 0;
+  ++b.generation;
+}
+
+void leave(Barrier& b) {
+  --b.alive;
+  if (b.alive > 0 && b.arrived == b.alive) open(b);
+}
+
+// A fiber's first and last function.
+void run_thread() {
+  fiber_begins();
+  block.thread(block.kernel);
+  Fiber& fiber = *block.current;
+  release_order(&kernel_end);
+  fiber.done = true;
+  leave(block.warps[static_cast<std::size_t>(fiber.thread / 32)].barrier);
+  leave(block.barrier);
+  switch_to_scheduler(fiber);
+  std::abort();  // nobody switches to a fiber that is done
+}
+
+Fiber& current() {
+  if (!block.current)
+    throw Error("emulator", "a kernel without Shared waits or exchanges values: see cuda/simt.h");
+  return *block.current;
+}
+Warp& warp() { return block.warps[static_cast<std::size_t>(current().thread / 32)]; }
+
+void wait_at(Barrier& b) {
+  Fiber& fiber = current();
+  char* const order = &b.order[b.generation % 2];
+  release_order(order);
+  if (++b.arrived == b.alive) {
+    open(b);
+  } else {
+    fiber.waits = &b;
+    fiber.until = b.generation;
+    switch_to_scheduler(fiber);
+  }
+  acquire_order(order);
+}
+
+[[noreturn]] void throw_stuck() {
+  const Barrier& b = block.barrier;
+  throw Error("emulator", "block " + std::to_string(blockIdx.x) + ": " + std::to_string(b.arrived) +
+                              " of " + std::to_string(b.alive) +
+                              " threads wait at the barrier of " + (b.file ? b.file : "a warp") +
+                              ":" + std::to_string(b.line) + ", the others never come");
+}
+
+void start_block(BlockSize size) {
+  const auto threads = static_cast<std::size_t>(size.threads);
+  block.barrier = {};
+  block.barrier.alive = size.threads;
+  block.warps.assign((threads + 31) / 32, Warp{});
+  if (block.fibers.size() < threads) block.fibers.resize(threads);
+  block.shared =
+      std::vector<unsigned char>(size.shared_bytes + 128, 0xff);  // NaNs; fresh for the sanitizers
+  for (int i = 0; i < size.threads; ++i) {
+    Fiber& fiber = block.fibers[static_cast<std::size_t>(i)];
+    fiber.thread = i;
+    fiber.done = false;
+    fiber.waits = nullptr;
+    start_fiber(fiber, run_thread);
+    ++block.warps[static_cast<std::size_t>(i / 32)].barrier.alive;
+  }
+}
+
+void run_block(BlockSize size) {
+  start_block(size);
+  const std::span fibers(block.fibers.data(), static_cast<std::size_t>(size.threads));
+  std::vector<Fiber*> order;
+  for (Fiber& fiber : fibers) order.push_back(&fiber);
+  std::mt19937_64 random(order_seed + blockIdx.x);
+  for (int left = size.threads; left > 0;) {
+    if (order_seed != 0) std::shuffle(order.begin(), order.end(), random);
+    bool moved = false;
+    for (Fiber* fiber : order) {
+      if (fiber->done || (fiber->waits && fiber->waits->generation == fiber->until)) continue;
+      fiber->waits = nullptr;
+      moved = true;
+      block.current = fiber;
+      threadIdx = {static_cast<unsigned>(fiber->thread), 0, 0};
+      switch_to_fiber(*fiber);
+      if (!block.error.empty()) throw Error("emulator", std::exchange(block.error, {}));
+      if (fiber->done) --left;
+    }
+    if (!moved) throw_stuck();
+  }
+  block.current = nullptr;
+  for (Fiber& fiber : fibers) end_fiber(fiber);
+}
+
+}  // namespace
+
+void run(Blocks grid, BlockSize size, void (*thread)(const void*), const void* kernel) {
+  gridDim = {grid.x, grid.y, grid.z};
+  blockDim = {static_cast<unsigned>(size.threads), 1, 1};
+  block.thread = thread;
+  block.kernel = kernel;
+  block.current = nullptr;
+  scheduler_begins();
+  for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
+    for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
+      for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) {
+        if (size.waits) {
+          run_block(size);
+        } else {
+          for (threadIdx = {}; threadIdx.x < blockDim.x; ++threadIdx.x) thread(kernel);
+        }
+      }
+  acquire_order(&kernel_end);
+}
+
+void set_order(std::uint64_t seed) { order_seed = seed; }
+
+void* shared() {
+  const auto begin = reinterpret_cast<std::uintptr_t>(block.shared.data());
+  return block.shared.data() + (128 - begin % 128) % 128;
+}
+
+void block_barrier(const char* file, int line) {
+  Fiber& fiber = current();
+  Barrier& b = block.barrier;
+  if (b.arrived == 0) {
+    b.file = file;
+    b.line = line;
+  } else if (b.line != line || std::strcmp(b.file, file) != 0) {
+    block.error = "threads of one block wait at two barriers, lines " + std::to_string(b.line) +
+                  " and " + std::to_string(line) + " of " + file;
+    switch_to_scheduler(fiber);
+  }
+  wait_at(b);
+}
+
+void warp_barrier() { wait_at(warp().barrier); }
+int lane() { return current().thread % 32; }
+
+void exchange(void* value, std::size_t bytes, int from) {
+  Warp& w = warp();
+  std::memcpy(w.value[lane()], value, bytes);
+  wait_at(w.barrier);
+  std::memcpy(value, w.value[from], bytes);
+  wait_at(w.barrier);
+}
+
+}  // namespace sfumato::cuda::emulator

@@ -1,0 +1,73 @@
+// CUDA's words for a C++ compiler. The threads of a block are fibers of one thread of the CPU, which take turns where
+// they wait for one another. What the emulator finds wrong, it throws as Error:
+//   - a barrier that not all live threads of a block reach, or that they reach at different places;
+//   - a kernel that is given an address of the CPU's memory.
+// Other faults show in what a kernel computes, or stop the program:
+//   - shared memory starts as NaNs, and so does every block of the device's memory (memory.h);
+//   - the device's memory can be touched by kernels and copies alone: elsewhere it is a fault at that line;
+//   - the address sanitizer finds what is read or written past the end of shared memory or of a block;
+//   - the thread sanitizer finds threads that touch the same number without a barrier between them. It is told that
+//     fibers are threads, and of no other order among them than what barriers make.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#define __device__
+#define __host__
+#define __forceinline__ inline
+
+struct uint3 {
+  unsigned x = 0, y = 0, z = 0;
+};
+// Of the running thread of a kernel.
+inline thread_local uint3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace sfumato::cuda::emulator {
+
+struct Blocks {
+  unsigned x, y, z;
+};
+struct BlockSize {
+  int threads;
+  std::size_t shared_bytes;
+  bool waits;  // false: threads never wait or exchange, and run one after another
+};
+// Runs thread(kernel) on every thread of every block.
+void run(Blocks grid, BlockSize size, void (*thread)(const void* kernel), const void* kernel);
+
+// In which order the threads of later blocks take turns: 0 in theirs, otherwise in one drawn from `seed`.
+void set_order(std::uint64_t seed);
+
+// Throws Error naming `kernel` if an aligned word of its arguments is an address of the CPU's memory.
+void expect_device_addresses(const char* kernel, const void* arguments, std::size_t bytes);
+
+// ---- what a thread of a kernel may ask for
+void* shared();
+void block_barrier(const char* file, int line);
+void warp_barrier();
+int lane();
+// Every live thread of the warp gives `bytes` bytes, at most 64, and gets those of lane `from`.
+void exchange(void* value, std::size_t bytes, int from);
+
+}  // namespace sfumato::cuda::emulator
+
+inline void __syncthreads(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  sfumato::cuda::emulator::block_barrier(file, line);
+}
+inline void __syncwarp(unsigned = 0xffffffffu) { sfumato::cuda::emulator::warp_barrier(); }
+
+template <class T>
+T __shfl_sync(unsigned, T v, int from) {
+  sfumato::cuda::emulator::exchange(&v, sizeof v, from & 31);
+  return v;
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T v, int bits) {
+  return __shfl_sync(mask, v, sfumato::cuda::emulator::lane() ^ bits);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T v, unsigned distance) {
+  const int lane = sfumato::cuda::emulator::lane(), from = lane + static_cast<int>(distance);
+  return __shfl_sync(mask, v, from < 32 ? from : lane);
+}

@@ -1,0 +1,69 @@
+// Starts kernels (simt.h says what a kernel is). The only place that does.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "cuda/runtime.h"
+#include "cuda/simt.h"
+
+namespace sfumato::cuda {
+
+// Number of blocks. CUDA allows 2^31 - 1 along x and 65535 along y and z.
+struct Grid {
+  std::int64_t x = 1, y = 1, z = 1;
+};
+
+template <class Kernel>
+constexpr std::size_t shared_bytes() {
+  if constexpr (requires { typename Kernel::Shared; }) {
+    if constexpr (!std::is_empty_v<typename Kernel::Shared>) return sizeof(typename Kernel::Shared);
+  }
+  return 0;
+}
+
+#if defined(__CUDACC__)
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads) run(const __grid_constant__ Kernel kernel) {
+  kernel();
+}
+
+// Runs `kernel` on every thread of `grid` blocks, after all work asked for before. Does nothing for an empty grid.
+template <class Kernel>
+void launch(Grid grid, const Kernel& kernel) {
+  if (grid.x * grid.y * grid.z == 0) return;
+  constexpr std::size_t bytes = shared_bytes<Kernel>();
+  if constexpr (bytes > 48 * 1024) {  // more than that has to be asked for
+    static const cudaError_t raised [[maybe_unused]] =
+        cudaFuncSetAttribute(run<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  }
+  const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
+                    static_cast<unsigned>(grid.z));
+  run<Kernel><<<blocks, Kernel::kThreads, bytes, stream()>>>(kernel);
+  launched(__PRETTY_FUNCTION__);
+}
+
+#else
+
+template <class Kernel>
+void launch(Grid grid, const Kernel& kernel) {
+  if (grid.x * grid.y * grid.z == 0) return;
+  Kernel arguments = kernel;
+  __builtin_clear_padding(&arguments);  // what is left in it could look like an address
+  emulator::expect_device_addresses(__PRETTY_FUNCTION__, &arguments, sizeof arguments);
+  constexpr bool waits = requires { typename Kernel::Shared; };
+  submit([grid, kernel] {
+    emulator::run(
+        {.x = static_cast<unsigned>(grid.x),
+         .y = static_cast<unsigned>(grid.y),
+         .z = static_cast<unsigned>(grid.z)},
+        {.threads = Kernel::kThreads, .shared_bytes = shared_bytes<Kernel>(), .waits = waits},
+        [](const void* k) { (*static_cast<const Kernel*>(k))(); }, &kernel);
+  });
+  launched(__PRETTY_FUNCTION__);
+}
+
+#endif
+
+}  // namespace sfumato::cuda

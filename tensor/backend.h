@@ -1,0 +1,49 @@
+// What a device other than the CPU provides to tensor/. A build with CUDA has one backend (cuda/backend.cpp).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "tensor/device.h"
+#include "tensor/kernels/kernels.h"
+
+namespace sfumato {
+
+// All work is done in the order in which it is asked for (CUDA: one stream). One thread at a time may ask, except for
+// `allocate` and `release`, which any thread may call. Functions throw Error when the device fails.
+struct Backend {
+  // Takes GPU `index`. Returns why it cannot be used, or an empty string.
+  std::string (*use)(int index);
+  std::string (*name)();
+
+  // At least `bytes` (0 counts as 1) aligned to 256 bytes, contents unspecified. Throws Error when no memory is left.
+  void* (*allocate)(std::size_t bytes);
+  // A block from `allocate`. Work asked for later may be given the block at once.
+  void (*release)(void* block) noexcept;
+  // Either side may be the CPU. The CPU may change its side when `copy` returns: it waits for the device when it copies
+  // to the CPU or more than 256 bytes from it.
+  void (*copy)(Device to, void* destination, Device from, const void* source, std::size_t bytes);
+  void (*synchronize)();
+
+  // ---- recorded.h: work asked for between these two is not done but kept; each `replay` does it.
+  struct Recording;
+  void (*start_recording)();
+  Recording* (*stop_recording)();
+  void (*replay)(const Recording*);
+  void (*forget)(Recording*) noexcept;
+  // Blocks for `allocate`. A recording has a pool of its own, because its replays write to the blocks that it was
+  // recorded with. use_pool(nullptr) is everybody's pool; it returns the pool in use before. A pool that is deleted
+  // gives its blocks to everybody's.
+  struct Pool;
+  Pool* (*new_pool)();
+  Pool* (*use_pool)(Pool*);
+  void (*delete_pool)(Pool*) noexcept;
+
+  const kernels::Kernels<float>* f32;
+  const kernels::Kernels<double>* f64;
+};
+
+// Throws Error when this build has nothing for the device, or when nobody has called use_device() for it.
+const Backend& backend(Device device);
+
+}  // namespace sfumato
