@@ -1,9 +1,13 @@
 // The GPU as tensor/backend.h wants it. The tables list every kernel that it has.
 #include "tensor/backend.h"
 
+#include "cuda/attention.h"
+#include "cuda/conv.h"
 #include "cuda/copy.h"
 #include "cuda/gemm.h"
 #include "cuda/memory.h"
+#include "cuda/norm.h"
+#include "cuda/pointwise.h"
 #include "cuda/runtime.h"
 #include "cuda/sum.h"
 
@@ -12,12 +16,25 @@ namespace {
 
 template <class T>
 constexpr kernels::Kernels<T> make_table() {
-  kernels::Kernels<T> t{};
-  t.gemm = gemm<T>;
-  t.sum_rows = sum_rows<T>;
-  t.sum = sum<T>;
-  t.sum_of_squares = sum_of_squares<T>;
-  return t;
+  return {
+      kernels::GemmKernels<T>{.gemm = gemm<T>},
+      kernels::ConvKernels<T>{.conv_forward = conv_forward<T>,
+                              .conv_backward = conv_backward<T>,
+                              .conv_filters_size = conv_filters_size<T>,
+                              .conv_filters = conv_filters<T>},
+      kernels::NormKernels<T>{.group_norm_forward = group_norm_forward<T>,
+                              .group_norm_backward = group_norm_backward<T>},
+      kernels::AttentionKernels<T>{.attention_forward = attention_forward<T>,
+                                   .attention_backward = attention_backward<T>},
+      kernels::PointwiseKernels<T>{.silu_forward = silu_forward<T>,
+                                   .silu_backward = silu_backward<T>,
+                                   .softmax_forward = softmax_forward<T>,
+                                   .softmax_backward = softmax_backward<T>,
+                                   .copy_rows = copy_rows<T>,
+                                   .sum_rows = sum_rows<T>,
+                                   .sum = sum<T>,
+                                   .sum_of_squares = sum_of_squares<T>},
+  };
 }
 constexpr kernels::Kernels<float> kF32 = make_table<float>();
 constexpr kernels::Kernels<double> kF64 = make_table<double>();

@@ -51,32 +51,59 @@ void sum_terms(index n, const T* x, double* out) {
   launch({1}, SumShares<double, Value>{blocks, blocks, partial.get(), out});
 }
 
-// A block adds up 32 columns of one matrix; its warps share the rows.
-template <class T>
+// out[part, cols] = Σ of rows [part * share, (part + 1) * share) of x[rows, cols]. A block adds up 32 columns of a part;
+// its warps share the rows.
+template <class From, class To>
 struct SumRows {
   static constexpr int kThreads = 32 * kWarps;
   struct Shared {
-    T sums[kWarps][32];
+    double sums[kWarps][32];
   };
-  index rows, cols;
-  const T* x;
-  T* out;
+  index rows, share;
+  unsigned cols;
+  const From* x;
+  Channels<To> out;
 
   __device__ void operator()() const {
-    const index lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const index col = blockIdx.x * index{32} + lane, matrix = blockIdx.y;
-    const T* const from = x + matrix * rows * cols;
-    T sum = 0;
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, blocks = (cols + 31) / 32;
+    const unsigned part = blockIdx.x / blocks, col = blockIdx.x % blocks * 32 + lane;
+    const index begin = part * share, end = begin + share < rows ? begin + share : rows;
+    double sum = 0;
     if (col < cols)
-      for (index r = warp; r < rows; r += kWarps) sum += from[r * cols + col];
+      for (index r = begin + warp; r < end; r += kWarps)
+        sum += static_cast<double>(x[r * cols + col]);
     auto& sums = shared<Shared>().sums;
     sums[warp][lane] = sum;
     __syncthreads();
     if (warp != 0 || col >= cols) return;
     for (int w = 1; w < kWarps; ++w) sum += sums[w][lane];
-    out[matrix * cols + col] = sum;
+    out.at(part, col) = static_cast<To>(sum);
   }
 };
+
+template <class T>
+Channels<T> one_array(T* x, index cols) {
+  return {x, narrow(cols)};
+}
+
+template <class From, class To>
+void sum_parts(index parts, index rows, index share, const From* x, const Channels<To>& out) {
+  const unsigned cols = out.count + out.rest;
+  launch({parts * ((cols + 31) / 32)}, SumRows<From, To>{rows, share, cols, x, out});
+}
+
+// Of one matrix; in two launches when it has many rows, so that more than a few blocks share them.
+template <class From, class To>
+void sum_all(index rows, const From* x, const Channels<To>& out) {
+  constexpr index kShare = 512, kMaxParts = 256;
+  const index share = std::max(kShare, (rows + kMaxParts - 1) / kMaxParts),
+              parts = (rows + share - 1) / share;
+  if (parts <= 1) return sum_parts(1, rows, rows, x, out);
+  const index cols = out.count + out.rest;
+  const Scratch<double> partial(static_cast<std::size_t>(parts * cols));
+  sum_parts(parts, rows, share, x, one_array(partial.get(), cols));
+  sum_parts(1, parts, parts, partial.get(), out);
+}
 
 }  // namespace
 
@@ -92,10 +119,13 @@ void sum_of_squares(index n, const T* x, double* out) {
 
 template <class T>
 void sum_rows(index outer, index rows, index cols, const T* x, T* out) {
-  constexpr index kMaxGridY = 65535;
-  for (index begin = 0; begin < outer; begin += kMaxGridY)
-    launch({(cols + 31) / 32, std::min(kMaxGridY, outer - begin)},
-           SumRows<T>{rows, cols, x + begin * rows * cols, out + begin * cols});
+  if (outer == 1) return sum_all(rows, x, one_array(out, cols));
+  sum_parts(outer, outer * rows, rows, x, one_array(out, cols));
+}
+
+template <class T>
+void sum_rows(index rows, const double* x, const Channels<T>& out) {
+  sum_all(rows, x, out);
 }
 
 template void sum(index, const float*, double*);
@@ -104,5 +134,7 @@ template void sum_of_squares(index, const float*, double*);
 template void sum_of_squares(index, const double*, double*);
 template void sum_rows(index, index, index, const float*, float*);
 template void sum_rows(index, index, index, const double*, double*);
+template void sum_rows(index, const double*, const Channels<float>&);
+template void sum_rows(index, const double*, const Channels<double>&);
 
 }  // namespace sfumato::cuda

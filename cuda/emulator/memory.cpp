@@ -13,11 +13,20 @@
 namespace sfumato::cuda::emulator {
 namespace {
 
-constexpr std::size_t kPage = 4096;
+constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
 
+unsigned char* fresh_arena() {
+  void* const room = mmap(nullptr, kRoom + kHugePage, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const auto begin =
+      (reinterpret_cast<std::uintptr_t>(room) + kHugePage - 1) / kHugePage * kHugePage;
+  auto* const arena = reinterpret_cast<unsigned char*>(begin);
+  // Protecting memory and lifting it, around every kernel, takes the less time the fewer pages there are.
+  madvise(arena, kRoom, MADV_HUGEPAGE);
+  return arena;
+}
 unsigned char* arena() {
-  static auto* const begin = static_cast<unsigned char*>(
-      mmap(nullptr, kRoom, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  static auto* const begin = fresh_arena();
   return begin;
 }
 std::size_t used = 0;
@@ -36,7 +45,7 @@ bool is_host_address(std::uintptr_t word) {
 
 void* fetch(std::size_t bytes) {
   const std::lock_guard lock(mutex);
-  const std::size_t size = (bytes + kPage - 1) / kPage * kPage;
+  const std::size_t size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   if (size < bytes || size > kRoom - used) return nullptr;
   void* const block = arena() + used;
   used += size;

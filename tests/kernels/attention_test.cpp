@@ -1,101 +1,22 @@
-#include "tests/kernels/kernel_test.h"
+#include "tests/kernels/attention_cases.h"
 
 namespace sfumato::kernels::testing {
 namespace {
 
-// q, k, v and out in arrays of their own.
-Attention sizes(index n, index tq, index tk, index heads, index d, double scale) {
-  return {.n = n,
-          .tq = tq,
-          .tk = tk,
-          .heads = heads,
-          .d = d,
-          .scale = scale,
-          .q_row = heads * d,
-          .kv_row = heads * d};
-}
-
-std::string describe(const Attention& s) {
-  return "n tq tk heads d: " + std::to_string(s.n) + " " + std::to_string(s.tq) + " " +
-         std::to_string(s.tk) + " " + std::to_string(s.heads) + " " + std::to_string(s.d);
-}
-
 template <class T>
-struct Case {
-  explicit Case(const Attention& s, T factor = 1)
-      : q(numbers<T>(s.n * s.tq * s.heads * s.d, 1)),
-        k(numbers<T>(s.n * s.tk * s.heads * s.d, 2)),
-        v(numbers<T>(s.n * s.tk * s.heads * s.d, 3)),
-        dout(numbers<T>(q.size(), 4)) {
-    for (T& x : q) x *= factor;
-  }
-  template <class U>
-  explicit Case(const Case<U>& other)
-      : q(as_double(other.q)),
-        k(as_double(other.k)),
-        v(as_double(other.v)),
-        dout(as_double(other.dout)) {}
-  std::vector<T> q, k, v, dout;
-};
-
-template <class T>
-struct Result {
-  explicit Result(const Attention& s)
-      : out(s.n * s.tq * s.heads * s.d),
-        lse(s.n * s.heads * s.tq),
-        dq(out.size()),
-        dk(s.n * s.tk * s.heads * s.d),
-        dv(dk.size()) {}
-  Guarded<T> out, lse, dq, dk, dv;
-};
-
-template <class T>
-AttentionForward<T> forward_of(const Attention& s, const Case<T>& in, Result<T>& r) {
-  return {.attention = s,
-          .q = in.q.data(),
-          .k = in.k.data(),
-          .v = in.v.data(),
-          .out = r.out.data(),
-          .lse = r.lse.data()};
-}
-template <class T>
-AttentionBackward<T> backward_of(const Attention& s, const Case<T>& in, Result<T>& r) {
-  return {.attention = s,
-          .q = in.q.data(),
-          .k = in.k.data(),
-          .v = in.v.data(),
-          .out = r.out.data(),
-          .lse = r.lse.data(),
-          .dout = in.dout.data(),
-          .dq = r.dq.data(),
-          .dk = r.dk.data(),
-          .dv = r.dv.data()};
-}
-
-template <class T>
-Result<T> run(const Attention& s, const Case<T>& in) {
-  Result<T> r(s);
-  table<T>().attention_forward(forward_of(s, in, r));
-  table<T>().attention_backward(backward_of(s, in, r));
-  return r;
-}
-
-// What reference.h computes from the same numbers, in double.
-template <class T>
-Result<double> reference_of(const Attention& s, const Case<T>& in) {
-  const Case<double> exact(in);
-  Result<double> r(s);
-  reference::attention_forward(forward_of(s, exact, r));
-  reference::attention_backward(backward_of(s, exact, r));
+AttentionResult<T> run(const Attention& s, const AttentionCase<T>& in) {
+  AttentionResult<T> r(s);
+  table<T>().attention_forward(forward_of<T>(s, in, r));
+  table<T>().attention_backward(backward_of<T>(s, in, r));
   return r;
 }
 
 template <class T>
 void check(const Attention& s, T factor = 1) {
   SCOPED_TRACE(describe(s));
-  const Case<T> in(s, factor);
-  Result<double> expected = reference_of(s, in);
-  Result<T> got = run(s, in);
+  const AttentionCase<T> in(s, factor);
+  AttentionResult<double> expected = reference_of(s, in);
+  AttentionResult<T> got = run(s, in);
   expect_close(got.out, expected.out.values(), "out");
   expect_close(got.lse, expected.lse.values(), "lse");
   expect_close(got.dv, expected.dv.values(), "dv");
@@ -106,13 +27,7 @@ void check(const Attention& s, T factor = 1) {
 
 TEST(AttentionKernel, MatchesTheDefinition) {
   for_every_isa([]<class T>() {
-    for (const index t : {1, 2, 5, 16, 17, 33, 49})
-      for (const index d : {1, 3, 8, 17, 40}) check<T>(sizes(2, t, t, 2, d, 0.3));
-    check<T>(sizes(1, 5, 40, 3, 8, 0.35));
-    check<T>(sizes(1, 40, 5, 3, 8, 0.35));
-    check<T>(sizes(2, 196, 196, 1, 8, 0.35));
-    check<T>(sizes(1, 300, 270, 1, 16, 0.25));  // several blocks of keys and of queries
-    check<T>(sizes(1, 7, 33, 1, 70, 0.12));
+    for (const Attention& s : attention_sizes()) check<T>(s);
   });
 }
 
@@ -121,8 +36,8 @@ TEST(AttentionKernel, SideBySide) {
   for_every_isa([]<class T>() {
     for (const index d : {5, 8, 40}) {
       Attention s = sizes(2, 20, 20, 2, d, 0.3);
-      const Case<T> in(s);
-      Result<T> apart = run(s, in);
+      const AttentionCase<T> in(s);
+      AttentionResult<T> apart = run(s, in);
       const index c = s.heads * s.d, rows = s.n * s.tq;
       std::vector<T> qkv(3 * rows * c);
       for (index r = 0; r < rows; ++r) {
@@ -166,9 +81,10 @@ TEST(AttentionKernel, SideBySide) {
 TEST(AttentionKernel, LargeScores) {
   for_every_isa([]<class T>() {
     const Attention s = sizes(1, 20, 200, 1, 8, 1.0);
-    const Case<T> in(s, T{300});  // scores of ±1000: exp would overflow without the running maximum
-    Result<double> expected = reference_of(s, in);
-    Result<T> got = run(s, in);
+    const AttentionCase<T> in(
+        s, T{300});  // scores of ±1000: exp would overflow without the running maximum
+    AttentionResult<double> expected = reference_of(s, in);
+    AttentionResult<T> got = run(s, in);
     EXPECT_LT(distance(got.out.data(), expected.out.values()), by_type<T>(1e-3, 1e-11));
     for (index i = 0; i < got.dk.size(); ++i) ASSERT_TRUE(std::isfinite(got.dk.data()[i]));
   });
@@ -180,11 +96,11 @@ TEST(AttentionKernel, FarNegativeScoresBesideMissingKeys) {
     const Attention s = sizes(1, 3, 17, 1, 8, 1.0);
     for (double score = by_type<T>(-80, -700); score > by_type<T>(-95, -720); score -= 0.5) {
       SCOPED_TRACE(score);
-      Case<T> in(s);
+      AttentionCase<T> in(s);
       std::fill(in.q.begin(), in.q.end(), T{1});
       std::fill(in.k.begin(), in.k.end(), static_cast<T>(score / 8));
-      Result<double> expected = reference_of(s, in);
-      Result<T> got = run(s, in);
+      AttentionResult<double> expected = reference_of(s, in);
+      AttentionResult<T> got = run(s, in);
       expect_close(got.out, expected.out.values(), "out");
       // What is left of the gradients' sums is rounding; of dq, times keys of 10.
       for (index i = 0; i < got.dq.size(); ++i)
@@ -196,9 +112,9 @@ TEST(AttentionKernel, FarNegativeScoresBesideMissingKeys) {
 TEST(AttentionKernel, SameBitsOnAnyNumberOfThreads) {
   for_every_isa([]<class T>() {
     for (const Attention& s : {sizes(3, 49, 49, 2, 8, 0.3), sizes(1, 130, 50, 1, 9, 0.3)}) {
-      const Case<T> in(s);
+      const AttentionCase<T> in(s);
       expect_same_on_any_threads([&] {
-        Result<T> r = run(s, in);
+        AttentionResult<T> r = run(s, in);
         std::vector<T> all;
         append(all, r.out), append(all, r.lse), append(all, r.dq), append(all, r.dk);
         append(all, r.dv);

@@ -1,81 +1,25 @@
-#include "tests/kernels/kernel_test.h"
+#include "tests/kernels/gemm_cases.h"
 
 namespace sfumato::kernels::testing {
 namespace {
 
-struct Form {
-  bool ta, tb, accumulate, with_bias = false;
-};
-
 template <class T>
-void check(index m, index n, index k, Form form, index gap) {
-  const bool ta = form.ta, tb = form.tb, accumulate = form.accumulate;
-  SCOPED_TRACE("m n k ta tb acc gap: " + std::to_string(m) + " " + std::to_string(n) + " " +
-               std::to_string(k) + " " + std::to_string(ta) + std::to_string(tb) +
-               std::to_string(accumulate) + " " + std::to_string(gap));
-  const index rows_a = ta ? k : m, cols_a = ta ? m : k, rows_b = tb ? n : k, cols_b = tb ? k : n;
-  const index lda = cols_a + gap, ldb = cols_b + gap, ldc = n + gap;
-  // The last row ends with its last element, not with its gap.
-  const auto a = numbers<T>((rows_a - 1) * lda + cols_a, 1);
-  const auto b = numbers<T>((rows_b - 1) * ldb + cols_b, 2);
-  const auto bias = numbers<T>(n, 4);
-  const index c_size = (m - 1) * ldc + n;
-  const auto before = numbers<T>(c_size, 3);
-  const auto product = [&]<class U>(const std::vector<U>& in_a, const std::vector<U>& in_b,
-                                    const std::vector<U>& in_bias, U* to) {
-    return Gemm<U>{.m = m,
-                   .n = n,
-                   .k = k,
-                   .transpose_a = ta,
-                   .transpose_b = tb,
-                   .accumulate = accumulate,
-                   .a = in_a.data(),
-                   .b = in_b.data(),
-                   .c = to,
-                   .lda = gap ? lda : 0,
-                   .ldb = gap ? ldb : 0,
-                   .ldc = gap ? ldc : 0,
-                   .bias = form.with_bias ? in_bias.data() : nullptr};
-  };
-  Guarded<T> c(c_size);
-  std::copy(before.begin(), before.end(), c.data());
-  auto expected = as_double(before);
-  reference::gemm(product(as_double(a), as_double(b), as_double(bias), expected.data()));
-  table<T>().gemm(product(a, b, bias, c.data()));
-  expect_close(c, expected, "C");
-  for (index i = 0; i < c_size; ++i) {
-    if (i % ldc < n) continue;
-    ASSERT_EQ(c.data()[i], before[i]) << "written between rows";
+void check(const GemmCase& s) {
+  SCOPED_TRACE(describe(s));
+  const GemmOperands<T> in(s);
+  Guarded<T> c(s.c_size());
+  std::copy(in.before.begin(), in.before.end(), c.data());
+  table<T>().gemm(product_of<T>(s, in, c.data()));
+  expect_close(c, reference_of(s, in), "C");
+  for (index i = 0; i < s.c_size(); ++i) {
+    if (i % s.ldc() < s.n) continue;
+    ASSERT_EQ(c.data()[i], in.before[i]) << "written between rows";
   }
 }
 
 TEST(GemmKernel, MatchesTheDefinition) {
   for_every_isa([]<class T>() {
-    for (const bool ta : {false, true}) {
-      for (const bool tb : {false, true}) {
-        for (const bool accumulate : {false, true}) {
-          for (const index m : {1, 2, 7, 33}) {
-            for (const index n : {1, 3, 16, 17, 40}) {
-              for (const index k : {1, 5, 16, 31}) check<T>(m, n, k, {ta, tb, accumulate}, 0);
-            }
-          }
-          check<T>(20, 33, 2100, {ta, tb, accumulate}, 3);
-          check<T>(5, 16, 5000, {ta, tb, accumulate}, 0);
-          check<T>(130, 100, 70, {ta, tb, accumulate}, 1);
-        }
-      }
-    }
-  });
-}
-
-TEST(GemmKernel, AddsABiasToEveryRow) {
-  for_every_isa([]<class T>() {
-    for (const bool tb : {false, true}) {
-      for (const index n : {1, 7, 16, 40}) {
-        for (const index k : {1, 5, 64, 2100}) check<T>(33, n, k, {false, tb, false, true}, n % 2);
-      }
-    }
-    check<T>(5000, 192, 16, {false, true, false, true}, 0);  // large enough to be streamed
+    for (const GemmCase& s : gemm_cases()) check<T>(s);
   });
 }
 

@@ -1,0 +1,80 @@
+// Images as kernels see them: pixels [n * h * w], each with its channels.
+#pragma once
+#include <cmath>
+
+#include "cuda/launch.h"
+#include "tensor/kernels/kernels.h"
+
+namespace sfumato::cuda {
+
+using kernels::index;
+
+// The channels of a pixel in one array [pixels, count] or in two, the second [pixels, rest].
+template <class T>
+struct Channels {
+  T* first;
+  unsigned count;
+  T* second = nullptr;
+  unsigned rest = 0;
+
+  constexpr T& at(index pixel, unsigned c) const {
+    return c < count ? first[pixel * count + c] : second[pixel * rest + c - count];
+  }
+  // 0 where there is no array.
+  constexpr std::remove_const_t<T> or_zero(index pixel, unsigned c) const {
+    return (c < count ? first : second) ? at(pixel, c) : std::remove_const_t<T>(0);
+  }
+};
+
+// Kernels count in 32 bits where they divide, since a GPU has no instruction for 64.
+constexpr unsigned narrow(index i) { return static_cast<unsigned>(i); }
+
+// Image x normalised by groups of channels, then SiLU if asked:
+//   xhat = (x - mean) rstd,  z = gamma xhat + beta,  u = z or z sigmoid(z).
+// Without statistics (groups = 0), u = x.
+template <class T>
+struct Normalised {
+  Channels<const T> x;
+  unsigned groups = 0, per_group = 1;  // groups of an image, channels of a group
+  const T *gamma = nullptr, *beta = nullptr, *mean = nullptr, *rstd = nullptr;
+  bool silu = false;
+
+  constexpr T xhat(index image, index pixel, unsigned c) const {
+    const index group = image * groups + c / per_group;
+    return (x.at(pixel, c) - mean[group]) * rstd[group];
+  }
+  // du/dz.
+  constexpr T slope(T xhat, unsigned c) const {
+    if (!silu) return 1;
+    const T z = gamma[c] * xhat + beta[c], s = 1 / (1 + std::exp(-z));
+    return s * (1 + z * (1 - s));
+  }
+  constexpr T u(index image, index pixel, unsigned c) const {
+    if (groups == 0) return x.at(pixel, c);
+    const T z = gamma[c] * xhat(image, pixel, c) + beta[c];
+    return silu ? z / (1 + std::exp(-z)) : z;
+  }
+};
+
+// f(row, col) for every row < rows and col < cols: a block takes whole rows, so that what depends on
+// the row is the same for its threads. Both are less than 2^32.
+template <class F>
+struct ForEachOfRow {
+  static constexpr int kThreads = 128;
+  F f;
+  index rows;
+  unsigned cols;
+
+  __device__ void operator()() const {
+    for (index row = blockIdx.x; row < rows; row += gridDim.x)
+      for (unsigned col = threadIdx.x; col < cols; col += kThreads)
+        f(static_cast<unsigned>(row), col);
+  }
+};
+template <class F>
+void for_each_of_row(index rows, index cols, const F& f) {
+  constexpr index kBlocks = 1 << 30;
+  launch({rows < kBlocks ? rows : kBlocks}, ForEachOfRow<F>{f, rows, narrow(cols)});
+}
+
+}  // namespace sfumato::cuda

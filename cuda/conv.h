@@ -1,0 +1,28 @@
+// Convolution on a GPU, as matrix products: for every shape and every ConvInput, in f32 and f64. It
+// stays as the oracle of faster kernels.
+#pragma once
+#include <cstddef>
+
+#include "tensor/kernels/kernels.h"
+
+namespace sfumato::cuda {
+
+using kernels::index;
+
+template <class T>
+void conv_forward(const kernels::Conv& s, const kernels::ConvInput<T>& in, const T* w,
+                  const kernels::ConvOutput<T>& out, const T* filters);
+template <class T>
+void conv_backward(const kernels::Conv& s, const kernels::ConvInput<T>& in, const T* dy, const T* w,
+                   const kernels::ConvGradients<T>& g);
+// None: w is used as it is.
+template <class T>
+index conv_filters_size(const kernels::Conv& s, bool upsample);
+template <class T>
+void conv_filters(const kernels::Conv& s, bool upsample, const T* w, T* filters);
+
+// As many images at a time as have at most this many bytes of columns (conv.cu), but at least one.
+// Tests lower it.
+inline std::size_t conv_column_bytes = std::size_t{1} << 29;
+
+}  // namespace sfumato::cuda

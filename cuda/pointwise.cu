@@ -1,0 +1,123 @@
+#include <cmath>
+#include <limits>
+
+#include "cuda/block.h"
+#include "cuda/channels.h"
+#include "cuda/for_each.h"
+#include "cuda/pointwise.h"
+
+namespace sfumato::cuda {
+namespace {
+
+template <class T>
+struct Silu {
+  const T* x;
+  T* y;
+  constexpr void operator()(std::int64_t i) const { y[i] = x[i] / (1 + std::exp(-x[i])); }
+};
+
+template <class T>
+struct SiluBackward {
+  const T *x, *dy;
+  T* dx;
+  constexpr void operator()(std::int64_t i) const {
+    const T s = 1 / (1 + std::exp(-x[i]));
+    dx[i] = dy[i] * (s * (1 + x[i] * (1 - s)));
+  }
+};
+
+template <class T>
+struct CopyRows {
+  const T* from;
+  index from_step;
+  T* to;
+  index to_step;
+  constexpr void operator()(unsigned row, unsigned col) const {
+    to[row * to_step + col] = from[row * from_step + col];
+  }
+};
+
+// A warp takes a row; kernel(row, lane) is what its lanes run.
+constexpr int kRows = 4;
+template <class Row>
+struct WarpPerRow {
+  static constexpr int kThreads = kRows * 32;
+  struct Shared {};
+  index rows;
+  Row row;
+  __device__ void operator()() const {
+    const index r = blockIdx.x * static_cast<index>(kRows) + threadIdx.x / 32;
+    if (r < rows) row(r, threadIdx.x % 32);
+  }
+};
+template <class Row>
+void for_each_warp_row(index rows, const Row& row) {
+  launch({(rows + kRows - 1) / kRows}, WarpPerRow<Row>{rows, row});
+}
+
+// y = exp(x - max) / Σ
+template <class T>
+struct Softmax {
+  index cols;
+  const T* x;
+  T* y;
+  __device__ void operator()(index row, unsigned lane) const {
+    const T* const from = x + row * cols;
+    T top = -std::numeric_limits<T>::infinity(), sum = 0;
+    for (index i = lane; i < cols; i += 32)
+      if (from[i] > top) top = from[i];
+    top = warp_max(top);
+    for (index i = lane; i < cols; i += 32) sum += std::exp(from[i] - top);
+    sum = warp_sum(sum);
+    for (index i = lane; i < cols; i += 32) y[row * cols + i] = std::exp(from[i] - top) / sum;
+  }
+};
+
+// dx = y (dy - Σ y dy)
+template <class T>
+struct SoftmaxBackward {
+  index cols;
+  const T *y, *dy;
+  T* dx;
+  __device__ void operator()(index row, unsigned lane) const {
+    const index begin = row * cols;
+    T dot = 0;
+    for (index i = lane; i < cols; i += 32) dot += y[begin + i] * dy[begin + i];
+    dot = warp_sum(dot);
+    for (index i = lane; i < cols; i += 32) dx[begin + i] = y[begin + i] * (dy[begin + i] - dot);
+  }
+};
+
+}  // namespace
+
+template <class T>
+void silu_forward(index n, const T* x, T* y) {
+  for_each(n, Silu<T>{x, y});
+}
+template <class T>
+void silu_backward(index n, const T* x, const T* dy, T* dx) {
+  for_each(n, SiluBackward<T>{x, dy, dx});
+}
+template <class T>
+void softmax_forward(index rows, index cols, const T* x, T* y) {
+  for_each_warp_row(rows, Softmax<T>{cols, x, y});
+}
+template <class T>
+void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx) {
+  for_each_warp_row(rows, SoftmaxBackward<T>{cols, y, dy, dx});
+}
+template <class T>
+void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
+  for_each_of_row(rows, cols, CopyRows<T>{from, from_step, to, to_step});
+}
+
+#define SFUMATO_INSTANTIATE(T)                                          \
+  template void silu_forward(index, const T*, T*);                      \
+  template void silu_backward(index, const T*, const T*, T*);           \
+  template void softmax_forward(index, index, const T*, T*);            \
+  template void softmax_backward(index, index, const T*, const T*, T*); \
+  template void copy_rows(index, index, const T*, index, T*, index);
+SFUMATO_INSTANTIATE(float)
+SFUMATO_INSTANTIATE(double)
+
+}  // namespace sfumato::cuda

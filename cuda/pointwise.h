@@ -1,0 +1,20 @@
+// One or two passes over memory on a GPU: PointwiseKernels but for the sums (sum.h).
+#pragma once
+#include "tensor/kernels/kernels.h"
+
+namespace sfumato::cuda {
+
+using kernels::index;
+
+template <class T>
+void silu_forward(index n, const T* x, T* y);
+template <class T>
+void silu_backward(index n, const T* x, const T* dy, T* dx);
+template <class T>
+void softmax_forward(index rows, index cols, const T* x, T* y);
+template <class T>
+void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx);
+template <class T>
+void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step);
+
+}  // namespace sfumato::cuda

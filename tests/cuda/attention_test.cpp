@@ -1,0 +1,76 @@
+#include "tests/cuda/kernel_test.h"
+#include "tests/kernels/attention_cases.h"
+
+namespace sfumato::kernels::testing {
+namespace {
+
+class DeviceAttention : public DeviceTest {};
+
+template <class T>
+AttentionResult<T, OnDevice> run(const Attention& s, const AttentionCase<T>& in) {
+  const AttentionCase<T, OnDevice> there(in);
+  AttentionResult<T, OnDevice> r(s);
+  gpu<T>().attention_forward(forward_of<T>(s, there, r));
+  gpu<T>().attention_backward(backward_of<T>(s, there, r));
+  return r;
+}
+
+TEST_F(DeviceAttention, MatchesTheDefinition) {
+  for_every_type([]<class T>() {
+    for (const Attention& s : attention_sizes()) {
+      SCOPED_TRACE(describe(s));
+      const AttentionCase<T> in(s);
+      AttentionResult<double> expected = reference_of(s, in);
+      const auto got = run(s, in);
+      expect_close(got.out, expected.out.values(), "out");
+      expect_close(got.lse, expected.lse.values(), "lse");
+      expect_close(got.dv, expected.dv.values(), "dv");
+      if (s.tk == 1) continue;  // p = 1: dq and dk are rounding errors around 0
+      expect_close(got.dq, expected.dq.values(), "dq");
+      expect_close(got.dk, expected.dk.values(), "dk");
+    }
+  });
+}
+
+// q, k and v as columns of one array, and their gradients likewise, give the same bits as three arrays.
+TEST_F(DeviceAttention, SideBySide) {
+  for_every_type([]<class T>() {
+    Attention s = sizes(2, 20, 20, 2, 40, 0.3);
+    const AttentionCase<T> in(s);
+    const auto apart = run(s, in);
+    const index c = s.heads * s.d, rows = s.n * s.tq;
+    const auto beside = [&](const std::vector<T>& q, const std::vector<T>& k,
+                            const std::vector<T>& v) {
+      std::vector<T> all;
+      for (index r = 0; r < rows; ++r)
+        for (const auto* from : {&q, &k, &v})
+          all.insert(all.end(), from->begin() + r * c, from->begin() + (r + 1) * c);
+      return all;
+    };
+    s.q_row = s.kv_row = 3 * c;
+    const OnDevice<T> qkv(beside(in.q, in.k, in.v)), dout(in.dout);
+    const OnDevice<T> out(rows * c), lse(s.n * s.heads * s.tq), dqkv(3 * rows * c);
+    const T* q = qkv.data();
+    T* dq = dqkv.data();
+    gpu<T>().attention_forward({s, q, q + c, q + 2 * c, out.data(), lse.data()});
+    gpu<T>().attention_backward(
+        {s, q, q + c, q + 2 * c, out.data(), lse.data(), dout.data(), dq, dq + c, dq + 2 * c});
+    EXPECT_EQ(out.values(), apart.out.values());
+    EXPECT_EQ(dqkv.values(), beside(apart.dq.values(), apart.dk.values(), apart.dv.values()));
+  });
+}
+
+// exp would overflow without the running maximum.
+TEST_F(DeviceAttention, LargeScores) {
+  for_every_type([]<class T>() {
+    const Attention s = sizes(1, 20, 200, 1, 8, 1.0);
+    const AttentionCase<T> in(s, T{300});
+    const auto got = run(s, in);
+    EXPECT_LT(distance(got.out.values().data(), reference_of(s, in).out.values()),
+              by_type<T>(1e-3, 1e-11));
+    for (const T v : got.dk.values()) ASSERT_TRUE(std::isfinite(v));
+  });
+}
+
+}  // namespace
+}  // namespace sfumato::kernels::testing

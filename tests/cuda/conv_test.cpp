@@ -1,0 +1,181 @@
+#include "cuda/conv.h"
+
+#include "tests/cuda/kernel_test.h"
+#include "tests/kernels/conv_cases.h"
+
+namespace sfumato::kernels::testing {
+namespace {
+
+class DeviceConv : public DeviceTest {};
+
+TEST_F(DeviceConv, MatchesTheDefinition) {
+  for (const Conv& s : conv_shapes()) {
+    SCOPED_TRACE(describe(s));
+    const Exact exact(s);
+    for_every_type([&]<class T>() {
+      const Operands<T> in(s);
+      const OnDevice<T> x(in.x), w(in.w), bias(in.bias), dy(in.dy);
+      const OnDevice<T> y(dy.size()), y_bias(dy.size()), dx(x.size()), dw(w.size()), db(s.k);
+      gpu<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y.data()}, nullptr);
+      gpu<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y_bias.data(), .bias = bias.data()},
+                            nullptr);
+      gpu<T>().conv_backward(s, {.x = x.data()}, dy.data(), w.data(),
+                             {.dx = dx.data(), .dw = dw.data(), .db = db.data()});
+      expect_close(y, exact.y, "y");
+      expect_close(y_bias, exact.y_bias, "y with bias");
+      expect_close(dx, exact.dx, "dx");
+      expect_close(dw, exact.dw, "dw");
+      expect_close(db, exact.db, "db");
+    });
+  }
+}
+
+// What a convolution reads and writes on the way (ConvInput, ConvOutput).
+struct Fused {
+  Conv s;
+  bool upsample;
+  index groups;
+  bool silu;
+  index skip_channels;
+};
+
+std::string describe(const Fused& f) {
+  return testing::describe(f.s) + (f.upsample ? "upsampled, " : "") + std::to_string(f.groups) +
+         " groups, " + (f.silu ? "silu, " : "") + std::to_string(f.skip_channels) + " skip";
+}
+
+std::vector<Fused> fused_cases() {
+  std::vector<Fused> all;
+  for (const Conv& s :
+       {square(3, 8, 24, 20, 3, 1), square(2, 8, 33, 9, 3, 2), square(2, 6, 12, 33, 1, 1),
+        make_conv(2, 6, 8, 9, 5, {2, 3, 1}, {1, 0, 0, 2})}) {
+    for (const bool upsample : {false, true}) {
+      for (const index groups : {index{0}, index{1}, s.c / 3}) {
+        for (const index skip : {index{0}, index{5}, s.c - 1})
+          all.push_back({s, upsample, groups, groups != 1, skip});
+      }
+    }
+  }
+  return all;
+}
+
+// Where the summand of dx is.
+enum class Add { none, elsewhere, in_place };
+
+// Arrays of all operands and results.
+template <class T, template <class...> class In, template <class...> class Out>
+struct Arrays {
+  explicit Arrays(const Fused& f)
+      : pixels(f.s.n * f.s.h * f.s.w / (f.upsample ? 4 : 1)),
+        own(f.s.c - f.skip_channels),
+        x(numbers<T>(pixels * own, 1)),
+        skip(numbers<T>(pixels * f.skip_channels, 2)),
+        gamma(numbers<T>(f.s.c, 3)),
+        beta(numbers<T>(f.s.c, 4)),
+        w(numbers<T>(f.s.k * f.s.c * f.s.kh * f.s.kw, 5)),
+        bias(numbers<T>(f.s.k, 6)),
+        per_image(numbers<T>(f.s.n * f.s.k, 7)),
+        residual(numbers<T>(f.s.n * f.s.oh * f.s.ow * f.s.k, 8)),
+        dy(numbers<T>(residual.size(), 9)),
+        add(numbers<T>(x.size(), 10)),
+        add_skip(numbers<T>(skip.size(), 11)),
+        mean(f.s.n * f.groups),
+        rstd(mean.size()),
+        y(dy.size()),
+        dx(x.size()),
+        dskip(skip.size()),
+        dgamma(f.s.c),
+        dbeta(f.s.c),
+        dw(w.size()),
+        db(f.s.k),
+        dper_image(per_image.size()) {}
+
+  void run(const Kernels<T>& kernels, const Fused& f, Add mode) {
+    ConvInput<T> in{.x = x.data(), .upsample = f.upsample};
+    if (f.groups > 0) {
+      in.groups = f.groups, in.eps = 1e-5, in.silu = f.silu;
+      in.gamma = gamma.data(), in.beta = beta.data(), in.mean = mean.data(), in.rstd = rstd.data();
+    }
+    if (f.skip_channels > 0) in.skip = skip.data(), in.skip_channels = f.skip_channels;
+    kernels.conv_forward(f.s, in, w.data(),
+                         {.y = y.data(),
+                          .bias = bias.data(),
+                          .per_image = per_image.data(),
+                          .residual = residual.data()},
+                         nullptr);
+    ConvGradients<T> to{
+        .dx = dx.data(), .dw = dw.data(), .db = db.data(), .per_image = dper_image.data()};
+    if (f.groups > 0) to.dgamma = dgamma.data(), to.dbeta = dbeta.data();
+    if (f.skip_channels > 0) to.dskip = dskip.data();
+    if (mode == Add::elsewhere) to.add = add.data();
+    if (mode == Add::in_place) to.add = dx.data();
+    if (mode != Add::none && f.skip_channels > 0)
+      to.add_skip = mode == Add::elsewhere ? add_skip.data() : dskip.data();
+    kernels.conv_backward(f.s, in, dy.data(), w.data(), to);
+  }
+
+  index pixels, own;
+  In<T> x, skip, gamma, beta, w, bias, per_image, residual, dy, add, add_skip;
+  Out<T> mean, rstd, y, dx, dskip, dgamma, dbeta, dw, db, dper_image;
+};
+
+TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
+  int number = 0;
+  for (const Fused& f : fused_cases()) {
+    SCOPED_TRACE(describe(f));
+    const Add mode = static_cast<Add>(number++ % 3);
+    for_every_type([&]<class T>() {
+      // The numbers are the same in float and double.
+      Arrays<double, std::vector, std::vector> exact(f);
+      exact.dx = exact.add, exact.dskip = exact.add_skip;
+      Kernels<double> reference;
+      reference::fill_all(reference);
+      exact.run(reference, f, mode);
+      Arrays<T, OnDevice, OnDevice> got(f);
+      got.dx.set(numbers<T>(got.dx.size(), 10)), got.dskip.set(numbers<T>(got.dskip.size(), 11));
+      got.run(gpu<T>(), f, mode);
+      expect_close(got.y, exact.y, "y");
+      expect_close(got.dx, exact.dx, "dx");
+      expect_close(got.dskip, exact.dskip, "dskip");
+      expect_close(got.dw, exact.dw, "dw");
+      expect_close(got.db, exact.db, "db");
+      expect_close(got.dper_image, exact.dper_image, "dper_image");
+      if (f.groups == 0) return;
+      expect_close(got.mean, exact.mean, "mean");
+      expect_close(got.rstd, exact.rstd, "rstd");
+      expect_close(got.dgamma, exact.dgamma, "dgamma");
+      expect_close(got.dbeta, exact.dbeta, "dbeta");
+    });
+  }
+}
+
+// Few images at a time, because their columns would need too much memory.
+TEST_F(DeviceConv, PartsOfABatch) {
+  const std::size_t before = cuda::conv_column_bytes;
+  for_every_type([&]<class T>() {
+    const Fused f{square(7, 8, 6, 5, 3, 1), false, 2, true, 1};
+    Arrays<T, OnDevice, OnDevice> whole(f), parts(f);
+    whole.run(gpu<T>(), f, Add::none);
+    cuda::conv_column_bytes = 3 * 8 * 8 * 6 * 9 * sizeof(T);
+    parts.run(gpu<T>(), f, Add::none);
+    cuda::conv_column_bytes = before;
+    expect_close(parts.y, as_double(whole.y.values()), "y");
+    expect_close(parts.dx, as_double(whole.dx.values()), "dx");
+    expect_close(parts.dw, as_double(whole.dw.values()), "dw");
+  });
+}
+
+TEST_F(DeviceConv, SameBitsEveryTime) {
+  for_every_type([]<class T>() {
+    const Fused f{square(9, 14, 24, 20, 3, 1), false, 8, true, 7};
+    Arrays<T, OnDevice, OnDevice> first(f), second(f);
+    first.run(gpu<T>(), f, Add::none), second.run(gpu<T>(), f, Add::none);
+    EXPECT_EQ(second.y.values(), first.y.values());
+    EXPECT_EQ(second.dx.values(), first.dx.values());
+    EXPECT_EQ(second.dw.values(), first.dw.values());
+    EXPECT_EQ(second.dgamma.values(), first.dgamma.values());
+  });
+}
+
+}  // namespace
+}  // namespace sfumato::kernels::testing
