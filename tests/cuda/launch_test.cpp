@@ -90,6 +90,7 @@ TEST_F(LaunchTest, WarpsExchangeValues) {
 
 #if !defined(__SANITIZE_THREAD__)  // which would report the race
 TEST_F(LaunchTest, EmulatorShowsAMissingBarrier) {
+  emulator::set_order(0);
   const Scratch<float> x(128);
   for_each(128, Squares{x.get()});
   launch({1}, Reverse{x.get(), false});
