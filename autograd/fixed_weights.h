@@ -25,7 +25,7 @@ class FixedWeights {
     if (!active_ || !weight.requires_grad()) return make();
     auto& kept = active_->kept_;
     const auto same = [&](const Kept& k) {
-      return k.weight.raw() == weight.value().raw() && k.use == use;
+      return k.weight.address() == weight.value().address() && k.use == use;
     };
     auto found = std::find_if(kept.begin(), kept.end(), same);
     if (found == kept.end()) found = kept.insert(found, {weight.value(), use, make()});

@@ -11,7 +11,7 @@ namespace sfumato {
 Var sum(const Var& x) {
   const Shape shape = x.shape();
   const DType dtype = x.dtype();
-  return record("sum", Tensor::full({}, sum(x.value()), dtype), {x}, kNoProducts,
+  return record("sum", Tensor::full({}, sum(x.value()).item(), dtype), {x}, kNoProducts,
                 [=](const Tensor& dy) { return Gradients{Tensor::full(shape, dy.item(), dtype)}; });
 }
 
@@ -37,7 +37,7 @@ Var mse(const Var& a, const Var& b) {
   if (n == 0) throw Error("mse", "of no elements");
   return dispatch_float("mse", a.dtype(), [&]<class T>() {
     Tensor difference = map<T>([](T p, T q) { return p - q; }, a.value(), b.value());
-    Tensor loss = Tensor::full({}, sum_of_squares(difference) / n, a.dtype());
+    Tensor loss = Tensor::full({}, sum_of_squares(difference).item() / n, a.dtype());
     return record("mse", loss, {a, b}, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
       const double factor = 2 / n * dy.item();
       Gradients g(2);

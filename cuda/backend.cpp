@@ -5,6 +5,7 @@
 #include "cuda/conv.h"
 #include "cuda/copy.h"
 #include "cuda/gemm.h"
+#include "cuda/index_check.h"
 #include "cuda/memory.h"
 #include "cuda/norm.h"
 #include "cuda/pointwise.h"
@@ -39,6 +40,17 @@ constexpr kernels::Kernels<T> make_table() {
 constexpr kernels::Kernels<float> kF32 = make_table<float>();
 constexpr kernels::Kernels<double> kF64 = make_table<double>();
 
+void copy_and_check(Device to, void* destination, Device from, const void* source,
+                    std::size_t bytes) {
+  copy_between(to, destination, from, source, bytes);
+  if (to == Device::cpu) throw_index_fault();
+}
+
+void synchronize_and_check() {
+  synchronize();
+  throw_index_fault();
+}
+
 // Backend's opaque types are this folder's classes.
 auto* outside(Recording* r) { return reinterpret_cast<Backend::Recording*>(r); }
 auto* outside(Pool* p) { return reinterpret_cast<Backend::Pool*>(p); }
@@ -54,8 +66,9 @@ const Backend backend{
     .name = name,
     .allocate = allocate,
     .release = release,
-    .copy = copy_between,
-    .synchronize = synchronize,
+    .copy = copy_and_check,
+    .synchronize = synchronize_and_check,
+    .check_indices = check_indices,
     .start_recording = start_recording,
     .stop_recording = [] { return outside(stop_recording()); },
     .replay = [](const Backend::Recording* r) { replay(inside(r)); },

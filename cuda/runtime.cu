@@ -52,11 +52,16 @@ std::string name() { return "cuda:" + std::to_string(device); }
 cudaStream_t stream() { return the_stream; }
 
 void* fetch(std::size_t bytes) {
-  if (recording) throw Error(name(), "memory ran short inside a recording");
   void* block = nullptr;
   if (cudaMalloc(&block, bytes) == cudaSuccess) return block;
   cudaGetLastError();  // forgets the error
   return nullptr;
+}
+
+void* fetch_pinned(std::size_t bytes) {
+  void* block = nullptr;
+  expect(cudaHostAlloc(&block, bytes, cudaHostAllocMapped), "pinned memory");
+  return block;
 }
 
 MemoryInfo memory_info() {
@@ -79,7 +84,9 @@ void synchronize() {
 }
 
 void start_recording() {
-  expect(cudaStreamBeginCapture(the_stream, cudaStreamCaptureModeThreadLocal), "recording");
+  if (recording) throw Error(name(), "a recording is going on already");
+  // (Relaxed: memory may be fetched meanwhile.)
+  expect(cudaStreamBeginCapture(the_stream, cudaStreamCaptureModeRelaxed), "recording");
   recording = true;
 }
 

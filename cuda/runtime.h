@@ -21,6 +21,8 @@ std::string name();  // "cuda:0"
 
 // Fresh memory of the device, aligned to 256 bytes, which is never given back. Null if there is none left.
 void* fetch(std::size_t bytes);
+// Memory of the CPU that kernels may read and write too, never given back. Throws Error if there is none left.
+void* fetch_pinned(std::size_t bytes);
 struct MemoryInfo {
   std::size_t free, total;  // bytes
 };

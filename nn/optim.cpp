@@ -55,7 +55,9 @@ void AdamW::step(double lr, double grad_scale, Ema* ema) {
   });
 }
 
-double gradient_norm(Params& params) { return std::sqrt(sum_of_squares(params.flat_grads())); }
+double gradient_norm(Params& params) {
+  return std::sqrt(sum_of_squares(params.flat_grads()).item());
+}
 
 double clip_scale(double norm, double max_norm) { return std::min(1.0, max_norm / (norm + 1e-6)); }
 

@@ -1,34 +1,36 @@
 #include "tensor/arithmetic.h"
 
-#include <vector>
-
 #include "tensor/kernels/kernels.h"
 
 namespace sfumato {
 namespace {
 
-// Σ term(x[i]) in double: partial sums over fixed ranges, added in their order.
-template <class T, class F>
-double ordered_sum(const Tensor& x, F term) {
-  const T* p = x.data<T>();
-  const std::int64_t parts = (x.size() + kElementGrain - 1) / kElementGrain;
-  Tensor partial({parts}, DType::f64);
-  double* sums = partial.data<double>();
-  parallel_ranges(x.size(), kElementGrain, [=](std::int64_t begin, std::int64_t end) {
-    double s = 0;
-    for (std::int64_t i = begin; i < end; ++i) s += term(static_cast<double>(p[i]));
-    sums[begin / kElementGrain] = s;
-  });
-  double total = 0;
-  for (std::int64_t i = 0; i < parts; ++i) total += sums[i];
-  return total;
-}
+struct Plus {
+  template <class T>
+  constexpr T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+
+template <class T>
+struct Times {
+  T factor;
+  constexpr T operator()(T x) const { return factor * x; }
+};
+
+template <class T>
+struct AddScaled {
+  T* y;
+  const T* x;
+  T factor;
+  constexpr void operator()(std::int64_t i) const { y[i] += factor * x[i]; }
+};
 
 // [outer, reduced, inner] -> [outer, inner]
 Tensor sum_middle(const Tensor& g, std::int64_t outer, std::int64_t reduced, std::int64_t inner) {
-  Tensor y({outer, inner}, g.dtype());
+  Tensor y({outer, inner}, g.kind());
   dispatch_float("reduce", g.dtype(), [&]<class T>() {
-    kernels::table<T>().sum_rows(outer, reduced, inner, g.data<T>(), y.data<T>());
+    kernels::on<T>(g.device()).sum_rows(outer, reduced, inner, g.data<T>(), y.data<T>());
   });
   return y;
 }
@@ -57,39 +59,38 @@ Tensor reduce_to(const Tensor& g, const Shape& shape) {
 }
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  return dispatch_float("add", a.dtype(), [&]<class T>() {
-    return broadcast_map<T>(
-        "add", [](T x, T y) { return x + y; }, a, b);
-  });
+  expect_kind("add", "second input", b, a.kind());
+  return dispatch_float("add", a.dtype(),
+                        [&]<class T>() { return broadcast_map<T>("add", Plus{}, a, b); });
 }
 
 Tensor scale(const Tensor& x, double factor) {
-  return dispatch_float("scale", x.dtype(), [&]<class T>() {
-    return map<T>([f = static_cast<T>(factor)](T v) { return f * v; }, x);
-  });
+  return dispatch_float("scale", x.dtype(),
+                        [&]<class T>() { return map<T>(Times<T>{static_cast<T>(factor)}, x); });
 }
 
 void add_scaled(Tensor& y, const Tensor& x, double factor) {
   expect_shape("add_scaled", "summand", x, y.shape());
+  expect_kind("add_scaled", "summand", x, y.kind());
   dispatch_float("add_scaled", y.dtype(), [&]<class T>() {
-    T* to = y.data<T>();
-    const T* from = x.data<T>();
-    const T f = static_cast<T>(factor);
-    parallel_ranges(y.size(), kElementGrain, [=](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) to[i] += f * from[i];
-    });
+    for_each(y.device(), y.size(), AddScaled<T>{y.data<T>(), x.data<T>(), static_cast<T>(factor)});
   });
 }
 
-double sum_of_squares(const Tensor& x) {
-  return dispatch_float("sum_of_squares", x.dtype(), [&]<class T>() {
-    return ordered_sum<T>(x, [](double v) { return v * v; });
+Tensor sum(const Tensor& x) {
+  Tensor y({}, {DType::f64, x.device()});
+  dispatch_float("sum", x.dtype(), [&]<class T>() {
+    kernels::on<T>(x.device()).sum(x.size(), x.data<T>(), y.data<double>());
   });
+  return y;
 }
 
-double sum(const Tensor& x) {
-  return dispatch_float("sum", x.dtype(),
-                        [&]<class T>() { return ordered_sum<T>(x, [](double v) { return v; }); });
+Tensor sum_of_squares(const Tensor& x) {
+  Tensor y({}, {DType::f64, x.device()});
+  dispatch_float("sum_of_squares", x.dtype(), [&]<class T>() {
+    kernels::on<T>(x.device()).sum_of_squares(x.size(), x.data<T>(), y.data<double>());
+  });
+  return y;
 }
 
 }  // namespace sfumato

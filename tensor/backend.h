@@ -9,6 +9,13 @@
 
 namespace sfumato {
 
+// An index out of range (index_check.h): `what` of operation `op` was `value`, expected [0, end).
+struct IndexFault {
+  const char *op = nullptr, *what = nullptr;
+  std::int64_t value = 0, end = 0;
+  std::string message() const;  // "index 12 is not in 0..9"
+};
+
 // All work is done in the order in which it is asked for (CUDA: one stream). One thread at a time may ask, except for
 // `allocate` and `release`, which any thread may call. Functions throw Error when the device fails.
 struct Backend {
@@ -24,6 +31,8 @@ struct Backend {
   // to the CPU or more than 256 bytes from it.
   void (*copy)(Device to, void* destination, Device from, const void* source, std::size_t bytes);
   void (*synchronize)();
+  // Notes the first of x[0..n) that is not in [0, check.end). The next synchronize, or copy to the CPU, throws it.
+  void (*check_indices)(std::int64_t n, const std::int64_t* x, IndexFault check);
 
   // ---- recorded.h: work asked for between these two is not done but kept; each `replay` does it.
   struct Recording;

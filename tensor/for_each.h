@@ -22,7 +22,8 @@
 
 // A CUDA build links files of both kinds (a user's own files are compiled by the C++ compiler). The templates below
 // differ in them, and this namespace makes them different functions to the linker.
-namespace sfumato::inline SFUMATO_COMPILED {
+namespace sfumato {
+inline namespace SFUMATO_COMPILED {
 
 inline constexpr std::int64_t kElementGrain = 1 << 14;  // elements a task of pointwise work handles
 
@@ -68,4 +69,5 @@ void for_each_row(Device device, std::int64_t rows, std::int64_t cols, const F& 
                   });
 }
 
-}  // namespace sfumato::inline SFUMATO_COMPILED
+}  // namespace SFUMATO_COMPILED
+}  // namespace sfumato

@@ -7,16 +7,14 @@
 #include <cmath>
 #include <numeric>
 
-#include "tensor/parallel.h"
+#include "tensor/for_each.h"
 
 namespace sfumato {
 namespace {
 
-constexpr std::int64_t kGrain = 1 << 14;  // numbers a task draws; a multiple of 4
-
 // -2 ln(u) for u = (r >> 8 + 1/2) 2^-24, that is u in (0, 1). The logarithm is that of Cephes
 // (logf): u = m 2^e with m in [1/√2, √2), a polynomial in m - 1, and ln 2 split in two parts.
-float minus_2_log(std::uint32_t r) {
+constexpr float minus_2_log(std::uint32_t r) {
   const float u = static_cast<float>(static_cast<std::int32_t>(r >> 8)) + 0.5f;
   std::uint32_t bits = std::bit_cast<std::uint32_t>(u);
   int e = static_cast<int>(bits >> 23) - 127;
@@ -41,7 +39,7 @@ float minus_2_log(std::uint32_t r) {
 }
 
 // sin and cos of 2π r 2^-32: the nearest quarter turn, then polynomials on [-π/4, π/4] (Cephes).
-void sincos_turn(std::uint32_t r, float& sine, float& cosine) {
+constexpr void sincos_turn(std::uint32_t r, float& sine, float& cosine) {
   const std::uint32_t quarter = (r + 0x20000000u) >> 30;
   const auto rest = static_cast<std::int32_t>(r - (quarter << 30));
   const float t = static_cast<float>(rest >> 6) * 9.362675845e-8f;  // 2π 2^-26
@@ -60,43 +58,85 @@ void sincos_turn(std::uint32_t r, float& sine, float& cosine) {
   if ((quarter + 1) & 2) cosine = -cosine;
 }
 
+// Each of the following writes the four numbers of block i, or fewer at the end of `out`.
+
+// Box and Muller 1958: √(-2 ln u) (cos θ, sin θ).
+struct Normals {
+  RandomBlocks blocks;
+  float* out;
+  std::int64_t n;
+
+  constexpr void operator()(std::int64_t i) const {
+    const auto r = blocks(i);
+    for (int half = 0; half < 2; ++half) {
+      const float radius = std::sqrt(minus_2_log(r[2 * half]));
+      float sine = 0, cosine = 0;
+      sincos_turn(r[2 * half + 1], sine, cosine);
+      const std::int64_t at = 4 * i + 2 * half;
+      if (at < n) out[at] = radius * cosine;
+      if (at + 1 < n) out[at + 1] = radius * sine;
+    }
+  }
+};
+
+struct Uniforms {
+  RandomBlocks blocks;
+  float* out;
+  std::int64_t n;
+
+  constexpr void operator()(std::int64_t i) const {
+    const auto r = blocks(i);
+    for (std::int64_t j = 0; j < 4 && 4 * i + j < n; ++j)
+      out[4 * i + j] = static_cast<float>(static_cast<std::int32_t>(r[j] >> 8)) * 0x1p-24f;
+  }
+};
+
+struct Integers {
+  RandomBlocks blocks;
+  std::uint64_t bound;
+  std::int64_t* out;
+  std::int64_t n;
+
+  constexpr void operator()(std::int64_t i) const {
+    const auto r = blocks(i);
+    for (std::int64_t j = 0; j < 4 && 4 * i + j < n; ++j)
+      out[4 * i + j] = static_cast<std::int64_t>(r[j] * bound >> 32);
+  }
+};
+
 }  // namespace
 
-Rng::Rng(std::uint64_t seed, Purpose purpose, std::uint64_t index)
-    : blocks_{.seed = seed, .stream = static_cast<std::uint64_t>(purpose) << 48 | index} {
+Rng::Rng(std::uint64_t seed, Purpose purpose, std::uint64_t index, Device device)
+    : blocks_{.seed = seed, .stream = static_cast<std::uint64_t>(purpose) << 48 | index},
+      device_(device) {
   if (index >> 48) throw Error("rng", fmt::format("stream index {} is above 2^48", index));
 }
 
+Rng::Rng(std::uint64_t seed, Purpose purpose, const Tensor& index, std::uint64_t lane,
+         int lane_bits)
+    : Rng(seed, purpose, lane, index.device()) {
+  expect_shape("rng", "index", index, {});
+  expect_dtype("rng", "index", index, DType::i64);
+  if (lane >> lane_bits) throw Error("rng", fmt::format("lane {} is above 2^{}", lane, lane_bits));
+  if (index.device() == Device::cpu &&
+      static_cast<std::uint64_t>(index.values<std::int64_t>()[0]) >> (48 - lane_bits))
+    throw Error("rng", fmt::format("stream index {} is not in [0, 2^{})",
+                                   index.values<std::int64_t>()[0], 48 - lane_bits));
+  index_ = index;
+  blocks_.index = index.data<std::int64_t>();
+  blocks_.index_shift = lane_bits;
+}
+
 Tensor Rng::normal(const Shape& shape, DType dtype) {
-  Tensor t(shape);
-  float* out = t.data<float>();
-  parallel_ranges(t.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; i += 4) {
-      const auto r = blocks_(i / 4);
-      float four[4];
-      // Box and Muller 1958: √(-2 ln u) (cos θ, sin θ)
-      for (std::size_t half = 0; half < 2; ++half) {
-        const float radius = std::sqrt(minus_2_log(r[2 * half]));
-        float s, c;
-        sincos_turn(r[2 * half + 1], s, c);
-        four[2 * half] = radius * c;
-        four[2 * half + 1] = radius * s;
-      }
-      std::copy_n(four, std::min<std::int64_t>(4, end - i), out + i);
-    }
-  });
+  Tensor t(shape, {DType::f32, device()});
+  for_each(device(), (t.size() + 3) / 4, Normals{blocks_, t.data<float>(), t.size()});
   advance(t.size());
   return t.to(dtype);
 }
 
 Tensor Rng::uniform(const Shape& shape, DType dtype) {
-  Tensor t(shape);
-  float* out = t.data<float>();
-  for (std::int64_t i = 0; i < t.size(); i += 4) {
-    const auto r = blocks_(i / 4);
-    for (std::int64_t j = 0; j < std::min<std::int64_t>(4, t.size() - i); ++j)
-      out[i + j] = static_cast<float>(static_cast<std::int32_t>(r[j] >> 8)) * 0x1p-24f;
-  }
+  Tensor t(shape, {DType::f32, device()});
+  for_each(device(), (t.size() + 3) / 4, Uniforms{blocks_, t.data<float>(), t.size()});
   advance(t.size());
   return t.to(dtype);
 }
@@ -104,18 +144,15 @@ Tensor Rng::uniform(const Shape& shape, DType dtype) {
 Tensor Rng::randint(const Shape& shape, std::int64_t bound) {
   if (bound < 1 || bound > std::int64_t{1} << 31)
     throw Error("randint", fmt::format("expected a bound in 1..2^31, got {}", bound));
-  Tensor t(shape, DType::i64);
-  auto* out = t.data<std::int64_t>();
-  for (std::int64_t i = 0; i < t.size(); i += 4) {
-    const auto r = blocks_(i / 4);
-    for (std::int64_t j = 0; j < std::min<std::int64_t>(4, t.size() - i); ++j)
-      out[i + j] = static_cast<std::int64_t>(r[j] * static_cast<std::uint64_t>(bound) >> 32);
-  }
+  Tensor t(shape, {DType::i64, device()});
+  for_each(device(), (t.size() + 3) / 4,
+           Integers{blocks_, static_cast<std::uint64_t>(bound), t.data<std::int64_t>(), t.size()});
   advance(t.size());
   return t;
 }
 
 std::vector<std::int64_t> Rng::permutation(std::int64_t n) {
+  if (device() != Device::cpu) throw Error("permutation", "is drawn on the CPU alone");
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), 0);
   for (std::int64_t i = n - 1; i > 0; --i) {

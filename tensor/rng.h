@@ -30,8 +30,17 @@ enum class Purpose : std::uint16_t {
 // A value. Drawing advances it, so one Rng is for one thread at a time; const members do not.
 class Rng {
  public:
-  // The stream for `purpose` at `index` (a training step, a sampling step, ...): 2^64 numbers each.
-  explicit Rng(std::uint64_t seed, Purpose purpose = Purpose::general, std::uint64_t index = 0);
+  // The stream for `purpose` at `index` (a training step, a sampling step, ...): 2^64 numbers each. Its numbers are drawn
+  // on `device`, and are the same bits on each. Throws Error for an index of 2^48 or more.
+  explicit Rng(std::uint64_t seed, Purpose purpose = Purpose::general, std::uint64_t index = 0,
+               Device device = Device::cpu);
+  // The stream at index 2^lane_bits + lane, drawn where `index` is, an i64 tensor []. A GPU reads the index when it
+  // draws: a step that is recorded (recorded.h) draws anew at each replay. Throws Error for a lane of 2^lane_bits or
+  // more, and on the CPU for an index out of range.
+  Rng(std::uint64_t seed, Purpose purpose, const Tensor& index, std::uint64_t lane = 0,
+      int lane_bits = 0);
+
+  Device device() const { return device_; }
 
   // ε ~ N(0, 1), independent. f32 or f64 (an f64 tensor holds the f32 numbers).
   Tensor normal(const Shape& shape, DType dtype = DType::f32);
@@ -40,7 +49,7 @@ class Rng {
   // i64 in [0, bound), every value equally likely up to 2^-32 * bound. Throws unless
   // 1 <= bound <= 2^31.
   Tensor randint(const Shape& shape, std::int64_t bound);
-  // 0..n-1 in random order (Fisher-Yates).
+  // 0..n-1 in random order (Fisher-Yates). On the CPU only.
   std::vector<std::int64_t> permutation(std::int64_t n);
 
   // Keep-mask of dropout: element i is 0 with probability p, else 1/(1-p). Does not advance: the
@@ -58,6 +67,8 @@ class Rng {
   }
 
   RandomBlocks blocks_;
+  Device device_;
+  Tensor index_;  // what blocks_.index is an address of
 };
 
 }  // namespace sfumato

@@ -98,22 +98,33 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 
 namespace {
 
-// D = alpha op(A) op(B) + beta C (+ bias), all by columns.
+// d = alpha op(a) op(b) + beta d (+ bias), all stored by columns.
 template <class T>
-void multiply(cublasLtMatmulDesc p, cublasLtMatrixLayout la, cublasLtMatrixLayout lb,
-              cublasLtMatrixLayout lc, T alpha, const T* a, const T* b, T beta, T* d) {
-  const std::int64_t k = p.first == CUBLAS_OP_N ? la.cols : la.rows;
-  for (std::int64_t j = 0; j < lc.cols; ++j)
-    for (std::int64_t i = 0; i < lc.rows; ++i) {
-      double sum = 0;
-      for (std::int64_t l = 0; l < k; ++l)
-        sum += static_cast<double>(p.first == CUBLAS_OP_N ? a[i + l * la.ld] : a[l + i * la.ld]) *
-               static_cast<double>(p.second == CUBLAS_OP_N ? b[l + j * lb.ld] : b[j + l * lb.ld]);
-      T& to = d[i + j * lc.ld];
-      to = static_cast<T>(alpha * sum) + (beta == 0 ? T(0) : beta * to) +
-           (p.epilogue == CUBLASLT_EPILOGUE_BIAS ? static_cast<const T*>(p.bias)[i] : T(0));
-    }
-}
+struct Product {
+  cublasLtMatmulDesc desc;
+  cublasLtMatrixLayout a_layout, b_layout, d_layout;
+  T alpha, beta;
+  const T *a, *b;
+  T* d;
+
+  T element(std::int64_t i, std::int64_t j) const {
+    const bool a_stored = desc.first == CUBLAS_OP_N, b_stored = desc.second == CUBLAS_OP_N;
+    const std::int64_t k = a_stored ? a_layout.cols : a_layout.rows;
+    double sum = 0;
+    for (std::int64_t l = 0; l < k; ++l)
+      sum += static_cast<double>(a_stored ? a[i + l * a_layout.ld] : a[l + i * a_layout.ld]) *
+             static_cast<double>(b_stored ? b[l + j * b_layout.ld] : b[j + l * b_layout.ld]);
+    return static_cast<T>(alpha * sum);
+  }
+  void operator()() const {
+    for (std::int64_t j = 0; j < d_layout.cols; ++j)
+      for (std::int64_t i = 0; i < d_layout.rows; ++i) {
+        T& to = d[i + j * d_layout.ld];
+        to = element(i, j) + (beta == 0 ? T(0) : beta * to);
+        if (desc.epilogue == CUBLASLT_EPILOGUE_BIAS) to += static_cast<const T*>(desc.bias)[i];
+      }
+  }
+};
 
 }  // namespace
 
@@ -133,12 +144,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const vo
     if (reinterpret_cast<std::uintptr_t>(addresses[i]) % algo->data[i] != 0)
       return CUBLAS_STATUS_NOT_SUPPORTED;
   const auto go = [&]<class T>() {
-    sfumato::cuda::submit([p = *p, la = *la, lb = *lb, lc = *lc, a, b, d,
-                           alpha = *static_cast<const T*>(alpha),
-                           beta = *static_cast<const T*>(beta)] {
-      multiply<T>(p, la, lb, lc, alpha, static_cast<const T*>(a), static_cast<const T*>(b), beta,
-                  static_cast<T*>(d));
-    });
+    sfumato::cuda::submit(Product<T>{*p, *la, *lb, *lc, *static_cast<const T*>(alpha),
+                                     *static_cast<const T*>(beta), static_cast<const T*>(a),
+                                     static_cast<const T*>(b), static_cast<T*>(d)});
   };
   if (lc->type == CUDA_R_64F) {
     go.operator()<double>();

@@ -13,7 +13,8 @@
 namespace sfumato::cuda::emulator {
 namespace {
 
-constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20,
+                      kPinned = std::size_t{16} << 20;
 
 unsigned char* fresh_arena() {
   void* const room = mmap(nullptr, kRoom + kHugePage, PROT_NONE,
@@ -33,10 +34,24 @@ std::size_t used = 0;
 int accesses = 0;
 std::mutex mutex;  // blocks may be given back by any thread
 
+// Kernels may be given addresses of this memory.
+unsigned char* pinned() {
+  static auto* const begin =
+      static_cast<unsigned char*>(mmap(nullptr, kPinned, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  return begin;
+}
+std::size_t pinned_used = 0;
+
+bool is_within(std::uintptr_t word, const unsigned char* begin, std::size_t bytes) {
+  return word - reinterpret_cast<std::uintptr_t>(begin) < bytes;
+}
+
 // Whether the word is an address of memory that this process has, other than the device's.
 bool is_host_address(std::uintptr_t word) {
-  const auto begin = reinterpret_cast<std::uintptr_t>(arena());
-  if (word < kPage || word >> 47 || (word >= begin && word < begin + kRoom)) return false;
+  if (word < kPage || word >> 47 || is_within(word, arena(), kRoom) ||
+      is_within(word, pinned(), kPinned))
+    return false;
   unsigned char resident;
   return mincore(reinterpret_cast<void*>(word / kPage * kPage), 1, &resident) == 0;
 }
@@ -50,6 +65,14 @@ void* fetch(std::size_t bytes) {
   void* const block = arena() + used;
   used += size;
   if (accesses > 0) mprotect(block, size, PROT_READ | PROT_WRITE);
+  return block;
+}
+
+void* fetch_pinned(std::size_t bytes) {
+  const std::size_t size = (bytes + 63) / 64 * 64;
+  if (size > kPinned - pinned_used) throw Error("emulator", "no pinned memory left");
+  void* const block = pinned() + pinned_used;
+  pinned_used += size;
   return block;
 }
 

@@ -11,6 +11,9 @@ inline constexpr std::size_t kRoom = std::size_t{64}
 void* fetch(std::size_t bytes);
 std::size_t fetched();  // bytes
 
+// Memory that both the CPU and kernels may touch at any time.
+void* fetch_pinned(std::size_t bytes);
+
 // The device's memory may be touched while one of these lives.
 class Access {
  public:

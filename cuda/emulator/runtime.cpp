@@ -32,12 +32,12 @@ std::string use(int index) {
 std::string name() { return "cuda:0"; }
 
 void* fetch(std::size_t bytes) {
-  if (recording) throw Error(name(), "memory ran short inside a recording");
   void* block = emulator::fetch(bytes);
   if (block) ASAN_POISON_MEMORY_REGION(block, bytes);
   return block;
 }
 
+void* fetch_pinned(std::size_t bytes) { return emulator::fetch_pinned(bytes); }
 MemoryInfo memory_info() { return {emulator::kRoom - emulator::fetched(), emulator::kRoom}; }
 
 void submit(std::function<void()> work) {
@@ -59,7 +59,10 @@ void synchronize() {
     throw Error(name(), "a recorded function may not wait for the device or read its numbers");
 }
 
-void start_recording() { recording = new Recording; }
+void start_recording() {
+  if (recording) throw Error(name(), "a recording is going on already");
+  recording = new Recording;
+}
 Recording* stop_recording() { return std::exchange(recording, nullptr); }
 void replay(const Recording* r) {
   const emulator::Access access;

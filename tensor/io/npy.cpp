@@ -35,6 +35,8 @@ const char* descr_of(DType dtype) {
       return "<i8";
     case DType::u8:
       return "|u1";
+    case DType::bf16:
+      throw Error("npy", "NumPy has no bf16: .to(DType::f32)");
   }
   return "?";
 }

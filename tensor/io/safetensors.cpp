@@ -138,6 +138,7 @@ void check_cover(const std::string& path, const std::vector<TensorEntry>& entrie
 }
 
 const FileType& type_of(DType dtype) {
+  if (dtype == DType::bf16) throw Error("safetensors", "bf16 is not written: .to(DType::f32)");
   // The first of each: the file's type that is stored as it is.
   return *std::find_if(kTypes.begin(), kTypes.end(),
                        [&](const FileType& type) { return type.dtype == dtype; });
@@ -148,6 +149,8 @@ int alignment_rank(DType dtype) {
   switch (dtype) {
     case DType::u8:
       return 0;
+    case DType::bf16:
+      return -1;  // not written
     case DType::f32:
       return 1;
     case DType::f64:

@@ -357,17 +357,16 @@ template <class T>
 void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
   for (index r = 0; r < rows; ++r) std::copy_n(from + r * from_step, cols, to + r * to_step);
 }
-
 template <class T>
 void sum_rows(index outer, index rows, index cols, const T* x, T* out) {
   Numbers sum(outer * cols);
   for (index i = 0; i < outer * rows * cols; ++i) sum[i / (rows * cols) * cols + i % cols] += x[i];
   round_to(out, sum);
 }
-
 template <class T>
-void sum(index n, const T* x, double* out) { *out = std::accumulate(x, x + n, 0.0); }
-
+void sum(index n, const T* x, double* out) {
+  *out = std::accumulate(x, x + n, 0.0);
+}
 template <class T>
 void sum_of_squares(index n, const T* x, double* out) {
   *out = std::accumulate(x, x + n, 0.0, [](double sum, double v) { return sum + v * v; });
