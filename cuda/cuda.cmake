@@ -49,7 +49,7 @@ foreach(source ${SFUMATO_SOURCES})
 endforeach()
 set_source_files_properties(${device_sources} PROPERTIES LANGUAGE CUDA)
 target_sources(sfumato PRIVATE ${cuda_sources})
-set_target_properties(sfumato PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+set_target_properties(sfumato PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_ARCHITECTURES "${architectures}")
 target_include_directories(sfumato PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_definitions(sfumato PRIVATE SFUMATO_CUDA=1
                            SFUMATO_CUBLASLT="libcublasLt.so.${CUDAToolkit_VERSION_MAJOR}")

@@ -1,4 +1,4 @@
-// What a device other than the CPU provides to tensor/. A build with CUDA has one backend (cuda/backend.cpp).
+// What a device other than the CPU provides to tensor/. A build with CUDA has one backend (cuda/backend.cu).
 #pragma once
 #include <cstddef>
 #include <cstdint>
