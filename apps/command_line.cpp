@@ -175,16 +175,36 @@ namespace {
 struct Declared {
   CLI::App* app;
   std::unique_ptr<CommandLine> line;
-  std::function<void()> run;
+  RunSubcommand run;
 };
 
-Declared declare(CLI::App& app, const Subcommand& subcommand, std::optional<int>& threads) {
+void expect_device_name(std::string_view text) {
+  const bool number = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
+                      text.find_first_not_of("0123456789", 5) == text.npos;
+  if (text != "cpu" && text != "auto" && text != "cuda" && !number)
+    throw Error("device",
+                fmt::format("expected cpu, cuda, cuda:N or auto, got {}", io::in_quotes(text)));
+}
+
+// What every subcommand is told.
+struct Machine {
+  std::optional<int> threads;
+  std::string device = "cpu";
+};
+
+Declared declare(CLI::App& app, const Subcommand& subcommand, Machine& machine) {
   Declared d{app.add_subcommand(subcommand.name, subcommand.help), nullptr, nullptr};
   d.line = std::make_unique<CommandLine>(
       std::make_unique<CommandLine::Parser>(CommandLine::Parser{*d.app, {}, {}, {}}));
   d.run = subcommand.declare(*d.line);
-  d.app->add_option("--threads", threads, "Threads to use (default: all cores)")
+  d.app->add_option("--threads", machine.threads, "Threads to use (default: all cores)")
       ->check(CLI::Range(1, 1024));
+  d.app
+      ->add_option("--device", machine.device,
+                   "Where to compute: cpu, cuda (a GPU), cuda:N (another one), or auto (a GPU if "
+                   "one can be used)")
+      ->check(of(Syntax{expect_device_name}))
+      ->capture_default_str();
   d.app
       ->add_option_function<std::string>(
           "--config", [sub = d.app](const std::string& file) { read_config(*sub, file); },
@@ -210,6 +230,16 @@ std::string listed(std::span<const Subcommand> subcommands) {
   return list;
 }
 
+Device chosen_device(const std::string& name) {
+  if (name != "auto") return use_device(name);
+  try {
+    return use_device("cuda");
+  } catch (const Error& e) {
+    print_notes({fmt::format("{}: the CPU computes", e.what())});
+    return Device::cpu;
+  }
+}
+
 }  // namespace
 
 int run_command_line(int argc, const char* const* argv, std::span<const Subcommand> subcommands,
@@ -217,9 +247,9 @@ int run_command_line(int argc, const char* const* argv, std::span<const Subcomma
   CLI::App app{"sfumato: diffusion models from scratch, in C++", "sfumato"};
   app.require_subcommand(0, 1);  // asked for below: an unknown word is then named
   app.set_version_flag("--version", std::string("sfumato ") + kVersion);
-  std::optional<int> threads;
+  Machine machine;
   std::vector<Declared> all;
-  for (const Subcommand& subcommand : subcommands) all.push_back(declare(app, subcommand, threads));
+  for (const Subcommand& subcommand : subcommands) all.push_back(declare(app, subcommand, machine));
   const Declared* chosen = nullptr;
   try {
     app.parse(argc, argv);
@@ -234,10 +264,11 @@ int run_command_line(int argc, const char* const* argv, std::span<const Subcomma
     fmt::print("{}", out.str());
     return answered ? 0 : 2;
   }
-  if (threads) set_thread_count(*threads);
-  if (!dry) chosen->run();
-  if (const int got = thread_count(); threads && got < *threads)
-    print_notes({fmt::format("the system let only {} of {} threads start", got, *threads)});
+  const std::optional<int>& asked = machine.threads;
+  if (asked) set_thread_count(*asked);
+  if (!dry) chosen->run(chosen_device(machine.device));
+  if (const int got = thread_count(); asked && got < *asked)
+    print_notes({fmt::format("the system let only {} of {} threads start", got, *asked)});
   return 0;
 }
 

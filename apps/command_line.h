@@ -12,6 +12,7 @@
 
 #include "apps/option.h"
 #include "diffusion/names.h"
+#include "tensor/device.h"
 
 namespace sfumato::apps {
 
@@ -67,11 +68,14 @@ class CommandLine {
   std::unique_ptr<Parser> parser_;
 };
 
+// Runs a subcommand with the values that the command line gave its options, on the device of --device. Throws Error for
+// what cannot be done.
+using RunSubcommand = std::function<void(Device device)>;
+
 struct Subcommand {
   const char *name, *help;
-  // Declares the options; what it returns runs the subcommand with the values that the command line gave them, and
-  // throws Error for what cannot be done.
-  std::function<void()> (*declare)(CommandLine& line);
+  // Declares the options. (--device, --threads and --config are declared for all.)
+  RunSubcommand (*declare)(CommandLine& line);
 };
 
 // Parses, and runs the subcommand unless `dry`. The exit status: 0 done, 2 for a command line that makes no sense.

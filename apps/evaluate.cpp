@@ -175,9 +175,10 @@ std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
   return all;
 }
 
-void evaluate(const EvaluateOptions& o) {
+void evaluate(const EvaluateOptions& o, Device device) {
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
+  model.params->to(device);
   print_notes(model.notes);
   data::LoadOptions load = load_options(o.size, o.background);
   data::ImageDataset train = open_dataset(o.data, load);
@@ -227,7 +228,7 @@ void evaluate(const EvaluateOptions& o) {
 
 }  // namespace
 
-std::function<void()> declare_evaluate(CommandLine& line) {
+RunSubcommand declare_evaluate(CommandLine& line) {
   const auto o = std::make_shared<EvaluateOptions>();
   line(o->model, {"model", "Folder of a run"});
   line.required({"model"});
@@ -245,7 +246,7 @@ std::function<void()> declare_evaluate(CommandLine& line) {
                        "Weights of the classifier; trained and written there if missing (default: "
                        "in ~/.cache/sfumato)"});
   line(o->json, {"json", "As JSON"});
-  return [o] { evaluate(*o); };
+  return [o](Device device) { evaluate(*o, device); };
 }
 
 }  // namespace sfumato::apps

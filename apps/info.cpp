@@ -129,9 +129,10 @@ void print_classes(const diffusion::Pipeline& model) {
   fmt::print("\n");
 }
 
-void info(const InfoOptions& o) {
+void info(const InfoOptions& o, Device device) {
   if (o.model.empty()) {
-    const io::Json machine = describe_machine();
+    io::Json machine = describe_machine();
+    machine["device"] = name(device);
     if (o.json) {
       fmt::print("{}\n", machine.dump(2));
       return;
@@ -142,7 +143,7 @@ void info(const InfoOptions& o) {
         machine["cores"].get<int>(), machine["threads"].get<int>(),
         machine["isa"].get<std::string>());
     for (const auto& i : machine["isas"]) fmt::print(" {}", i.get<std::string>());
-    fmt::print(")\ndevices: cpu\n");
+    fmt::print(")\ndevice: {}\n", name(device));
     return;
   }
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model, diffusion::NotFinite::note);
@@ -178,11 +179,11 @@ void info(const InfoOptions& o) {
 
 }  // namespace
 
-std::function<void()> declare_info(CommandLine& line) {
+RunSubcommand declare_info(CommandLine& line) {
   const auto o = std::make_shared<InfoOptions>();
   line(o->model, {"model", "Show this model's layers instead of the machine"});
   line(o->json, {"json", "As JSON"});
-  return [o] { info(*o); };
+  return [o](Device device) { info(*o, device); };
 }
 
 }  // namespace sfumato::apps

@@ -54,7 +54,12 @@ Journal::Journal(const TrainOptions& options, RunFolder& folder, const diffusion
       seconds_before_(state.seconds),
       first_step_(state.step),
       last_checkpoint_(state.seconds),
-      last_samples_(state.seconds) {
+      last_samples_(state.seconds),
+      arrivals_(model.params->kind().device, 2,
+                [this](std::span<const double> row) {
+                  arrive({row[0], row[1]});
+                }),
+      arrived_steps_(state.step) {
   folder_.open_metrics(state.step);
   catch_interrupts();
 }
@@ -64,28 +69,37 @@ bool Journal::should_continue() const {
          !(options_.stop_after && state_.step - first_step_ >= *options_.stop_after);
 }
 
-void Journal::before_update(double loss, double gradient_norm) {
-  if (!std::isfinite(loss) || !std::isfinite(gradient_norm))
-    fail(fmt::format("the loss is {} and the gradient's norm {}", shown(loss),
-                     shown(gradient_norm)));
-  health_.look(loss, state_.smoothed);
+void Journal::before_update(const Tensor& loss, const Tensor& gradient_norm) {
+  arrivals_.send({loss, gradient_norm});
   const bool draws =
       options_.sample_every > 0 && state_.seconds - last_samples_ >= options_.sample_every;
-  if (health_.exploding()) {
-    if (!warned_)
-      print(fmt::format("note: step {}: {}: until it falls again, the checkpoint of step {} stays",
-                        state_.step, health_.reason(), saved_step_));
-    warned_ = true;
-  } else {
-    saved_is_good_ = true;
-    // Before a drawing too: it takes long, and a signal meanwhile must cost nothing.
-    if (state_.step > saved_step_ &&
-        (draws || state_.seconds - last_checkpoint_ >= options_.checkpoint_every))
-      save();
-  }
+  const bool saves = state_.seconds - last_checkpoint_ >= options_.checkpoint_every;
+  if (!draws && !saves) return;
+  arrivals_.drain();
+  // Before a drawing too: it takes long, and a signal meanwhile must cost nothing.
+  if (!health_.exploding() && state_.step > saved_step_) save();
   if (!draws) return;
   draw_samples(folder_.samples() / fmt::format("step_{:06}.png", state_.step), 4);
   last_samples_ = state_.seconds;
+}
+
+void Journal::arrive(const Arrived& step) {
+  ++arrived_steps_;
+  if (!std::isfinite(step.loss) || !std::isfinite(step.gradient_norm))
+    fail(fmt::format("the loss is {} and the gradient's norm {}", shown(step.loss),
+                     shown(step.gradient_norm)),
+         arrived_steps_);
+  health_.look(step.loss, state_.smoothed);
+  if (health_.exploding()) {
+    if (!warned_)
+      print(fmt::format("note: step {}: {}: until it falls again, the checkpoint of step {} stays",
+                        arrived_steps_ - 1, health_.reason(), saved_step_));
+    warned_ = true;
+  } else {
+    saved_is_good_ = true;
+  }
+  arrived_.push_back(step);
+  log_arrived();
 }
 
 void Journal::save() {
@@ -96,15 +110,15 @@ void Journal::save() {
 }
 
 // Training cannot go on: who is to blame, and from where to go on.
-void Journal::fail(const std::string& what) const {
+void Journal::fail(const std::string& what, std::int64_t step) const {
   const std::string weight = non_finite_weight(*model_.params);
   const std::string dir = folder_.dir().string();
-  if (state_.step == first_step_) {  // nothing has been learned here yet
+  if (step == first_step_ + 1) {  // nothing has been learned here yet
     const std::string start = first_step_ > 0         ? "the checkpoint in " + dir
                               : options_.init.empty() ? "the new network"
                                                       : "--init " + options_.init;
     throw Error("train",
-                fmt::format("step {}: {} before any update: {}", state_.step + 1, what,
+                fmt::format("step {}: {} before any update: {}", step, what,
                             weight.empty() ? fmt::format("the weights of {} are too large", start)
                                            : fmt::format("of {}, {}", start, weight)));
   }
@@ -114,33 +128,55 @@ void Journal::fail(const std::string& what) const {
           "step {}: {}: training has diverged{}; the checkpoint of step {} in {} is intact: "
           "go on from it with a smaller learning rate than {}, `sfumato train --resume {} "
           "--lr {:.2g}`",
-          state_.step + 1, what, weight.empty() ? "" : " (" + weight + ")", saved_step_, dir,
-          options_.lr, dir, options_.lr / 10));
+          step, what, weight.empty() ? "" : " (" + weight + ")", saved_step_, dir, options_.lr, dir,
+          options_.lr / 10));
 }
 
-void Journal::step_done(double loss, double gradient_norm, double learning_rate) {
+void Journal::step_done(double learning_rate) {
   ++state_.step;
   state_.seconds = seconds_before_ +
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  // An exponential average that begins as the plain one.
-  const auto n = static_cast<double>(state_.step);
-  const double keep = std::min(0.98, n / (n + 1));
-  state_.smoothed = state_.step == 1 ? loss : keep * state_.smoothed + (1 - keep) * loss;
-  window_loss_ += loss;
-  ++window_;
-  progress_.update(state_.step, budget_.steps, loss, state_.smoothed, state_.step * options_.batch,
-                   progress(), state_.seconds);
-  const bool ends = !should_continue();
-  if (window_ == kLogEvery || ends) {
-    folder_.log({state_.step, window_loss_ / static_cast<double>(window_), state_.smoothed,
-                 learning_rate, gradient_norm, progress_.images_per_second(), state_.seconds});
-    window_loss_ = 0;
-    window_ = 0;
+  done_.push_back({state_.step, learning_rate, state_.seconds});
+  log_arrived();
+}
+
+// Logs the steps that are done and whose loss has arrived.
+void Journal::log_arrived() {
+  while (!done_.empty() && !arrived_.empty()) {
+    log_step(done_.front(), arrived_.front());
+    done_.pop_front();
+    arrived_.pop_front();
   }
 }
 
+void Journal::log_step(const Done& step, const Arrived& arrived) {
+  // An exponential average that begins as the plain one.
+  const auto n = static_cast<double>(step.step);
+  const double keep = std::min(0.98, n / (n + 1));
+  state_.smoothed =
+      step.step == 1 ? arrived.loss : keep * state_.smoothed + (1 - keep) * arrived.loss;
+  progress_.update(step.step, budget_.steps, arrived.loss, state_.smoothed,
+                   step.step * options_.batch, progress(), step.seconds);
+  window_ = {step.step,          window_.loss + arrived.loss, state_.smoothed,
+             step.learning_rate, arrived.gradient_norm,       progress_.images_per_second(),
+             step.seconds};
+  if (++window_steps_ == kLogEvery) write_metrics();
+}
+
+// A line for the steps since the last one, if there are any.
+void Journal::write_metrics() {
+  if (window_steps_ == 0) return;
+  window_.loss /= static_cast<double>(window_steps_);
+  folder_.log(window_);
+  window_ = {};
+  window_steps_ = 0;
+}
+
 void Journal::finish() {
-  if (!non_finite_weight(*model_.params).empty()) fail("the weights are not finite");
+  arrivals_.drain();
+  write_metrics();
+  if (!non_finite_weight(*model_.params).empty())
+    fail("the weights are not finite", state_.step + 1);
   save();
   const std::string dir = folder_.dir().string();
   if (const auto before = folder_.previous_step(); before && health_.exploding())

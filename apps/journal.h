@@ -2,10 +2,12 @@
 // decision to stop. train.cpp holds the training loop, this the rest.
 #pragma once
 #include <chrono>
+#include <deque>
 
 #include "apps/health.h"
 #include "apps/progress.h"
 #include "apps/run_folder.h"
+#include "tensor/arrivals.h"
 
 namespace sfumato::apps {
 
@@ -31,17 +33,31 @@ class Journal {
   // that asks to end (apps/interrupt.h).
   bool should_continue() const;
   // Call once in each step, when loss and gradient are known and the weights not yet changed: so a
-  // checkpoint or a picture that is due is made only with weights whose loss is good. Throws Error
-  // when loss or gradient are not finite.
-  void before_update(double loss, double gradient_norm);
+  // checkpoint or a picture that is due is made only with weights whose loss is good. `loss` and the
+  // gradient's norm, each [], may arrive from a GPU some steps later, in order. Throws Error when one
+  // that arrives is not finite.
+  void before_update(const Tensor& loss, const Tensor& gradient_norm);
   // Call once after each step: counts it in `state`, and does what is due.
-  void step_done(double loss, double gradient_norm, double learning_rate);
+  void step_done(double learning_rate);
   // The last checkpoint, then pictures or the command that resumes.
   void finish();
 
  private:
+  // What is known of a step before its loss has arrived, and what arrives.
+  struct Done {
+    std::int64_t step;
+    double learning_rate, seconds;
+  };
+  struct Arrived {
+    double loss, gradient_norm;
+  };
+
+  void arrive(const Arrived& step);
+  void log_arrived();
+  void log_step(const Done& step, const Arrived& arrived);
+  void write_metrics();
   void save();
-  [[noreturn]] void fail(const std::string& what) const;
+  [[noreturn]] void fail(const std::string& what, std::int64_t step) const;
   // False when a signal ended it; then no picture is written.
   bool draw_samples(const std::filesystem::path& path, std::int64_t rows) const;
 
@@ -62,8 +78,12 @@ class Journal {
   const double seconds_before_;  // of earlier processes
   const std::int64_t first_step_;
   double last_checkpoint_, last_samples_;  // in seconds of training
-  double window_loss_ = 0;                 // summed since the last log line
-  std::int64_t window_ = 0;
+  Arrivals arrivals_;
+  std::int64_t arrived_steps_;   // steps whose loss is known, of all processes
+  std::deque<Done> done_;        // steps to be logged, the oldest first
+  std::deque<Arrived> arrived_;  // and their losses
+  Metrics window_ = {};          // since the last log line: `loss` is a sum
+  std::int64_t window_steps_ = 0;
 };
 
 }  // namespace sfumato::apps

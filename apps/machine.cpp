@@ -61,7 +61,6 @@ io::Json describe_machine() {
   j["threads"] = thread_count();
   j["cpu"] = cpu_name();
   j["cores"] = std::thread::hardware_concurrency();
-  j["devices"] = {"cpu"};
   j["os"] = fmt::format("{} {}", system.sysname, system.machine);
   return j;
 }

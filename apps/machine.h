@@ -9,7 +9,7 @@ namespace sfumato::apps {
 
 inline constexpr const char* kVersion = SFUMATO_VERSION;
 
-// {"version", "compiler", "isa", "isas", "convolution", "threads", "cpu", "cores", "devices", "os"}
+// {"version", "compiler", "isa", "isas", "convolution", "threads", "cpu", "cores", "os"}
 io::Json describe_machine();
 
 }  // namespace sfumato::apps

@@ -12,11 +12,11 @@
 namespace sfumato::apps {
 
 // Each in a file of its own: train.cpp, ...
-std::function<void()> declare_train(CommandLine& line);
-std::function<void()> declare_sample(CommandLine& line);
-std::function<void()> declare_evaluate(CommandLine& line);
-std::function<void()> declare_predict(CommandLine& line);
-std::function<void()> declare_info(CommandLine& line);
+RunSubcommand declare_train(CommandLine& line);
+RunSubcommand declare_sample(CommandLine& line);
+RunSubcommand declare_evaluate(CommandLine& line);
+RunSubcommand declare_predict(CommandLine& line);
+RunSubcommand declare_info(CommandLine& line);
 
 namespace {
 

@@ -34,8 +34,9 @@ Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t c
   return permute(x, {0, 2, 3, 1});
 }
 
-void predict(const PredictOptions& o) {
+void predict(const PredictOptions& o, Device device) {
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  model.params->to(device);
   print_notes(model.notes);
   const io::SafeTensors in(o.in);
   const std::string source = in.path().string();
@@ -59,7 +60,8 @@ void predict(const PredictOptions& o) {
 
   const auto network = [&] {
     try {
-      return (*model.network)(x, t, labels);
+      return (*model.network)(x.to(device), t.to(device),
+                              labels.defined() ? labels.to(device) : labels);
     } catch (const Error& e) {  // sizes or labels that it cannot take
       throw Error(source, e.what());
     }
@@ -77,19 +79,20 @@ void predict(const PredictOptions& o) {
       throw Error(source,
                   fmt::format("target is for {} pictures of {}x{}, sample holds {} of {}x{}",
                               target.dim(0), target.dim(1), target.dim(2), n, x.dim(1), x.dim(2)));
-    const Var loss = mse(y, target);
+    const Var loss = mse(y, target.to(device));
     loss.backward();
     out.emplace_back("sample", permute(y.value(), {0, 3, 1, 2}));
     out.emplace_back("loss", loss.value());
     for (const nn::Params::Entry& p : model.params->entries())
       out.emplace_back("grad." + p.name, p.var.grad());
   }
+  for (auto& [name, tensor] : out) tensor = tensor.to(Device::cpu);
   io::write_safetensors(o.out, out);
 }
 
 }  // namespace
 
-std::function<void()> declare_predict(CommandLine& line) {
+RunSubcommand declare_predict(CommandLine& line) {
   const auto o = std::make_shared<PredictOptions>();
   line(o->model, kModelOption);
   line(o->in, {"in",
@@ -98,7 +101,7 @@ std::function<void()> declare_predict(CommandLine& line) {
   line(o->out, {"out", "safetensors to write: sample; with --grad also loss and grad.<parameter>"});
   line(o->grad, {"grad", "Also the mean squared error against `target` and its gradients"});
   line.required({"model", "in", "out"});
-  return [o] { predict(*o); };
+  return [o](Device device) { predict(*o, device); };
 }
 
 }  // namespace sfumato::apps

@@ -257,11 +257,12 @@ std::string default_steps_help() {
   return steps;
 }
 
-void sample(const SampleOptions& o) {
+void sample(const SampleOptions& o, Device device) {
   const Kind kind = kind_of(o.out);
   if (kind == Kind::series) numbered(o.out, 0);  // throws for a bad pattern, before any work
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
+  model.params->to(device);
   print_notes(model.notes);
   if (o.null_label) {
     if (const std::int64_t rows = model.conditioning().rows; *o.null_label >= rows)
@@ -295,7 +296,7 @@ void sample(const SampleOptions& o) {
 
 }  // namespace
 
-std::function<void()> declare_sample(CommandLine& line) {
+RunSubcommand declare_sample(CommandLine& line) {
   const auto o = std::make_shared<SampleOptions>();
   line(o->model, kModelOption);
   line(o->out, {"out",
@@ -323,7 +324,7 @@ std::function<void()> declare_sample(CommandLine& line) {
   line(o->seed, kSeedOption, kSeeds);
   line(o->batch, {"batch", "Pictures at a time"}, {1, 4096});
   line.example("sfumato sample --model runs/mnist --out sevens.png --labels 7 --count 16");
-  return [o] { sample(*o); };
+  return [o](Device device) { sample(*o, device); };
 }
 
 }  // namespace sfumato::apps

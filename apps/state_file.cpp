@@ -91,10 +91,10 @@ void read_state(const std::filesystem::path& path, TrainState& state, diffusion:
 void write_state(const std::filesystem::path& path, const TrainState& state,
                  const diffusion::Pipeline& model, const nn::AdamW& adam, const nn::Ema& ema) {
   const std::vector<std::pair<std::string, Tensor>> tensors = {
-      {"weights", model.params->flat_values()},
-      {"ema", ema.average},
-      {"adam_m", adam.m},
-      {"adam_v", adam.v},
+      {"weights", model.params->flat_values().to(Device::cpu)},
+      {"ema", ema.average.to(Device::cpu)},
+      {"adam_m", adam.m.to(Device::cpu)},
+      {"adam_v", adam.v.to(Device::cpu)},
       {"step", count(state.step)},
       {"adam_steps", count(adam.steps)},
       {"ema_updates", count(ema.updates)},

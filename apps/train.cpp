@@ -22,6 +22,7 @@
 #include "diffusion/forward.h"
 #include "diffusion/objective.h"
 #include "tensor/parallel.h"
+#include "tensor/recorded.h"
 
 namespace sfumato::apps {
 namespace {
@@ -45,42 +46,51 @@ std::string headline(const Run& run) {
   return line;
 }
 
-void train(const TrainOptions& asked) {
-  Run run = start(asked);
-  const TrainOptions& o = run.options;
-  const nn::Network& network = *run.model.network;
-  nn::Params& params = *run.model.params;
-  const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
-  const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
-  const nn::Conditioning& conditioning = network.conditioning;
-  const data::Batches batches(
-      run.data.images, conditioning.classes() > 0 ? run.data.labels : Tensor(), o.batch, o.seed,
-      conditioning.null_label, o.label_dropout.value_or(kLabelDropout));
-  nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
-  nn::Ema ema(params, o.ema);
-
+// Of the checkpoint, or of a new run, which gets its first checkpoint.
+TrainState first_state(Run& run, nn::AdamW& adam, nn::Ema& ema) {
   TrainState state;
   if (run.folder.has_state()) {
-    run.folder.load_state(state, run.model, adam, ema, o.previous);
+    run.folder.load_state(state, run.model, adam, ema, run.options.previous);
     if (const std::string note = learning_rate_note(run, state); !note.empty())
       run.notes.push_back(note);
   } else {
     diffusion::save_pipeline_config(run.folder.dir(), run.model);
     run.folder.save(state, run.model, adam, ema, false);
   }
-  run.folder.update_record(o, run.identity);
+  run.folder.update_record(run.options, run.identity);
   if (!run.folder.note().empty()) run.notes.push_back(run.folder.note());
+  return state;
+}
+
+void train(const TrainOptions& asked, Device device) {
+  Run run = start(asked);
+  run.model.params->to(device);
+  const TrainOptions& o = run.options;
+  const nn::Network& network = *run.model.network;
+  nn::Params& params = *run.model.params;
+  const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
+  const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
+  const nn::Conditioning& conditioning = network.conditioning;
+  const data::Batches batches(run.data.images.to(device),
+                              conditioning.classes() > 0 ? run.data.labels.to(device) : Tensor(),
+                              o.batch, o.seed, conditioning.null_label,
+                              o.label_dropout.value_or(kLabelDropout));
+  nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
+  nn::Ema ema(params, o.ema);
+
+  TrainState state = first_state(run, adam, ema);
   Journal journal(o, run.folder, run.model, adam, ema, state,
                   make_budget(o, run.data.images.dim(0)));
   print_notes(run.notes);
   journal.print(headline(run));
   if (state.step > 0) journal.print(fmt::format("resuming at step {}", state.step));
 
-  while (journal.should_continue()) {
-    const auto k = static_cast<std::uint64_t>(state.step);
+  // What one step computes, as a function of its number: loss and gradient. (A GPU records it once, and replays it.)
+  Recorded gradient(device, [&](std::span<const Tensor> in) -> std::vector<Tensor> {
+    const Tensor& k = in[0];
 
     // A picture, a time, a noise.
-    const auto [x0, label] = batches.at(state.step);  // x_0 in [-1, 1]
+    const auto [x0, label] = batches.at(k);  // x_0 in [-1, 1]
     const Tensor t = Rng(o.seed, Purpose::timestep, k).randint({o.batch}, schedule.steps());
     const Tensor eps = Rng(o.seed, Purpose::noise, k).normal(x0.shape());  // ε ~ N(0, I)
 
@@ -93,21 +103,30 @@ void train(const TrainOptions& asked) {
     params.zero_grad();
     const Var loss = mse(network(xt, t, label, mode), target);
     loss.backward();
+    return {loss.value(), nn::gradient_norm(params)};
+  });
 
-    // One step down the gradient.
-    const double norm = nn::gradient_norm(params);
-    journal.before_update(loss.value().item(), norm);
+  // One step down the gradient, at the learning rate of `rates`.
+  Recorded update(device, [&](std::span<const Tensor> in) -> std::vector<Tensor> {
+    const Tensor &rates = in[0], &norm = in[1];
+    adam.step(rates, {.norm = norm, .max_norm = o.clip}, &ema);
+    return {};
+  });
+
+  while (journal.should_continue()) {
+    const std::vector<Tensor>& out = gradient({Tensor::from<std::int64_t>({}, {state.step})});
+    const Tensor &loss = out[0], &norm = out[1];
+    journal.before_update(loss, norm);
     const double lr = learning_rate(o, state, journal.progress());
-    adam.step(lr, nn::clip_scale(norm, o.clip), &ema);
-
-    journal.step_done(loss.value().item(), norm, lr);
+    update({adam.rates(lr, &ema), norm});
+    journal.step_done(lr);
   }
   journal.finish();
 }
 
 }  // namespace
 
-std::function<void()> declare_train(CommandLine& line) {
+RunSubcommand declare_train(CommandLine& line) {
   const auto o = std::make_shared<TrainOptions>();
   line(o->out, {"out", "Folder for the run; a valid diffusers folder at any moment"});
   line(o->resume, {"resume",
@@ -126,9 +145,9 @@ std::function<void()> declare_train(CommandLine& line) {
   line.excludes("minutes", {"steps", "epochs"});
   line.excludes("steps", {"epochs"});
   line.example("sfumato train --out runs/mnist --minutes 5");
-  return [o, &line] {
+  return [o, &line](Device device) {
     o->given = line.given();
-    train(*o);
+    train(*o, device);
   };
 }
 

@@ -12,11 +12,11 @@ namespace {
 struct Sigmoid {
   static constexpr const char* name = "sigmoid";
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return 1 / (1 + std::exp(-x));
   }
   template <class T>
-  T bwd(T, T y, T dy) const {
+  constexpr T bwd(T, T y, T dy) const {
     return y * (1 - y) * dy;
   }
 };
@@ -24,11 +24,11 @@ struct Sigmoid {
 struct Tanh {
   static constexpr const char* name = "tanh";
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return std::tanh(x);
   }
   template <class T>
-  T bwd(T, T y, T dy) const {
+  constexpr T bwd(T, T y, T dy) const {
     return (1 - y * y) * dy;
   }
 };
@@ -36,11 +36,11 @@ struct Tanh {
 struct Relu {
   static constexpr const char* name = "relu";
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return x > 0 ? x : T(0);
   }
   template <class T>
-  T bwd(T x, T, T dy) const {
+  constexpr T bwd(T x, T, T dy) const {
     return x > 0 ? dy : T(0);
   }
 };
@@ -49,15 +49,15 @@ struct Relu {
 struct Gelu {
   static constexpr const char* name = "gelu";
   template <class T>
-  static T cdf(T x) {
+  static constexpr T cdf(T x) {
     return T(0.5) * (1 + std::erf(x * T(0.70710678118654752)));
   }
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return x * cdf(x);
   }
   template <class T>
-  T bwd(T x, T, T dy) const {
+  constexpr T bwd(T x, T, T dy) const {
     const T density = std::exp(T(-0.5) * x * x) * T(0.39894228040143268);
     return (cdf(x) + x * density) * dy;
   }
@@ -75,11 +75,12 @@ Var gelu(const Var& x) { return pointwise(x, Gelu{}); }
 Var silu(const Var& x) {
   const Tensor xv = x.value();
   return dispatch_float("silu", xv.dtype(), [&]<class T>() {
-    Tensor y(xv.shape(), xv.dtype());
-    kernels::table<T>().silu_forward(xv.size(), xv.data<T>(), y.data<T>());
+    Tensor y(xv.shape(), xv.kind());
+    kernels::on<T>(xv.device()).silu_forward(xv.size(), xv.data<T>(), y.data<T>());
     return record("silu", y, {x}, kNoProducts, [xv](const Tensor& dy) {
-      Tensor dx(xv.shape(), xv.dtype());
-      kernels::table<T>().silu_backward(xv.size(), xv.data<T>(), dy.data<T>(), dx.data<T>());
+      Tensor dx(xv.shape(), xv.kind());
+      kernels::on<T>(xv.device())
+          .silu_backward(xv.size(), xv.data<T>(), dy.data<T>(), dx.data<T>());
       return Gradients{dx};
     });
   });
@@ -91,11 +92,12 @@ Var softmax(const Var& x) {
   if (xv.shape().rank() < 1) throw Error("softmax", "expected at least one axis");
   const std::int64_t cols = xv.dim(-1), rows = cols ? xv.size() / cols : 0;
   return dispatch_float("softmax", xv.dtype(), [&]<class T>() {
-    Tensor y(xv.shape(), xv.dtype());
-    kernels::table<T>().softmax_forward(rows, cols, xv.data<T>(), y.data<T>());
+    Tensor y(xv.shape(), xv.kind());
+    kernels::on<T>(xv.device()).softmax_forward(rows, cols, xv.data<T>(), y.data<T>());
     return record("softmax", y, {x}, kNoProducts, [rows, cols, y](const Tensor& dy) {
-      Tensor dx(y.shape(), y.dtype());
-      kernels::table<T>().softmax_backward(rows, cols, y.data<T>(), dy.data<T>(), dx.data<T>());
+      Tensor dx(y.shape(), y.kind());
+      kernels::on<T>(y.device())
+          .softmax_backward(rows, cols, y.data<T>(), dy.data<T>(), dx.data<T>());
       return Gradients{dx};
     });
   });

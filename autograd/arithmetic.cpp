@@ -10,7 +10,7 @@ namespace {
 struct Add {
   static constexpr const char* name = "add";
   template <class T>
-  T fwd(T a, T b) const {
+  constexpr T fwd(T a, T b) const {
     return a + b;
   }
 };
@@ -18,7 +18,7 @@ struct Add {
 struct Sub {
   static constexpr const char* name = "sub";
   template <class T>
-  T fwd(T a, T b) const {
+  constexpr T fwd(T a, T b) const {
     return a - b;
   }
 };
@@ -26,15 +26,15 @@ struct Sub {
 struct Mul {
   static constexpr const char* name = "mul";
   template <class T>
-  T fwd(T a, T b) const {
+  constexpr T fwd(T a, T b) const {
     return a * b;
   }
   template <class T>
-  T da(T, T b, T dy) const {
+  constexpr T da(T, T b, T dy) const {
     return b * dy;
   }
   template <class T>
-  T db(T a, T, T dy) const {
+  constexpr T db(T a, T, T dy) const {
     return a * dy;
   }
 };
@@ -43,15 +43,15 @@ struct Mul {
 struct Div {
   static constexpr const char* name = "div";
   template <class T>
-  T fwd(T a, T b) const {
+  constexpr T fwd(T a, T b) const {
     return a / b;
   }
   template <class T>
-  T da(T, T b, T dy) const {
+  constexpr T da(T, T b, T dy) const {
     return dy / b;
   }
   template <class T>
-  T db(T a, T b, T dy) const {
+  constexpr T db(T a, T b, T dy) const {
     return -a / (b * b) * dy;
   }
 };
@@ -60,11 +60,11 @@ struct Scale {
   static constexpr const char* name = "scale";
   double factor;
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return static_cast<T>(factor) * x;
   }
   template <class T>
-  T bwd(T, T, T dy) const {
+  constexpr T bwd(T, T, T dy) const {
     return static_cast<T>(factor) * dy;
   }
 };
@@ -73,11 +73,11 @@ struct Shift {
   static constexpr const char* name = "shift";
   double summand;
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return x + static_cast<T>(summand);
   }
   template <class T>
-  T bwd(T, T, T dy) const {
+  constexpr T bwd(T, T, T dy) const {
     return dy;
   }
 };
@@ -85,11 +85,11 @@ struct Shift {
 struct Square {
   static constexpr const char* name = "square";
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return x * x;
   }
   template <class T>
-  T bwd(T x, T, T dy) const {
+  constexpr T bwd(T x, T, T dy) const {
     return 2 * x * dy;
   }
 };
@@ -97,11 +97,11 @@ struct Square {
 struct Exp {
   static constexpr const char* name = "exp";
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return std::exp(x);
   }
   template <class T>
-  T bwd(T, T y, T dy) const {
+  constexpr T bwd(T, T y, T dy) const {
     return y * dy;
   }
 };
@@ -109,11 +109,11 @@ struct Exp {
 struct Log {
   static constexpr const char* name = "log";
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return std::log(x);
   }
   template <class T>
-  T bwd(T x, T, T dy) const {
+  constexpr T bwd(T x, T, T dy) const {
     return dy / x;
   }
 };
@@ -122,11 +122,11 @@ struct Log {
 struct Sqrt {
   static constexpr const char* name = "sqrt";
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return std::sqrt(x);
   }
   template <class T>
-  T bwd(T, T y, T dy) const {
+  constexpr T bwd(T, T y, T dy) const {
     return dy / (2 * y);
   }
 };
@@ -134,11 +134,10 @@ struct Sqrt {
 // a ± b: the gradients are ±dy, reduced where an input was stretched; nothing needs to be kept.
 template <class Op>
 Var linear_sum(const Var& a, const Var& b, Op op, double sign) {
-  expect_dtype(Op::name, "second input", b.value(), a.dtype());
+  expect_kind(Op::name, "second input", b.value(), a.kind());
   const Shape sa = a.shape(), sb = b.shape();
   Tensor y = dispatch_float(Op::name, a.dtype(), [&]<class T>() {
-    return broadcast_map<T>(
-        Op::name, [op](T p, T q) { return op.template fwd<T>(p, q); }, a.value(), b.value());
+    return broadcast_map<T>(Op::name, Forward<Op>{op}, a.value(), b.value());
   });
   return record(Op::name, y, {a, b}, kNoProducts,
                 [sa, sb, sign](const Tensor& dy, const Needs& needs) {

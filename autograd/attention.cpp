@@ -17,8 +17,8 @@ Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads) {
   const std::int64_t n = q.dim(0), tq = q.dim(1), c = q.dim(2), tk = k.dim(1);
   expect_shape("attention", "k", k.value(), {n, tk, c});
   expect_shape("attention", "v", v.value(), {n, tk, c});
-  expect_dtype("attention", "k", k.value(), q.dtype());
-  expect_dtype("attention", "v", v.value(), q.dtype());
+  expect_kind("attention", "k", k.value(), q.kind());
+  expect_kind("attention", "v", v.value(), q.kind());
   if (heads < 1 || c % heads != 0)
     throw Error("attention", fmt::format("channels {} is not divisible by heads {}", c, heads));
   if (tk == 0) throw Error("attention", "no keys");
@@ -33,26 +33,28 @@ Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads) {
                              .kv_row = c};
   const Tensor qv = q.value(), kv = k.value(), vv = v.value();
   return dispatch_float("attention", q.dtype(), [&]<class T>() {
-    Tensor o(qv.shape(), qv.dtype()), lse({n, heads, tq}, qv.dtype());
-    kernels::table<T>().attention_forward({.attention = s,
-                                           .q = qv.data<T>(),
-                                           .k = kv.data<T>(),
-                                           .v = vv.data<T>(),
-                                           .out = o.data<T>(),
-                                           .lse = lse.data<T>()});
+    Tensor o(qv.shape(), qv.kind()), lse({n, heads, tq}, qv.kind());
+    kernels::on<T>(qv.device())
+        .attention_forward({.attention = s,
+                            .q = qv.data<T>(),
+                            .k = kv.data<T>(),
+                            .v = vv.data<T>(),
+                            .out = o.data<T>(),
+                            .lse = lse.data<T>()});
     const double flop = 4 * static_cast<double>(o.size()) * static_cast<double>(tk);  // q kᵀ, P v
     return record("attention", o, {q, k, v}, flop, [=](const Tensor& dout) {
-      Tensor dq(qv.shape(), qv.dtype()), dk(kv.shape(), kv.dtype()), dv(vv.shape(), vv.dtype());
-      kernels::table<T>().attention_backward({.attention = s,
-                                              .q = qv.data<T>(),
-                                              .k = kv.data<T>(),
-                                              .v = vv.data<T>(),
-                                              .out = o.data<T>(),
-                                              .lse = lse.data<T>(),
-                                              .dout = dout.data<T>(),
-                                              .dq = dq.data<T>(),
-                                              .dk = dk.data<T>(),
-                                              .dv = dv.data<T>()});
+      Tensor dq(qv.shape(), qv.kind()), dk(kv.shape(), kv.kind()), dv(vv.shape(), vv.kind());
+      kernels::on<T>(qv.device())
+          .attention_backward({.attention = s,
+                               .q = qv.data<T>(),
+                               .k = kv.data<T>(),
+                               .v = vv.data<T>(),
+                               .out = o.data<T>(),
+                               .lse = lse.data<T>(),
+                               .dout = dout.data<T>(),
+                               .dq = dq.data<T>(),
+                               .dk = dk.data<T>(),
+                               .dv = dv.data<T>()});
       return Gradients{dq, dk, dv};
     });
   });
@@ -76,29 +78,31 @@ Var self_attention(const Var& qkv, std::int64_t heads) {
                              .kv_row = 3 * c};
   const Tensor x = qkv.value();
   return dispatch_float(op, x.dtype(), [&]<class T>() {
-    Tensor o({n, t, c}, x.dtype()), lse({n, heads, t}, x.dtype());
+    Tensor o({n, t, c}, x.kind()), lse({n, heads, t}, x.kind());
     const T* q = x.data<T>();
-    kernels::table<T>().attention_forward({.attention = s,
-                                           .q = q,
-                                           .k = q + c,
-                                           .v = q + 2 * c,
-                                           .out = o.data<T>(),
-                                           .lse = lse.data<T>()});
+    kernels::on<T>(x.device())
+        .attention_forward({.attention = s,
+                            .q = q,
+                            .k = q + c,
+                            .v = q + 2 * c,
+                            .out = o.data<T>(),
+                            .lse = lse.data<T>()});
     const double flop = 4 * static_cast<double>(o.size()) * static_cast<double>(t);
     return record(op, o, {qkv}, flop, [=](const Tensor& dout) {
-      Tensor dx(x.shape(), x.dtype());
+      Tensor dx(x.shape(), x.kind());
       const T* q = x.data<T>();
       T* dq = dx.data<T>();
-      kernels::table<T>().attention_backward({.attention = s,
-                                              .q = q,
-                                              .k = q + c,
-                                              .v = q + 2 * c,
-                                              .out = o.data<T>(),
-                                              .lse = lse.data<T>(),
-                                              .dout = dout.data<T>(),
-                                              .dq = dq,
-                                              .dk = dq + c,
-                                              .dv = dq + 2 * c});
+      kernels::on<T>(x.device())
+          .attention_backward({.attention = s,
+                               .q = q,
+                               .k = q + c,
+                               .v = q + 2 * c,
+                               .out = o.data<T>(),
+                               .lse = lse.data<T>(),
+                               .dout = dout.data<T>(),
+                               .dq = dq,
+                               .dk = dq + c,
+                               .dv = dq + 2 * c});
       return Gradients{dx};
     });
   });

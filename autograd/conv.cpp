@@ -4,7 +4,6 @@
 #include "autograd/fixed_weights.h"
 #include "autograd/ops.h"
 #include "tensor/kernels/kernels.h"
-#include "tensor/parallel.h"
 
 namespace sfumato {
 
@@ -25,7 +24,7 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
   if (fused.skip.defined()) {
     expect_rank(op, "skip", fused.skip.value(), 4);
     expect_shape(op, "skip", fused.skip.value(), x.shape().with(-1, fused.skip.dim(3)));
-    expect_dtype(op, "skip", fused.skip.value(), x.dtype());
+    expect_kind(op, "skip", fused.skip.value(), x.kind());
     channels += fused.skip.dim(3);
   }
   if (channels != s.c)
@@ -41,9 +40,9 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
   const auto expect = [&](const char* what, const Var& v, const Shape& shape) {
     if (!v.defined()) return;
     expect_shape(op, what, v.value(), shape);
-    expect_dtype(op, what, v.value(), x.dtype());
+    expect_kind(op, what, v.value(), x.kind());
   };
-  expect_dtype(op, "weight", weight.value(), x.dtype());
+  expect_kind(op, "weight", weight.value(), x.kind());
   expect("bias", bias, {s.k});
   expect("per_image", fused.per_image, {s.n, s.k});
   expect("residual", fused.residual, {s.n, s.oh, s.ow, s.k});
@@ -86,19 +85,20 @@ ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusi
   if (!fused.norm) return r;
   r.groups = fused.norm->groups, r.eps = fused.norm->eps;
   r.gamma = fused.norm->gamma.value(), r.beta = fused.norm->beta.value();
-  r.mean = Tensor({x.dim(0), r.groups}, x.dtype());
-  r.rstd = Tensor({x.dim(0), r.groups}, x.dtype());
+  r.mean = Tensor({x.dim(0), r.groups}, x.kind());
+  r.rstd = Tensor({x.dim(0), r.groups}, x.kind());
   return r;
 }
 
 // The weights as the forward pass wants them (conv_filters); undefined if it uses them as they are.
 template <class T>
 Tensor filters(const kernels::Conv& s, bool upsample, const Var& weight) {
-  const std::int64_t size = kernels::table<T>().conv_filters_size(s, upsample);
+  const std::int64_t size = kernels::on<T>(weight.value().device()).conv_filters_size(s, upsample);
   if (size == 0) return {};
   return FixedWeights::once(weight, upsample ? 1 : 0, [&] {
-    Tensor made({size}, weight.dtype());
-    kernels::table<T>().conv_filters(s, upsample, weight.value().data<T>(), made.data<T>());
+    Tensor made({size}, weight.kind());
+    kernels::on<T>(weight.value().device())
+        .conv_filters(s, upsample, weight.value().data<T>(), made.data<T>());
     return made;
   });
 }
@@ -111,14 +111,15 @@ template <class T>
 Gradients conv_gradients(const kernels::Conv& s, ConvRead& in, const Tensor& w, const Tensor& dy,
                          const Needs& needs) {
   Gradients g(kInputs);
-  const auto fresh = [&](Input i, const Shape& shape) {
-    g[i] = Tensor(shape, dy.dtype());
+  // Where the gradient of input i is written, needed or not: the kernel computes some of them together.
+  const auto place = [&](Input i, const Shape& shape) {
+    g[i] = needs[i] ? needs.room(i) : Tensor(shape, dy.kind());
     return g[i].template data<T>();
   };
   // Where the gradient of image i goes: added to what was delivered already, if anything.
   const auto image = [&](Input i, const Tensor& of, const T*& add) {
     g[i] = needs.take(i);
-    if (!g[i].defined()) return fresh(i, of.shape());
+    if (!g[i].defined()) return place(i, of.shape());
     T* const delivered = g[i].template data<T>();
     add = delivered;
     return delivered;
@@ -127,12 +128,12 @@ Gradients conv_gradients(const kernels::Conv& s, ConvRead& in, const Tensor& w, 
   if (needs[kX] || needs[kGamma] || needs[kBeta] || needs[kSkip]) {
     to.dx = image(kX, in.x, to.add);
     if (in.skip.defined()) to.dskip = image(kSkip, in.skip, to.add_skip);
-    if (in.groups > 0) to.dgamma = fresh(kGamma, {s.c}), to.dbeta = fresh(kBeta, {s.c});
+    if (in.groups > 0) to.dgamma = place(kGamma, {s.c}), to.dbeta = place(kBeta, {s.c});
   }
-  if (needs[kWeight] || needs[kBias]) to.dw = fresh(kWeight, w.shape());
-  if (needs[kBias]) to.db = fresh(kBias, {s.k});
-  if (needs[kPerImage]) to.per_image = fresh(kPerImage, {s.n, s.k});
-  kernels::table<T>().conv_backward(s, in.input<T>(), dy.data<T>(), w.data<T>(), to);
+  if (needs[kWeight] || needs[kBias]) to.dw = place(kWeight, w.shape());
+  if (needs[kBias]) to.db = place(kBias, {s.k});
+  if (needs[kPerImage]) to.per_image = place(kPerImage, {s.n, s.k});
+  kernels::on<T>(dy.device()).conv_backward(s, in.input<T>(), dy.data<T>(), w.data<T>(), to);
   if (needs[kResidual]) g[kResidual] = dy;
   return g;
 }
@@ -151,13 +152,14 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
   const Tensor w = weight.value();
   return dispatch_float("conv2d", x.dtype(), [&]<class T>() {
     ConvRead in = read_through(x, options, fused);
-    Tensor y({s.n, s.oh, s.ow, s.k}, x.dtype());
-    kernels::table<T>().conv_forward(s, in.input<T>(), w.data<T>(),
-                                     {.y = y.data<T>(),
-                                      .bias = data_or_null<T>(bias.value()),
-                                      .per_image = data_or_null<T>(fused.per_image.value()),
-                                      .residual = data_or_null<T>(fused.residual.value())},
-                                     data_or_null<T>(filters<T>(s, options.upsample, weight)));
+    Tensor y({s.n, s.oh, s.ow, s.k}, x.kind());
+    kernels::on<T>(y.device())
+        .conv_forward(s, in.input<T>(), w.data<T>(),
+                      {.y = y.data<T>(),
+                       .bias = data_or_null<T>(bias.value()),
+                       .per_image = data_or_null<T>(fused.per_image.value()),
+                       .residual = data_or_null<T>(fused.residual.value())},
+                      data_or_null<T>(filters<T>(s, options.upsample, weight)));
     const Var gamma = fused.norm ? fused.norm->gamma : Var();
     const Var beta = fused.norm ? fused.norm->beta : Var();
     const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(s.c * s.kh * s.kw);
@@ -166,85 +168,6 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
                   [=](const Tensor& dy, const Needs& needs) mutable {
                     return conv_gradients<T>(s, in, w, dy, needs);
                   });
-  });
-}
-
-namespace {
-
-// body(row of `small` [N,H,W,C], two rows of `large` [N,2H(+1),2W(+1),C] that it covers, ...), as offsets.
-template <class Body>
-void for_each_row_pair(const Shape& small, const Shape& large, Body body) {
-  const std::int64_t h = small[1], w = small[2], c = small[3], lh = large[1], lw = large[2];
-  parallel_for(small[0] * h, [=](std::int64_t r) {
-    const std::int64_t top = (r / h * lh + r % h * 2) * lw * c;
-    body(r * w * c, top, top + lw * c, w, c);
-  });
-}
-
-}  // namespace
-
-// Every pixel becomes a 2x2 block; its gradient is the block's sum.
-Var upsample_nearest2x(const Var& x) {
-  expect_rank("upsample_nearest2x", "input", x.value(), 4);
-  const Shape small = x.shape(), large{small[0], 2 * small[1], 2 * small[2], small[3]};
-  return dispatch_float("upsample_nearest2x", x.dtype(), [&]<class T>() {
-    Tensor y(large, x.dtype());
-    const T* from = x.value().data<T>();
-    T* to = y.data<T>();
-    for_each_row_pair(small, large, [=](auto at, auto top, auto bottom, auto w, auto c) {
-      for (std::int64_t j = 0; j < w; ++j)
-        for (std::int64_t p = 0; p < c; ++p) {
-          const T v = from[at + j * c + p];
-          to[top + 2 * j * c + p] = to[top + (2 * j + 1) * c + p] = v;
-          to[bottom + 2 * j * c + p] = to[bottom + (2 * j + 1) * c + p] = v;
-        }
-    });
-    return record("upsample_nearest2x", y, {x}, kNoProducts, [=](const Tensor& dy) {
-      Tensor dx(small, dy.dtype());
-      const T* g = dy.data<T>();
-      T* d = dx.data<T>();
-      for_each_row_pair(small, large, [=](auto at, auto top, auto bottom, auto w, auto c) {
-        for (std::int64_t j = 0; j < w; ++j)
-          for (std::int64_t p = 0; p < c; ++p)
-            d[at + j * c + p] = (g[top + 2 * j * c + p] + g[top + (2 * j + 1) * c + p]) +
-                                (g[bottom + 2 * j * c + p] + g[bottom + (2 * j + 1) * c + p]);
-      });
-      return Gradients{dx};
-    });
-  });
-}
-
-// Every 2x2 block becomes its mean; each pixel of it gets a quarter of the gradient.
-Var avg_pool2x(const Var& x) {
-  expect_rank("avg_pool2x", "input", x.value(), 4);
-  const Shape large = x.shape(), small{large[0], large[1] / 2, large[2] / 2, large[3]};
-  if (small[1] == 0 || small[2] == 0)
-    throw Error("avg_pool2x", fmt::format("input {} is smaller than 2x2", large.str()));
-  return dispatch_float("avg_pool2x", x.dtype(), [&]<class T>() {
-    Tensor y(small, x.dtype());
-    const T* from = x.value().data<T>();
-    T* to = y.data<T>();
-    for_each_row_pair(small, large, [=](auto at, auto top, auto bottom, auto w, auto c) {
-      for (std::int64_t j = 0; j < w; ++j)
-        for (std::int64_t p = 0; p < c; ++p)
-          to[at + j * c + p] =
-              T(0.25) * ((from[top + 2 * j * c + p] + from[top + (2 * j + 1) * c + p]) +
-                         (from[bottom + 2 * j * c + p] + from[bottom + (2 * j + 1) * c + p]));
-    });
-    return record("avg_pool2x", y, {x}, kNoProducts, [=](const Tensor& dy) {
-      Tensor dx = Tensor::zeros(large, dy.dtype());
-      const T* g = dy.data<T>();
-      T* d = dx.data<T>();
-      for_each_row_pair(small, large, [=](auto at, auto top, auto bottom, auto w, auto c) {
-        for (std::int64_t j = 0; j < w; ++j)
-          for (std::int64_t p = 0; p < c; ++p) {
-            const T v = T(0.25) * g[at + j * c + p];
-            d[top + 2 * j * c + p] = d[top + (2 * j + 1) * c + p] = v;
-            d[bottom + 2 * j * c + p] = d[bottom + (2 * j + 1) * c + p] = v;
-          }
-      });
-      return Gradients{dx};
-    });
   });
 }
 

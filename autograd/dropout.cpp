@@ -1,22 +1,40 @@
 #include <fmt/format.h>
 
 #include "autograd/ops.h"
-#include "tensor/arithmetic.h"
+#include "tensor/for_each.h"
 
 namespace sfumato {
 namespace {
 
-// x * mask, the mask drawn anew from its address each time.
+// x * mask, the mask drawn anew from its address each time. A block of random numbers is for four elements.
+template <class T>
+struct Masked {
+  static constexpr std::int64_t kBlock = 4;
+  RandomBlocks random;
+  std::uint32_t threshold;  // p 2^32
+  float keep;               // 1 / (1 - p)
+  std::int64_t n;
+  const T* x;
+  T* y;
+
+  constexpr void operator()(std::int64_t block) const {
+    const auto r = random(block);
+    for (std::int64_t j = 0, i = block * kBlock; j < kBlock && i < n; ++j, ++i)
+      y[i] = x[i] * static_cast<T>(r[j] < threshold ? 0.0f : keep);
+  }
+};
+
 Tensor masked(const Tensor& x, double p, const Rng& rng) {
-  Tensor y(x.shape(), x.dtype());
+  Tensor y(x.shape(), x.kind());
   dispatch_float("dropout", x.dtype(), [&]<class T>() {
-    const T* from = x.data<T>();
-    T* to = y.data<T>();
-    parallel_ranges(x.size(), 1024, [=, &rng](std::int64_t begin, std::int64_t end) {
-      float keep[1024];
-      rng.dropout_mask(p, begin, end, keep);
-      for (std::int64_t i = begin; i < end; ++i) to[i] = from[i] * static_cast<T>(keep[i - begin]);
-    });
+    for_each(x.device(), (x.size() + Masked<T>::kBlock - 1) / Masked<T>::kBlock,
+             Masked<T>{.random = rng.blocks(),
+                       .threshold = static_cast<std::uint32_t>(p * 4294967296.0),
+                       .keep = static_cast<float>(1.0 / (1.0 - p)),
+                       .n = x.size(),
+                       .x = x.data<T>(),
+                       .y = y.data<T>()},
+             /*grain=*/1024);
   });
   return y;
 }

@@ -19,29 +19,29 @@ double gradcheck(const std::string& op, const std::function<Var(std::span<const 
   auto run = [&](bool with_grad) {
     std::vector<Var> vars;
     vars.reserve(inputs.size());
-    for (const Tensor& x : inputs) vars.emplace_back(x, with_grad);
+    for (const Tensor& x : inputs) vars.emplace_back(x.to(options.device), with_grad);
     return std::pair{f(vars), vars};
   };
   auto [y, vars] = run(true);
   if (y.dtype() != DType::f64)
     throw Error(op, fmt::format("gradcheck: output is {}", name(y.dtype())));
   const Tensor w = Rng(options.seed, Purpose::test).normal(y.shape(), DType::f64);
-  y.backward(w);
+  y.backward(w.to(options.device));
 
   auto value = [&] {  // Σ w·f at the inputs as they are now
     NoGrad guard;
-    const Var out = run(false).first;
+    const Tensor out = run(false).first.value().to(Device::cpu);
     double s = 0;
-    for (std::int64_t i = 0; i < w.size(); ++i)
-      s += w.data<double>()[i] * out.value().data<double>()[i];
+    for (std::int64_t i = 0; i < w.size(); ++i) s += w.data<double>()[i] * out.data<double>()[i];
     return s;
   };
 
   double worst = 0;
   for (std::size_t k = 0; k < inputs.size(); ++k) {
     Tensor& x = inputs[k];
-    const Tensor& grad = vars[k].grad();
-    if (!grad.defined()) throw Error(op, fmt::format("gradcheck: input {} got no gradient", k));
+    if (!vars[k].grad().defined())
+      throw Error(op, fmt::format("gradcheck: input {} got no gradient", k));
+    const Tensor grad = vars[k].grad().to(Device::cpu);
     const std::int64_t stride =
         std::max<std::int64_t>(1, (x.size() + options.max_elements - 1) / options.max_elements);
     double scale = 1;

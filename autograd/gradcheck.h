@@ -18,6 +18,7 @@ struct GradcheckOptions {
   double tolerance = 2e-6;  // allowed difference, times max(1, the input's largest gradient)
   std::uint64_t seed = 1;   // of the random projection
   std::int64_t max_elements = 200;  // checked per input (spread evenly when it has more)
+  Device device = Device::cpu;      // where f computes; its inputs are copied there
 };
 
 // f maps the inputs (f64 tensors) to one Var of any shape; what is differentiated is Σ w·f with

@@ -11,7 +11,7 @@ void expect_inner(const char* op, const Tensor& x, std::int64_t k, const Tensor&
   if (x.shape().rank() < 1 || x.dim(-1) != k)
     throw Error(op,
                 fmt::format("input {} does not fit weight {}", x.shape().str(), w.shape().str()));
-  expect_dtype(op, "weight", w, x.dtype());
+  expect_kind(op, "weight", w, x.kind());
 }
 
 }  // namespace
@@ -24,31 +24,33 @@ Var matmul(const Var& a, const Var& b) {
   const Tensor av = a.value(), bv = b.value();
   const std::int64_t m = k ? av.size() / k : 0;
   return dispatch_float("matmul", a.dtype(), [&]<class T>() {
-    Tensor c(av.shape().with(-1, n), av.dtype());
-    kernels::table<T>().gemm(
-        {.m = m, .n = n, .k = k, .a = av.data<T>(), .b = bv.data<T>(), .c = c.data<T>()});
+    Tensor c(av.shape().with(-1, n), av.kind());
+    kernels::on<T>(c.device())
+        .gemm({.m = m, .n = n, .k = k, .a = av.data<T>(), .b = bv.data<T>(), .c = c.data<T>()});
     const double flop = 2 * static_cast<double>(c.size()) * static_cast<double>(k);
     return record("matmul", c, {a, b}, flop, [=](const Tensor& dc, const Needs& needs) {
       Gradients g(2);
       if (needs[0]) {
-        g[0] = Tensor(av.shape(), av.dtype());
-        kernels::table<T>().gemm({.m = m,
-                                  .n = k,
-                                  .k = n,
-                                  .transpose_b = true,
-                                  .a = dc.data<T>(),
-                                  .b = bv.data<T>(),
-                                  .c = g[0].data<T>()});
+        g[0] = needs.room(0);
+        kernels::on<T>(dc.device())
+            .gemm({.m = m,
+                   .n = k,
+                   .k = n,
+                   .transpose_b = true,
+                   .a = dc.data<T>(),
+                   .b = bv.data<T>(),
+                   .c = g[0].data<T>()});
       }
       if (needs[1]) {
-        g[1] = Tensor(bv.shape(), bv.dtype());
-        kernels::table<T>().gemm({.m = k,
-                                  .n = n,
-                                  .k = m,
-                                  .transpose_a = true,
-                                  .a = av.data<T>(),
-                                  .b = dc.data<T>(),
-                                  .c = g[1].data<T>()});
+        g[1] = needs.room(1);
+        kernels::on<T>(dc.device())
+            .gemm({.m = k,
+                   .n = n,
+                   .k = m,
+                   .transpose_a = true,
+                   .a = av.data<T>(),
+                   .b = dc.data<T>(),
+                   .c = g[1].data<T>()});
       }
       return g;
     });
@@ -62,42 +64,49 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
   expect_inner("linear", x.value(), in, weight.value());
   if (bias.defined()) {
     expect_shape("linear", "bias", bias.value(), {out});
-    expect_dtype("linear", "bias", bias.value(), x.dtype());
+    expect_kind("linear", "bias", bias.value(), x.kind());
   }
   const Tensor xv = x.value(), w = weight.value();
   const std::int64_t m = in ? xv.size() / in : 0;
   return dispatch_float("linear", x.dtype(), [&]<class T>() {
-    Tensor y(xv.shape().with(-1, out), xv.dtype());
-    kernels::table<T>().gemm({.m = m,
-                              .n = out,
-                              .k = in,
-                              .transpose_b = true,
-                              .a = xv.data<T>(),
-                              .b = w.data<T>(),
-                              .c = y.data<T>(),
-                              .bias = bias.defined() ? bias.value().data<T>() : nullptr});
+    Tensor y(xv.shape().with(-1, out), xv.kind());
+    kernels::on<T>(y.device())
+        .gemm({.m = m,
+               .n = out,
+               .k = in,
+               .transpose_b = true,
+               .a = xv.data<T>(),
+               .b = w.data<T>(),
+               .c = y.data<T>(),
+               .bias = bias.defined() ? bias.value().data<T>() : nullptr});
     const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(in);
     return record("linear", y, {x, weight, bias}, flop, [=](const Tensor& dy, const Needs& needs) {
       Gradients g(3);
       if (needs[0]) {
-        g[0] = Tensor(xv.shape(), xv.dtype());
-        kernels::table<T>().gemm(
-            {.m = m, .n = in, .k = out, .a = dy.data<T>(), .b = w.data<T>(), .c = g[0].data<T>()});
+        g[0] = needs.room(0);
+        kernels::on<T>(dy.device())
+            .gemm({.m = m,
+                   .n = in,
+                   .k = out,
+                   .a = dy.data<T>(),
+                   .b = w.data<T>(),
+                   .c = g[0].data<T>()});
       }
-      if (needs[2]) g[2] = Tensor({out}, dy.dtype());
+      g[1] = needs.room(1);
+      g[2] = needs.room(2);
       T* const db = needs[2] ? g[2].data<T>() : nullptr;
-      if (needs[1]) g[1] = Tensor(w.shape(), w.dtype());
       if (needs[1] && in > 0) {
-        kernels::table<T>().gemm({.m = out,
-                                  .n = in,
-                                  .k = m,
-                                  .transpose_a = true,
-                                  .a = dy.data<T>(),
-                                  .b = xv.data<T>(),
-                                  .c = g[1].data<T>(),
-                                  .sums = db});
+        kernels::on<T>(dy.device())
+            .gemm({.m = out,
+                   .n = in,
+                   .k = m,
+                   .transpose_a = true,
+                   .a = dy.data<T>(),
+                   .b = xv.data<T>(),
+                   .c = g[1].data<T>(),
+                   .sums = db});
       } else if (needs[2]) {
-        kernels::table<T>().sum_rows(1, m, out, dy.data<T>(), db);
+        kernels::on<T>(dy.device()).sum_rows(1, m, out, dy.data<T>(), db);
       }
       return g;
     });

@@ -13,34 +13,40 @@ Var normalise(const char* op, const Var& x, const Var& gamma, const Var& beta,
               const kernels::GroupNorm& s) {
   expect_shape(op, "gamma", gamma.value(), {s.c});
   expect_shape(op, "beta", beta.value(), {s.c});
-  expect_dtype(op, "gamma", gamma.value(), x.dtype());
-  expect_dtype(op, "beta", beta.value(), x.dtype());
+  expect_kind(op, "gamma", gamma.value(), x.kind());
+  expect_kind(op, "beta", beta.value(), x.kind());
   const Tensor xv = x.value(), ga = gamma.value(), be = beta.value();
   return dispatch_float(op, x.dtype(), [&]<class T>() {
-    Tensor y(xv.shape(), xv.dtype());
-    Tensor mean({s.n, s.groups}, xv.dtype()), rstd({s.n, s.groups}, xv.dtype());
-    kernels::table<T>().group_norm_forward({.norm = s,
-                                            .x = xv.data<T>(),
-                                            .gamma = ga.data<T>(),
-                                            .beta = be.data<T>(),
-                                            .y = y.data<T>(),
-                                            .mean = mean.data<T>(),
-                                            .rstd = rstd.data<T>()});
+    Tensor y(xv.shape(), xv.kind());
+    Tensor mean({s.n, s.groups}, xv.kind()), rstd({s.n, s.groups}, xv.kind());
+    kernels::on<T>(xv.device())
+        .group_norm_forward({.norm = s,
+                             .x = xv.data<T>(),
+                             .gamma = ga.data<T>(),
+                             .beta = be.data<T>(),
+                             .y = y.data<T>(),
+                             .mean = mean.data<T>(),
+                             .rstd = rstd.data<T>()});
     return record(op, y, {x, gamma, beta}, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
-      Tensor dx = needs.take(0), dgamma({s.c}, xv.dtype()), dbeta({s.c}, xv.dtype());
+      // The kernel computes all three, needed or not.
+      const auto place = [&](int i, const Shape& shape) {
+        return needs[i] ? needs.room(i) : Tensor(shape, xv.kind());
+      };
+      Tensor dx = needs.take(0), dgamma = place(1, {s.c}), dbeta = place(2, {s.c});
       const bool add = dx.defined();
-      if (!add) dx = Tensor(xv.shape(), xv.dtype());
-      kernels::table<T>().group_norm_backward({.norm = s,
-                                               .x = xv.data<T>(),
-                                               .gamma = ga.data<T>(),
-                                               .beta = be.data<T>(),
-                                               .mean = mean.data<T>(),
-                                               .rstd = rstd.data<T>(),
-                                               .dy = dy.data<T>(),
-                                               .dx = dx.data<T>(),
-                                               .dgamma = dgamma.data<T>(),
-                                               .dbeta = dbeta.data<T>(),
-                                               .add = add ? dx.data<T>() : nullptr});
+      if (!add) dx = place(0, xv.shape());
+      kernels::on<T>(xv.device())
+          .group_norm_backward({.norm = s,
+                                .x = xv.data<T>(),
+                                .gamma = ga.data<T>(),
+                                .beta = be.data<T>(),
+                                .mean = mean.data<T>(),
+                                .rstd = rstd.data<T>(),
+                                .dy = dy.data<T>(),
+                                .dx = dx.data<T>(),
+                                .dgamma = dgamma.data<T>(),
+                                .dbeta = dbeta.data<T>(),
+                                .add = add ? dx.data<T>() : nullptr});
       return Gradients{dx, dgamma, dbeta};
     });
   });

@@ -90,6 +90,8 @@ struct ConvFusion {
 // -> [N,OH,OW,Cout]
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
            const ConvFusion& fused = {});
+
+// ---- resample.cpp
 // Nearest neighbour: [N,H,W,C] -> [N,2H,2W,C]
 Var upsample_nearest2x(const Var& x);
 // Mean over 2x2 blocks: [N,H,W,C] -> [N,H/2,W/2,C]; an odd last row or column is dropped.

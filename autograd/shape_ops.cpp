@@ -1,11 +1,13 @@
 // Operations that move numbers without changing them; each one's gradient moves them back.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
 #include "autograd/ops.h"
 #include "tensor/arithmetic.h"
+#include "tensor/index_check.h"
 #include "tensor/kernels/kernels.h"
 
 namespace sfumato {
@@ -16,13 +18,14 @@ void copy_columns(const Tensor& from, std::int64_t from_cols, std::int64_t from_
                   std::int64_t to_cols, std::int64_t to_col, std::int64_t cols) {
   const std::int64_t rows = from_cols ? from.size() / from_cols : 0;
   dispatch_float("copy", from.dtype(), [&]<class T>() {
-    kernels::table<T>().copy_rows(rows, cols, from.data<T>() + from_col, from_cols,
-                                  to.data<T>() + to_col, to_cols);
+    kernels::on<T>(from.device())
+        .copy_rows(rows, cols, from.data<T>() + from_col, from_cols, to.data<T>() + to_col,
+                   to_cols);
   });
 }
 
 Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
-  Tensor y(x.shape().with(-1, end - begin), x.dtype());
+  Tensor y(x.shape().with(-1, end - begin), x.kind());
   copy_columns(x, x.dim(-1), begin, y, end - begin, 0, end - begin);
   return y;
 }
@@ -51,9 +54,9 @@ Var concat(const Var& a, const Var& b) {
       !(b.shape().with(-1, a.dim(-1)) == a.shape()))
     throw Error("concat", fmt::format("shapes {} and {} differ before the innermost axis",
                                       a.shape().str(), b.shape().str()));
-  expect_dtype("concat", "second input", b.value(), a.dtype());
+  expect_kind("concat", "second input", b.value(), a.kind());
   const std::int64_t ca = a.dim(-1), cb = b.dim(-1);
-  Tensor y(a.shape().with(-1, ca + cb), a.dtype());
+  Tensor y(a.shape().with(-1, ca + cb), a.kind());
   copy_columns(a.value(), ca, 0, y, ca + cb, 0, ca);
   copy_columns(b.value(), cb, 0, y, ca + cb, ca, cb);
   return record("concat", y, {a, b}, kNoProducts, [ca, cb](const Tensor& dy, const Needs& needs) {
@@ -73,10 +76,10 @@ Var concat_rows(std::initializer_list<Var> parts) {
       0};  // of each part's rows, and their end
   for (const Var& part : parts) {
     expect_shape(op, "part", part.value(), first.shape().with(0, part.dim(0)));
-    expect_dtype(op, "part", part.value(), first.dtype());
+    expect_kind(op, "part", part.value(), first.kind());
     begin.push_back(begin.back() + part.dim(0));
   }
-  Tensor y(first.shape().with(0, begin.back()), first.dtype());
+  Tensor y(first.shape().with(0, begin.back()), first.kind());
   int i = 0;
   for (const Var& part : parts) {
     y.slice(begin[i], begin[i + 1]).copy_from(part.value());
@@ -96,34 +99,73 @@ Var slice_last(const Var& x, std::int64_t begin, std::int64_t end) {
   const Shape from = x.shape();
   return record("slice_last", columns(x.value(), begin, end), {x}, kNoProducts,
                 [=](const Tensor& dy) {
-                  Tensor dx = Tensor::zeros(from, dy.dtype());
+                  Tensor dx = Tensor::zeros(from, dy.kind());
                   copy_columns(dy, end - begin, 0, dx, from[-1], begin, end - begin);
                   return Gradients{dx};
                 });
 }
 
+namespace {
+
+// Row i of y is row index[i] of the table.
+template <class T>
+struct Gather {
+  std::int64_t rows, width;
+  const T* table;
+  const std::int64_t* index;
+  T* y;
+
+  struct Row {
+    const T* from;
+    T* to;
+    constexpr void operator()(std::int64_t j) const { to[j] = from[j]; }
+  };
+  constexpr Row operator()(std::int64_t i) const {
+    return {table + bound_index(index[i], rows) * width, y + i * width};
+  }
+};
+
+// The adjoint: row k of the table's gradient is the sum of the rows i of dy with index[i] = k, in their order. One
+// call computes kColumns numbers of a row, so that the indices are read once for them.
+template <class T>
+struct GatherAdjoint {
+  static constexpr std::int64_t kColumns = 4;
+  std::int64_t n, width;
+  const T* dy;
+  const std::int64_t* index;
+  T* dtable;
+
+  constexpr std::int64_t blocks() const { return (width + kColumns - 1) / kColumns; }
+  constexpr void operator()(std::int64_t block) const {
+    const std::int64_t row = block / blocks(), first = block % blocks() * kColumns;
+    const std::int64_t columns = std::min(kColumns, width - first);
+    T sums[kColumns] = {};
+    for (std::int64_t i = 0; i < n; ++i)
+      if (index[i] == row)
+        for (std::int64_t j = 0; j < columns; ++j) sums[j] += dy[i * width + first + j];
+    for (std::int64_t j = 0; j < columns; ++j) dtable[row * width + first + j] = sums[j];
+  }
+};
+
+}  // namespace
+
 // y_i = table[index_i];  dtable[k] = Σ_{i: index_i = k} dy_i
 Var embedding(const Var& table, const Tensor& index) {
   expect_rank("embedding", "table", table.value(), 2);
   expect_rank("embedding", "index", index, 1);
-  expect_dtype("embedding", "index", index, DType::i64);
   const std::int64_t rows = table.dim(0), width = table.dim(1), n = index.dim(0);
-  const std::int64_t* idx = index.data<std::int64_t>();
-  for (std::int64_t i = 0; i < n; ++i)
-    if (idx[i] < 0 || idx[i] >= rows)
-      throw Error("embedding", fmt::format("index {} is not in 0..{}", idx[i], rows - 1));
+  expect_indices("embedding", "index", index, rows);
   return dispatch_float("embedding", table.dtype(), [&]<class T>() {
-    Tensor y({n, width}, table.dtype());
-    for (std::int64_t i = 0; i < n; ++i)
-      std::copy_n(table.value().data<T>() + idx[i] * width, width, y.data<T>() + i * width);
-    return record("embedding", y, {table}, kNoProducts, [=](const Tensor& dy) {
-      Tensor dt = Tensor::zeros({rows, width}, dy.dtype());
-      for (std::int64_t i = 0; i < n; ++i) {
-        T* to = dt.data<T>() + index.data<std::int64_t>()[i] * width;
-        const T* from = dy.data<T>() + i * width;
-        for (std::int64_t j = 0; j < width; ++j) to[j] += from[j];
-      }
-      return Gradients{dt};
+    Tensor y({n, width}, table.kind());
+    for_each_row(
+        y.device(), n, width,
+        Gather<T>{rows, width, table.value().data<T>(), index.data<std::int64_t>(), y.data<T>()});
+    return record("embedding", y, {table}, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
+      Tensor dtable = needs.room(0);
+      const GatherAdjoint<T> sums{n, width, dy.data<T>(), index.data<std::int64_t>(),
+                                  dtable.data<T>()};
+      for_each(dy.device(), rows * sums.blocks(), sums);
+      return Gradients{dtable};
     });
   });
 }

@@ -28,6 +28,13 @@ Tensor Needs::take(int i) const {
   return std::exchange(in->grad, Tensor());
 }
 
+Tensor Needs::room(int i) const {
+  detail::Node* in = node_.inputs[i].get();
+  if (!in) return {};
+  if (std::exchange(in->zeroed, false)) return in->grad;
+  return Tensor(in->shape, in->kind);
+}
+
 namespace detail {
 
 Gradients Node::pullback(const Tensor&, const Needs&) { return Gradients(0); }
@@ -62,7 +69,7 @@ bool any_needs_grad(std::initializer_list<Var> inputs) {
 void connect(Node& node, const char* op, const Tensor& y, std::initializer_list<Var> inputs) {
   node.op = op;
   node.shape = y.shape();
-  node.dtype = y.dtype();
+  node.kind = y.kind();
   node.is_leaf = false;
   node.inputs.reserve(inputs.size());
   for (const Var& v : inputs) node.inputs.push_back(v.node());
@@ -78,7 +85,7 @@ Var::Var(Tensor value, bool requires_grad) : value_(std::move(value)) {
   if (!requires_grad) return;
   node_ = detail::make_node<Node>();
   node_->shape = value_.shape();
-  node_->dtype = value_.dtype();
+  node_->kind = value_.kind();
 }
 
 Var Var::parameter(Tensor value, Tensor grad) {
@@ -97,16 +104,21 @@ const Tensor& Var::grad() const {
 void Var::zero_grad() {
   if (!node_) return;
   if (node_->accumulate) {
-    node_->grad.copy_from(Tensor::zeros(node_->shape, node_->dtype));
+    node_->grad.fill(0);
+    mark_zeroed();
   } else {
     node_->grad = Tensor();
   }
 }
 
+void Var::mark_zeroed() {
+  if (node_) node_->zeroed = node_->accumulate;
+}
+
 void Var::backward() const {
   if (!defined() || value_.size() != 1)
     throw Error("backward", fmt::format("expected a single element, got shape {}", shape().str()));
-  backward(Tensor::full(shape(), 1.0, dtype()));
+  backward(Tensor::full(shape(), 1.0, kind()));
 }
 
 namespace {
@@ -115,6 +127,10 @@ namespace {
 void deliver(Node& node, const Tensor& g) {
   if (!node.grad.defined()) {
     node.grad = g;
+  } else if (node.grad.address() == g.address() && node.accumulate) {
+    // It was written in its place (Needs::room).
+  } else if (std::exchange(node.zeroed, false)) {
+    node.grad.copy_from(g);
   } else if (node.accumulate || node.grad.unique()) {
     add_scaled(node.grad, g, 1.0);
   } else {
@@ -124,14 +140,16 @@ void deliver(Node& node, const Tensor& g) {
 
 void check_gradient(const Node& node, int i, const Tensor& g) {
   const Node& in = *node.inputs[i].get();
-  if (!(g.shape() == in.shape) || g.dtype() != in.dtype)
+  if (!(g.shape() == in.shape) || !(g.kind() == in.kind))
     throw Error(node.op,
-                fmt::format("gradient of input {} is {} {}, the input is {} {}", i, name(g.dtype()),
-                            g.shape().str(), name(in.dtype), in.shape.str()));
+                fmt::format("gradient of input {} is {} {}, the input is {} {}", i, name(g.kind()),
+                            g.shape().str(), name(in.kind), in.shape.str()));
 }
 
+using Stack = std::vector<Node*, memory::Allocator<Node*>>;
+
 // First walk: how many gradients will arrive at each node?
-void count_gradients(Node* root, std::vector<Node*>& stack) {
+void count_gradients(Node* root, Stack& stack) {
   static std::atomic<std::uint64_t> passes{0};
   const std::uint64_t pass = ++passes;
   root->pass = pass;
@@ -174,7 +192,7 @@ void pull_back(Node& node) {
 }
 
 // Second walk: a node is due when all of its consumers have delivered.
-void deliver_gradients(Node* root, std::vector<Node*>& stack) {
+void deliver_gradients(Node* root, Stack& stack) {
   stack.assign(1, root);
   while (!stack.empty()) {
     Node* node = stack.back();
@@ -195,8 +213,8 @@ void deliver_gradients(Node* root, std::vector<Node*>& stack) {
 void Var::backward(const Tensor& dy) const {
   if (!node_) throw Error("backward", "nothing here requires a gradient");
   expect_shape("backward", "gradient", dy, shape());
-  expect_dtype("backward", "gradient", dy, dtype());
-  std::vector<Node*> stack;
+  expect_kind("backward", "gradient", dy, kind());
+  Stack stack;
   count_gradients(node_.get(), stack);
   deliver(*node_.get(), dy);
   deliver_gradients(node_.get(), stack);

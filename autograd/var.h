@@ -48,6 +48,10 @@ class Needs {
   // that can add its own as it writes: the pullback then owns the tensor, and must return the sum.
   // Undefined when nothing was delivered yet, or the tensor is shared.
   Tensor take(int i) const;
+  // A tensor of input i's shape and kind, its elements unknown, for a pullback to write the gradient into and return:
+  // the place of a parameter's gradient (Var::parameter) when nothing has arrived there since it was zeroed, else a
+  // new tensor. Undefined when input i needs no gradient.
+  Tensor room(int i) const;
 
  private:
   const detail::Node& node_;
@@ -89,9 +93,10 @@ struct Node {
 
   const char* op = "leaf";
   Shape shape;
-  DType dtype = DType::f32;
+  Kind kind;
   Tensor grad;
   bool is_leaf = true, accumulate = false, done = false;
+  bool zeroed = false;  // of a parameter: `grad` is zero, as nothing has arrived since zero_grad()
   std::vector<NodePtr, memory::Allocator<NodePtr>> inputs;
   // Bookkeeping of one backward pass: consumers that have not delivered their gradient yet.
   std::uint64_t pass = 0;
@@ -126,11 +131,14 @@ class Var {
   const Shape& shape() const { return value_.shape(); }
   std::int64_t dim(int i) const { return value_.dim(i); }
   DType dtype() const { return value_.dtype(); }
+  Kind kind() const { return value_.kind(); }
   bool defined() const { return value_.defined(); }
   bool requires_grad() const { return static_cast<bool>(node_); }
   // The gradient of a leaf after backward(); undefined before.
   const Tensor& grad() const;
   void zero_grad();
+  // Says that the caller has zeroed the gradient of a parameter (nn::Params zeroes all of them at once).
+  void mark_zeroed();
 
   // Fills grad() of every leaf that this value was made from, adding to what is there. Frees the
   // graph as it goes: a second call throws. The first form expects a single element.

@@ -70,10 +70,12 @@ class Network {
     const Input in = random_input(unet_, size_, batch, k);
     const Tensor xt = diffusion::q_sample(schedule_, in.x0, in.t, in.eps);
     params_.zero_grad();
-    const Var eps =
-        unet_(xt, in.t, in.labels, {.training = true, .step = k, .recompute = recompute});
+    const Var eps = unet_(xt, in.t, in.labels,
+                          {.training = true,
+                           .step = Tensor::from<std::int64_t>({}, {static_cast<std::int64_t>(k)}),
+                           .recompute = recompute});
     mse(eps, in.eps).backward();
-    adam_.step(1e-4, nn::clip_scale(nn::gradient_norm(params_), 1.0), &ema_);
+    adam_.step(1e-4, {nn::gradient_norm(params_), 1.0}, &ema_);
   }
 
   // Of one picture, forward.

@@ -10,28 +10,26 @@ namespace sfumato::diffusion {
 
 Levels levels(const NoiseLevel& level) { return {level.signal(), level.noise()}; }
 
-Levels levels(std::span<const NoiseLevel> of_images) {
-  std::vector<double> signal, noise;
-  for (const NoiseLevel& level : of_images) {
-    signal.push_back(level.signal());
-    noise.push_back(level.noise());
-  }
-  return {Coefficient(std::move(signal)), Coefficient(std::move(noise))};
+namespace {
+
+// level(i) at each time i.
+template <class F>
+Levels levels(const Schedule& schedule, const Tensor& t, F level) {
+  return {per_image(t, schedule.steps(), [&](std::int64_t i) { return level(i).signal(); }),
+          per_image(t, schedule.steps(), [&](std::int64_t i) { return level(i).noise(); })};
 }
 
+}  // namespace
+
 Levels levels(const Schedule& schedule, const Tensor& t) {
-  std::vector<NoiseLevel> of_images;
-  for (const std::int64_t time : t.values<std::int64_t>())
-    of_images.push_back(schedule.level(time));
-  return levels(of_images);
+  return levels(schedule, t, [&](std::int64_t i) { return schedule.level(i); });
 }
 
 Tensor q_step(const Schedule& schedule, const Tensor& x_prev, const Tensor& t, const Tensor& eps) {
   expect_batch("q_step", schedule, t, {"x_prev", x_prev}, {"eps", eps});
-  std::vector<NoiseLevel> steps;
-  for (const std::int64_t time : t.values<std::int64_t>())
-    steps.push_back(variance_preserving(schedule.alpha[static_cast<std::size_t>(time)]));
-  const auto [signal, noise] = levels(steps);
+  const auto [signal, noise] = levels(schedule, t, [&](std::int64_t i) {
+    return variance_preserving(schedule.alpha[static_cast<std::size_t>(i)]);
+  });
   return signal * x_prev + noise * eps;
 }
 
@@ -63,12 +61,12 @@ Posterior posterior(const Schedule& schedule, const Tensor& x0, const Tensor& xt
   const auto weights = [&](std::int64_t i) {
     return posterior_weights(schedule.level(i - 1), schedule.level(i));
   };
-  const Coefficient a = per_image(t, [&](std::int64_t i) { return weights(i).x0; });
-  const Coefficient b = per_image(t, [&](std::int64_t i) { return weights(i).xt; });
-  Posterior q{a * x0 + b * xt, Tensor(t.shape(), DType::f64)};
-  for (std::int64_t n = 0; n < t.size(); ++n)
-    q.variance.data<double>()[n] = weights(t.data<std::int64_t>()[n]).variance;
-  return q;
+  const auto coefficient = [&](double PosteriorWeights::*member) {
+    return per_image(t, schedule.steps(), [&](std::int64_t i) { return weights(i).*member; });
+  };
+  const Tensor one = Tensor::full(t.shape(), 1, {DType::f64, t.device()});
+  return {coefficient(&PosteriorWeights::x0) * x0 + coefficient(&PosteriorWeights::xt) * xt,
+          coefficient(&PosteriorWeights::variance) * one + 0.0 * one};
 }
 
 }  // namespace sfumato::diffusion

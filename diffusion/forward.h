@@ -4,8 +4,6 @@
 // Images are [N, ...], f32 or f64; t is i64 [N], a timestep in 0..T−1 for each image; eps ~ N(0, I)
 // has the images' shape. All functions throw Error for other shapes, dtypes or timesteps.
 #pragma once
-#include <span>
-
 #include "diffusion/noise_level.h"
 #include "diffusion/schedule.h"
 #include "diffusion/term.h"
@@ -32,9 +30,8 @@ Tensor q_sample(const Schedule& schedule, const Tensor& x0, const Tensor& t, con
 struct Levels {
   Coefficient signal, noise;  // a, σ
 };
-// One level for all images; one for each; and those of the timesteps t, i64 [N].
+// One level for all images, and those of the timesteps t, i64 [N].
 Levels levels(const NoiseLevel& level);
-Levels levels(std::span<const NoiseLevel> of_images);
 Levels levels(const Schedule& schedule, const Tensor& t);
 
 // The same with the coefficients given, in whatever process: x_t = a x_0 + σ ε.

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <vector>
 
 #include "autograd/fixed_weights.h"
 #include "diffusion/data/batches.h"
 #include "diffusion/objective.h"
+#include "tensor/recorded.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -38,24 +41,36 @@ void expect_labels(const Pipeline& model, const std::vector<std::int64_t>& label
   }
 }
 
-// The network with guidance, for pictures begin..end−1.
+// The network with guidance as a function of tensors: x_t, t and, where the model has classes, the labels and, where
+// there is guidance, null labels. On a GPU it is recorded, and replayed at each step of the samplers.
+Recorded::Function evaluation(const nn::Network& network, double w) {
+  return [&network, w](std::span<const Tensor> in) -> std::vector<Tensor> {
+    const Tensor &xt = in[0], &t = in[1];
+    const Tensor output = network(xt, t, in.size() > 2 ? in[2] : Tensor()).value();
+    if (in.size() < 4) return {output};
+    return {guided(output, network(xt, t, in[3]).value(), w)};  // ε = ε_u + w (ε_c - ε_u)
+  };
+}
+
+// `evaluate` for pictures begin..end−1.
 Denoiser denoiser_for(const Pipeline& model, const GenerateOptions& o, std::int64_t begin,
-                      std::int64_t end) {
+                      std::int64_t end, Recorded& evaluate) {
   const std::int64_t n = end - begin;
+  const Kind kind{DType::i64, model.params->kind().device};
   Tensor labels, null_labels;
   if (model.conditioning().has_table()) {
-    labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n));
+    labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n)).to(kind.device);
     if (o.guidance != 1)
-      null_labels =
-          Tensor::full({n}, static_cast<double>(*model.conditioning().null_label), DType::i64);
+      null_labels = Tensor::full({n}, static_cast<double>(*model.conditioning().null_label), kind);
   }
-  return [=, &network = *model.network, &o, w = o.guidance](const Tensor& xt, double t) {
+  return [=, &o, &evaluate](const Tensor& xt, double t) {
     if (o.cancelled && o.cancelled()) throw Cancelled();
-    const Tensor time = Tensor::full({n}, t, DType::i64);
-    Tensor output = network(xt, time, labels).value();
-    if (!null_labels.defined()) return output;
-    const Tensor free = network(xt, time, null_labels).value();
-    return guided(output, free, w);  // ε = ε_u + w (ε_c - ε_u)
+    const Tensor time = Tensor::full({n}, t, kind);
+    const std::vector<Tensor>& output = null_labels.defined()
+                                            ? evaluate({xt, time, labels, null_labels})
+                                        : labels.defined() ? evaluate({xt, time, labels})
+                                                           : evaluate({xt, time});
+    return output[0].clone();  // the next call may write there
   };
 }
 
@@ -149,13 +164,16 @@ Tensor generate(const Pipeline& model, const GenerateOptions& o) {
   SampleOptions chain = chain_options(model, o);
 
   // x_T ~ N(0, I), drawn for all pictures at once, so that it does not depend on `batch`.
-  const Tensor x_T = Rng(o.seed, Purpose::sample_start).normal(shape);
+  const Device device = model.params->kind().device;
+  const Tensor x_T = Rng(o.seed, Purpose::sample_start, 0, device).normal(shape);
   Tensor pictures(shape, DType::u8);
   // The x̂_0 of one step come from several batches; they are shown when complete.
   std::vector<Tensor> previews;
   if (o.on_step)
     for (std::int64_t i = 0; i < chain.steps; ++i) previews.emplace_back(shape, DType::u8);
 
+  std::optional<Recorded> evaluate;
+  std::int64_t recorded = 0;  // pictures at a time
   for (std::int64_t begin = 0; begin < total; begin += o.batch) {
     const std::int64_t end = std::min(total, begin + o.batch);
     if (o.on_step)
@@ -163,8 +181,10 @@ Tensor generate(const Pipeline& model, const GenerateOptions& o) {
         previews[p.step].slice(begin, end).copy_from(data::to_bytes(p.x0));
       };
     chain.first_picture = begin;
-    const Tensor x0 =
-        sample(schedule, chain, denoiser_for(model, o, begin, end), x_T.slice(begin, end));
+    if (end - begin != recorded) evaluate.emplace(device, evaluation(*model.network, o.guidance));
+    recorded = end - begin;
+    const Tensor x0 = sample(schedule, chain, denoiser_for(model, o, begin, end, *evaluate),
+                             x_T.slice(begin, end));
     pictures.slice(begin, end).copy_from(data::to_bytes(x0));
   }
   for (std::size_t i = 0; i < previews.size(); ++i)

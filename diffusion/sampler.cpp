@@ -7,7 +7,7 @@
 
 #include "diffusion/expect.h"
 #include "diffusion/forward.h"
-#include "tensor/parallel.h"
+#include "tensor/for_each.h"
 #include "tensor/rng.h"
 
 namespace sfumato::diffusion {
@@ -16,23 +16,26 @@ namespace {
 // A stream of noise is addressed by 28 bits of picture and 20 bits of step.
 constexpr int kStepBits = 20;
 
+template <class T>
+struct Clamp {
+  T* x;
+  T limit;
+  constexpr void operator()(std::int64_t i) const { x[i] = std::clamp(x[i], -limit, limit); }
+};
+
 void clamp(Tensor& x, double range) {
   dispatch_float("sample", x.dtype(), [&]<class T>() {
-    T* values = x.data<T>();
-    const T limit = static_cast<T>(range);
-    parallel_ranges(x.size(), 1 << 14, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) values[i] = std::clamp(values[i], -limit, limit);
-    });
+    for_each(x.device(), x.size(), Clamp<T>{x.data<T>(), static_cast<T>(range)});
   });
 }
 
 // Row n is for picture first + n, and depends on (seed, step, picture) alone.
 Tensor step_noise(std::uint64_t seed, std::int64_t first, std::int64_t step, const Tensor& x) {
-  Tensor z(x.shape(), x.dtype());
+  Tensor z(x.shape(), x.kind());
   for (std::int64_t n = 0; n < x.dim(0); ++n) {
     const auto address = static_cast<std::uint64_t>((first + n) << kStepBits | step);
-    z.slice(n, n + 1).copy_from(
-        Rng(seed, Purpose::sample_step, address).normal(x.shape().with(0, 1), x.dtype()));
+    z.slice(n, n + 1).copy_from(Rng(seed, Purpose::sample_step, address, x.device())
+                                    .normal(x.shape().with(0, 1), x.dtype()));
   }
   return z;
 }
@@ -58,8 +61,8 @@ Estimate Chain::estimate(std::int64_t step, const Tensor& x) const {
 
 void Chain::done(std::int64_t step, const Tensor& x, const Tensor& x0) const {
   const double t = times.at(static_cast<std::size_t>(step));
-  dispatch_float("sample", x.dtype(), [&]<class T>() {
-    const auto values = x.values<T>();
+  dispatch_float("sample", x.dtype(), [&, here = x.to(Device::cpu)]<class T>() {
+    const auto values = here.values<T>();
     const auto bad =
         std::find_if_not(values.begin(), values.end(), [](T v) { return std::isfinite(v); });
     if (bad == values.end()) return;

@@ -13,32 +13,34 @@
 
 namespace sfumato::diffusion {
 
+// A number, or a table with one number for each time and the times of the images of a batch. Arithmetic is on tables, so
+// that it need not know the times: on a GPU they are read by the pass that adds two terms. Immutable.
 class Coefficient {
  public:
-  Coefficient(double value) : values_{value} {}
-  // One for each image.
-  explicit Coefficient(std::vector<double> values) : values_(std::move(values)) {}
+  Coefficient(double value) : table_{value} {}
+  // table[t[n]] for each image n; t i64 [N], where the images are.
+  Coefficient(std::vector<double> table, Tensor t) : table_(std::move(table)), t_(std::move(t)) {}
 
-  double operator[](std::int64_t image) const {
-    return values_[values_.size() == 1 ? 0 : static_cast<std::size_t>(image)];
-  }
-  std::int64_t size() const { return static_cast<std::int64_t>(values_.size()); }
+  const std::vector<double>& table() const { return table_; }
+  const Tensor& t() const { return t_; }  // undefined for a number
+  bool is_number() const { return !t_.defined(); }
 
  private:
-  std::vector<double> values_;
+  std::vector<double> table_;
+  Tensor t_;
 };
 
 Coefficient operator-(const Coefficient& a);
-// Both throw Error unless the two have a number for each of as many images, or one of them one for all.
+// Both throw Error unless the two are of the same times, or one of them is a number.
 Coefficient operator+(const Coefficient& a, const Coefficient& b);
 Coefficient operator/(const Coefficient& a, const Coefficient& b);
 
-// f(t[n]) for each image n; t i64 [N].
+// f(t[n]) for each image n; t i64 [N] with elements in [0, times), where the images are.
 template <class F>
-Coefficient per_image(const Tensor& t, F f) {
-  std::vector<double> values;
-  for (const std::int64_t time : t.values<std::int64_t>()) values.push_back(f(time));
-  return Coefficient(std::move(values));
+Coefficient per_image(const Tensor& t, std::int64_t times, F f) {
+  std::vector<double> table;
+  for (std::int64_t time = 0; time < times; ++time) table.push_back(f(time));
+  return Coefficient(std::move(table), t);
 }
 
 // To be used within the expression that makes it: it refers to the tensor.
@@ -48,8 +50,8 @@ struct Term {
 };
 inline Term operator*(Coefficient factor, const Tensor& x) { return {std::move(factor), x}; }
 
-// x and y: of equal shape and dtype (f32 or f64), with an axis of images where a coefficient has
-// one number for each. Throws Error otherwise.
+// x and y: of equal shape and kind (f32 or f64), with an axis of images where a coefficient has one number for each.
+// Throws Error otherwise.
 Tensor operator+(const Term& a, const Term& b);
 Tensor operator-(const Term& a, const Term& b);
 inline Tensor operator+(const Tensor& x, const Term& b) { return Term{1.0, x} + b; }

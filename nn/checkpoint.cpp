@@ -99,7 +99,7 @@ void load_parameters(Params& params, std::span<const io::SafeTensors> files,
       throw Error(
           files.size() == 1 ? files[0].path().string() : files[0].path().parent_path().string(),
           fmt::format("parameter {} is missing", io::in_quotes(p.name)));
-    const Tensor& value = values.emplace_back(read_parameter(p, it->second, params.dtype()));
+    const Tensor& value = values.emplace_back(read_parameter(p, it->second, params.kind().dtype));
     const std::string damage = value.dtype() == DType::f32 ? describe_not_finite<float>(value)
                                                            : describe_not_finite<double>(value);
     if (damage.empty()) continue;
@@ -123,11 +123,12 @@ void load_parameters(Params& params, const io::SafeTensors& file) {
 void save_parameters(Params& params, const Tensor& flat, const std::filesystem::path& path,
                      const std::map<std::string, std::string>& metadata) {
   expect_shape("save_parameters", "values", flat, params.flat_values().shape());
+  const Tensor here = flat.to(Device::cpu);
   std::vector<std::pair<std::string, Tensor>> tensors;
   std::int64_t at = 0;
   for (const Params::Entry& p : params.entries()) {
     const std::int64_t n = p.var.value().size();
-    tensors.emplace_back(p.name, flat.slice(at, at + n).reshape(p.var.shape()));
+    tensors.emplace_back(p.name, here.slice(at, at + n).reshape(p.var.shape()));
     at += n;
   }
   std::map<std::string, std::string> with_checksum = metadata;

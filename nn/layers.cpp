@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "tensor/for_each.h"
+
 namespace sfumato::nn {
 
 Linear::Linear(const Scope& s, std::int64_t in, std::int64_t out)
@@ -32,10 +34,16 @@ LayerNorm::LayerNorm(const Scope& s, std::int64_t channels, double eps)
 Embedding::Embedding(const Scope& s, std::int64_t rows, std::int64_t width)
     : weight(s.param("weight", {rows, width}, normal(1))) {}
 
+namespace {
+constexpr int kLaneBits = 12;  // of a stream's number: the layer; above: the step
+}  // namespace
+
 Var Dropout::operator()(const Var& x, const Mode& mode) const {
   if (!active(mode)) return x;
+  const auto lane = static_cast<std::uint64_t>(id);
   return dropout(x, p,
-                 Rng(mode.seed, Purpose::dropout, mode.step << 12 | static_cast<unsigned>(id)));
+                 mode.step.defined() ? Rng(mode.seed, Purpose::dropout, mode.step, lane, kLaneBits)
+                                     : Rng(mode.seed, Purpose::dropout, lane));
 }
 
 namespace {
@@ -114,27 +122,56 @@ Upsample::Upsample(const Scope& s, std::int64_t channels)
     : conv(s / "conv", channels, channels, 3,
            {.pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .upsample = true}) {}
 
+namespace {
+
+// Frequency k of all times. Rounded to float32 after each operation, as PyTorch does it: at t = 1000 another order of
+// rounding moves single features by 5e-5, which a trained network notices.
+template <class Time>
+struct Sinusoids {
+  std::int64_t width;
+  float minus_log_10000, spacing;
+  const Time* t;
+  float *sines, *cosines;  // of row 0
+
+  struct Times {
+    Sinusoids s;
+    std::int64_t k;
+    float omega;
+    constexpr void operator()(std::int64_t n) const {
+      const float angle = static_cast<float>(s.t[n]) * omega;
+      s.sines[n * s.width + k] = static_cast<float>(std::sin(static_cast<double>(angle)));
+      s.cosines[n * s.width + k] = static_cast<float>(std::cos(static_cast<double>(angle)));
+    }
+  };
+  constexpr Times operator()(std::int64_t k) const {
+    const float exponent = minus_log_10000 * static_cast<float>(k) / spacing;
+    return {*this, k, static_cast<float>(std::exp(static_cast<double>(exponent)))};
+  }
+};
+
+}  // namespace
+
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos,
                             double freq_shift, DType dtype) {
   expect_rank("sinusoidal_embedding", "t", t, 1);
   const std::int64_t n = t.dim(0), half = width / 2;
-  const Tensor time = t.to(DType::f32);
-  Tensor features = Tensor::zeros({n, width});
-  // Rounded to float32 after each operation, as PyTorch does it: at t = 1000 another order of
-  // rounding moves single features by 5e-5, which a trained network notices.
-  const auto spacing = static_cast<float>(static_cast<double>(half) - freq_shift);
-  for (std::int64_t k = 0; k < half; ++k) {
-    const float exponent = static_cast<float>(-std::log(10000.0)) * static_cast<float>(k) / spacing;
-    const auto omega = static_cast<float>(std::exp(static_cast<double>(exponent)));
-    for (std::int64_t i = 0; i < n; ++i) {
-      float* row = features.data<float>() + i * width;
-      const float angle = time.data<float>()[i] * omega;
-      row[flip_sin_to_cos ? half + k : k] =
-          static_cast<float>(std::sin(static_cast<double>(angle)));
-      row[flip_sin_to_cos ? k : half + k] =
-          static_cast<float>(std::cos(static_cast<double>(angle)));
-    }
-  }
+  const Kind kind{DType::f32, t.device()};
+  Tensor features = width % 2 == 0 ? Tensor({n, width}, kind) : Tensor::zeros({n, width}, kind);
+  const auto fill = [&]<class Time>() {
+    float* const first = features.data<float>();
+    for_each_row(
+        kind.device, half, n,
+        Sinusoids<Time>{.width = width,
+                        .minus_log_10000 = static_cast<float>(-std::log(10000.0)),
+                        .spacing = static_cast<float>(static_cast<double>(half) - freq_shift),
+                        .t = t.data<Time>(),
+                        .sines = first + (flip_sin_to_cos ? half : 0),
+                        .cosines = first + (flip_sin_to_cos ? 0 : half)});
+  };
+  if (t.dtype() == DType::i64)
+    fill.template operator()<std::int64_t>();
+  else
+    dispatch_float("sinusoidal_embedding", t.dtype(), fill);
   return features.to(dtype);
 }
 

@@ -11,11 +11,13 @@
 
 namespace sfumato::nn {
 
-// How a forward pass is run. `training` switches dropout on; its masks depend on (seed, step).
-// `recompute`: the backward pass recomputes the insides of blocks, which are not kept.
+// How a forward pass is run. `training` switches dropout on; its masks depend on (seed, step), where step is an i64 []
+// on the device of the network's inputs. `recompute`: the backward pass recomputes the insides of blocks, which are not
+// kept.
 struct Mode {
   bool training = false;
-  std::uint64_t seed = 0, step = 0;
+  std::uint64_t seed = 0;
+  Tensor step = {};  // undefined: 0
   bool recompute = false;
 };
 

@@ -1,65 +1,111 @@
 #include "nn/optim.h"
 
-#include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "tensor/arithmetic.h"
 
 namespace sfumato::nn {
-
 namespace {
+
+// Where AdamW::rates has what.
+enum Rate { kDecay, kStep, kRoot, kAverage, kRates };
 
 // a moves towards w by a share `rate` of the way.
 template <class T>
-void average_range(T* a, const T* w, T rate, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t i = begin; i < end; ++i) a[i] += rate * (w[i] - a[i]);
+constexpr void move_towards(T& a, T w, T rate) {
+  a += rate * (w - a);
 }
+
+// m = β1 m + (1-β1) g,  v = β2 v + (1-β2) g²,  m̂ = m/(1-β1^k),  v̂ = v/(1-β2^k),
+// w = w - lr (m̂/(√v̂ + eps) + λ w), and the average of w
+template <class T>
+struct AdamWUpdate {
+  T beta1, beta2, eps;
+  const T* rates;
+  const double* norm;  // of the gradient; null: no clipping
+  double max_norm;
+  const T* g;
+  T *w, *m, *v;
+  T* average;  // null: none
+
+  struct Elements {
+    AdamWUpdate u;
+    bool skip;
+    T decay, step, root, rate, scale;
+    constexpr void operator()(std::int64_t i) const {
+      if (skip) return;
+      const T grad = scale * u.g[i];
+      u.m[i] = u.beta1 * u.m[i] + (1 - u.beta1) * grad;
+      u.v[i] = u.beta2 * u.v[i] + (1 - u.beta2) * grad * grad;
+      u.w[i] = decay * u.w[i] - step * u.m[i] / (std::sqrt(u.v[i]) * root + u.eps);
+      if (u.average) move_towards(u.average[i], u.w[i], rate);
+    }
+  };
+  constexpr Elements operator()(std::int64_t) const {
+    const double scale = norm ? clip_scale(*norm, max_norm) : 1;
+    return {
+        *this,           norm && !std::isfinite(*norm), rates[kDecay], rates[kStep], rates[kRoot],
+        rates[kAverage], static_cast<T>(scale)};
+  }
+};
+
+template <class T>
+struct AverageUpdate {
+  T rate;
+  const T* w;
+  T* average;
+  constexpr void operator()(std::int64_t i) const { move_towards(average[i], w[i], rate); }
+};
+
+struct SquareRoot {
+  template <class T>
+  constexpr T operator()(T x) const {
+    return std::sqrt(x);
+  }
+};
 
 }  // namespace
 
 AdamW::AdamW(Params& params, const AdamWOptions& options)
-    : m(Tensor::zeros(params.flat_values().shape(), params.dtype())),
-      v(Tensor::zeros(params.flat_values().shape(), params.dtype())),
+    : m(Tensor::zeros(params.flat_values().shape(), params.kind())),
+      v(Tensor::zeros(params.flat_values().shape(), params.kind())),
       params_(params),
       options_(options) {}
 
-// m = β1 m + (1-β1) g,  v = β2 v + (1-β2) g²,  m̂ = m/(1-β1^k),  v̂ = v/(1-β2^k),
-// w = w - lr (m̂/(√v̂ + eps) + λ w)
-void AdamW::step(double lr, double grad_scale, Ema* ema) {
+Tensor AdamW::rates(double lr, Ema* ema) {
   ++steps;
-  const double ema_rate = ema ? ema->next_rate() : 0;
-  const double correction1 = 1 - std::pow(options_.beta1, steps);
-  const double correction2 = 1 - std::pow(options_.beta2, steps);
-  dispatch_float("adamw", params_.dtype(), [&]<class T>() {
+  double rates[kRates];
+  rates[kDecay] = 1 - lr * options_.weight_decay;
+  rates[kStep] = lr / (1 - std::pow(options_.beta1, steps));
+  rates[kRoot] = 1 / std::sqrt(1 - std::pow(options_.beta2, steps));
+  rates[kAverage] = ema ? ema->next_rate() : 0;
+  return Tensor::from<double>({kRates}, rates).to(params_.kind().dtype);
+}
+
+void AdamW::step(const Tensor& rates, const Clip& clip, Ema* ema) {
+  expect_shape("adamw", "rates", rates, {kRates});
+  const Tensor here = rates.to(params_.kind().device);
+  dispatch_float("adamw", params_.kind().dtype, [&]<class T>() {
     Tensor values = params_.flat_values();
-    T* w = values.data<T>();
-    const T* g = params_.flat_grads().data<T>();
-    T *pm = m.data<T>(), *pv = v.data<T>();
-    const T b1 = static_cast<T>(options_.beta1), b2 = static_cast<T>(options_.beta2);
-    const T eps = static_cast<T>(options_.eps),
-            decay = static_cast<T>(1 - lr * options_.weight_decay);
-    const T rate = static_cast<T>(lr / correction1),
-            root = static_cast<T>(1 / std::sqrt(correction2));
-    const T gs = static_cast<T>(grad_scale), er = static_cast<T>(ema_rate);
-    T* a = ema ? ema->average.data<T>() : nullptr;
-    parallel_ranges(m.size(), kElementGrain, [=](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const T grad = gs * g[i];
-        pm[i] = b1 * pm[i] + (1 - b1) * grad;
-        pv[i] = b2 * pv[i] + (1 - b2) * grad * grad;
-        w[i] = decay * w[i] - rate * pm[i] / (std::sqrt(pv[i]) * root + eps);
-      }
-      if (a) average_range(a, w, er, begin, end);
-    });
+    for_each_row(values.device(), 1, values.size(),
+                 AdamWUpdate<T>{.beta1 = static_cast<T>(options_.beta1),
+                                .beta2 = static_cast<T>(options_.beta2),
+                                .eps = static_cast<T>(options_.eps),
+                                .rates = here.data<T>(),
+                                .norm = clip.norm.defined() ? clip.norm.data<double>() : nullptr,
+                                .max_norm = clip.max_norm,
+                                .g = params_.flat_grads().data<T>(),
+                                .w = values.data<T>(),
+                                .m = m.data<T>(),
+                                .v = v.data<T>(),
+                                .average = ema ? ema->average.data<T>() : nullptr});
   });
 }
 
-double gradient_norm(Params& params) {
-  return std::sqrt(sum_of_squares(params.flat_grads()).item());
+Tensor gradient_norm(Params& params) {
+  return map<double>(SquareRoot{}, sum_of_squares(params.flat_grads()));
 }
-
-double clip_scale(double norm, double max_norm) { return std::min(1.0, max_norm / (norm + 1e-6)); }
 
 Ema::Ema(Params& params, double decay)
     : average(params.flat_values().clone()), params_(params), decay_(decay) {}
@@ -70,14 +116,11 @@ double Ema::next_rate() {
 }
 
 void Ema::update() {
-  const double next = next_rate();
-  dispatch_float("ema", params_.dtype(), [&]<class T>() {
-    T* a = average.data<T>();
-    const T* w = params_.flat_values().data<T>();
-    const T rate = static_cast<T>(next);
-    parallel_ranges(average.size(), kElementGrain, [=](std::int64_t begin, std::int64_t end) {
-      average_range(a, w, rate, begin, end);
-    });
+  const double rate = next_rate();
+  dispatch_float("ema", average.dtype(), [&]<class T>() {
+    for_each(
+        average.device(), average.size(),
+        AverageUpdate<T>{static_cast<T>(rate), params_.flat_values().data<T>(), average.data<T>()});
   });
 }
 

@@ -1,6 +1,8 @@
 // Training over the flat parameters: AdamW, gradient clipping, moving average, learning rate. All
 // state is a handful of flat tensors, saved and restored as they are.
 #pragma once
+#include <algorithm>
+
 #include "nn/params.h"
 
 namespace sfumato::nn {
@@ -9,11 +11,17 @@ struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0;
 };
 
-// ‖g‖ over all gradients together (double).
-double gradient_norm(Params& params);
-// What to multiply the gradients by so that their norm is at most max_norm (PyTorch's
-// clip_grad_norm_).
-double clip_scale(double norm, double max_norm);
+// ‖g‖ over all gradients together -> f64 [], where the parameters are.
+Tensor gradient_norm(Params& params);
+// What to multiply gradients by so that their norm is at most max_norm (PyTorch's clip_grad_norm_).
+constexpr double clip_scale(double norm, double max_norm) {
+  return std::min(1.0, max_norm / (norm + 1e-6));
+}
+// What AdamW::step is told about that.
+struct Clip {
+  Tensor norm = {};  // from gradient_norm; undefined: no clipping
+  double max_norm = 1;
+};
 
 // Exponential moving average of the parameters, its decay warmed up: min(decay, (1+k)/(10+k)) at
 // update k, as TensorFlow's ExponentialMovingAverage does.
@@ -36,9 +44,16 @@ class Ema {  // for one thread at a time, and not while the network runs
 class AdamW {  // for one thread at a time, and not while the network runs
  public:
   AdamW(Params& params, const AdamWOptions& options);
-  // One update with gradients scaled by `grad_scale` (from clipping); in the same pass over memory,
-  // `ema` is updated unless null.
-  void step(double lr, double grad_scale = 1, Ema* ema = nullptr);
+  // One update, and in the same pass over memory one of `ema` unless it is null. Where the gradient's norm is not
+  // finite, nothing changes.
+  void step(double lr, const Clip& clip = {}, Ema* ema = nullptr) {
+    step(rates(lr, ema), clip, ema);
+  }
+  // The same in two halves, for a step that is recorded (tensor/recorded.h). `rates` counts the update and returns all
+  // numbers of it that change from step to step, computed in double: 1 - lr λ, lr/(1-β1^k), 1/√(1-β2^k) and the rate
+  // of `ema`, of the parameters' dtype and on the CPU. `step` reads them where the parameters are.
+  Tensor rates(double lr, Ema* ema = nullptr);
+  void step(const Tensor& rates, const Clip& clip = {}, Ema* ema = nullptr);
 
   Tensor m, v;             // first and second moments, [count]
   std::int64_t steps = 0;  // updates done

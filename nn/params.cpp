@@ -7,11 +7,11 @@
 namespace sfumato::nn {
 
 Init zeros() {
-  return [](Tensor& value, Rng) { value.copy_from(Tensor::zeros(value.shape(), value.dtype())); };
+  return [](Tensor& value, Rng) { value.fill(0); };
 }
 
 Init ones() {
-  return [](Tensor& value, Rng) { value.copy_from(Tensor::full(value.shape(), 1, value.dtype())); };
+  return [](Tensor& value, Rng) { value.fill(1); };
 }
 
 namespace {
@@ -50,7 +50,7 @@ Param Params::add(const std::string& name, const Shape& shape, const Init& init)
   if (!index_.emplace(name, entries_.size()).second)
     throw Error("params", fmt::format("duplicate name '{}'", name));
   count_ += shape.size();
-  Tensor value(shape, dtype_);
+  Tensor value(shape, kind_);
   init(value, Rng(seed_, Purpose::init, entries_.size()));
   entries_.push_back({name, Var(value, true)});
   return Param(&entries_.back().var);
@@ -69,8 +69,14 @@ void Params::bind(std::size_t i, const Var& var) {
 
 void Params::flatten() {
   if (values_.defined()) return;
-  values_ = Tensor({count()}, dtype_);
-  grads_ = Tensor::zeros({count()}, dtype_);
+  to(kind_.device);
+}
+
+void Params::to(Device device) {
+  if (values_.defined() && device == kind_.device) return;
+  kind_.device = device;
+  values_ = Tensor({count()}, kind_);
+  grads_ = Tensor::zeros({count()}, kind_);
   std::int64_t at = 0;
   for (Entry& e : entries_) {
     const Tensor old = e.var.value();
@@ -93,7 +99,8 @@ const Tensor& Params::flat_grads() {
 
 void Params::zero_grad() {
   flatten();
-  grads_.copy_from(Tensor::zeros(grads_.shape(), dtype_));
+  grads_.fill(0);
+  for (Entry& e : entries_) e.var.mark_zeroed();
 }
 
 Scope Scope::operator/(const std::string& child) const {

@@ -47,7 +47,7 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   // `limit`: how many parameters (single numbers) there may be; more is an Error, thrown before they are allocated,
   // since a configuration from a file may ask for any size.
   explicit Params(std::uint64_t seed, DType dtype = DType::f32, std::int64_t limit = kMaxCount)
-      : seed_(seed), dtype_(dtype), limit_(limit) {}
+      : seed_(seed), kind_(dtype), limit_(limit) {}
   static constexpr std::int64_t kMaxCount = std::int64_t{1} << 31;
   Params(const Params&) = delete;
   Params& operator=(const Params&) = delete;
@@ -65,7 +65,10 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   // Puts another Var in the place of parameter i, for checks that differentiate by it.
   void bind(std::size_t i, const Var& var);
   std::int64_t count() const { return count_; }  // elements of all parameters
-  DType dtype() const { return dtype_; }
+  Kind kind() const { return kind_; }
+  // Moves the values to the device, and zeroes the gradients there. New parameters are made on the CPU, so that they
+  // are the same bits on every device; handles and layers stay valid. Nothing can be added afterwards.
+  void to(Device device);
 
   // All values, and all gradients, end to end in one tensor each: the optimiser, clipping and EMA
   // are single passes. The first call lays them out; after it nothing can be added.
@@ -79,7 +82,7 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   void flatten();
 
   std::uint64_t seed_;
-  DType dtype_;
+  Kind kind_;
   std::int64_t limit_, count_ = 0;
   std::deque<Entry> entries_;  // a deque: Param points into it
   std::map<std::string, std::size_t> index_;

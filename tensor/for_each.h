@@ -29,12 +29,13 @@ inline constexpr std::int64_t kElementGrain = 1 << 14;  // elements a task of po
 
 // Calls f(i) once for every i in [0, n), in any order, on any threads. f(i) writes only what no other f(j) reads or
 // writes. On a GPU the work is done after all that was asked of it before; the CPU does not wait for it. Throws Error
-// for a device that this file was not compiled for.
+// for a device that this file was not compiled for. `grain`: how many calls of f a task of the CPU makes; fewer where f
+// does more than an element's work.
 template <class F>
-void for_each(Device device, std::int64_t n, const F& f) {
+void for_each(Device device, std::int64_t n, const F& f, std::int64_t grain = kElementGrain) {
   static_assert(std::is_trivially_copyable_v<F>);
   if (device == Device::cpu) {
-    parallel_ranges(n, kElementGrain, [f](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(n, grain, [f](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) f(i);
     });
     return;
@@ -55,18 +56,19 @@ struct Flattened {
 };
 
 // Calls f(r)(j) once for every row r in [0, rows) and every j in [0, cols). f(r) is what the elements of row r share;
-// the CPU computes it once a row.
+// the CPU computes it once a row, or once a part of a row that is longer than kElementGrain.
 template <class F>
 void for_each_row(Device device, std::int64_t rows, std::int64_t cols, const F& f) {
   if (rows == 0 || cols == 0) return;
   if (device != Device::cpu) return for_each(device, rows * cols, Flattened<F>{f, cols});
-  parallel_ranges(rows, std::max<std::int64_t>(1, kElementGrain / cols),
-                  [f, cols](std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t r = begin; r < end; ++r) {
-                      const auto row = f(r);
-                      for (std::int64_t j = 0; j < cols; ++j) row(j);
-                    }
-                  });
+  const std::int64_t part = std::min(cols, kElementGrain), parts = (cols + part - 1) / part;
+  parallel_ranges(rows * parts, kElementGrain / part, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto row = f(i / parts);
+      const std::int64_t first = i % parts * part, last = std::min(cols, first + part);
+      for (std::int64_t j = first; j < last; ++j) row(j);
+    }
+  });
 }
 
 }  // namespace SFUMATO_COMPILED

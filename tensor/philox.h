@@ -20,6 +20,11 @@ constexpr std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4
   return c;
 }
 
+// u ~ U[0, 1), a multiple of 2^-24, of a number uniform in [0, 2^32).
+constexpr float unit_interval(std::uint32_t r) {
+  return static_cast<float>(static_cast<std::int32_t>(r >> 8)) * 0x1p-24f;
+}
+
 // A stream of blocks of four numbers, each uniform in [0, 2^32), from block `first` on. Where `index` is not null, the
 // stream's number is `stream` + *index 2^index_shift, read on the device that asks.
 struct RandomBlocks {

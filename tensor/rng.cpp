@@ -58,6 +58,8 @@ constexpr void sincos_turn(std::uint32_t r, float& sine, float& cosine) {
   if ((quarter + 1) & 2) cosine = -cosine;
 }
 
+constexpr std::int64_t kBlocksATask = 1 << 12;
+
 // Each of the following writes the four numbers of block i, or fewer at the end of `out`.
 
 // Box and Muller 1958: √(-2 ln u) (cos θ, sin θ).
@@ -86,8 +88,7 @@ struct Uniforms {
 
   constexpr void operator()(std::int64_t i) const {
     const auto r = blocks(i);
-    for (std::int64_t j = 0; j < 4 && 4 * i + j < n; ++j)
-      out[4 * i + j] = static_cast<float>(static_cast<std::int32_t>(r[j] >> 8)) * 0x1p-24f;
+    for (std::int64_t j = 0; j < 4 && 4 * i + j < n; ++j) out[4 * i + j] = unit_interval(r[j]);
   }
 };
 
@@ -129,14 +130,15 @@ Rng::Rng(std::uint64_t seed, Purpose purpose, const Tensor& index, std::uint64_t
 
 Tensor Rng::normal(const Shape& shape, DType dtype) {
   Tensor t(shape, {DType::f32, device()});
-  for_each(device(), (t.size() + 3) / 4, Normals{blocks_, t.data<float>(), t.size()});
+  for_each(device(), (t.size() + 3) / 4, Normals{blocks_, t.data<float>(), t.size()}, kBlocksATask);
   advance(t.size());
   return t.to(dtype);
 }
 
 Tensor Rng::uniform(const Shape& shape, DType dtype) {
   Tensor t(shape, {DType::f32, device()});
-  for_each(device(), (t.size() + 3) / 4, Uniforms{blocks_, t.data<float>(), t.size()});
+  for_each(device(), (t.size() + 3) / 4, Uniforms{blocks_, t.data<float>(), t.size()},
+           kBlocksATask);
   advance(t.size());
   return t.to(dtype);
 }
@@ -146,7 +148,8 @@ Tensor Rng::randint(const Shape& shape, std::int64_t bound) {
     throw Error("randint", fmt::format("expected a bound in 1..2^31, got {}", bound));
   Tensor t(shape, {DType::i64, device()});
   for_each(device(), (t.size() + 3) / 4,
-           Integers{blocks_, static_cast<std::uint64_t>(bound), t.data<std::int64_t>(), t.size()});
+           Integers{blocks_, static_cast<std::uint64_t>(bound), t.data<std::int64_t>(), t.size()},
+           kBlocksATask);
   advance(t.size());
   return t;
 }
@@ -162,15 +165,6 @@ std::vector<std::int64_t> Rng::permutation(std::int64_t n) {
   }
   advance(4 * std::max<std::int64_t>(0, n - 1));
   return order;
-}
-
-void Rng::dropout_mask(double p, std::int64_t begin, std::int64_t end, float* out) const {
-  const auto threshold = static_cast<std::uint32_t>(p * 4294967296.0);
-  const float keep = static_cast<float>(1.0 / (1.0 - p));
-  for (std::int64_t i = begin; i < end; ++i) {
-    const auto r = blocks_(i / 4);
-    out[i - begin] = r[i % 4] < threshold ? 0.0f : keep;
-  }
 }
 
 }  // namespace sfumato

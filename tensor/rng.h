@@ -52,10 +52,6 @@ class Rng {
   // 0..n-1 in random order (Fisher-Yates). On the CPU only.
   std::vector<std::int64_t> permutation(std::int64_t n);
 
-  // Keep-mask of dropout: element i is 0 with probability p, else 1/(1-p). Does not advance: the
-  // backward pass asks again.
-  void dropout_mask(double p, std::int64_t begin, std::int64_t end, float* out) const;
-
   std::uint64_t counter() const { return blocks_.first; }
   // The blocks that are not drawn yet.
   const RandomBlocks& blocks() const { return blocks_; }

@@ -22,6 +22,8 @@ class Batches {
   Batches(Tensor images, Tensor labels, std::int64_t batch, std::uint64_t seed,
           std::optional<std::int64_t> null_label = {}, double label_dropout = 0);
   Batch at(std::int64_t k) const;
+  // The same for a number that is a tensor, i64 [].
+  Batch at(const Tensor& k) const { return at(k.values<std::int64_t>()[0]); }
 
  private:
   const std::vector<std::int64_t>& order(std::int64_t epoch) const;

@@ -114,8 +114,7 @@ Classifier train_classifier(
     const Var loss = cross_entropy(classifier(moved).logits, labels);
     loss.backward();
     const double done = static_cast<double>(k) / static_cast<double>(steps);
-    adam.step(3e-3 * nn::warmup_cosine(k, 50, done, 0.01),
-              nn::clip_scale(nn::gradient_norm(params), 1));
+    adam.step(3e-3 * nn::warmup_cosine(k, 50, done, 0.01), {nn::gradient_norm(params), 1});
     if (progress) progress(k + 1, steps);
   }
   return classifier;

@@ -72,7 +72,7 @@ double train() {
     params.zero_grad();
     const Var loss = mse(denoiser(xt, t), eps);  // L = ‖ε - ε_θ(x_t, t)‖²
     loss.backward();
-    adam.step(5e-3, nn::clip_scale(nn::gradient_norm(params), 1));
+    adam.step(5e-3, {nn::gradient_norm(params), 1});
     if (step < 20) first += loss.value().item() / 20;
     if (step >= 280) last += loss.value().item() / 20;
   }

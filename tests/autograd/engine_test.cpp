@@ -83,6 +83,23 @@ TEST(Engine, ParameterAccumulatesIntoItsSlot) {
   EXPECT_DOUBLE_EQ(slot.data<double>()[1], 6);
 }
 
+// The first gradient after zero_grad() is written into the slot (Needs::room), later ones are added.
+TEST(Engine, ParameterOfTwoOperationsGetsTheSum) {
+  Tensor slot = Tensor::full({2, 2}, NAN);
+  Var w = Var::parameter(Tensor::full({2, 2}, 3), slot);
+  const Var x(Tensor::full({1, 2}, 1));
+  for (int time = 0; time < 2; ++time) {
+    w.zero_grad();
+    sum(linear(x, w, {}) + linear(x * 2.0, w, {})).backward();
+    for (const float g : slot.values<float>()) EXPECT_EQ(g, 3);
+  }
+  sum(linear(x, w, {})).backward();
+  for (const float g : slot.values<float>()) EXPECT_EQ(g, 4);
+  w.zero_grad();
+  sum(matmul(w, w)).backward();  // both inputs are the same parameter
+  for (const float g : slot.values<float>()) EXPECT_EQ(g, 12);
+}
+
 TEST(Engine, NoGradRecordsNothing) {
   const Var x = leaf({1});
   {

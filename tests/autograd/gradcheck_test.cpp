@@ -13,6 +13,7 @@
 #include "autograd/checkpoint.h"
 #include "autograd/ops.h"
 #include "autograd/pointwise.h"
+#include "tests/devices.h"
 
 namespace sfumato {
 namespace {
@@ -33,8 +34,10 @@ Tensor numbers(const Shape& shape, std::uint64_t stream, double shift = 0) {
   return x;
 }
 
-Tensor indices(std::initializer_list<std::int64_t> v) {
-  return Tensor::from<std::int64_t>({static_cast<std::int64_t>(v.size())}, v);
+// Where `beside` is.
+Tensor indices(std::initializer_list<std::int64_t> v, const Var& beside) {
+  return Tensor::from<std::int64_t>({static_cast<std::int64_t>(v.size())}, v)
+      .to(beside.value().device());
 }
 
 Var conv(In in, std::int64_t stride, std::int64_t pad) {
@@ -77,7 +80,7 @@ const OpCase kCases[] = {
      {{2, 3, 4}}},
     {"cross_entropy",
      [](In i) {
-       return cross_entropy(i[0], indices({2, 0, 4}));
+       return cross_entropy(i[0], indices({2, 0, 4}, i[0]));
      },
      {{3, 5}}},
     {"reshape",
@@ -94,7 +97,7 @@ const OpCase kCases[] = {
     {"slice_last", [](In i) { return slice_last(i[0], 1, 3); }, {{2, 4}}},
     {"embedding",
      [](In i) {
-       return embedding(i[0], indices({2, 0, 2}));
+       return embedding(i[0], indices({2, 0, 2}, i[0]));
      },
      {{4, 3}}},
     {"matmul", [](In i) { return matmul(i[0], i[1]); }, {{2, 3, 5}, {5, 4}}},
@@ -192,7 +195,8 @@ TEST_P(OpGradient, AgreesWithCentralDifferences) {
   const OpCase& c = GetParam();
   std::vector<Tensor> inputs;
   for (const Shape& s : c.inputs) inputs.push_back(numbers(s, inputs.size(), c.shift));
-  EXPECT_NO_THROW(gradcheck(c.name, c.f, inputs));
+  for (const Device device : devices())
+    EXPECT_NO_THROW(gradcheck(c.name, c.f, inputs, {.device = device})) << name(device);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, OpGradient, ::testing::ValuesIn(kCases),

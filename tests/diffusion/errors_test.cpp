@@ -70,11 +70,11 @@ TEST(Errors, ForwardAndObjective) {
   const Tensor x({2, 3}), wide({2, 4}), t = times(2, 9);
   const Prediction kEps = Prediction::eps;
   expect_messages({
-      {[&] { q_sample(s, x, times(2, 10), x); }, "[q_sample] t[0] = 10 is outside 0..9"},
+      {[&] { q_sample(s, x, times(2, 10), x); }, "[q_sample] t 10 is not in 0..9"},
       {[&] {
          q_step(s, x, Tensor::from<std::int64_t>({2}, {0, -1}), x);
        },
-       "[q_step] t[1] = -1 is outside 0..9"},
+       "[q_step] t -1 is not in 0..9"},
       {[&] { q_sample(s, x, t, Tensor()); }, "[q_sample] eps is undefined"},
       {[&] { q_sample(s, x, Tensor(), x); }, "[q_sample] t is undefined"},
       {[&] { q_sample(s, Tensor(Shape{}), t, Tensor(Shape{})); },
@@ -92,7 +92,7 @@ TEST(Errors, ForwardAndObjective) {
       // The kinds that only pass their argument on look at the others too.
       {[&] { target(kEps, s, x, wide, t); }, "[target] eps has shape [2, 4], expected [2, 3]"},
       {[&] { to_eps(kEps, s, wide, x, t); }, "[to_eps] output has shape [2, 4], expected [2, 3]"},
-      {[&] { to_x0(kEps, s, x, x, times(2, 10)); }, "[to_x0] t[0] = 10 is outside 0..9"},
+      {[&] { to_x0(kEps, s, x, x, times(2, 10)); }, "[to_x0] t 10 is not in 0..9"},
       {[&] { guided(x, wide, 2); }, "[guided] uncond has shape [2, 4], expected [2, 3]"},
   });
 }

@@ -78,7 +78,7 @@ void train(const Pipeline& model, std::uint64_t steps) {
     model.params->zero_grad();
     const Var y = (*model.network)(xt, t, labels, {.training = true});
     mse(y, target(prediction, schedule, x0, eps, t)).backward();
-    adam.step(1e-2, nn::clip_scale(nn::gradient_norm(*model.params), 1));
+    adam.step(1e-2, {nn::gradient_norm(*model.params), 1});
   }
 }
 

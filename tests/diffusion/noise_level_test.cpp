@@ -87,8 +87,6 @@ TEST(Ddim, FollowsTheProbabilityFlowOfEveryProcess) {
   }
 }
 
-Coefficient sum(const Coefficient& a, const Coefficient& b) { return a[0] + b[0]; }
-
 // Flow matching's own prediction, u = ε − x_0 (Liu 2022, eq. 1, with time running to the noise), as a user would add it:
 // x_t = a x_0 + σ ε gives x_0 = (x_t − σ u) / (a + σ) and ε = (x_t + a u) / (a + σ), in every process.
 TEST(Prediction, OfOnesOwnWorksInEveryProcess) {
@@ -99,9 +97,9 @@ TEST(Prediction, OfOnesOwnWorksInEveryProcess) {
       .clip_sample = false,
       .target = [](auto&, auto&, auto& x0, auto& eps) { return 1 * eps - 1 * x0; },
       .to_x0 = [](auto& a, auto& s, auto& xt,
-                  auto& u) { return 1 / sum(a, s) * xt - s / sum(a, s) * u; },
+                  auto& u) { return 1 / (a + s) * xt - s / (a + s) * u; },
       .to_eps = [](auto& a, auto& s, auto& xt,
-                   auto& u) { return 1 / sum(a, s) * xt + a / sum(a, s) * u; }};
+                   auto& u) { return 1 / (a + s) * xt + a / (a + s) * u; }};
   Rng rng(8, Purpose::test);
   const Tensor x0 = rng.normal({3, 4}, DType::f64), eps = rng.normal({3, 4}, DType::f64);
   for (const Process& p : kProcesses)

@@ -3,6 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <string>
 
 #include "sfumato.h"
 
@@ -14,11 +19,11 @@ using namespace sfumato;
 struct Softplus {
   static constexpr const char* name = "softplus";
   template <class T>
-  T fwd(T x) const {
+  constexpr T fwd(T x) const {
     return std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
   }
   template <class T>
-  T bwd(T x, T, T dy) const {
+  constexpr T bwd(T x, T, T dy) const {
     return dy / (1 + std::exp(-x));
   }
 };
@@ -28,6 +33,24 @@ Var softplus(const Var& x) { return pointwise(x, Softplus{}); }
 TEST(Extend, APointwiseOperation) {
   gradcheck("softplus", [](std::span<const Var> in) { return softplus(in[0]); },
             {Rng(1).normal({3, 4}, DType::f64)});
+}
+
+// In the library an operation stands in two files, and in the table of gradient tests, on the CPU and the GPU.
+TEST(Extend, APointwiseOperationIsInThreeFiles) {
+  namespace fs = std::filesystem;
+  const fs::path root = SFUMATO_SOURCE_DIR;
+  std::set<std::string> files;
+  for (const char* folder : {"tensor", "cuda", "autograd", "nn", "diffusion", "tests/tensor",
+                             "tests/cuda", "tests/autograd", "tests/nn"})
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+      if (!entry.is_regular_file()) continue;
+      std::ifstream in(entry.path());
+      const std::string text(std::istreambuf_iterator<char>(in), {});
+      if (text.find("gelu") != std::string::npos)
+        files.insert(entry.path().lexically_relative(root).string());
+    }
+  EXPECT_EQ(files, (std::set<std::string>{"autograd/activation.cpp", "autograd/ops.h",
+                                          "tests/autograd/gradcheck_test.cpp"}));
 }
 
 }  // namespace

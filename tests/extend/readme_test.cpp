@@ -41,7 +41,7 @@ TEST(Readme, Training) {
     params.zero_grad();
     const Var loss = mse(unet(xt, t, label), eps);  // L = ‖ε - ε_θ(x_t, t)‖²
     loss.backward();
-    adam.step(/*lr=*/2e-3, nn::clip_scale(nn::gradient_norm(params), 1));
+    adam.step(/*lr=*/2e-3, {nn::gradient_norm(params), 1});
     print_loss(k, loss.value().item());
   }
   EXPECT_LT(last, first);

@@ -11,6 +11,7 @@
 #include "autograd/ops.h"
 #include "diffusion/pipeline.h"
 #include "tensor/io/safetensors.h"
+#include "tests/devices.h"
 #include "tests/norms.h"
 
 namespace sfumato {
@@ -30,20 +31,23 @@ std::vector<std::string> cases() {
 
 class Golden : public ::testing::TestWithParam<std::string> {};
 
-TEST_P(Golden, OutputAndGradients) {
-  const fs::path dir = kGolden / GetParam();
+void expect_output_and_gradients(const fs::path& dir, Device device) {
   const diffusion::Pipeline model = diffusion::load_pipeline(dir);
+  model.params->to(device);
   const io::SafeTensors in(dir / "in.safetensors"), out(dir / "out.safetensors");
   const Tensor x = permute(in.tensor("sample"), {0, 2, 3, 1});
   const Tensor target = permute(in.tensor("target"), {0, 2, 3, 1});
   model.params->zero_grad();
-  const Var y = (*model.network)(
-      x, in.tensor("timestep"), in.contains("class_labels") ? in.tensor("class_labels") : Tensor());
-  const Var loss = mse(y, target);
+  const Tensor t = in.tensor("timestep").to(device);
+  const Tensor labels =
+      in.contains("class_labels") ? in.tensor("class_labels").to(device) : Tensor();
+  const Var y = (*model.network)(x.to(device), t, labels);
+  const Var loss = mse(y, target.to(device));
   loss.backward();
 
   const Tensor expected = out.tensor("sample");
-  EXPECT_LE(distance(permute(y.value(), {0, 3, 1, 2}), expected), kTolerance * norm(expected));
+  EXPECT_LE(distance(permute(y.value().to(Device::cpu), {0, 3, 1, 2}), expected),
+            kTolerance * norm(expected));
   EXPECT_NEAR(loss.value().item(), out.tensor("loss").item(),
               kTolerance * out.tensor("loss").item());
   std::size_t compared = 0;
@@ -58,10 +62,17 @@ TEST_P(Golden, OutputAndGradients) {
         (p.name.find(".to_k.") != std::string::npos || p.name.find(".key.") != std::string::npos ||
          reference.size() == 1))
       scale = std::max(scale, norm(out.tensor("grad." + p.name.substr(0, at) + ".weight")));
-    EXPECT_LE(distance(p.var.grad(), reference), kTolerance * scale) << p.name;
+    EXPECT_LE(distance(p.var.grad().to(Device::cpu), reference), kTolerance * scale) << p.name;
     ++compared;
   }
   EXPECT_EQ(compared + 2, out.names().size()) << "gradients that nothing was compared with";
+}
+
+TEST_P(Golden, OutputAndGradients) {
+  for (const Device device : devices()) {
+    SCOPED_TRACE(name(device));
+    expect_output_and_gradients(kGolden / GetParam(), device);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Diffusers, Golden, ::testing::ValuesIn(cases()),

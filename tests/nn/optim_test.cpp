@@ -19,8 +19,8 @@ TEST(AdamW, FollowsItsFormula) {
   for (int k = 1; k <= 5; ++k) {
     params.zero_grad();
     sum(square(w)).backward();
-    adam.step(0.01, 0.5);
-    const double g = 0.5 * 2 * x;
+    adam.step(0.01, {gradient_norm(params), 0.5});
+    const double g = 2 * x * clip_scale(2 * std::abs(x), 0.5);
     m = 0.9 * m + 0.1 * g;
     v = 0.99 * v + 0.01 * g * g;
     x = x - 0.01 * (m / (1 - std::pow(0.9, k)) / (std::sqrt(v / (1 - std::pow(0.99, k))) + 1e-8) +
@@ -29,12 +29,26 @@ TEST(AdamW, FollowsItsFormula) {
   }
 }
 
+TEST(AdamW, AGradientThatIsNotFiniteChangesNothing) {
+  Params params(0);
+  const Param w = Scope(params).param("w", {3}, ones());
+  AdamW adam(params, {.weight_decay = 0.1});
+  Ema ema(params, 0.9);
+  params.zero_grad();
+  sum(w.var() * INFINITY).backward();
+  adam.step(0.01, {gradient_norm(params), 1}, &ema);
+  for (const Tensor& t : {w.var().value(), ema.average})
+    for (const float value : t.values<float>()) EXPECT_EQ(value, 1);
+  for (const Tensor& t : {adam.m, adam.v})
+    for (const float value : t.values<float>()) EXPECT_EQ(value, 0);
+}
+
 TEST(Clip, ScalesToTheNorm) {
   Params params(0);
   const Param w = Scope(params).param("w", {4}, ones());
   params.zero_grad();
   sum(w.var() * 3.0).backward();
-  EXPECT_DOUBLE_EQ(gradient_norm(params), 6);
+  EXPECT_DOUBLE_EQ(gradient_norm(params).item(), 6);
   EXPECT_NEAR(clip_scale(6, 1) * 6, 1, 1e-6);
   EXPECT_EQ(clip_scale(0.5, 1), 1);
 }

@@ -59,4 +59,18 @@ TEST(Includes, RunOneWay) {
   EXPECT_GT(files, 50);
 }
 
+// What is computed does not ask where: that is decided in tensor/ and cuda/.
+TEST(Devices, AreNotToldApartAboveTensors) {
+  const fs::path root = SFUMATO_SOURCE_DIR;
+  for (const char* part : {"autograd", "nn", "diffusion", "apps"})
+    for (const auto& entry : fs::recursive_directory_iterator(root / part)) {
+      if (!entry.is_regular_file()) continue;
+      std::ifstream in(entry.path());
+      for (std::string line; std::getline(in, line);)
+        for (const char* word :
+             {"Device::cuda", "== Device::", "!= Device::", "SFUMATO_CUDA", "__CUDACC__"})
+          EXPECT_EQ(line.find(word), std::string::npos) << entry.path() << ": " << line;
+    }
+}
+
 }  // namespace

@@ -131,17 +131,19 @@ TEST(Rng, PermutationsArePermutations) {
   for (std::int64_t i = 0; i < 1000; ++i) EXPECT_EQ(order[i], i);
 }
 
-TEST(Rng, DropoutMaskIsAFunctionOfItsAddress) {
-  const Rng rng(10, Purpose::dropout, 3);
-  float whole[100], part[37];
-  rng.dropout_mask(0.25, 0, 100, whole);
-  rng.dropout_mask(0.25, 41, 78, part);
-  EXPECT_TRUE(std::equal(part, part + 37, whole + 41));
-  std::vector<float> many(1 << 20);
-  rng.dropout_mask(0.25, 0, 1 << 20, many.data());
-  const double kept =
-      static_cast<double>(std::ranges::count_if(many, [](float v) { return v != 0; }));
-  EXPECT_NEAR(kept / (1 << 20), 0.75, 6 * std::sqrt(0.75 * 0.25 / (1 << 20)));
+TEST(Rng, AnIndexThatIsATensorIsReadWhenNumbersAreDrawn) {
+  Tensor index = Tensor::from<std::int64_t>({}, {5});
+  const Rng plain(10, Purpose::dropout, index), lane(10, Purpose::dropout, index, 3, 12);
+  for (const std::int64_t k : {5, 9}) {
+    index.data<std::int64_t>()[0] = k;
+    const auto step = static_cast<std::uint64_t>(k);
+    const auto draw = [](Rng rng) { return rng.randint({5}, 1000); };
+    const auto same = [](const Tensor& a, const Tensor& b) {
+      return std::ranges::equal(a.values<std::int64_t>(), b.values<std::int64_t>());
+    };
+    EXPECT_TRUE(same(draw(plain), draw(Rng(10, Purpose::dropout, step))));
+    EXPECT_TRUE(same(draw(lane), draw(Rng(10, Purpose::dropout, step << 12 | 3))));
+  }
 }
 
 }  // namespace
