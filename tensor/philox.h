@@ -28,7 +28,7 @@ constexpr float unit_interval(std::uint32_t r) {
 // A stream of blocks of four numbers, each uniform in [0, 2^32), from block `first` on. Where `index` is not null, the
 // stream's number is `stream` + *index 2^index_shift, read on the device that asks.
 struct RandomBlocks {
-  std::uint64_t seed, stream, first = 0;
+  std::uint64_t seed = 0, stream = 0, first = 0;
   const std::int64_t* index = nullptr;
   int index_shift = 0;
 

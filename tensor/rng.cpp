@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <numeric>
 
 #include "tensor/for_each.h"
 
@@ -152,19 +151,6 @@ Tensor Rng::randint(const Shape& shape, std::int64_t bound) {
            kBlocksATask);
   advance(t.size());
   return t;
-}
-
-std::vector<std::int64_t> Rng::permutation(std::int64_t n) {
-  if (device() != Device::cpu) throw Error("permutation", "is drawn on the CPU alone");
-  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  for (std::int64_t i = n - 1; i > 0; --i) {
-    const auto r = blocks_(n - 1 - i);
-    const auto j = static_cast<std::int64_t>(r[0] * static_cast<std::uint64_t>(i + 1) >> 32);
-    std::swap(order[i], order[j]);
-  }
-  advance(4 * std::max<std::int64_t>(0, n - 1));
-  return order;
 }
 
 }  // namespace sfumato

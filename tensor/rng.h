@@ -6,7 +6,6 @@
 // is compiled without contraction to fused multiply-add.)
 #pragma once
 #include <cstdint>
-#include <vector>
 
 #include "tensor/philox.h"
 #include "tensor/tensor.h"
@@ -49,9 +48,6 @@ class Rng {
   // i64 in [0, bound), every value equally likely up to 2^-32 * bound. Throws unless
   // 1 <= bound <= 2^31.
   Tensor randint(const Shape& shape, std::int64_t bound);
-  // 0..n-1 in random order (Fisher-Yates). On the CPU only.
-  std::vector<std::int64_t> permutation(std::int64_t n);
-
   std::uint64_t counter() const { return blocks_.first; }
   // The blocks that are not drawn yet.
   const RandomBlocks& blocks() const { return blocks_; }

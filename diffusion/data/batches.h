@@ -2,8 +2,8 @@
 #pragma once
 #include <cstdint>
 #include <optional>
-#include <vector>
 
+#include "diffusion/data/shuffle.h"
 #include "tensor/tensor.h"
 
 namespace sfumato::data {
@@ -13,28 +13,28 @@ struct Batch {
   Tensor labels;  // i64 [n]; undefined without labels
 };
 
-// Batch number k is a function of (seed, k) alone: resuming at step k needs no other memory.
+// Batch number k is a function of (seed, k) alone: resuming at step k needs no other memory. Immutable; any thread may
+// ask.
 class Batches {
  public:
   // images u8 [N,H,W,C], labels i64 [N] or undefined. With a null label, each label is replaced by
   // it with probability `label_dropout`, so that one network learns both p(x | label) and p(x), as
-  // classifier-free guidance needs (Ho & Salimans 2021, algorithm 1).
+  // classifier-free guidance needs (Ho & Salimans 2021, algorithm 1). Batches are made where the images are.
   Batches(Tensor images, Tensor labels, std::int64_t batch, std::uint64_t seed,
           std::optional<std::int64_t> null_label = {}, double label_dropout = 0);
+  // Throws Error for a negative number, or one that is too large.
   Batch at(std::int64_t k) const;
-  // The same for a number that is a tensor, i64 [].
-  Batch at(const Tensor& k) const { return at(k.values<std::int64_t>()[0]); }
+  // The same for a number that is a tensor, i64 [], on the images' device (and not checked): a recorded step
+  // (tensor/recorded.h) takes another batch at each replay.
+  Batch at(const Tensor& k) const;
 
  private:
-  const std::vector<std::int64_t>& order(std::int64_t epoch) const;
-
   Tensor images_, labels_;
   std::int64_t batch_;
   std::uint64_t seed_;
   std::optional<std::int64_t> null_label_;
   double label_dropout_;
-  mutable std::int64_t epoch_ = -1;  // whose order is at hand
-  mutable std::vector<std::int64_t> order_;
+  Shuffle shuffle_;
 };
 
 // u8 0..255 -> f32 [-1, 1], and back (rounded, clipped).

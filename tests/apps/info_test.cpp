@@ -25,8 +25,8 @@ TEST_F(Info, Machine) {
       EXPECT_NE(j.get_string(key), "") << key;
     EXPECT_EQ(j.get_int("threads"), std::stoi(threads));
     EXPECT_GE(j.get_int("cores"), 1);
-    const std::vector<std::string> devices = j.get_strings("devices"), isas = j.get_strings("isas");
-    EXPECT_NE(std::find(devices.begin(), devices.end(), "cpu"), devices.end());
+    EXPECT_EQ(j.get_string("device"), "cpu");
+    const std::vector<std::string> isas = j.get_strings("isas");
     EXPECT_NE(std::find(isas.begin(), isas.end(), j.get_string("isa")), isas.end());
     EXPECT_NE(std::find(isas.begin(), isas.end(), "generic"), isas.end());
     const Outcome text = done("info");

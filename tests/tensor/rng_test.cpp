@@ -124,13 +124,6 @@ TEST(Rng, IntegersAreEquallyLikely) {
   EXPECT_THROW(Rng(8).randint({1}, 0), Error);
 }
 
-TEST(Rng, PermutationsArePermutations) {
-  auto order = Rng(9).permutation(1000);
-  EXPECT_FALSE(std::ranges::is_sorted(order));
-  std::ranges::sort(order);
-  for (std::int64_t i = 0; i < 1000; ++i) EXPECT_EQ(order[i], i);
-}
-
 TEST(Rng, AnIndexThatIsATensorIsReadWhenNumbersAreDrawn) {
   Tensor index = Tensor::from<std::int64_t>({}, {5});
   const Rng plain(10, Purpose::dropout, index), lane(10, Purpose::dropout, index, 3, 12);
