@@ -1,6 +1,4 @@
 // The GPU as tensor/backend.h wants it. The tables list every kernel that it has.
-#include "tensor/backend.h"
-
 #include "cuda/attention.h"
 #include "cuda/conv.h"
 #include "cuda/copy.h"
@@ -11,6 +9,7 @@
 #include "cuda/pointwise.h"
 #include "cuda/runtime.h"
 #include "cuda/sum.h"
+#include "tensor/backend.h"
 
 namespace sfumato::cuda {
 namespace {
