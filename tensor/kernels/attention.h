@@ -236,7 +236,7 @@ void add_query_gradient(const Attention& s, const HeadBackward<T>& h, Range quer
                         .lanes = width,
                         .init = begin > 0 ? dq : nullptr,
                         .init_stride = h.dq_step};
-      tile_function<T, kWidth>(count, columns.vectors(c))(h.ds + i * kWidth, over_keys, panel, o);
+      panel_tile_function<T>(count, columns.vectors(c))(h.ds + i * kWidth, over_keys, panel, o);
     });
   }
 }

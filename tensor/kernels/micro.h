@@ -9,7 +9,8 @@
 //   rows_block   k is contiguous, rows are any distance apart (1x1 convolutions, linear layers).
 //   outer_block  m is contiguous, k strides (weight gradients, transposed matrices, attention).
 //
-// docs/kernels.md draws the three layouts.
+// docs/kernels.md draws the three layouts. Here is what their callers need; register_blocks.h has the
+// loops, which sets/register_blocks.cpp compiles once for all callers.
 #pragma once
 #include "tensor/kernels/simd.h"
 
@@ -75,89 +76,6 @@ class PrefetchQueue {
   index count_ = 0, at_ = 0;
 };
 
-// The prefetch address inside a block. With nothing to prefetch it stays on the line `here`.
-template <int Lines>
-class PrefetchCursor {
- public:
-  [[gnu::always_inline]] PrefetchCursor(const void* next, const void* here)
-      : at_(static_cast<const char*>(next ? next : here)), step_(next ? Lines * kCache.line : 0) {}
-  [[gnu::always_inline]] void step() {
-#pragma GCC unroll 2
-    for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * kCache.line, 0, 2);
-    at_ += step_;
-  }
-
- private:
-  const char* at_;
-  index step_;
-};
-
-template <class T, int M, int N, class Last>
-[[gnu::always_inline]] inline void start(Vec<T> (&sum)[M][N], const Output<T>& o, Last last) {
-#pragma GCC unroll 16
-  for (int m = 0; m < M; ++m) {
-    const T* row = o.init + m * o.init_stride;
-#pragma GCC unroll 2
-    for (int n = 0; n < N - 1; ++n) sum[m][n] = load(row + n * kLanes<T>);
-    sum[m][N - 1] = load(row + (N - 1) * kLanes<T>, last);
-  }
-}
-
-template <class T, int M, int N>
-[[gnu::always_inline]] inline void start(Vec<T> (&sum)[M][N], const Output<T>& o) {
-  if (o.init == nullptr) {
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) sum[m][n] = Vec<T>{};
-    }
-  } else if (o.lanes == N * kLanes<T>) {
-    start(sum, o, AllLanes{});
-  } else {
-    start(sum, o, Tail{static_cast<int>(o.lanes - (N - 1) * kLanes<T>)});
-  }
-}
-
-template <class T, int M, int N, class Last>
-[[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], Output<T> o, Last last) {
-#pragma GCC unroll 16
-  for (int m = 0; m < M; ++m) {
-    T* row = o.out + m * o.stride;
-#pragma GCC unroll 2
-    for (int n = 0; n < N - 1; ++n) store<T>(row + n * kLanes<T>, sum[m][n]);
-    store<T>(row + (N - 1) * kLanes<T>, sum[m][N - 1], last);
-  }
-}
-
-template <class T, int M, int N>
-[[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], Output<T> o) {
-  if (o.streamed) {
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) stream(o.out + m * o.stride + n * kLanes<T>, sum[m][n]);
-    }
-  } else if (o.lanes == N * kLanes<T>) {
-    finish(sum, o, AllLanes{});
-  } else {
-    finish(sum, o, Tail{static_cast<int>(o.lanes - (N - 1) * kLanes<T>)});
-  }
-}
-
-// One multiply-add of every sum in the block: b's vectors against a[0], a[Stride], a[2*Stride]...
-template <int Stride, class T, int M, int N>
-[[gnu::always_inline]] inline void multiply_add(Vec<T> (&sum)[M][N], const T* a, const T* b) {
-  Vec<T> columns[N];
-#pragma GCC unroll 2
-  for (int n = 0; n < N; ++n) columns[n] = load(b + n * kLanes<T>);
-#pragma GCC unroll 16
-  for (int m = 0; m < M; ++m) {
-    const Vec<T> row = splat(a[m * Stride]);
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) sum[m][n] += columns[n] * row;
-  }
-}
-
 // A run of k: `steps` consecutive elements of each row, `offset` from the tile pointer.
 struct Segment {
   index offset, steps;
@@ -170,52 +88,6 @@ struct Reduction {
   index count;
   index second = 0;  // pair_block: from the first row's tile to the second row's
 };
-
-// b is a panel: [k, N*L], packed in the order in which k is walked.
-template <class T, int M, int N, int Stride>
-void tile_block(const T* tile, const Reduction& reduction, const T* panel, const Output<T>& o) {
-  Vec<T> sum[M][N];
-  PrefetchCursor<1> prefetch(o.prefetch, panel);
-  start(sum, o);
-  for (index row = 0; row < reduction.rows; ++row, tile += reduction.row_stride) {
-    for (index g = 0; g < reduction.count; ++g) {
-      const T* a = tile + reduction.segments[g].offset;
-      // Not unrolled: the block is long enough, and GCC would mix neighbouring steps, run out of
-      // registers and put sums on the stack (a fifth of the speed with 16 registers).
-      for (index s = 0; s < reduction.segments[g].steps; ++s, panel += N * kLanes<T>) {
-        prefetch.step();
-        multiply_add<Stride>(sum, a + s, panel);
-      }
-    }
-  }
-  finish(sum, o);
-}
-
-// tile_block for M outputs in each of two rows of an image, the second of which goes to out2: for
-// rows of outputs so short that one leaves most of a register block empty. Both start at o.init.
-template <class T, int M>
-void pair_block(const T* tile, const Reduction& reduction, const T* panel, const Output<T>& o,
-                T* out2) {
-  constexpr int N = 2;
-  Vec<T> sum[M][N], sum2[M][N];
-  PrefetchCursor<1> prefetch(o.prefetch, panel);
-  start(sum, o);
-  start(sum2, o);
-  for (index row = 0; row < reduction.rows; ++row, tile += reduction.row_stride) {
-    for (index g = 0; g < reduction.count; ++g) {
-      const T* a = tile + reduction.segments[g].offset;
-      for (index s = 0; s < reduction.segments[g].steps; ++s, panel += N * kLanes<T>) {
-        prefetch.step();
-        multiply_add<kBlock>(sum, a + s, panel);
-        multiply_add<kBlock>(sum2, a + s + reduction.second, panel);
-      }
-    }
-  }
-  finish(sum, o);
-  Output<T> other = o;
-  other.out = out2;
-  finish(sum2, other);
-}
 
 // Cache lines that a block prefetches in a step of k.
 template <bool Sums>
@@ -232,120 +104,34 @@ constexpr Walk straight(index count, index a_step, index b_step) {
   return {.cols = count, .a_col = a_step, .b_col = b_step};
 }
 
-// With Sums, b's rows are also added up; the additions use execution ports that the multiply-adds
-// leave free. Such blocks read all of b once, from memory, and prefetch two lines per step.
-template <class T, int M, int N, bool Sums = false>
-void outer_block(const T* a, const T* b, const Walk& walk, const Output<T>& o) {
-  Vec<T> sum[M][N], column_sum[N];
-  PrefetchCursor<kLinesPerStep<Sums>> prefetch(o.prefetch, b);
-  start(sum, o);
-  for (int n = 0; Sums && n < N; ++n) column_sum[n] = load(o.column_sums + n * kLanes<T>);
-  for (index image = 0; image < walk.images; ++image) {
-    for (index row = 0; row < walk.rows; ++row) {
-      const T* pa = a + image * walk.a_image + row * walk.a_row;
-      const T* pb = b + image * walk.b_image + row * walk.b_row;
-      for (index col = 0; col < walk.cols; ++col, pa += walk.a_col, pb += walk.b_col) {
-        prefetch.step();
-        multiply_add<1>(sum, pa, pb);
-#pragma GCC unroll 2
-        for (int n = 0; Sums && n < N; ++n) column_sum[n] += load(pb + n * kLanes<T>);
-      }
-    }
-  }
-  finish(sum, o);
-  for (int n = 0; Sums && n < N; ++n) store<T>(o.column_sums + n * kLanes<T>, column_sum[n]);
-}
-
-// tile_block for rows `lda` apart instead of in a tile: for products that use each row only once or
-// twice, so that copying it would cost more than it saves. Each step prefetches `prefetch_step` bytes
-// after the last one, from `o.prefetch` on: the hardware prefetcher does not follow many short rows.
-template <class T, int M, int N>
-void rows_block(const T* a, index lda, index k, index prefetch_step, const T* panel,
-                const Output<T>& o) {
-  // One pointer for three rows: x86 addresses p, p + lda and p + 2 lda from two registers.
-  constexpr int kPointers = (M + 2) / 3;
-  Vec<T> sum[M][N];
-  const T* rows[kPointers];
-  for (int i = 0; i < kPointers; ++i) rows[i] = a + 3 * i * lda;
-  const char* prefetch = static_cast<const char*>(o.prefetch);
-  start(sum, o);
-  for (index s = 0; s < k; ++s, panel += N * kLanes<T>, prefetch += prefetch_step) {
-    __builtin_prefetch(prefetch);
-    Vec<T> columns[N];
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) columns[n] = load(panel + n * kLanes<T>);
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      const Vec<T> row = splat(rows[m / 3][m % 3 * lda]);
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) sum[m][n] += columns[n] * row;
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < kPointers; ++i) ++rows[i];
-  }
-  finish(sum, o);
-}
-
-// ---- the block's size chosen at run time: 1 <= rows <= kMaxRows<vectors>
+// ---- the register blocks, by size: 1 <= rows <= max_rows(vectors)
 
 template <class T>
-using TileFn = void (*)(const T*, const Reduction&, const T*, const Output<T>&);
+using TileFn = void (*)(const T* tile, const Reduction&, const T* panel, const Output<T>&);
 template <class T>
-using OuterFn = void (*)(const T*, const T*, const Walk&, const Output<T>&);
-
+TileFn<T> tile_function(index rows, index vectors);
+// Rows Panels<T>::kWidth elements apart.
 template <class T>
-using PairFn = void (*)(const T*, const Reduction&, const T*, const Output<T>&, T*);
+TileFn<T> panel_tile_function(index rows, index vectors);
 
-template <class T>
-using RowsFn = void (*)(const T*, index, index, index, const T*, const Output<T>&);
-
-template <class T, int N, int Stride, int... M>
-inline TileFn<T> tile_function(index rows, Indices<M...>) {
-  static constexpr TileFn<T> table[] = {tile_block<T, M + 1, N, Stride>...};
-  return table[rows - 1];
-}
-template <class T, int N, bool Sums, int... M>
-inline OuterFn<T> outer_function(index rows, Indices<M...>) {
-  static constexpr OuterFn<T> table[] = {outer_block<T, M + 1, N, Sums>...};
-  return table[rows - 1];
-}
-
-template <class T, int N, int... M>
-inline RowsFn<T> rows_function(index rows, Indices<M...>) {
-  static constexpr RowsFn<T> table[] = {rows_block<T, M + 1, N>...};
-  return table[rows - 1];
-}
-template <class T>
-inline RowsFn<T> rows_function(index rows, index vectors) {
-  if (vectors == 2) return rows_function<T, 2>(rows, typename MakeIndices<kMaxRows<2>>::type());
-  return rows_function<T, 1>(rows, typename MakeIndices<kMaxRows<1>>::type());
-}
-
-// Outputs of a row that a pair_block takes.
+// For 1 <= pairs <= kMaxPairs outputs in each of two rows of an image.
 inline constexpr int kMaxPairs = kMaxRows<2> / 2;
-template <class T, int... M>
-inline PairFn<T> pair_function(index pairs, Indices<M...>) {
-  static constexpr PairFn<T> table[] = {pair_block<T, M + 1>...};
-  return table[pairs - 1];
-}
 template <class T>
-inline PairFn<T> pair_function(index pairs) {
-  return pair_function<T>(pairs, typename MakeIndices<kMaxPairs>::type());
-}
+using PairFn = void (*)(const T* tile, const Reduction&, const T* panel, const Output<T>&, T* out2);
+template <class T>
+PairFn<T> pair_function(index pairs);
 
-template <class T, int Stride = kBlock>
-inline TileFn<T> tile_function(index rows, index vectors) {
-  if (vectors == 2)
-    return tile_function<T, 2, Stride>(rows, typename MakeIndices<kMaxRows<2>>::type());
-  return tile_function<T, 1, Stride>(rows, typename MakeIndices<kMaxRows<1>>::type());
-}
-// (A block with Sums has one row less, whose registers hold the sums.)
+template <class T>
+using RowsFn = void (*)(const T* a, index lda, index k, index prefetch_step, const T* panel,
+                        const Output<T>&);
+template <class T>
+RowsFn<T> rows_function(index rows, index vectors);
+
+// With Sums, there is one row less, whose registers hold the sums.
+template <class T>
+using OuterFn = void (*)(const T* a, const T* b, const Walk&, const Output<T>&);
 template <class T, bool Sums = false>
-inline OuterFn<T> outer_function(index rows, index vectors) {
-  constexpr int kTwo = kMaxRows<2> - Sums, kOne = kMaxRows<1> - Sums;
-  if (vectors == 2) return outer_function<T, 2, Sums>(rows, typename MakeIndices<kTwo>::type());
-  return outer_function<T, 1, Sums>(rows, typename MakeIndices<kOne>::type());
-}
+OuterFn<T> outer_function(index rows, index vectors);
 
 inline index max_rows(index vectors) { return vectors == 2 ? kMaxRows<2> : kMaxRows<1>; }
 

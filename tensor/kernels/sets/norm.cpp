@@ -8,5 +8,9 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 template void fill(NormKernels<Number>&);
 template void fill(PointwiseKernels<Number>&);
+// For the convolutions:
+template void group_norm_statistics(const GroupNorm&, const Image<const Number>&, Number*, Number*);
+template void group_norm_gradients(const NormBackward<Number>&);
+template void group_norm_backward_image(const NormImageBackward<Number>&);
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -1,0 +1,15 @@
+// The micro-kernels, which most of the other families call.
+#include "tensor/kernels/register_blocks.h"
+
+#include "tensor/kernels/sets/set.h"
+
+namespace sfumato::kernels::SFUMATO_ISA_NAME {
+
+template TileFn<Number> tile_function<Number>(index, index);
+template TileFn<Number> panel_tile_function<Number>(index, index);
+template PairFn<Number> pair_function<Number>(index);
+template RowsFn<Number> rows_function<Number>(index, index);
+template OuterFn<Number> outer_function<Number, false>(index, index);
+template OuterFn<Number> outer_function<Number, true>(index, index);
+
+}  // namespace sfumato::kernels::SFUMATO_ISA_NAME
