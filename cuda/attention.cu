@@ -47,9 +47,9 @@ struct Head {
 };
 
 template <class T>
-__device__ T dot(index d, const T* a, const T* b) {
-  T sum = 0;
-  for (index e = 0; e < d; ++e) sum += a[e] * b[e];
+__device__ Wide<T> dot(index d, const T* a, const T* b) {
+  Wide<T> sum = 0;
+  for (index e = 0; e < d; ++e) sum += Wide<T>(a[e]) * Wide<T>(b[e]);
   return sum;
 }
 
@@ -57,25 +57,26 @@ template <class T>
 struct Forward {
   static constexpr int kThreads = kWarps * 32;
   struct Shared {
-    T p[kWarps][32];
+    Wide<T> p[kWarps][32];
   };
   kernels::AttentionForward<T> a;
 
   __device__ void operator()() const {
+    using W = Wide<T>;
     const Attention& s = a.attention;
     const Row r(s, s.tq);
     if (r.image >= s.n) return;
     const T* const q = Head(a.q, s, r, s.tq, s.q_row)[r.i];
     const Head k(a.k, s, r, s.tk, s.kv_row), v(a.v, s, r, s.tk, s.kv_row);
     auto& p = shared<Shared>().p[r.warp];
-    T top = -std::numeric_limits<T>::infinity(), sum = 0, out = 0;
+    W top = -std::numeric_limits<W>::infinity(), sum = 0, out = 0;
     for (index begin = 0; begin < s.tk; begin += 32) {
       const index j = begin + r.lane;
       const bool exists = j < s.tk;
-      const T score = exists ? static_cast<T>(s.scale) * dot(s.d, q, k[j]) : top;
-      const T highest = warp_max(score > top ? score : top);  // a NaN shows in the sum
-      const T shrink = std::exp(top - highest);
-      const T mine = exists ? std::exp(score - highest) : T(0);
+      const W score = exists ? static_cast<W>(s.scale) * dot(s.d, q, k[j]) : top;
+      const W highest = warp_max(score > top ? score : top);  // a NaN shows in the sum
+      const W shrink = std::exp(top - highest);
+      const W mine = exists ? std::exp(score - highest) : W(0);
       sum = sum * shrink + mine;
       out *= shrink;
       top = highest;
@@ -86,7 +87,8 @@ struct Forward {
       __syncwarp();
     }
     sum = warp_sum(sum);
-    if (r.channel < s.d) Head(a.out, s, r, s.tq, s.heads * s.d)[r.i][r.channel] = out / sum;
+    if (r.channel < s.d)
+      Head(a.out, s, r, s.tq, s.heads * s.d)[r.i][r.channel] = static_cast<T>(out / sum);
     if (r.lane == 0 && blockIdx.y == 0) a.lse[r.all] = top + std::log(sum);
   }
 };
@@ -94,7 +96,7 @@ struct Forward {
 // What the backward pass knows of a query and a key.
 template <class T>
 struct Pair {
-  T p, ds;
+  Wide<T> p, ds;
   __device__ Pair(const kernels::AttentionBackward<T>& a, const Row& r, index i, index j) {
     const Attention& s = a.attention;
     const index row = s.heads * s.d;
@@ -103,7 +105,8 @@ struct Pair {
     const T* const v = Head(a.v, s, r, s.tk, s.kv_row)[j];
     const T* const out = Head(a.out, s, r, s.tq, row)[i];
     const T* const dout = Head(a.dout, s, r, s.tq, row)[i];
-    const T scale = static_cast<T>(s.scale), lse = a.lse[(r.image * s.heads + r.head) * s.tq + i];
+    const Wide<T> scale = static_cast<Wide<T>>(s.scale),
+                  lse = a.lse[(r.image * s.heads + r.head) * s.tq + i];
     p = std::exp(scale * dot(s.d, q, k) - lse);
     ds = scale * p * (dot(s.d, dout, v) - dot(s.d, dout, out));
   }
@@ -113,7 +116,7 @@ template <class T>
 struct BackwardOfQuery {
   static constexpr int kThreads = kWarps * 32;
   struct Shared {
-    T ds[kWarps][32];
+    Wide<T> ds[kWarps][32];
   };
   kernels::AttentionBackward<T> a;
 
@@ -123,7 +126,7 @@ struct BackwardOfQuery {
     if (r.image >= s.n) return;
     const Head k(a.k, s, r, s.tk, s.kv_row);
     auto& ds = shared<Shared>().ds[r.warp];
-    T dq = 0;
+    Wide<T> dq = 0;
     for (index begin = 0; begin < s.tk; begin += 32) {
       if (begin + r.lane < s.tk) ds[r.lane] = Pair(a, r, r.i, begin + r.lane).ds;
       __syncwarp();
@@ -131,7 +134,7 @@ struct BackwardOfQuery {
         for (index l = 0; l < 32 && begin + l < s.tk; ++l) dq += ds[l] * k[begin + l][r.channel];
       __syncwarp();
     }
-    if (r.channel < s.d) Head(a.dq, s, r, s.tq, s.q_row)[r.i][r.channel] = dq;
+    if (r.channel < s.d) Head(a.dq, s, r, s.tq, s.q_row)[r.i][r.channel] = static_cast<T>(dq);
   }
 };
 
@@ -139,7 +142,7 @@ template <class T>
 struct BackwardOfKey {
   static constexpr int kThreads = kWarps * 32;
   struct Shared {
-    T p[kWarps][32], ds[kWarps][32];
+    Wide<T> p[kWarps][32], ds[kWarps][32];
   };
   kernels::AttentionBackward<T> a;
 
@@ -150,7 +153,7 @@ struct BackwardOfKey {
     const Head q(a.q, s, r, s.tq, s.q_row), dout(a.dout, s, r, s.tq, s.heads * s.d);
     auto& p = shared<Shared>().p[r.warp];
     auto& ds = shared<Shared>().ds[r.warp];
-    T dk = 0, dv = 0;
+    Wide<T> dk = 0, dv = 0;
     for (index begin = 0; begin < s.tq; begin += 32) {
       if (begin + r.lane < s.tq) {
         const Pair pair(a, r, begin + r.lane, r.i);
@@ -165,8 +168,8 @@ struct BackwardOfKey {
       __syncwarp();
     }
     if (r.channel >= s.d) return;
-    Head(a.dk, s, r, s.tk, s.kv_row)[r.i][r.channel] = dk;
-    Head(a.dv, s, r, s.tk, s.kv_row)[r.i][r.channel] = dv;
+    Head(a.dk, s, r, s.tk, s.kv_row)[r.i][r.channel] = static_cast<T>(dk);
+    Head(a.dv, s, r, s.tk, s.kv_row)[r.i][r.channel] = static_cast<T>(dv);
   }
 };
 
@@ -191,7 +194,9 @@ void attention_backward(const kernels::AttentionBackward<T>& a) {
 
 template void attention_forward(const kernels::AttentionForward<float>&);
 template void attention_forward(const kernels::AttentionForward<double>&);
+template void attention_forward(const kernels::AttentionForward<bf16>&);
 template void attention_backward(const kernels::AttentionBackward<float>&);
 template void attention_backward(const kernels::AttentionBackward<double>&);
+template void attention_backward(const kernels::AttentionBackward<bf16>&);
 
 }  // namespace sfumato::cuda

@@ -17,7 +17,7 @@ namespace {
 template <class T>
 constexpr kernels::Kernels<T> make_table() {
   return {
-      kernels::GemmKernels<T>{.gemm = gemm<T>},
+      kernels::GemmKernels<T>{.gemm = gemm<T>, .gemm_wide = gemm<T, Wide<T>>},
       kernels::ConvKernels<T>{.conv_forward = conv_forward<T>,
                               .conv_backward = conv_backward<T>,
                               .conv_filters_size = conv_filters_size<T>,
@@ -38,6 +38,7 @@ constexpr kernels::Kernels<T> make_table() {
 }
 constexpr kernels::Kernels<float> kF32 = make_table<float>();
 constexpr kernels::Kernels<double> kF64 = make_table<double>();
+constexpr kernels::Kernels<bf16> kBf16 = make_table<bf16>();
 
 void copy_and_check(Device to, void* destination, Device from, const void* source,
                     std::size_t bytes) {
@@ -77,6 +78,8 @@ const Backend backend{
     .delete_pool = [](Backend::Pool* p) noexcept { delete_pool(inside(p)); },
     .f32 = &kF32,
     .f64 = &kF64,
+    .bf16 = &kBf16,
+    .allow_tf32 = allow_tf32,
 };
 
 }  // namespace sfumato::cuda

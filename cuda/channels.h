@@ -21,8 +21,9 @@ struct Channels {
     return c < count ? first[pixel * count + c] : second[pixel * rest + c - count];
   }
   // 0 where there is no array.
-  constexpr std::remove_const_t<T> or_zero(index pixel, unsigned c) const {
-    return (c < count ? first : second) ? at(pixel, c) : std::remove_const_t<T>(0);
+  constexpr Wide<std::remove_const_t<T>> or_zero(index pixel, unsigned c) const {
+    if (c < count ? first : second) return at(pixel, c);
+    return 0;
   }
 };
 
@@ -36,22 +37,22 @@ template <class T>
 struct Normalised {
   Channels<const T> x;
   unsigned groups = 0, per_group = 1;  // groups of an image, channels of a group
-  const T *gamma = nullptr, *beta = nullptr, *mean = nullptr, *rstd = nullptr;
+  const Wide<T>*gamma = nullptr, *beta = nullptr, *mean = nullptr, *rstd = nullptr;
   bool silu = false;
 
-  constexpr T xhat(index image, index pixel, unsigned c) const {
+  constexpr Wide<T> xhat(index image, index pixel, unsigned c) const {
     const index group = image * groups + c / per_group;
     return (x.at(pixel, c) - mean[group]) * rstd[group];
   }
   // du/dz.
-  constexpr T slope(T xhat, unsigned c) const {
+  constexpr Wide<T> slope(Wide<T> xhat, unsigned c) const {
     if (!silu) return 1;
-    const T z = gamma[c] * xhat + beta[c], s = 1 / (1 + std::exp(-z));
+    const Wide<T> z = gamma[c] * xhat + beta[c], s = 1 / (1 + std::exp(-z));
     return s * (1 + z * (1 - s));
   }
-  constexpr T u(index image, index pixel, unsigned c) const {
+  constexpr Wide<T> u(index image, index pixel, unsigned c) const {
     if (groups == 0) return x.at(pixel, c);
-    const T z = gamma[c] * xhat(image, pixel, c) + beta[c];
+    const Wide<T> z = gamma[c] * xhat(image, pixel, c) + beta[c];
     return silu ? z / (1 + std::exp(-z)) : z;
   }
 };

@@ -55,9 +55,10 @@ struct Gather {
     const int y = static_cast<int>(i) * s.stride + static_cast<int>(u) - s.pad_top;
     const int x = static_cast<int>(j) * s.stride + static_cast<int>(v) - s.pad_left;
     const bool inside = y >= 0 && y < static_cast<int>(s.h) && x >= 0 && x < static_cast<int>(s.w);
-    columns[row * s.columns() + col] = inside ? at(image, narrow(y), narrow(x), p) : T(0);
+    columns[row * s.columns() + col] =
+        static_cast<T>(inside ? at(image, narrow(y), narrow(x), p) : 0);
   }
-  constexpr T at(unsigned image, unsigned y, unsigned x, unsigned p) const {
+  constexpr Wide<T> at(unsigned image, unsigned y, unsigned x, unsigned p) const {
     const unsigned h = s.h / s.scale, w = s.w / s.scale;
     const index pixel = (static_cast<index>(image) * h + y / s.scale) * w + x / s.scale;
     return input.u(image, pixel, p);
@@ -76,15 +77,15 @@ struct Scatter {
   constexpr void operator()(unsigned pixel, unsigned p) const {
     const unsigned h = s.h / s.scale, w = s.w / s.scale;
     const unsigned image = pixel / (h * w), row = pixel / w % h, col = pixel % w;
-    T sum = 0;
+    Wide<T> sum = 0;
     for (unsigned y = row * s.scale; y < (row + 1) * s.scale; ++y)
       for (unsigned x = col * s.scale; x < (col + 1) * s.scale; ++x) sum += taps(image, y, x, p);
     const index at = static_cast<index>(first) * h * w + pixel;
-    to.at(at, p) = sum + add.or_zero(at, p);
+    to.at(at, p) = static_cast<T>(sum + add.or_zero(at, p));
   }
   // Over all (u, v) and outputs (i, j) with y = i stride + u - pad_top, x = j stride + v - pad_left.
-  constexpr T taps(unsigned image, unsigned y, unsigned x, unsigned p) const {
-    T sum = 0;
+  constexpr Wide<T> taps(unsigned image, unsigned y, unsigned x, unsigned p) const {
+    Wide<T> sum = 0;
     for (unsigned u = 0; u < s.kh; ++u) {
       const int i = static_cast<int>(y + s.pad_top) - static_cast<int>(u);
       if (i < 0 || i % s.stride != 0 || i / s.stride >= static_cast<int>(s.oh)) continue;
@@ -99,19 +100,19 @@ struct Scatter {
   }
 };
 
-// y += per_image + residual; each may be null.
+// y = what is added to the products.
 template <class T>
-struct Finish {
+struct Summands {
   unsigned pixels;  // of an image
   index k;
-  T* y;
-  const T *per_image, *residual;
+  ConvOutput<T> out;
   constexpr void operator()(unsigned pixel, unsigned o) const {
     const index i = pixel * k + o;
-    T sum = y[i];
-    if (per_image) sum += per_image[pixel / pixels * k + o];
-    if (residual) sum += residual[i];
-    y[i] = sum;
+    Wide<T> sum = 0;
+    if (out.bias) sum += out.bias[o];
+    if (out.per_image) sum += out.per_image[pixel / pixels * k + o];
+    if (out.residual) sum += out.residual[i];
+    out.y[i] = static_cast<T>(sum);
   }
 };
 
@@ -175,26 +176,26 @@ class Columns {
 template <class T>
 void bias_gradients(const Conv& s, const T* dy, const ConvGradients<T>& g) {
   if (!g.db && !g.per_image) return;
-  const Scratch<T> room(static_cast<std::size_t>(g.per_image ? 0 : s.n * s.k));
-  T* const per_image = g.per_image ? g.per_image : room.get();
+  const Scratch<Wide<T>> room(static_cast<std::size_t>(g.per_image ? 0 : s.n * s.k));
+  Wide<T>* const per_image = g.per_image ? g.per_image : room.get();
   sum_rows(s.n, s.oh * s.ow, s.k, dy, per_image);
-  if (g.db) sum_rows(1, s.n, s.k, per_image, g.db);
+  if (g.db) sum_rows<Wide<T>>(1, s.n, s.k, per_image, g.db);
 }
 
 template <class T>
-void weight_gradient(const Conv& s, const ConvInput<T>& in, const T* dy, T* dw) {
+void weight_gradient(const Conv& s, const ConvInput<T>& in, const T* dy, Wide<T>* dw) {
   const index row = s.c * s.kh * s.kw, pixels = s.oh * s.ow;
-  if (s.n == 0) gemm<T>({.m = s.k, .n = row, .k = 0, .a = nullptr, .b = nullptr, .c = dw});
+  if (s.n == 0) gemm<T, Wide<T>>({.m = s.k, .n = row, .k = 0, .a = nullptr, .b = nullptr, .c = dw});
   for_parts<T>(s, [&](Part part) {
     const Columns<T> columns(s, in, part);
-    gemm<T>({.m = s.k,
-             .n = row,
-             .k = part.n * pixels,
-             .transpose_a = true,
-             .accumulate = part.first > 0,
-             .a = dy + part.first * pixels * s.k,
-             .b = columns.get(),
-             .c = dw});
+    gemm<T, Wide<T>>({.m = s.k,
+                      .n = row,
+                      .k = part.n * pixels,
+                      .transpose_a = true,
+                      .accumulate = part.first > 0,
+                      .a = dy + part.first * pixels * s.k,
+                      .b = columns.get(),
+                      .c = dw});
   });
 }
 
@@ -206,12 +207,12 @@ void input_gradient(const Conv& s, bool upsample, const T* dy, const T* w, const
   const index pixels = s.oh * s.ow;
   for_parts<T>(s, [&](Part part) {
     const Scratch<T> dcolumns(static_cast<std::size_t>(part.n * pixels * e.columns()));
-    gemm<T>({.m = part.n * pixels,
-             .n = e.columns(),
-             .k = s.k,
-             .a = dy + part.first * pixels * s.k,
-             .b = w,
-             .c = dcolumns.get()});
+    gemm<T, T>({.m = part.n * pixels,
+                .n = e.columns(),
+                .k = s.k,
+                .a = dy + part.first * pixels * s.k,
+                .b = w,
+                .c = dcolumns.get()});
     for_each_of_row(part.n * s.h * s.w / (e.scale * e.scale), s.c,
                     Scatter<T>{e, narrow(part.first), dcolumns.get(), to, add});
   });
@@ -225,20 +226,20 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
   const Normalised<T> input = reads(s, in);
   if (in.groups > 0) group_norm_statistics(norm_of(s, in), input.x, in.mean, in.rstd);
   const index pixels = s.oh * s.ow;
+  const bool more = out.per_image || out.residual;
+  if (more) for_each_of_row(s.n * pixels, s.k, Summands<T>{narrow(pixels), s.k, out});
   for_parts<T>(s, [&](Part part) {
     const Columns<T> columns(s, in, part);
-    gemm<T>({.m = part.n * pixels,
-             .n = s.k,
-             .k = s.c * s.kh * s.kw,
-             .transpose_b = true,
-             .a = columns.get(),
-             .b = w,
-             .c = out.y + part.first * pixels * s.k,
-             .bias = out.bias});
+    gemm<T, T>({.m = part.n * pixels,
+                .n = s.k,
+                .k = s.c * s.kh * s.kw,
+                .transpose_b = true,
+                .accumulate = more,
+                .a = columns.get(),
+                .b = w,
+                .c = out.y + part.first * pixels * s.k,
+                .bias = more ? nullptr : out.bias});
   });
-  if (out.per_image || out.residual)
-    for_each_of_row(s.n * pixels, s.k,
-                    Finish<T>{narrow(pixels), s.k, out.y, out.per_image, out.residual});
 }
 
 template <class T>
@@ -251,13 +252,13 @@ void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* 
   const Channels<T> dx{g.dx, own, g.dskip, skip};
   const Channels<const T> add{g.add, own, g.add_skip, skip};
   if (plain(s, in) && (!g.add || g.add == g.dx))
-    return gemm<T>({.m = s.n * s.h * s.w,
-                    .n = s.c,
-                    .k = s.k,
-                    .accumulate = g.add != nullptr,
-                    .a = dy,
-                    .b = w,
-                    .c = g.dx});
+    return gemm<T, T>({.m = s.n * s.h * s.w,
+                       .n = s.c,
+                       .k = s.k,
+                       .accumulate = g.add != nullptr,
+                       .a = dy,
+                       .b = w,
+                       .c = g.dx});
   if (in.groups == 0) return input_gradient(s, in.upsample, dy, w, dx, add);
   const kernels::GroupNorm norm = norm_of(s, in);
   const Scratch<T> du(static_cast<std::size_t>(norm.n * norm.hw * norm.c));
@@ -281,5 +282,6 @@ void conv_filters(const Conv&, bool /*upsample*/, const T* /*w*/, T* /*filters*/
   template void conv_filters(const Conv&, bool, const T*, T*);
 SFUMATO_INSTANTIATE(float)
 SFUMATO_INSTANTIATE(double)
+SFUMATO_INSTANTIATE(bf16)
 
 }  // namespace sfumato::cuda

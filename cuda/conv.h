@@ -1,4 +1,4 @@
-// Convolution on a GPU, as matrix products: for every shape and every ConvInput, in f32 and f64. It
+// Convolution on a GPU, as matrix products: for every shape and every ConvInput. It
 // stays as the oracle of faster kernels.
 #pragma once
 #include <cstddef>

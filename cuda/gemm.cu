@@ -37,11 +37,12 @@ void* workspace() {
 
 // Whatever cuBLASLt's choice of algorithm may depend on.
 struct Problem {
-  cudaDataType_t type;
+  cudaDataType_t type, out;
+  cublasComputeType_t compute;
   index m, n, k;
   bool transpose_a, transpose_b, accumulate, bias;
   index lda, ldb, ldc;
-  std::uint32_t align_a, align_b, align_c;
+  std::uint32_t align_a, align_b, align_c, align_bias;
   auto operator<=>(const Problem&) const = default;
 };
 
@@ -52,8 +53,25 @@ std::uint32_t alignment(const void* p) {
 }
 
 template <class T>
-Problem problem(const Gemm<T>& g) {
-  return {.type = std::is_same_v<T, double> ? CUDA_R_64F : CUDA_R_32F,
+constexpr cudaDataType_t type_of() {
+  if constexpr (std::is_same_v<T, double>) return CUDA_R_64F;
+  return std::is_same_v<T, bf16> ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+bool tf32_allowed = false;
+
+template <class T>
+cublasComputeType_t compute_type() {
+  if (std::is_same_v<T, double>) return CUBLAS_COMPUTE_64F;
+  return std::is_same_v<T, float> && tf32_allowed ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                  : CUBLAS_COMPUTE_32F;
+}
+
+template <class T, class Out>
+Problem problem(const Gemm<T, Out>& g) {
+  return {.type = type_of<T>(),
+          .out = type_of<Out>(),
+          .compute = compute_type<T>(),
           .m = g.m,
           .n = g.n,
           .k = g.k,
@@ -70,7 +88,8 @@ Problem problem(const Gemm<T>& g) {
           .ldc = g.ldc ? g.ldc : g.n,
           .align_a = alignment(g.a),
           .align_b = alignment(g.b),
-          .align_c = alignment(g.c)};
+          .align_c = alignment(g.c),
+          .align_bias = alignment(g.bias)};
 }
 
 // A problem as cuBLASLt knows it, with its choice of algorithm.
@@ -104,7 +123,7 @@ void choose_algorithm(Plan& plan, const Problem& p) {
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, p.align_b);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, p.align_a);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, p.align_c);
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, p.align_c);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, std::min(p.align_c, p.align_bias));
   // Not the reduction in place, whose order of additions is not fixed.
   const std::uint32_t reductions =
       CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
@@ -121,10 +140,9 @@ void choose_algorithm(Plan& plan, const Problem& p) {
 }
 
 Plan make_plan(const Problem& p, const void* bias) {
-  const bool f64 = p.type == CUDA_R_64F;
   Plan plan;
-  expect(cublas().desc_create(&plan.product, f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F, p.type),
-         "product");
+  const cudaDataType_t factors = p.type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F;  // alpha and beta
+  expect(cublas().desc_create(&plan.product, p.compute, factors), "product");
   plan.set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   plan.set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (p.bias) {
@@ -133,7 +151,7 @@ Plan make_plan(const Problem& p, const void* bias) {
   }
   plan.first = p.transpose_b ? layout(p.type, p.k, p.n, p.ldb) : layout(p.type, p.n, p.k, p.ldb);
   plan.second = p.transpose_a ? layout(p.type, p.m, p.k, p.lda) : layout(p.type, p.k, p.m, p.lda);
-  plan.result = layout(p.type, p.n, p.m, p.ldc);
+  plan.result = layout(p.out, p.n, p.m, p.ldc);
   choose_algorithm(plan, p);
   return plan;
 }
@@ -146,30 +164,24 @@ Plan& plan_for(const Problem& p, const void* bias) {
                                : plans->emplace(p, make_plan(p, bias)).first->second;
 }
 
-// C of a product without terms.
-template <class T>
+// C = bias, or 0.
+template <class Out, class Bias>
 struct FillRows {
-  T* c;
-  const T* bias;
+  Out* c;
+  const Bias* bias;
   index n, ldc;
-  constexpr void operator()(index i) const { c[i / n * ldc + i % n] = bias ? bias[i % n] : T(0); }
+  constexpr void operator()(index i) const {
+    c[i / n * ldc + i % n] = static_cast<Out>(bias ? bias[i % n] : Bias(0));
+  }
 };
 
-}  // namespace
-
-template <class T>
-void gemm(const Gemm<T>& g) {
-  if (g.sums) sum_rows<T>(1, g.k, g.m, g.a, g.sums);
-  if (g.m == 0 || g.n == 0) return;
-  const Problem p = problem(g);
-  if (g.k == 0) {
-    if (!g.accumulate) for_each(g.m * g.n, FillRows<T>{g.c, g.bias, g.n, p.ldc});
-    return;
-  }
+// C (+)= op(A) op(B) + bias, for k > 0.
+template <class T, class Out>
+void multiply(const Gemm<T, Out>& g, const Problem& p) {
   Plan& plan = plan_for(p, g.bias);
   const void* const bias = g.bias;
   if (bias) plan.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-  const T alpha = 1, beta = g.accumulate ? 1 : 0;
+  const Wide<T> alpha = 1, beta = g.accumulate ? 1 : 0;
   const CublasLt& lt = cublas();
   expect(
       lt.matmul(lt.handle, plan.product, &alpha, g.b, plan.first, g.a, plan.second, &beta, g.c,
@@ -178,7 +190,28 @@ void gemm(const Gemm<T>& g) {
   launched("gemm");
 }
 
+}  // namespace
+
+template <class T, class Out>
+void gemm(const Gemm<T, Out>& g) {
+  if (g.sums) sum_rows<T>(1, g.k, g.m, g.a, g.sums);
+  if (g.m == 0 || g.n == 0) return;
+  // cuBLASLt adds a bias of the type of C alone.
+  const bool apart = g.bias && !std::is_same_v<T, float>;
+  Gemm<T, Out> product = g;
+  if (!g.accumulate && (apart || g.k == 0)) {
+    const FillRows<Out, Wide<T>> fill{g.c, g.bias, g.n, g.ldc ? g.ldc : g.n};
+    for_each(g.m * g.n, fill);
+    product.bias = nullptr, product.accumulate = true;
+  }
+  if (g.k > 0) multiply(product, problem(product));
+}
+
+void allow_tf32(bool allow) { tf32_allowed = allow; }
+
 template void gemm(const Gemm<float>&);
 template void gemm(const Gemm<double>&);
+template void gemm(const Gemm<bf16>&);
+template void gemm(const Gemm<bf16, float>&);
 
 }  // namespace sfumato::cuda

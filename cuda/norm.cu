@@ -33,7 +33,7 @@ struct Statistics {
   unsigned groups, per_group;
   double eps;
   Channels<const T> x;
-  T *mean, *rstd;
+  Wide<T>*mean, *rstd;
 
   __device__ void operator()() const {
     const Group group(hw, groups, per_group);
@@ -48,8 +48,8 @@ struct Statistics {
     }
     const double var = block_sum(sums[1], squares) / m;
     if (threadIdx.x != 0) return;
-    mean[blockIdx.x] = static_cast<T>(middle);
-    rstd[blockIdx.x] = static_cast<T>(1 / std::sqrt(var + eps));
+    mean[blockIdx.x] = static_cast<Wide<T>>(middle);
+    rstd[blockIdx.x] = static_cast<Wide<T>>(1 / std::sqrt(var + eps));
   }
 };
 
@@ -60,7 +60,7 @@ struct Apply {
   unsigned hw;
   T* y;
   constexpr void operator()(unsigned pixel, unsigned c) const {
-    y[static_cast<index>(pixel) * norm.x.count + c] = norm.u(pixel / hw, pixel, c);
+    y[static_cast<index>(pixel) * norm.x.count + c] = static_cast<T>(norm.u(pixel / hw, pixel, c));
   }
 };
 
@@ -83,7 +83,7 @@ struct Backward {
   struct Sums {
     double dz_xhat = 0, dz = 0;
   };
-  __device__ T dz(index pixel, unsigned c, T xhat) const {
+  __device__ Wide<T> dz(index pixel, unsigned c, Wide<T> xhat) const {
     return dy[pixel * channels() + c] * norm.slope(xhat, c);
   }
   __device__ unsigned channels() const { return norm.groups * norm.per_group; }
@@ -101,7 +101,7 @@ struct Backward {
       Sums sum;
       for (index p = row; exists && p < hw; p += rows) {
         const index pixel = group.image * hw + p;
-        const T xhat = norm.xhat(group.image, pixel, c), d = dz(pixel, c, xhat);
+        const Wide<T> xhat = norm.xhat(group.image, pixel, c), d = dz(pixel, c, xhat);
         sum.dz_xhat += static_cast<double>(d) * static_cast<double>(xhat);
         sum.dz += static_cast<double>(d);
       }
@@ -124,15 +124,15 @@ struct Backward {
     const Sums own = sums(group);
     Shared& s = shared<Shared>();
     const double m = group.size();
-    const T mean_dz = static_cast<T>(block_sum(s.group[0], own.dz) / m);
-    const T mean_dz_xhat = static_cast<T>(block_sum(s.group[1], own.dz_xhat) / m);
-    const T rstd = norm.rstd[blockIdx.x];
+    const Wide<T> mean_dz = static_cast<Wide<T>>(block_sum(s.group[0], own.dz) / m);
+    const Wide<T> mean_dz_xhat = static_cast<Wide<T>>(block_sum(s.group[1], own.dz_xhat) / m);
+    const Wide<T> rstd = norm.rstd[blockIdx.x];
     for (unsigned i = threadIdx.x; i < group.size(); i += kThreads) {
       const index pixel = group.pixel(i);
       const unsigned c = group.channel(i);
-      const T xhat = norm.xhat(group.image, pixel, c);
-      const T d = rstd * (norm.gamma[c] * dz(pixel, c, xhat) - mean_dz - xhat * mean_dz_xhat);
-      dx.at(pixel, c) = d + add.or_zero(pixel, c);
+      const Wide<T> xhat = norm.xhat(group.image, pixel, c);
+      const Wide<T> d = rstd * (norm.gamma[c] * dz(pixel, c, xhat) - mean_dz - xhat * mean_dz_xhat);
+      dx.at(pixel, c) = static_cast<T>(d + add.or_zero(pixel, c));
     }
   }
 };
@@ -140,8 +140,8 @@ struct Backward {
 }  // namespace
 
 template <class T>
-void group_norm_statistics(const kernels::GroupNorm& s, const Channels<const T>& x, T* mean,
-                           T* rstd) {
+void group_norm_statistics(const kernels::GroupNorm& s, const Channels<const T>& x, Wide<T>* mean,
+                           Wide<T>* rstd) {
   launch({s.n * s.groups},
          Statistics<T>{s.hw, narrow(s.groups), narrow(s.c / s.groups), s.eps, x, mean, rstd});
 }
@@ -161,7 +161,7 @@ void group_norm_backward(const kernels::GroupNorm& s, const Normalised<T>& norm,
                          const NormGradients<T>& to) {
   const Scratch<double> partial(static_cast<std::size_t>(s.n * 2 * s.c));
   launch({s.n * s.groups}, Backward<T>{norm, s.hw, dy, to.dx, to.add, partial.get()});
-  sum_rows(s.n, partial.get(), Channels<T>{to.dgamma, narrow(s.c), to.dbeta, narrow(s.c)});
+  sum_rows(s.n, partial.get(), Channels<Wide<T>>{to.dgamma, narrow(s.c), to.dbeta, narrow(s.c)});
 }
 
 template <class T>
@@ -174,13 +174,15 @@ void group_norm_backward(const kernels::GroupNormBackward<T>& a) {
 }
 
 #define SFUMATO_INSTANTIATE(T)                                                                 \
-  template void group_norm_statistics(const kernels::GroupNorm&, const Channels<const T>&, T*, \
-                                      T*);                                                     \
+  template void group_norm_statistics(const kernels::GroupNorm&, const Channels<const T>&,     \
+                                      Wide<T>*, Wide<T>*);                                     \
+                                                                                               \
   template void group_norm_forward(const kernels::GroupNormForward<T>&);                       \
   template void group_norm_backward(const kernels::GroupNormBackward<T>&);                     \
   template void group_norm_backward(const kernels::GroupNorm&, const Normalised<T>&, const T*, \
                                     const NormGradients<T>&);
 SFUMATO_INSTANTIATE(float)
 SFUMATO_INSTANTIATE(double)
+SFUMATO_INSTANTIATE(bf16)
 
 }  // namespace sfumato::cuda

@@ -14,15 +14,15 @@ void group_norm_backward(const kernels::GroupNormBackward<T>& a);
 
 // mean, rstd [n, groups] of x.
 template <class T>
-void group_norm_statistics(const kernels::GroupNorm& s, const Channels<const T>& x, T* mean,
-                           T* rstd);
+void group_norm_statistics(const kernels::GroupNorm& s, const Channels<const T>& x, Wide<T>* mean,
+                           Wide<T>* rstd);
 
 // Where the gradients go; `add` (may be dx itself, or none: null) is added to dx.
 template <class T>
 struct NormGradients {
   Channels<T> dx;
   Channels<const T> add;
-  T *dgamma, *dbeta;
+  Wide<T>*dgamma, *dbeta;
 };
 // Given dy [n, hw, c], which may be dx.
 template <class T>

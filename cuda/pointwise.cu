@@ -13,7 +13,10 @@ template <class T>
 struct Silu {
   const T* x;
   T* y;
-  constexpr void operator()(std::int64_t i) const { y[i] = x[i] / (1 + std::exp(-x[i])); }
+  constexpr void operator()(std::int64_t i) const {
+    const Wide<T> v = x[i];
+    y[i] = static_cast<T>(v / (1 + std::exp(-v)));
+  }
 };
 
 template <class T>
@@ -21,8 +24,8 @@ struct SiluBackward {
   const T *x, *dy;
   T* dx;
   constexpr void operator()(std::int64_t i) const {
-    const T s = 1 / (1 + std::exp(-x[i]));
-    dx[i] = dy[i] * (s * (1 + x[i] * (1 - s)));
+    const Wide<T> v = x[i], s = 1 / (1 + std::exp(-v));
+    dx[i] = static_cast<T>(dy[i] * (s * (1 + v * (1 - s))));
   }
 };
 
@@ -63,13 +66,14 @@ struct Softmax {
   T* y;
   __device__ void operator()(index row, unsigned lane) const {
     const T* const from = x + row * cols;
-    T top = -std::numeric_limits<T>::infinity(), sum = 0;
+    Wide<T> top = -std::numeric_limits<Wide<T>>::infinity(), sum = 0;
     for (index i = lane; i < cols; i += 32)
       if (from[i] > top) top = from[i];
     top = warp_max(top);
     for (index i = lane; i < cols; i += 32) sum += std::exp(from[i] - top);
     sum = warp_sum(sum);
-    for (index i = lane; i < cols; i += 32) y[row * cols + i] = std::exp(from[i] - top) / sum;
+    for (index i = lane; i < cols; i += 32)
+      y[row * cols + i] = static_cast<T>(std::exp(from[i] - top) / sum);
   }
 };
 
@@ -81,10 +85,11 @@ struct SoftmaxBackward {
   T* dx;
   __device__ void operator()(index row, unsigned lane) const {
     const index begin = row * cols;
-    T dot = 0;
-    for (index i = lane; i < cols; i += 32) dot += y[begin + i] * dy[begin + i];
+    Wide<T> dot = 0;
+    for (index i = lane; i < cols; i += 32) dot += Wide<T>(y[begin + i]) * Wide<T>(dy[begin + i]);
     dot = warp_sum(dot);
-    for (index i = lane; i < cols; i += 32) dx[begin + i] = y[begin + i] * (dy[begin + i] - dot);
+    for (index i = lane; i < cols; i += 32)
+      dx[begin + i] = static_cast<T>(y[begin + i] * (dy[begin + i] - dot));
   }
 };
 
@@ -119,5 +124,6 @@ void copy_rows(index rows, index cols, const T* from, index from_step, T* to, in
   template void copy_rows(index, index, const T*, index, T*, index);
 SFUMATO_INSTANTIATE(float)
 SFUMATO_INSTANTIATE(double)
+SFUMATO_INSTANTIATE(bf16)
 
 }  // namespace sfumato::cuda

@@ -118,7 +118,7 @@ void sum_of_squares(index n, const T* x, double* out) {
 }
 
 template <class T>
-void sum_rows(index outer, index rows, index cols, const T* x, T* out) {
+void sum_rows(index outer, index rows, index cols, const T* x, Wide<T>* out) {
   if (outer == 1) return sum_all(rows, x, one_array(out, cols));
   sum_parts(outer, outer * rows, rows, x, one_array(out, cols));
 }
@@ -128,12 +128,13 @@ void sum_rows(index rows, const double* x, const Channels<T>& out) {
   sum_all(rows, x, out);
 }
 
-template void sum(index, const float*, double*);
-template void sum(index, const double*, double*);
-template void sum_of_squares(index, const float*, double*);
-template void sum_of_squares(index, const double*, double*);
-template void sum_rows(index, index, index, const float*, float*);
-template void sum_rows(index, index, index, const double*, double*);
+#define SFUMATO_INSTANTIATE(T)                            \
+  template void sum(index, const T*, double*);            \
+  template void sum_of_squares(index, const T*, double*); \
+  template void sum_rows(index, index, index, const T*, Wide<T>*);
+SFUMATO_INSTANTIATE(float)
+SFUMATO_INSTANTIATE(double)
+SFUMATO_INSTANTIATE(bf16)
 template void sum_rows(index, const double*, const Channels<float>&);
 template void sum_rows(index, const double*, const Channels<double>&);
 

@@ -10,7 +10,7 @@ void sum(index n, const T* x, double* out);
 template <class T>
 void sum_of_squares(index n, const T* x, double* out);
 template <class T>
-void sum_rows(index outer, index rows, index cols, const T* x, T* out);
+void sum_rows(index outer, index rows, index cols, const T* x, Wide<T>* out);
 // Of one matrix, x[rows, columns of out]; the sums may go to two arrays.
 template <class T>
 void sum_rows(index rows, const double* x, const Channels<T>& out);

@@ -20,4 +20,17 @@ struct bf16 {
   }
 };
 
+// The type of what is few but must be exact, beside arrays of T: vectors of parameters, statistics, sums, and gradients
+// of weights. It is also what T is computed in.
+template <class T>
+struct WideOf {
+  using type = T;
+};
+template <>
+struct WideOf<bf16> {
+  using type = float;
+};
+template <class T>
+using Wide = typename WideOf<T>::type;
+
 }  // namespace sfumato

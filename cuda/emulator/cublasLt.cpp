@@ -1,10 +1,12 @@
 #include "cuda/emulator/cublasLt.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "cuda/emulator/simt.h"
 #include "cuda/runtime.h"
+#include "tensor/bf16.h"
 
 struct cublasLtMatmulDesc {
   cublasComputeType_t compute;
@@ -17,7 +19,7 @@ struct cublasLtMatrixLayout {
   std::int64_t rows, cols, ld;
 };
 struct cublasLtMatmulPreference {
-  std::uint32_t alignment[3] = {256, 256, 256};  // of a, b and the result
+  std::uint32_t alignment[4] = {256, 256, 256, 256};  // of A, B, C, and D and the bias
 };
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
@@ -77,7 +79,7 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     cublasLtMatmulPreferenceAttributes_t what,
                                                     const void* to, std::size_t bytes) {
   if (what < CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES ||
-      what > CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES)
+      what > CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES)
     return CUBLAS_STATUS_SUCCESS;
   std::uint32_t& field = preference->alignment[what - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES];
   if (bytes != sizeof field) return CUBLAS_STATUS_INVALID_VALUE;
@@ -91,37 +93,52 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatmulHeuristicResult_t* results,
                                               int* found) {
   *results = {};
-  std::copy_n(preference->alignment, 3, results->algo.data);
+  std::copy_n(preference->alignment, 4, results->algo.data);
   *found = 1;
   return CUBLAS_STATUS_SUCCESS;
 }
 
 namespace {
 
-// d = alpha op(a) op(b) + beta d (+ bias), all stored by columns.
-template <class T>
-struct Product {
-  cublasLtMatmulDesc desc;
-  cublasLtMatrixLayout a_layout, b_layout, d_layout;
-  T alpha, beta;
-  const T *a, *b;
-  T* d;
+// What tensor cores multiply: TF32 has the 11 leading bits of a float, of two equally near numbers the larger one.
+double factor(double v, cublasComputeType_t) { return v; }
+double factor(float v, cublasComputeType_t compute) {
+  if (compute != CUBLAS_COMPUTE_32F_FAST_TF32) return static_cast<double>(v);
+  const std::uint32_t bits = (std::bit_cast<std::uint32_t>(v) + 0x1000u) & ~0x1fffu;
+  return static_cast<double>(std::bit_cast<float>(bits));
+}
 
-  T element(std::int64_t i, std::int64_t j) const {
-    const bool a_stored = desc.first == CUBLAS_OP_N, b_stored = desc.second == CUBLAS_OP_N;
-    const std::int64_t k = a_stored ? a_layout.cols : a_layout.rows;
-    double sum = 0;
-    for (std::int64_t l = 0; l < k; ++l)
-      sum += static_cast<double>(a_stored ? a[i + l * a_layout.ld] : a[l + i * a_layout.ld]) *
-             static_cast<double>(b_stored ? b[l + j * b_layout.ld] : b[j + l * b_layout.ld]);
-    return static_cast<T>(alpha * sum);
-  }
-  void operator()() const {
-    for (std::int64_t j = 0; j < d_layout.cols; ++j)
-      for (std::int64_t i = 0; i < d_layout.rows; ++i) {
-        T& to = d[i + j * d_layout.ld];
-        to = element(i, j) + (beta == 0 ? T(0) : beta * to);
-        if (desc.epilogue == CUBLASLT_EPILOGUE_BIAS) to += static_cast<const T*>(desc.bias)[i];
+template <class T>
+struct Factor {
+  const T* begin;
+  std::int64_t row_step, col_step;
+  Factor(const void* x, cublasLtMatrixLayout layout, cublasOperation_t op)
+      : begin(static_cast<const T*>(x)),
+        row_step(op == CUBLAS_OP_N ? 1 : layout.ld),
+        col_step(op == CUBLAS_OP_N ? layout.ld : 1) {}
+  T at(std::int64_t row, std::int64_t col) const { return begin[row * row_step + col * col_step]; }
+};
+
+// D = alpha op(A) op(B) + beta C (+ bias), all by columns; k numbers are summed.
+struct Product {
+  cublasLtMatmulDesc p;
+  cublasLtMatrixLayout result;
+  std::int64_t k;
+  double alpha, beta;
+
+  template <class T, class Out>
+  void operator()(const Factor<T>& a, const Factor<T>& b, Out* d) const {
+    for (std::int64_t j = 0; j < result.cols; ++j)
+      for (std::int64_t i = 0; i < result.rows; ++i) {
+        double sum = 0;
+        for (std::int64_t l = 0; l < k; ++l)
+          sum += factor(a.at(i, l), p.compute) * factor(b.at(l, j), p.compute);
+        Out& to = d[i + j * result.ld];
+        sum *= alpha;
+        if (beta != 0) sum += beta * static_cast<double>(to);
+        if (p.epilogue == CUBLASLT_EPILOGUE_BIAS)
+          sum += static_cast<double>(static_cast<const Out*>(p.bias)[i]);
+        to = static_cast<Out>(sum);
       }
   }
 };
@@ -140,18 +157,22 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const vo
   if (c != d || k != k2 || m != lc->rows || n != lc->cols) return CUBLAS_STATUS_INVALID_VALUE;
   const void* addresses[] = {a, b, d, p->epilogue == CUBLASLT_EPILOGUE_BIAS ? p->bias : nullptr};
   sfumato::cuda::emulator::expect_device_addresses("cublasLtMatmul", addresses, sizeof addresses);
-  for (int i = 0; i < 3; ++i)
+  for (int i = 0; i < 4; ++i)
     if (reinterpret_cast<std::uintptr_t>(addresses[i]) % algo->data[i] != 0)
       return CUBLAS_STATUS_NOT_SUPPORTED;
-  const auto go = [&]<class T>() {
-    sfumato::cuda::submit(Product<T>{*p, *la, *lb, *lc, *static_cast<const T*>(alpha),
-                                     *static_cast<const T*>(beta), static_cast<const T*>(a),
-                                     static_cast<const T*>(b), static_cast<T*>(d)});
+  if (p->epilogue == CUBLASLT_EPILOGUE_BIAS && lc->type != CUDA_R_32F)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (la->type != lb->type) return CUBLAS_STATUS_NOT_SUPPORTED;
+  const auto go = [&]<class T, class Out, class Scale>() {
+    const Product product{*p, *lc, k, static_cast<double>(*static_cast<const Scale*>(alpha)),
+                          static_cast<double>(*static_cast<const Scale*>(beta))};
+    const Factor<T> first(a, *la, p->first), second(b, *lb, p->second);
+    sfumato::cuda::submit([=] { product(first, second, static_cast<Out*>(d)); });
+    return CUBLAS_STATUS_SUCCESS;
   };
-  if (lc->type == CUDA_R_64F) {
-    go.operator()<double>();
-  } else {
-    go.operator()<float>();
-  }
-  return CUBLAS_STATUS_SUCCESS;
+  using sfumato::bf16;
+  if (la->type == CUDA_R_64F) return go.operator()<double, double, double>();
+  if (la->type == CUDA_R_32F) return go.operator()<float, float, float>();
+  if (lc->type == CUDA_R_32F) return go.operator()<bf16, float, float>();
+  return go.operator()<bf16, bf16, float>();
 }

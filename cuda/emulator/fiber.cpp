@@ -61,11 +61,9 @@ thread_local Scheduler scheduler;
 
 void start_fiber(Fiber& fiber, void (*entry)()) {
 #if defined(__SANITIZE_THREAD__)
-  fiber.stack.reset(new unsigned char[kStack]);  // a used stack would look shared by two threads
   fiber.tsan = __tsan_create_fiber(0);
-#else
-  if (!fiber.stack) fiber.stack.reset(new unsigned char[kStack]);
 #endif
+  if (!fiber.stack) fiber.stack.reset(new unsigned char[kStack]);
 #if defined(__SANITIZE_ADDRESS__)
   ASAN_UNPOISON_MEMORY_REGION(fiber.stack.get(), kStack);
 #endif
@@ -81,6 +79,7 @@ void start_fiber(Fiber& fiber, void (*entry)()) {
 void end_fiber([[maybe_unused]] Fiber& fiber) {
 #if defined(__SANITIZE_THREAD__)
   __tsan_destroy_fiber(fiber.tsan);
+  fiber.stack.reset();  // used again it would look shared by two threads
 #endif
 }
 
@@ -112,6 +111,19 @@ void switch_to_scheduler(Fiber& fiber) {
 void scheduler_begins() {
 #if defined(__SANITIZE_THREAD__)
   scheduler.tsan = __tsan_get_current_fiber();
+#endif
+}
+
+void step_aside() {
+#if defined(__SANITIZE_THREAD__)
+  static thread_local void* const aside = __tsan_create_fiber(0);
+  __tsan_switch_to_fiber(aside, 1);
+#endif
+}
+
+void step_back() {
+#if defined(__SANITIZE_THREAD__)
+  __tsan_switch_to_fiber(scheduler.tsan, 1);
 #endif
 }
 

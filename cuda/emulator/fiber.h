@@ -33,5 +33,9 @@ void fiber_begins();
 // What the thread sanitizer is told: all that happened before a release(x) happened before what follows acquire(x).
 void release_order(void* x);
 void acquire_order(void* x);
+// Between these two the scheduler is another thread to the thread sanitizer, and what it acquires it does not know
+// afterwards: so it can free what fibers used without a claim that the next fibers come after them.
+void step_aside();
+void step_back();
 
 }  // namespace sfumato::cuda::emulator

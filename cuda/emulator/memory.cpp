@@ -47,9 +47,11 @@ bool is_within(std::uintptr_t word, const unsigned char* begin, std::size_t byte
   return word - reinterpret_cast<std::uintptr_t>(begin) < bytes;
 }
 
-// Whether the word is an address of memory that this process has, other than the device's.
+// Whether the word is an address of memory that this process has, other than the device's. Programs, heaps and stacks
+// lie above kLowest; below it lies what the sanitizers keep, and pairs of numbers look like its addresses.
 bool is_host_address(std::uintptr_t word) {
-  if (word < kPage || word >> 47 || is_within(word, arena(), kRoom) ||
+  constexpr std::uintptr_t kLowest = 0x5000'0000'0000;
+  if (word < kLowest || word >> 47 || is_within(word, arena(), kRoom) ||
       is_within(word, pinned(), kPinned))
     return false;
   unsigned char resident;

@@ -129,13 +129,20 @@ void run_block(BlockSize size) {
       block.current = fiber;
       threadIdx = {static_cast<unsigned>(fiber->thread), 0, 0};
       switch_to_fiber(*fiber);
-      if (!block.error.empty()) throw Error("emulator", std::exchange(block.error, {}));
+      if (!block.error.empty()) {
+        acquire_order(&kernel_end);
+        throw Error("emulator", std::exchange(block.error, {}));
+      }
       if (fiber->done) --left;
     }
     if (!moved) throw_stuck();
   }
   block.current = nullptr;
+  step_aside();
+  acquire_order(&kernel_end);
   for (Fiber& fiber : fibers) end_fiber(fiber);
+  block.shared = {};
+  step_back();
 }
 
 }  // namespace
@@ -175,6 +182,7 @@ void block_barrier(const char* file, int line) {
   } else if (b.line != line || std::strcmp(b.file, file) != 0) {
     block.error = "threads of one block wait at two barriers, lines " + std::to_string(b.line) +
                   " and " + std::to_string(line) + " of " + file;
+    release_order(&kernel_end);
     switch_to_scheduler(fiber);
   }
   wait_at(b);
@@ -183,11 +191,19 @@ void block_barrier(const char* file, int line) {
 void warp_barrier() { wait_at(warp().barrier); }
 int lane() { return current().thread % 32; }
 
+// The sanitizers see memcpy, and the warps of all blocks use the same bytes.
+[[gnu::optimize("no-tree-loop-distribute-patterns")]] void copy_unseen(unsigned char* to,
+                                                                       const unsigned char* from,
+                                                                       std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; ++i) to[i] = from[i];
+}
+
 void exchange(void* value, std::size_t bytes, int from) {
   Warp& w = warp();
-  std::memcpy(w.value[lane()], value, bytes);
+  auto* const own = static_cast<unsigned char*>(value);
+  copy_unseen(w.value[lane()], own, bytes);
   wait_at(w.barrier);
-  std::memcpy(value, w.value[from], bytes);
+  copy_unseen(own, w.value[from], bytes);
   wait_at(w.barrier);
 }
 

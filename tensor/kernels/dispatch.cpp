@@ -169,6 +169,11 @@ template <>
 const Kernels<double>& on<double>(Device device) {
   return device == Device::cpu ? choice().f64 : *backend(device).f64;
 }
+template <>
+const Kernels<bf16>& on<bf16>(Device device) {
+  if (device == Device::cpu) throw Error("bf16", "it is computed on a GPU only");
+  return *backend(device).bf16;
+}
 
 }  // namespace kernels
 }  // namespace sfumato

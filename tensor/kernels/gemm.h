@@ -312,6 +312,7 @@ template <class T>
 void fill(GemmKernels<T>& table) {
   table = {
       .gemm = gemm<T>,
+      .gemm_wide = gemm<T>,
   };
 }
 

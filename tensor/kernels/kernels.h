@@ -1,7 +1,8 @@
 // The numeric kernels of the CPU, which the differentiable operations are made of: a table of
 // functions. kernels::table<T>().gemm({.m = 2, ...}) calls the instruction set in use (isa.h).
 //
-// T is float or double (double is for gradient checks). All arrays are contiguous and row-major;
+// T is float or double (double is for gradient checks), on a GPU also bf16; Wide<T> is then float, otherwise T (bf16.h).
+// All arrays are contiguous and row-major;
 // images are [n, h, w, c]. No argument is checked here: the operations in autograd/ do that. Outputs
 // are overwritten, and may not overlap inputs unless the field says so. Results are the same bits
 // for any number of threads. Any thread may call any kernel at any time.
@@ -13,6 +14,7 @@
 #pragma once
 #include <cstdint>
 
+#include "tensor/bf16.h"
 #include "tensor/device.h"
 
 namespace sfumato::kernels {
@@ -23,22 +25,23 @@ using index = std::int64_t;
 
 // C[m,n] = op(A) op(B) + bias (+ C if accumulate). op(A) is [m,k], op(B) is [k,n]; `transpose_a`
 // says that A is stored [k,m].
-template <class T>
+template <class T, class Out = T>
 struct Gemm {
   index m, n, k;
   bool transpose_a = false, transpose_b = false, accumulate = false;
   const T *a, *b;
-  T* c;
+  Out* c;
   index lda = 0, ldb = 0, ldc = 0;  // elements between the starts of stored rows; 0: no gaps
-  const T* bias = nullptr;          // [n], optional; only without transpose_a and accumulate
+  const Wide<T>* bias = nullptr;    // [n], optional; only without transpose_a and accumulate
   // [m], optional, only with transpose_a: the column sums of stored A (the gradient of the bias when
   // C is that of the weights).
-  T* sums = nullptr;
+  Wide<T>* sums = nullptr;
 };
 
 template <class T>
 struct GemmKernels {
   void (*gemm)(const Gemm<T>&);
+  void (*gemm_wide)(const Gemm<T, Wide<T>>&);  // for gradients of weights
 };
 
 // ---- convolution
@@ -62,8 +65,8 @@ struct ConvInput {
   bool upsample = false;
   index groups = 0;  // 0: no normalisation
   double eps = 0;
-  const T *gamma = nullptr, *beta = nullptr;
-  T *mean = nullptr, *rstd = nullptr;
+  const Wide<T>*gamma = nullptr, *beta = nullptr;
+  Wide<T>*mean = nullptr, *rstd = nullptr;
   bool silu = false;
   const T* skip = nullptr;  // optional second array (a skip connection): the last channels
   index skip_channels = 0;
@@ -74,19 +77,20 @@ struct ConvInput {
 template <class T>
 struct ConvOutput {
   T* y;
-  const T *bias = nullptr, *per_image = nullptr, *residual = nullptr;
+  const Wide<T>*bias = nullptr, *per_image = nullptr;
+  const T* residual = nullptr;
 };
 
 // Where the gradients of a convolution go. A null one is not computed.
 template <class T>
 struct ConvGradients {
-  T* dx = nullptr;                        // of ConvInput's x, in its shape
-  const T* add = nullptr;                 // optional summand of dx; may be dx itself
-  T *dgamma = nullptr, *dbeta = nullptr;  // [c], both, with dx and a normalised input
-  T *dw = nullptr, *db = nullptr;         // [k, c, kh, kw], [k]; db only with dw
-  T* per_image = nullptr;                 // [n, k], of ConvOutput's
-  T* dskip = nullptr;                     // of ConvInput's `skip`, with dx
-  const T* add_skip = nullptr;            // optional summand of dskip; may be dskip itself
+  T* dx = nullptr;                             // of ConvInput's x, in its shape
+  const T* add = nullptr;                      // optional summand of dx; may be dx itself
+  Wide<T>*dgamma = nullptr, *dbeta = nullptr;  // [c], both, with dx and a normalised input
+  Wide<T>*dw = nullptr, *db = nullptr;         // [k, c, kh, kw], [k]; db only with dw
+  Wide<T>* per_image = nullptr;                // [n, k], of ConvOutput's
+  T* dskip = nullptr;                          // of ConvInput's `skip`, with dx
+  const T* add_skip = nullptr;                 // optional summand of dskip; may be dskip itself
 };
 
 template <class T>
@@ -126,16 +130,20 @@ struct GroupNorm {
 template <class T>
 struct GroupNormForward {
   GroupNorm norm;
-  const T *x, *gamma, *beta;  // [n, hw, c], [c], [c]
-  T *y, *mean, *rstd;         // [n, hw, c], [n, groups] twice: the backward pass reads them
+  const T* x;                  // [n, hw, c]
+  const Wide<T>*gamma, *beta;  // [c]
+  T* y;                        // [n, hw, c]
+  Wide<T>*mean, *rstd;         // [n, groups]: the backward pass reads them
 };
 template <class T>
 struct GroupNormBackward {
   GroupNorm norm;
-  const T *x, *gamma, *beta, *mean, *rstd;  // as in the forward pass
-  const T* dy;                              // [n, hw, c]
-  T *dx, *dgamma, *dbeta;                   // [n, hw, c] (may be dy), [c], [c]
-  const T* add = nullptr;                   // [n, hw, c], optional summand of dx; may be dx itself
+  const T* x;  // this and the next four as in the forward pass
+  const Wide<T>*gamma, *beta, *mean, *rstd;
+  const T* dy;             // [n, hw, c]
+  T* dx;                   // [n, hw, c]; may be dy
+  Wide<T>*dgamma, *dbeta;  // [c]
+  const T* add = nullptr;  // [n, hw, c], optional summand of dx; may be dx itself
 };
 
 template <class T>
@@ -160,12 +168,14 @@ struct AttentionForward {
   Attention attention;
   const T *q, *k, *v;
   T* out;
-  T* lse;  // [n, heads, tq], log Σ exp of each row of scores: the backward pass reads it
+  Wide<T>* lse;  // [n, heads, tq], log Σ exp of each row of scores: the backward pass reads it
 };
 template <class T>
 struct AttentionBackward {
   Attention attention;
-  const T *q, *k, *v, *out, *lse, *dout;
+  const T *q, *k, *v, *out;
+  const Wide<T>* lse;
+  const T* dout;
   T *dq, *dk, *dv;
 };
 
@@ -188,7 +198,7 @@ struct PointwiseKernels {
   // to[r * to_step + j] = from[r * from_step + j] for `rows` rows of `cols` elements.
   void (*copy_rows)(index rows, index cols, const T* from, index from_step, T* to, index to_step);
   // out[outer, cols] = Σ_rows x[outer, rows, cols].
-  void (*sum_rows)(index outer, index rows, index cols, const T* x, T* out);
+  void (*sum_rows)(index outer, index rows, index cols, const T* x, Wide<T>* out);
   // *out = Σ x and Σ x², added up in double and in an order that n alone decides.
   void (*sum)(index n, const T* x, double* out);
   void (*sum_of_squares)(index n, const T* x, double* out);
@@ -211,6 +221,8 @@ template <>
 const Kernels<float>& on<float>(Device device);
 template <>
 const Kernels<double>& on<double>(Device device);
+template <>
+const Kernels<bf16>& on<bf16>(Device device);  // throws Error for the CPU
 
 // Those of the CPU, for the instruction set in use.
 template <class T>

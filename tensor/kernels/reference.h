@@ -377,7 +377,7 @@ void sum_of_squares(index n, const T* x, double* out) {
 template <class T>
 void fill_all(Kernels<T>& table) {
   table = {
-      GemmKernels<T>{.gemm = gemm<T>},
+      GemmKernels<T>{.gemm = gemm<T>, .gemm_wide = gemm<T>},
       ConvKernels<T>{.conv_forward = conv_forward<T>,
                      .conv_backward = conv_backward<T>,
                      .conv_filters_size = conv_filters_size<T>,

@@ -12,20 +12,22 @@ TEST_F(DeviceConv, MatchesTheDefinition) {
   for (const Conv& s : conv_shapes()) {
     SCOPED_TRACE(describe(s));
     const Exact exact(s);
-    for_every_type([&]<class T>() {
+    for_every_type_and_bf16([&]<class T>() {
       const Operands<T> in(s);
-      const OnDevice<T> x(in.x), w(in.w), bias(in.bias), dy(in.dy);
-      const OnDevice<T> y(dy.size()), y_bias(dy.size()), dx(x.size()), dw(w.size()), db(s.k);
+      const OnDevice<T> x(in.x), w(in.w), dy(in.dy);
+      const OnDevice<Wide<T>> bias(in.bias);
+      const OnDevice<T> y(dy.size()), y_bias(dy.size()), dx(x.size());
+      const OnDevice<Wide<T>> dw(w.size()), db(s.k);
       gpu<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y.data()}, nullptr);
       gpu<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y_bias.data(), .bias = bias.data()},
                             nullptr);
       gpu<T>().conv_backward(s, {.x = x.data()}, dy.data(), w.data(),
                              {.dx = dx.data(), .dw = dw.data(), .db = db.data()});
-      expect_close(y, exact.y, "y");
-      expect_close(y_bias, exact.y_bias, "y with bias");
-      expect_close(dx, exact.dx, "dx");
-      expect_close(dw, exact.dw, "dw");
-      expect_close(db, exact.db, "db");
+      expect_close(y, exact.y, "y", slack_of<T>());
+      expect_close(y_bias, exact.y_bias, "y with bias", slack_of<T>());
+      expect_close(dx, exact.dx, "dx", slack_of<T>());
+      expect_close(dw, exact.dw, "dw", slack_of<T>());
+      expect_close(db, exact.db, "db", slack_of<T>());
     });
   }
 }
@@ -70,11 +72,11 @@ struct Arrays {
         own(f.s.c - f.skip_channels),
         x(numbers<T>(pixels * own, 1)),
         skip(numbers<T>(pixels * f.skip_channels, 2)),
-        gamma(numbers<T>(f.s.c, 3)),
-        beta(numbers<T>(f.s.c, 4)),
+        gamma(numbers<Wide<T>>(f.s.c, 3)),
+        beta(numbers<Wide<T>>(f.s.c, 4)),
         w(numbers<T>(f.s.k * f.s.c * f.s.kh * f.s.kw, 5)),
-        bias(numbers<T>(f.s.k, 6)),
-        per_image(numbers<T>(f.s.n * f.s.k, 7)),
+        bias(numbers<Wide<T>>(f.s.k, 6)),
+        per_image(numbers<Wide<T>>(f.s.n * f.s.k, 7)),
         residual(numbers<T>(f.s.n * f.s.oh * f.s.ow * f.s.k, 8)),
         dy(numbers<T>(residual.size(), 9)),
         add(numbers<T>(x.size(), 10)),
@@ -115,8 +117,14 @@ struct Arrays {
   }
 
   index pixels, own;
-  In<T> x, skip, gamma, beta, w, bias, per_image, residual, dy, add, add_skip;
-  Out<T> mean, rstd, y, dx, dskip, dgamma, dbeta, dw, db, dper_image;
+  In<T> x, skip;
+  In<Wide<T>> gamma, beta;
+  In<T> w;
+  In<Wide<T>> bias, per_image;
+  In<T> residual, dy, add, add_skip;
+  Out<Wide<T>> mean, rstd;
+  Out<T> y, dx, dskip;
+  Out<Wide<T>> dgamma, dbeta, dw, db, dper_image;
 };
 
 TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
@@ -124,7 +132,7 @@ TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
   for (const Fused& f : fused_cases()) {
     SCOPED_TRACE(describe(f));
     const Add mode = static_cast<Add>(number++ % 3);
-    for_every_type([&]<class T>() {
+    for_every_type_and_bf16([&]<class T>() {
       // The numbers are the same in float and double.
       Arrays<double, std::vector, std::vector> exact(f);
       exact.dx = exact.add, exact.dskip = exact.add_skip;
@@ -134,17 +142,17 @@ TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
       Arrays<T, OnDevice, OnDevice> got(f);
       got.dx.set(numbers<T>(got.dx.size(), 10)), got.dskip.set(numbers<T>(got.dskip.size(), 11));
       got.run(gpu<T>(), f, mode);
-      expect_close(got.y, exact.y, "y");
-      expect_close(got.dx, exact.dx, "dx");
-      expect_close(got.dskip, exact.dskip, "dskip");
-      expect_close(got.dw, exact.dw, "dw");
-      expect_close(got.db, exact.db, "db");
-      expect_close(got.dper_image, exact.dper_image, "dper_image");
+      expect_close(got.y, exact.y, "y", slack_of<T>());
+      expect_close(got.dx, exact.dx, "dx", slack_of<T>());
+      expect_close(got.dskip, exact.dskip, "dskip", slack_of<T>());
+      expect_close(got.dw, exact.dw, "dw", slack_of<T>());
+      expect_close(got.db, exact.db, "db", slack_of<T>());
+      expect_close(got.dper_image, exact.dper_image, "dper_image", slack_of<T>());
       if (f.groups == 0) return;
-      expect_close(got.mean, exact.mean, "mean");
-      expect_close(got.rstd, exact.rstd, "rstd");
-      expect_close(got.dgamma, exact.dgamma, "dgamma");
-      expect_close(got.dbeta, exact.dbeta, "dbeta");
+      expect_close(got.mean, exact.mean, "mean", slack_of<T>());
+      expect_close(got.rstd, exact.rstd, "rstd", slack_of<T>());
+      expect_close(got.dgamma, exact.dgamma, "dgamma", slack_of<T>());
+      expect_close(got.dbeta, exact.dbeta, "dbeta", slack_of<T>());
     });
   }
 }

@@ -7,7 +7,7 @@ namespace {
 class DeviceGemm : public DeviceTest {};
 
 TEST_F(DeviceGemm, MatchesTheDefinition) {
-  for_every_type([]<class T>() {
+  for_every_type_and_bf16([]<class T>() {
     for (const GemmCase& s : gemm_cases()) {
       SCOPED_TRACE(describe(s));
       const GemmOperands<T> in(s);
@@ -15,7 +15,11 @@ TEST_F(DeviceGemm, MatchesTheDefinition) {
       OnDevice<T> c(s.c_size());
       c.set(in.before);
       gpu<T>().gemm(product_of<T>(s, there, c.data()));
-      expect_close(c, reference_of(s, in), "C");
+      expect_close(c, reference_of(s, in), "C", slack_of<T>());
+      OnDevice<Wide<T>> wide(s.c_size());
+      wide.set({in.before.begin(), in.before.end()});
+      gpu<T>().gemm_wide(product_of<T>(s, there, wide.data()));
+      expect_close(wide, reference_of(s, in), "wide C", s.bias ? slack_of<T>() : 1);
     }
   });
 }
@@ -49,6 +53,23 @@ TEST_F(DeviceGemm, SumsColumnsOfATransposedOne) {
       expect_close(got_sums, sums, "sums");
     }
   });
+}
+
+// 2⁻¹² of each factor is rounded away, and only if that is allowed.
+TEST_F(DeviceGemm, Tf32) {
+  const GemmCase s{33, 40, 200, false, true, false};
+  const GemmOperands<float> in(s);
+  const GemmOperands<float, OnDevice> there(in);
+  const auto error = [&](bool allow) {
+    const OnDevice<float> c(s.c_size());
+    backend(Device::cuda).allow_tf32(allow);
+    gpu<float>().gemm(product_of<float>(s, there, c.data()));
+    backend(Device::cuda).allow_tf32(false);
+    return distance(c.values().data(), reference_of(s, in));
+  };
+  EXPECT_LT(error(false), 2e-6);
+  EXPECT_LT(error(true), 1e-3);
+  EXPECT_GT(error(true), 2e-5);
 }
 
 TEST_F(DeviceGemm, EmptySum) {

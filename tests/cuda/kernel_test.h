@@ -13,7 +13,7 @@ template <class T>
 class OnDevice {
  public:
   explicit OnDevice(index count) : OnDevice(count, kGuard) {
-    std::vector<T> all(static_cast<std::size_t>(count + 2 * kGuard), kMark);
+    std::vector<T> all(static_cast<std::size_t>(count + 2 * kGuard), static_cast<T>(kMark));
     std::fill_n(all.begin() + kGuard, count, static_cast<T>(NAN));
     upload(all);
   }
@@ -49,7 +49,7 @@ class OnDevice {
         .copy(Device::cuda, block_.get(), Device::cpu, all.data(), all.size() * sizeof(T));
   }
   static constexpr index kGuard = 64;
-  static constexpr T kMark = static_cast<T>(-12345.25);
+  static constexpr float kMark = -12352;  // a number of every type
   index size_, guard_;
   std::shared_ptr<void> block_;
 };
@@ -63,7 +63,13 @@ void expect_close(const OnDevice<T>& got, const std::vector<double>& expected, c
       << what << ": relative distance " << d;  // false for NaN as well
 }
 
-// body.operator()<T>() for every type that the device computes in.
+// bf16 is less exact than float by this: 0.012 is enough where inputs are rounded, or sums cancel.
+template <class T>
+constexpr double slack_of() {
+  return std::is_same_v<T, bf16> ? 6000 : 1;
+}
+
+// body.operator()<T>() for float and double, and for bf16 too.
 template <class Body>
 void for_every_type(const Body& body) {
   {
@@ -72,6 +78,13 @@ void for_every_type(const Body& body) {
   }
   SCOPED_TRACE("f64");
   body.template operator()<double>();
+}
+
+template <class Body>
+void for_every_type_and_bf16(const Body& body) {
+  for_every_type(body);
+  SCOPED_TRACE("bf16");
+  body.template operator()<bf16>();
 }
 
 template <class T>

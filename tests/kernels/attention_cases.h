@@ -23,12 +23,12 @@ inline std::string describe(const Attention& s) {
 
 template <class T, template <class...> class Array = std::vector>
 struct AttentionCase {
-  explicit AttentionCase(const Attention& s, T factor = 1)
+  explicit AttentionCase(const Attention& s, float factor = 1)
       : q(numbers<T>(s.n * s.tq * s.heads * s.d, 1)),
         k(numbers<T>(s.n * s.tk * s.heads * s.d, 2)),
         v(numbers<T>(s.n * s.tk * s.heads * s.d, 3)),
         dout(numbers<T>(q.size(), 4)) {
-    for (T& x : q) x *= factor;
+    for (T& x : q) x = static_cast<T>(x * factor);
   }
   // The same numbers in another type, or elsewhere.
   template <class U>
@@ -44,11 +44,12 @@ template <class T, template <class> class Array = Guarded>
 struct AttentionResult {
   explicit AttentionResult(const Attention& s)
       : out(s.n * s.tq * s.heads * s.d),
-        lse(s.n * s.heads * s.tq),
         dq(out.size()),
         dk(s.n * s.tk * s.heads * s.d),
-        dv(dk.size()) {}
-  Array<T> out, lse, dq, dk, dv;
+        dv(dk.size()),
+        lse(s.n * s.heads * s.tq) {}
+  Array<T> out, dq, dk, dv;
+  Array<Wide<T>> lse;
 };
 
 template <class T, class In, class Out>

@@ -107,9 +107,11 @@ struct Operands {
   explicit Operands(const Conv& s)
       : x(numbers<T>(s.n * s.h * s.w * s.c, 1)),
         w(numbers<T>(s.k * s.c * s.kh * s.kw, 2)),
-        bias(numbers<T>(s.k, 3)),
+        bias(numbers<Wide<T>>(s.k, 3)),
         dy(numbers<T>(s.n * s.oh * s.ow * s.k, 4)) {}
-  std::vector<T> x, w, bias, dy;
+  std::vector<T> x, w;
+  std::vector<Wide<T>> bias;
+  std::vector<T> dy;
 };
 
 // By the reference in double, once for all instruction sets: the operands are the same numbers in every type.

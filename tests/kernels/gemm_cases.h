@@ -60,7 +60,7 @@ struct GemmOperands {
       : a(numbers<T>(s.a_size(), 1)),
         b(numbers<T>(s.b_size(), 2)),
         before(numbers<T>(s.c_size(), 3)),
-        bias(numbers<T>(s.n, 4)) {}
+        bias(numbers<Wide<T>>(s.n, 4)) {}
   // The same numbers in another type, or elsewhere.
   template <class U>
   explicit GemmOperands(const GemmOperands<U>& other)
@@ -68,11 +68,12 @@ struct GemmOperands {
         b(other.b.begin(), other.b.end()),
         before(other.before.begin(), other.before.end()),
         bias(other.bias.begin(), other.bias.end()) {}
-  Array<T> a, b, before, bias;  // before: what is in C
+  Array<T> a, b, before;  // before: what is in C
+  Array<Wide<T>> bias;
 };
 
-template <class T, class In>
-Gemm<T> product_of(const GemmCase& s, const In& in, T* c) {
+template <class T, class In, class Out>
+Gemm<T, Out> product_of(const GemmCase& s, const In& in, Out* c) {
   return {.m = s.m,
           .n = s.n,
           .k = s.k,

@@ -73,7 +73,7 @@ double distance(const T* got, const std::vector<double>& expected) {
 
 template <class T>
 double by_type(double f32, double f64) {
-  return std::is_same_v<T, float> ? f32 : f64;
+  return std::is_same_v<T, double> ? f64 : f32;
 }
 
 template <class T>

@@ -12,12 +12,12 @@ inline std::string describe(const GroupNorm& s) {
 // Inputs with a large mean: a one-pass variance would fail.
 template <class T, template <class...> class Array = std::vector>
 struct NormCase {
-  explicit NormCase(const GroupNorm& s, T offset = 3)
+  explicit NormCase(const GroupNorm& s, double offset = 3)
       : x(numbers<T>(s.n * s.hw * s.c, 1)),
         dy(numbers<T>(s.n * s.hw * s.c, 2)),
-        gamma(numbers<T>(s.c, 3)),
-        beta(numbers<T>(s.c, 4)) {
-    for (T& v : x) v += offset;
+        gamma(numbers<Wide<T>>(s.c, 3)),
+        beta(numbers<Wide<T>>(s.c, 4)) {
+    for (T& v : x) v = static_cast<T>(static_cast<double>(v) + offset);
   }
   // The same numbers in another type, or elsewhere.
   template <class U>
@@ -26,7 +26,8 @@ struct NormCase {
         dy(other.dy.begin(), other.dy.end()),
         gamma(other.gamma.begin(), other.gamma.end()),
         beta(other.beta.begin(), other.beta.end()) {}
-  Array<T> x, dy, gamma, beta;
+  Array<T> x, dy;
+  Array<Wide<T>> gamma, beta;
 };
 
 template <class T, template <class> class Array = Guarded>
@@ -38,7 +39,8 @@ struct NormResult {
         rstd(mean.size()),
         dgamma(s.c),
         dbeta(s.c) {}
-  Array<T> y, dx, mean, rstd, dgamma, dbeta;
+  Array<T> y, dx;
+  Array<Wide<T>> mean, rstd, dgamma, dbeta;
 };
 
 template <class T, class In, class Out>

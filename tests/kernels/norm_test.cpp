@@ -50,7 +50,7 @@ TEST(GroupNormKernel, MatchesTheDefinition) {
 TEST(GroupNormKernel, LargeMeanSmallDeviation) {
   for_every_isa([]<class T>() {
     const GroupNorm s{2, 784, 32, 8, 1e-5, true};
-    NormCase<T> in(s, T{1000});
+    NormCase<T> in(s, 1000);
     NormResult<double> expected = reference_of(s, in);
     NormResult<T> got = run(s, in);
     // x itself carries a relative error of 1e-7 * 1000; the reference starts from the rounded x.
