@@ -15,9 +15,9 @@ class DeviceOption : public AppTest {
 TEST_F(DeviceOption, WithoutAGpuOneLineSaysWhyAndNothingIsWritten) {
   if (has_gpu()) GTEST_SKIP() << "there is a GPU";
   put_digits("data");
-  for (const char* line : {"train --data data --out run --steps 1", "info",
-                           "sample --model run --out x.png", "evaluate --model run",
-                           "predict --model run --in x --out y"})
+  for (const char* line :
+       {"train --data data --out run --steps 1", "info", "sample --model run --out x.png",
+        "evaluate --model run", "predict --model run --in x --out y"})
     refused(fmt::format("{} --device cuda", line), {"[cuda]"});
   EXPECT_FALSE(fs::exists(at("run")));
   EXPECT_FALSE(fs::exists(at("x.png")));
