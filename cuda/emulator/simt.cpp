@@ -141,7 +141,7 @@ void run_block(BlockSize size) {
   step_aside();
   acquire_order(&kernel_end);
   for (Fiber& fiber : fibers) end_fiber(fiber);
-  block.shared = {};
+  std::vector<unsigned char>().swap(block.shared);
   step_back();
 }
 
