@@ -1,5 +1,7 @@
 // Kernels that pass over memory once or twice: SiLU, softmax, sums of rows.
 #pragma once
+#include <algorithm>
+
 #include "tensor/kernels/simd_math.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
@@ -126,15 +128,25 @@ void sum_rows(index outer, index rows, index cols, const T* x, T* out) {
   parallel_for(outer, [=](index i) { sum_rows(rows, cols, x + i * rows * cols, out + i * cols); });
 }
 
-// Σ term(x[i]): partial sums over ranges of kGrain elements, added in their order.
+// Σ term(x[i]): partial sums over ranges of kGrain elements, added in their order. A task adds up several ranges at once,
+// since each addition waits for the one before it in its range.
 template <class T, class Term>
 double sum_terms_in_order(index n, const T* x, Term term) {
+  constexpr index kAtOnce = 4;
   const index parts = (n + kGrain - 1) / kGrain;
   const Scratch<double> partials(parts);
-  parallel_ranges(n, kGrain, [&](index begin, index end) {
-    double sum = 0;
-    for (index i = begin; i < end; ++i) sum += term(static_cast<double>(x[i]));
-    partials[begin / kGrain] = sum;
+  parallel_ranges(n, kAtOnce * kGrain, [&](index begin, index end) {
+    double sums[kAtOnce] = {};
+    const T* const from = x + begin;
+    if (end - begin == kAtOnce * kGrain) {
+      for (index i = 0; i < kGrain; ++i)
+        for (index k = 0; k < kAtOnce; ++k)
+          sums[k] += term(static_cast<double>(from[k * kGrain + i]));
+    } else {
+      for (index i = 0; i < end - begin; ++i)
+        sums[i / kGrain] += term(static_cast<double>(from[i]));
+    }
+    std::copy_n(sums, (end - begin + kGrain - 1) / kGrain, partials.get() + begin / kGrain);
   });
   double total = 0;
   for (index i = 0; i < parts; ++i) total += partials[i];
