@@ -84,7 +84,7 @@ struct Forward {
       __syncwarp();
       if (r.channel < s.d)
         for (index l = 0; l < 32 && begin + l < s.tk; ++l) out += p[l] * v[begin + l][r.channel];
-      __syncwarp();
+      __syncwarp();  // the exchange of values in warp_max orders no memory
     }
     sum = warp_sum(sum);
     if (r.channel < s.d)

@@ -88,6 +88,7 @@ struct Backward {
   }
   __device__ unsigned channels() const { return norm.groups * norm.per_group; }
 
+  // (The loop goes round again only where a channel has one thread, which reads nobody's sums.)
   // This thread's share of the group's Σ gamma dz xhat and Σ gamma dz. As many channels side by side
   // as there are threads, and as many pixels as that leaves threads for.
   __device__ Sums sums(const Group& group) const {
@@ -105,7 +106,6 @@ struct Backward {
         sum.dz_xhat += static_cast<double>(d) * static_cast<double>(xhat);
         sum.dz += static_cast<double>(d);
       }
-      __syncthreads();  // for those who still read the channels before
       s.dz_xhat[threadIdx.x] = sum.dz_xhat, s.dz[threadIdx.x] = sum.dz;
       __syncthreads();
       if (!exists || row != 0) continue;
