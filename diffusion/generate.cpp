@@ -8,11 +8,15 @@
 
 #include "autograd/fixed_weights.h"
 #include "diffusion/data/batches.h"
+#include "diffusion/names.h"
 #include "diffusion/objective.h"
 #include "tensor/recorded.h"
 
 namespace sfumato::diffusion {
 namespace {
+
+constexpr EnumName<Clip> kClips[] = {
+    {Clip::on, "on"}, {Clip::diffusers, "diffusers"}, {Clip::off, "off"}};
 
 constexpr std::int64_t kMaxPixels = std::int64_t{1} << 22;  // of one picture
 
@@ -110,13 +114,7 @@ Shape picture_shape(const Pipeline& model, const GenerateOptions& o) {
           o.width > 0 ? o.width : width, model.network->out_channels};
 }
 
-Clip parse_clip(std::string_view name) {
-  if (name == "on") return Clip::on;
-  if (name == "diffusers") return Clip::diffusers;
-  if (name == "off") return Clip::off;
-  throw Error("sample",
-              fmt::format("clip: expected on, diffusers or off, got {}", io::in_quotes(name)));
-}
+Clip parse_clip(std::string_view name) { return parse_row("clip", kClips, name).value; }
 
 void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
   model.expect_sampling();

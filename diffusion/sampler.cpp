@@ -92,7 +92,7 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
     chain.times.push_back(static_cast<double>(t));
     chain.levels.push_back(schedule.level(t));
   }
-  const bool to_data = config.set_alpha_to_one || config.sampler.field != "set_alpha_to_one";
+  const bool to_data = config.set_alpha_to_one || !config.sampler.may_end_at_first_level;
   chain.levels.push_back(to_data ? kNoNoise : schedule.level(0));
   return chain;
 }

@@ -30,6 +30,7 @@ struct Sampler {
   std::string_view diffusers = {};  // `_class_name` in scheduler_config.json
   std::string_view pipeline = {};   // `_class_name` in model_index.json
   std::string_view field = {};  // the field of SchedulerConfig that its class alone has in the file
+  bool may_end_at_first_level = false;  // at ᾱ_0 instead of at the data: without set_alpha_to_one
   std::span<const Setting> settings = {};
   std::string_view help = {};
   std::int64_t default_steps = 0;  // 0: all T

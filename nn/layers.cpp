@@ -92,23 +92,22 @@ ResnetBlock::ResnetBlock(const Scope& s, const Options& o)
 }
 
 Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode,
-                            const Var& beside) const {
-  if (beside.defined() && !conv_shortcut) return (*this)(concat(x, beside), temb, mode);
+                            const Var& skip) const {
+  if (skip.defined() && !conv_shortcut) return (*this)(concat(x, skip), temb, mode);
   const Var t = time_emb_proj(silu(temb));  // [N,out], or [N,2 out] to scale and shift with
-  Var h =
-      conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t, .skip = beside});
-  const Var skip = conv_shortcut ? (*conv_shortcut)(x, {.skip = beside}) : x;
+  Var h = conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t, .skip = skip});
+  const Var shortcut = conv_shortcut ? (*conv_shortcut)(x, {.skip = skip}) : x;
   Var y;
   if (scale_shift) {
     const std::int64_t n = h.dim(0), c = h.dim(3);
     const Var scale = reshape(slice_last(t, 0, c), {n, 1, 1, c});
     const Var shift = reshape(slice_last(t, c, 2 * c), {n, 1, 1, c});
     h = silu(norm2(h) * (scale + 1.0) + shift);
-    y = conv2(dropout(h, mode), {.residual = skip});
+    y = conv2(dropout(h, mode), {.residual = shortcut});
   } else if (dropout.active(mode)) {
-    y = conv2(dropout(norm2.then_silu(h), mode), {.residual = skip});
+    y = conv2(dropout(norm2.then_silu(h), mode), {.residual = shortcut});
   } else {
-    y = conv2(h, {.norm = norm2.with_silu(), .residual = skip});
+    y = conv2(h, {.norm = norm2.with_silu(), .residual = shortcut});
   }
   return output_scale == 1 ? y : y * (1 / output_scale);
 }

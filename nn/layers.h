@@ -110,9 +110,9 @@ struct ResnetBlock {
   bool scale_shift;
   double output_scale;
   ResnetBlock(const Scope& s, const Options& options);
-  // `beside`: the skip connection. If it is defined, the block reads the channels of x, then those of `beside`, as if
+  // `skip`: the skip connection. If it is defined, the block reads the channels of x, then those of `skip`, as if
   // they were concatenated; together they are the `in` channels.
-  Var operator()(const Var& x, const Var& temb, const Mode& mode, const Var& beside = {}) const;
+  Var operator()(const Var& x, const Var& temb, const Mode& mode, const Var& skip = {}) const;
 };
 
 // [N,H,W,C] -> [N,H/2,W/2,C] by a 3x3 convolution of stride 2. padding 0 pads one row and column

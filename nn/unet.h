@@ -41,7 +41,7 @@ class UNet : public Network {
   void add_up(const Scope& scope, std::vector<std::int64_t> skips);
 
   Var time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, DType dtype) const;
-  // Residual block i of a level and its attention, of h beside `skip` if there is one.
+  // Residual block i of a level and its attention, of h and `skip` if there is one.
   Var block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& temb,
             const Mode& mode) const;
 

@@ -38,6 +38,7 @@ const Sampler Sampler::ddim = {.name = "ddim",
                                .diffusers = "DDIMScheduler",
                                .pipeline = "DDIMPipeline",
                                .field = "set_alpha_to_one",
+                               .may_end_at_first_level = true,
                                .help = "no new noise, or as much as --eta says",
                                .default_steps = 20,
                                .sample = sample_ddim};

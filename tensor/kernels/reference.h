@@ -71,7 +71,7 @@ void for_group(const GroupNorm& s, index b, index group, const F& f) {
 template <class T>
 void group_norm_forward(const GroupNormForward<T>& a) {
   const GroupNorm& s = a.norm;
-  const double m = static_cast<double>(s.hw) * static_cast<double>(s.c / s.groups);
+  const double m = static_cast<double>(s.hw * s.c) / static_cast<double>(s.groups);
   for (index b = 0; b < s.n; ++b) {
     for (index g = 0; g < s.groups; ++g) {
       double mean = 0, var = 0;
@@ -94,7 +94,7 @@ void group_norm_forward(const GroupNormForward<T>& a) {
 template <class T>
 void group_norm_backward(const GroupNormBackward<T>& a) {
   const GroupNorm& s = a.norm;
-  const double m = static_cast<double>(s.hw) * static_cast<double>(s.c / s.groups);
+  const double m = static_cast<double>(s.hw * s.c) / static_cast<double>(s.groups);
   Numbers dgamma(s.c), dbeta(s.c);
   for (index b = 0; b < s.n; ++b) {
     for (index g = 0; g < s.groups; ++g) {

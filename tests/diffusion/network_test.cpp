@@ -85,7 +85,8 @@ void train(const Pipeline& model, std::uint64_t steps) {
 double mean_grey(const Tensor& pictures, std::int64_t i) {
   double sum = 0;
   for (const std::uint8_t v : pictures.slice(i, i + 1).values<std::uint8_t>()) sum += v;
-  return sum / static_cast<double>(pictures.size() / pictures.dim(0));
+  const std::int64_t numbers = pictures.size() / pictures.dim(0);
+  return sum / static_cast<double>(numbers);
 }
 
 TEST(Network, AnotherThanTheUNetIsTrainedAndDraws) {
