@@ -24,16 +24,18 @@ Run run(const LayerCase& c, std::uint64_t seed, const std::filesystem::path* loa
         const std::filesystem::path* save = nullptr) {
   Params params(seed);
   const auto layer = c.make(Scope(params));
+  params.to(c.device);
   params.zero_grad();
   if (load) load_parameters(params, io::SafeTensors(*load));
   if (save) save_parameters(params, params.flat_values(), *save);
-  const Var x(Rng(1, Purpose::test).normal(c.input), true);
+  const Var x(Rng(1, Purpose::test).normal(c.input).to(c.device), true);
   const Var y = layer(x);
   expect_shape(c.name.c_str(), "output", y.value(), c.output);
-  for (float v : y.value().values<float>())
+  const Tensor output = y.value().to(Device::cpu);
+  for (float v : output.values<float>())
     if (!std::isfinite(v)) throw Error(c.name, "the output is not finite");
-  y.backward(Rng(2, Purpose::test).normal(c.output));
-  return {y.value(), params.flat_grads()};
+  y.backward(Rng(2, Purpose::test).normal(c.output).to(c.device));
+  return {output, params.flat_grads().to(Device::cpu)};
 }
 
 void expect_same(const LayerCase& c, const char* when, const Tensor& a, const Tensor& b) {
@@ -58,7 +60,8 @@ void check_gradients(const LayerCase& c) {
     return layer(in[0]);
   };
   try {
-    gradcheck(c.name, forward, inputs, {.tolerance = c.gradcheck_tolerance, .max_elements = 24});
+    gradcheck(c.name, forward, inputs,
+              {.tolerance = c.gradcheck_tolerance, .max_elements = 24, .device = c.device});
   } catch (const Error& e) {
     std::string names = "input 0 is x";
     std::size_t i = 1;

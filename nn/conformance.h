@@ -18,6 +18,7 @@ struct LayerCase {
   std::function<std::function<Var(const Var&)>(const Scope&)> make;
   Shape input, output;
   double gradcheck_tolerance = 2e-6;
+  Device device = Device::cpu;  // where it computes
 };
 
 // Throws Error that names the layer and what broke, unless

@@ -8,6 +8,7 @@
 
 #include "nn/conformance.h"
 #include "nn/unet.h"
+#include "tests/devices.h"
 
 namespace sfumato::nn {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 // Wraps a resnet with a fixed embedding of the timestep, so that it maps one Var.
 std::function<Var(const Var&)> with_temb(ResnetBlock block, std::int64_t n, std::int64_t temb) {
   return [block, n, temb](const Var& x) {
-    const Tensor t = Rng(9, Purpose::test).normal({n, temb}, x.dtype());
+    const Tensor t = Rng(9, Purpose::test, 0, x.value().device()).normal({n, temb}, x.dtype());
     return block(x, t, {.training = true, .seed = 3});
   };
 }
@@ -24,10 +25,11 @@ std::function<Var(const Var&)> unet(const Scope& s, const UNetConfig& config) {
   auto net = std::make_shared<UNet>(s, config);
   return [net](const Var& x) {
     const std::int64_t n = x.dim(0);
-    const Tensor t = Rng(1, Purpose::test).randint({n}, 1000);
+    const Device device = x.value().device();
+    const Tensor t = Rng(1, Purpose::test, 0, device).randint({n}, 1000);
     Tensor labels;
     if (net->conditioning.has_table())
-      labels = Rng(2, Purpose::test).randint({n}, net->conditioning.rows);
+      labels = Rng(2, Purpose::test, 0, device).randint({n}, net->conditioning.rows);
     return (*net)(x, t, labels);
   };
 }
@@ -119,7 +121,13 @@ const LayerCase kLayers[] = {
 
 class Layer : public ::testing::TestWithParam<LayerCase> {};
 
-TEST_P(Layer, Conforms) { EXPECT_NO_THROW(check_layer(GetParam())); }
+TEST_P(Layer, Conforms) {
+  for (const Device device : devices()) {
+    LayerCase c = GetParam();
+    c.device = device;
+    EXPECT_NO_THROW(check_layer(c)) << name(device);
+  }
+}
 
 INSTANTIATE_TEST_SUITE_P(Nn, Layer, ::testing::ValuesIn(kLayers),
                          [](const auto& info) { return info.param.name; });
