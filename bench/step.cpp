@@ -2,6 +2,7 @@
 // random pictures. Or, with --inference, one network evaluation as a sampler makes it.
 //
 //   build/bench/step --config unet/config.json [--batch 64] [--steps 10] [--threads T] [--json]
+//   build-cuda-on/bench/step --config FILE --device cuda [--eager]
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -18,8 +19,10 @@
 #include "diffusion/scheduler_config.h"
 #include "nn/optim.h"
 #include "nn/unet.h"
+#include "tensor/backend.h"
 #include "tensor/io/json.h"
 #include "tensor/memory.h"
+#include "tensor/recorded.h"
 
 using namespace sfumato;  // NOLINT: a program of one file
 
@@ -29,14 +32,15 @@ struct Options {
   std::string config, device = "cpu";
   std::int64_t batch = 64, steps = 10;
   std::int64_t threads = 0;  // the cores
-  bool json = false, inference = false, recompute = false;
+  bool json = false, inference = false, recompute = false, eager = false;
 };
 
 struct Input {
   Tensor x0, t, eps, labels;
 };
 
-Input random_input(const nn::UNet& unet, io::Extent size, std::int64_t batch, std::uint64_t k) {
+// Random ones of step k [], where k is.
+Input random_input(const nn::UNet& unet, io::Extent size, std::int64_t batch, const Tensor& k) {
   const Shape images{batch, size.height, size.width, unet.in_channels};
   Input in;
   in.x0 = Rng(0, Purpose::general, k).normal(images);
@@ -47,41 +51,47 @@ Input random_input(const nn::UNet& unet, io::Extent size, std::int64_t batch, st
   return in;
 }
 
+nn::Params& on(Device device, nn::Params& params) {
+  params.to(device);
+  return params;
+}
+
 // A network with what its training needs.
 class Network {
  public:
-  explicit Network(const io::JsonObject& config)
+  Network(const io::JsonObject& config, Device device)
       : size_(diffusion::read_sample_size(config)),
         params_(1),
         unet_(params_, nn::parse_unet_config(config)),
-        adam_(params_, {.weight_decay = 0.01}),
+        device_(device),
+        adam_(on(device, params_), {.weight_decay = 0.01}),
         ema_(params_, 0.999) {
     if (unet_.in_channels != unet_.out_channels)
       throw Error("step", "the network's output must have as many channels as its input");
   }
 
-  void infer(std::uint64_t k, std::int64_t batch) const {
+  // What Recorded takes: of the step's number [] on the device.
+  std::vector<Tensor> infer(const Tensor& k, std::int64_t batch) const {
     const NoGrad no_grad;
     const Input in = random_input(unet_, size_, batch, k);
-    unet_(in.x0, in.t, in.labels);
+    return {unet_(in.x0, in.t, in.labels).value()};
   }
-
-  void train(std::uint64_t k, std::int64_t batch, bool recompute) {
+  std::vector<Tensor> gradient(const Tensor& k, std::int64_t batch, bool recompute) {
     const Input in = random_input(unet_, size_, batch, k);
     const Tensor xt = diffusion::q_sample(schedule_, in.x0, in.t, in.eps);
     params_.zero_grad();
-    const Var eps = unet_(xt, in.t, in.labels,
-                          {.training = true,
-                           .step = Tensor::from<std::int64_t>({}, {static_cast<std::int64_t>(k)}),
-                           .recompute = recompute});
+    const Var eps =
+        unet_(xt, in.t, in.labels, {.training = true, .step = k, .recompute = recompute});
     mse(eps, in.eps).backward();
-    adam_.step(1e-4, {nn::gradient_norm(params_), 1.0}, &ema_);
+    return {nn::gradient_norm(params_)};
   }
+  Tensor rates() { return adam_.rates(1e-4, &ema_); }
+  void update(const Tensor& rates, const Tensor& norm) { adam_.step(rates, {norm, 1.0}, &ema_); }
 
   // Of one picture, forward.
   double flop() const {
     const FlopCounter counter;
-    infer(0, 1);
+    infer(Tensor::from<std::int64_t>({}, {0}).to(device_), 1);
     return counter.total;
   }
   std::int64_t parameters() const { return params_.count(); }
@@ -90,6 +100,7 @@ class Network {
   io::Extent size_;
   nn::Params params_;
   nn::UNet unet_;
+  Device device_;
   nn::AdamW adam_;
   nn::Ema ema_;
   diffusion::Schedule schedule_ = diffusion::make_schedule(diffusion::SchedulerConfig{});
@@ -101,6 +112,51 @@ struct Result {
       peak;  // of a step; until the first step was done; FLOP/s after the last one
   std::vector<double> ms, shares;  // of each step: its time, its share of the peak beside it
   std::uint64_t allocations;       // by the system, after the first step
+  std::uint64_t launches;          // of the first step, on a GPU
+};
+
+std::uint64_t launches(Device device) {
+  return device == Device::cpu ? 0 : backend(device).launches();
+}
+
+// Step k from the start to the end: recorded, or not if `eager`.
+class Steps {
+ public:
+  Steps(const Options& o, Network& network, Device device)
+      : o_(o),
+        network_(network),
+        device_(device),
+        evaluate_([this](std::span<const Tensor> in) {
+          return o_.inference ? network_.infer(in[0], o_.batch)
+                              : network_.gradient(in[0], o_.batch, o_.recompute);
+        }),
+        update_([this](std::span<const Tensor> in) -> std::vector<Tensor> {
+          network_.update(in[0], in[1]);
+          return {};
+        }),
+        evaluation_(device, evaluate_),
+        update_step_(device, update_) {}
+
+  void operator()(std::int64_t k) {
+    const Tensor number = Tensor::from<std::int64_t>({}, {k});
+    const std::vector<Tensor> out = call(evaluation_, evaluate_, {number});
+    if (!o_.inference) call(update_step_, update_, {network_.rates(), out[0]});
+    synchronize(device_);
+  }
+
+ private:
+  std::vector<Tensor> call(Recorded& recorded, const Recorded::Function& f,
+                           std::vector<Tensor> inputs) const {
+    if (!o_.eager) return recorded(inputs);
+    for (Tensor& input : inputs) input = input.to(device_);
+    return f(inputs);
+  }
+
+  const Options& o_;
+  Network& network_;
+  Device device_;
+  Recorded::Function evaluate_, update_;
+  Recorded evaluation_, update_step_;
 };
 
 void print_step(const Result& r) {
@@ -108,19 +164,15 @@ void print_step(const Result& r) {
              100 * r.shares.back());
 }
 
-Result measure(const Options& o) {
+Result measure(const Options& o, Device device) {
   const double begin = bench::wall_seconds();
-  Network network(io::JsonObject::read(o.config));
+  Network network(io::JsonObject::read(o.config), device);
   std::optional<FixedWeights> fixed_weights;
   if (o.inference) fixed_weights.emplace();  // as the samplers do
-  const auto step = [&](std::uint64_t k) {
-    if (o.inference)
-      network.infer(k, o.batch);
-    else
-      network.train(k, o.batch, o.recompute);
-  };
-  step(0);  // fills the allocator
+  Steps step(o, network, device);
   Result r{};
+  step(0);  // fills the allocator
+  r.launches = launches(device);
   r.first_s = bench::wall_seconds() - begin;
   r.parameters = network.parameters();
   r.flop = network.flop() * static_cast<double>(o.batch) * (o.inference ? 1 : 3);
@@ -133,7 +185,7 @@ Result measure(const Options& o) {
         o.config, o.batch, name(isa()), thread_count(), r.flop * 1e-9, r.peak * 1e-9, r.first_s);
   for (std::int64_t k = 1; k <= o.steps; ++k) {
     const double start = bench::wall_seconds(), before = r.peak;
-    step(static_cast<std::uint64_t>(k));
+    step(k);
     const double seconds = bench::wall_seconds() - start;
     r.peak = bench::probe();
     r.ms.push_back(seconds * 1e3);
@@ -152,6 +204,7 @@ void print_json(const Options& o, const Result& r) {
                       {"isa", name(isa())},
                       {"inference", o.inference},
                       {"parameters", r.parameters},
+                      {"launches", r.launches},
                       {"flop", r.flop},
                       {"peak_flops", r.peak},
                       {"ms", r.ms},
@@ -174,9 +227,8 @@ void print_medians(const Options& o, const Result& r) {
 }
 
 void run(const Options& o) {
-  if (o.device != "cpu") throw Error("step", "--device: expected cpu, got '" + o.device + "'");
   if (o.threads > 0) set_thread_count(static_cast<int>(o.threads));
-  const Result r = measure(o);
+  const Result r = measure(o, use_device(o.device));
   if (o.json)
     print_json(o, r);
   else
@@ -192,7 +244,8 @@ int main(int argc, char** argv) {
   line.number("--batch", o.batch, 1, 1 << 16, "pictures a step");
   line.number("--steps", o.steps, 1, 1 << 20, "steps timed, after one that is not");
   line.number("--threads", o.threads, 1, 1024, "threads (default: the cores)");
-  line.text("--device", o.device, "cpu");
+  line.text("--device", o.device, "cpu, cuda, cuda:N or auto");
+  line.flag("--eager", o.eager, "on a GPU: start every kernel anew instead of replaying a record");
   line.flag("--inference", o.inference, "time the forward pass alone, as a sampler runs it");
   line.flag("--recompute", o.recompute,
             "compute the insides of blocks twice instead of keeping them");

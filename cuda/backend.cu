@@ -80,6 +80,7 @@ const Backend backend{
     .f64 = &kF64,
     .bf16 = &kBf16,
     .allow_tf32 = allow_tf32,
+    .launches = launches,
 };
 
 }  // namespace sfumato::cuda

@@ -54,6 +54,8 @@ struct Backend {
   // Whether products of f32 may round their factors to 11 bits (TF32), which tensor cores multiply several times
   // faster. Not at first.
   void (*allow_tf32)(bool allow);
+  // Kernels started so far by this process, those of replays not counted.
+  std::uint64_t (*launches)();
 };
 
 // Throws Error when this build has nothing for the device, or when nobody has called use_device() for it.
