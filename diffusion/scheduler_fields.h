@@ -1,6 +1,9 @@
 // The keys of a scheduler_config.json, each declared once: its member of SchedulerConfig and the values it may have.
 // scheduler_file.cpp reads and writes by these lists, validate() checks by them. For .cpp files.
 #pragma once
+#include <fmt/format.h>
+
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <type_traits>

@@ -1,6 +1,7 @@
 // The engine: what is recorded, in which order gradients flow, what is freed, what is refused.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 
