@@ -287,6 +287,9 @@ void gemm_columns(const GemmShape& g, const T* a, const T* b, T* c, T* sums) {
 template <class T>
 void gemm(const Gemm<T>& g) {
   if (g.m <= 0 || g.n <= 0) return;
+  // A sum of nothing reads nothing, but computes addresses, which must not be null.
+  const T* const a = g.k > 0 ? g.a : g.c;
+  const T* const b = g.k > 0 ? g.b : g.c;
   const GemmShape shape{.m = g.m,
                         .n = g.n,
                         .k = g.k,
@@ -301,9 +304,9 @@ void gemm(const Gemm<T>& g) {
                                                : g.n,
                         .ldc = g.ldc ? g.ldc : g.n};
   if (g.transpose_a) {
-    gemm_columns(shape, g.a, g.b, g.c, g.sums);
+    gemm_columns(shape, a, b, g.c, g.sums);
   } else {
-    gemm_rows(shape, GemmRows<T>{g.a}, g.b, g.bias, g.c);
+    gemm_rows(shape, GemmRows<T>{a}, b, g.bias, g.c);
   }
 }
 

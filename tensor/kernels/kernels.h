@@ -29,7 +29,7 @@ template <class T, class Out = T>
 struct Gemm {
   index m, n, k;
   bool transpose_a = false, transpose_b = false, accumulate = false;
-  const T *a, *b;
+  const T *a, *b;  // may be null if k = 0
   Out* c;
   index lda = 0, ldb = 0, ldc = 0;  // elements between the starts of stored rows; 0: no gaps
   const Wide<T>* bias = nullptr;    // [n], optional; only without transpose_a and accumulate
