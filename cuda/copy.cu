@@ -24,7 +24,8 @@ void copy_between(Device to, void* destination, Device from, const void* source,
                   std::size_t bytes) {
   if (bytes == 0) return;
   if (to == Device::cpu || from != Device::cpu || bytes > Letter::kThreads) {
-    copy(to, destination, from, source, bytes);
+    copy(destination, source, bytes);
+    if (to == Device::cpu || from == Device::cpu) synchronize();
     return;
   }
   Letter letter{static_cast<unsigned char*>(destination), static_cast<int>(bytes), {}};

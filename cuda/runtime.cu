@@ -70,11 +70,8 @@ MemoryInfo memory_info() {
   return info;
 }
 
-void copy(Device to, void* destination, Device from, const void* source, std::size_t bytes) {
-  const bool waits = to == Device::cpu || from == Device::cpu;
-  if (waits) synchronize();
+void copy(void* destination, const void* source, std::size_t bytes) {
   expect(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyDefault, the_stream), "copy");
-  if (waits) synchronize();
 }
 
 void synchronize() {

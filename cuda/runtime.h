@@ -28,8 +28,8 @@ struct MemoryInfo {
 };
 MemoryInfo memory_info();
 
-// Within the device: in the order of its work. To or from the CPU: waits for the device.
-void copy(Device to, void* destination, Device from, const void* source, std::size_t bytes);
+// In the order of the device's work. Where one side is the CPU's memory, the caller waits before that memory is used again.
+void copy(void* destination, const void* source, std::size_t bytes);
 // Waits for all work. Throws Error inside a recording, where nothing is done.
 void synchronize();
 
@@ -49,7 +49,8 @@ void launched(const char* kernel);
 std::uint64_t launches();
 
 #if defined(SFUMATO_CUDA_EMULATED)
-// Does `work` now, or keeps it inside a recording. The device's memory is accessible meanwhile.
+// Does `work` after all before it, at the latest when somebody waits, or keeps it inside a recording. The device's memory
+// is accessible meanwhile.
 void submit(std::function<void()> work);
 inline void* stream() { return nullptr; }
 // The emulator fills a block handed out with NaNs and lets nobody touch a block that was given back.

@@ -118,10 +118,10 @@ struct WaitsWithoutShared {
 
 TEST_F(LaunchTest, EmulatorThrowsForWhatWouldHang) {
   const Scratch<float> out(1);
-  expect_error([&] { launch({1}, TwoBarriers{out.get()}); },
-               "threads of one block wait at two barriers");
-  expect_error([&] { launch({1}, WaitsWithoutShared{out.get()}); },
-               "a kernel without Shared waits");
+  launch({1}, TwoBarriers{out.get()});
+  expect_error(synchronize, "threads of one block wait at two barriers");
+  launch({1}, WaitsWithoutShared{out.get()});
+  expect_error(synchronize, "a kernel without Shared waits");
 }
 
 TEST_F(LaunchTest, EmulatorThrowsForAnAddressOfTheCpu) {
