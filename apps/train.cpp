@@ -70,6 +70,9 @@ void train(const TrainOptions& asked, Device device) {
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
+  if (const std::string problem = diffusion::combination_problem(run.model.scheduler);
+      !problem.empty())
+    throw Error("train", problem);
   const nn::Conditioning& conditioning = network.conditioning;
   const data::Batches batches(run.data.images.to(device),
                               conditioning.classes() > 0 ? run.data.labels.to(device) : Tensor(),
@@ -101,7 +104,7 @@ void train(const TrainOptions& asked, Device device) {
     const Tensor target = diffusion::target(prediction, schedule, x0, eps, t);
     const nn::Mode mode{.training = true, .seed = o.seed, .step = k, .recompute = o.recompute};
     params.zero_grad();
-    const Var loss = mse(network(xt, t, label, mode), target);
+    const Var loss = mse(network(xt, schedule.network_time(t), label, mode), target);
     loss.backward();
     return {loss.value(), nn::gradient_norm(params)};
   });

@@ -71,6 +71,18 @@ class Marginal {
   double log_scale_ = 0;
 };
 
+// The mixture's mean, as a batch like xt.
+Tensor mean_of(const std::vector<Gaussian>& mixture, const Tensor& xt) {
+  double total = 0;
+  for (const Gaussian& g : mixture) total += g.weight;
+  Tensor mean = Tensor::zeros(xt.shape(), DType::f64);
+  const auto d = static_cast<std::int64_t>(mixture.at(0).mean.size());
+  for (const Gaussian& g : mixture)
+    for (std::int64_t i = 0; i < mean.size(); ++i)
+      mean.data<double>()[i] += g.weight / total * g.mean[static_cast<std::size_t>(i % d)];
+  return mean.to(xt.dtype());
+}
+
 }  // namespace
 
 Tensor expected_eps(const std::vector<Gaussian>& mixture, const NoiseLevel& level,
@@ -115,15 +127,16 @@ Denoiser exact_denoiser(const std::function<NoiseLevel(double t)>& level,
   return [=](const Tensor& xt, double t) {
     const auto [signal, noise] = levels(level(t));
     const Tensor eps = expected_eps(mixture, level(t), xt);
-    const Tensor x0 = Prediction::eps.to_x0(signal, noise, xt, eps);
+    // x̂_0 = (x_t − σ ε̂) / a; without signal x_t says nothing, and x̂_0 is the data's mean.
+    const Tensor x0 = level(t).signal_variance > 0 ? Prediction::eps.to_x0(signal, noise, xt, eps)
+                                                   : mean_of(mixture, xt);
     return prediction.target(signal, noise, x0, eps);
   };
 }
 
 Denoiser exact_denoiser(const Schedule& schedule, const std::vector<Gaussian>& mixture,
                         const Prediction& prediction) {
-  const auto level = [=](double t) { return schedule.level(static_cast<std::int64_t>(t)); };
-  return exact_denoiser(level, mixture, prediction);
+  return exact_denoiser([=](double t) { return schedule.level_told(t); }, mixture, prediction);
 }
 
 }  // namespace sfumato::diffusion

@@ -69,7 +69,7 @@ Denoiser denoiser_for(const Pipeline& model, const GenerateOptions& o, std::int6
   }
   return [=, &o, &evaluate](const Tensor& xt, double t) {
     if (o.cancelled && o.cancelled()) throw Cancelled();
-    const Tensor time = Tensor::full({n}, t, kind);
+    const Tensor time = Tensor::full({n}, t, {DType::f32, kind.device});
     const std::vector<Tensor>& output = null_labels.defined()
                                             ? evaluate({xt, time, labels, null_labels})
                                         : labels.defined() ? evaluate({xt, time, labels})

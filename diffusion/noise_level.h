@@ -22,6 +22,8 @@ struct NoiseLevel {
   // (Kingma 2021), eq. 2. Infinite without noise.
   double snr() const { return signal_variance / noise_variance; }
   double log_snr() const { return std::log(snr()); }
+  // σ / a: the noise in x_t / a = x_0 + (σ / a) ε, which EDM (Karras 2022) calls σ. Infinite without signal.
+  double sigma() const { return std::sqrt(noise_variance / signal_variance); }
   // ᾱ of the variance-preserving process with this signal-to-noise ratio: a² / (a² + σ²).
   double alpha_bar() const { return signal_variance / (signal_variance + noise_variance); }
 };

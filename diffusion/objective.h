@@ -1,8 +1,12 @@
 // What the network learns: to see x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε and the time t, and to say what the
-// noise was. Given x_t, knowing ε is knowing x_0, so the answer may come in three forms:
-//     eps:  ε                                DDPM (Ho 2020), eq. 14: L = ‖ε − ε_θ(x_t, t)‖²
-//     x0:   x_0
-//     v:    v = √ᾱ_t ε − √(1−ᾱ_t) x_0        Progressive distillation (Salimans & Ho 2022), app. D
+// noise was. Given x_t, knowing ε is knowing x_0, so the answer may come in several forms:
+//     eps:    ε                                DDPM (Ho 2020), eq. 14: L = ‖ε − ε_θ(x_t, t)‖²
+//     x0:     x_0
+//     v:      v = √ᾱ_t ε − √(1−ᾱ_t) x_0        Progressive distillation (Salimans & Ho 2022), app. D
+//     flow:   u = ε − x_0                      Flow matching (Lipman 2022), rectified flow (Liu 2022)
+//     score:  ∇ log q(x_t | x_0) = −ε / σ_t    Score matching (Song 2021), eq. 7
+//     edm:    F of D(x) = c_skip x + c_out F   EDM (Karras 2022), eq. 7 and table 1; with data of variance 1 instead of
+//                                              0.25, F is −v
 // As √ᾱ_t = cos φ and √(1−ᾱ_t) = sin φ for some angle, (x_t, v) is (x_0, ε) turned by φ: v stays of
 // size 1 at both ends, where ε says nothing (t → 0) or x_0 everything (t → T).
 //
@@ -28,12 +32,16 @@ struct Prediction {
   std::string_view diffusers;  // in scheduler_config.json
   std::string_view help;
   bool clip_sample;  // whether a new model clips x̂_0
-  Formula target;    // (signal, noise, x0, eps) -> what the network should have answered
-  Formula to_x0;     // (signal, noise, xt, output) -> x̂_0
-  Formula to_eps;    // (signal, noise, xt, output) -> ε̂
+  // Whether the answer says nothing of x_0 where x_t has no signal: such a network cannot begin at SNR 0.
+  bool needs_signal = false;
+  Formula target;  // (signal, noise, x0, eps) -> what the network should have answered
+  Formula to_x0;   // (signal, noise, xt, output) -> x̂_0
+  Formula to_eps;  // (signal, noise, xt, output) -> ε̂
+  // ∂ε̂/∂output, the factor of the output in to_eps: ‖ε − ε̂‖² is its square times ‖target − output‖².
+  double (*eps_per_output)(double signal, double noise) = nullptr;
 
-  static const Prediction eps, x0, v;
-  static constexpr const Prediction* all[] = {&eps, &x0, &v};
+  static const Prediction eps, x0, v, flow, score, edm;
+  static constexpr const Prediction* all[] = {&eps, &x0, &v, &flow, &score, &edm};
 
   bool operator==(const Prediction& other) const { return name == other.name; }
 };

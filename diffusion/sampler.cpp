@@ -40,23 +40,33 @@ Tensor step_noise(std::uint64_t seed, std::int64_t first, std::int64_t step, con
   return z;
 }
 
+// Chain::estimate at one level, where the network is told `time`.
+Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Tensor& x) {
+  if (!x.defined()) throw Error("sample", "xt is undefined");
+  if (x.shape().rank() < 1) throw Error("sample", "xt has no batch axis");
+  const Tensor output = chain.denoiser(x, time);
+  expect_alike("sample", {"xt", x}, {"output", output});
+  const auto [signal, noise] = levels(level);
+  const Prediction& kind = chain.config.prediction_type;
+  Estimate e{kind.to_x0(signal, noise, x, output), kind.to_eps(signal, noise, x, output)};
+  if (chain.config.clip_sample) {
+    if (kind == Prediction::x0) e.x0 = e.x0.clone();  // it is the network's own tensor
+    clamp(e.x0, chain.config.clip_sample_range);
+    if (chain.config.use_clipped_model_output)
+      e.eps = Prediction::x0.to_eps(signal, noise, x, e.x0);
+  }
+  return e;
+}
+
 }  // namespace
 
 Estimate Chain::estimate(std::int64_t step, const Tensor& x) const {
-  if (!x.defined()) throw Error("sample", "xt is undefined");
-  if (x.shape().rank() < 1) throw Error("sample", "xt has no batch axis");
   const auto i = static_cast<std::size_t>(step);
-  const Tensor output = denoiser(x, times.at(i));
-  expect_alike("sample", {"xt", x}, {"output", output});
-  const auto [signal, noise] = diffusion::levels(levels.at(i));
-  const Prediction& kind = config.prediction_type;
-  Estimate e{kind.to_x0(signal, noise, x, output), kind.to_eps(signal, noise, x, output)};
-  if (config.clip_sample) {
-    if (kind == Prediction::x0) e.x0 = e.x0.clone();  // it is the network's own tensor
-    clamp(e.x0, config.clip_sample_range);
-    if (config.use_clipped_model_output) e.eps = Prediction::x0.to_eps(signal, noise, x, e.x0);
-  }
-  return e;
+  return ask(*this, times.at(i), levels.at(i), x);
+}
+
+Estimate Chain::estimate(const NoiseLevel& level, const Tensor& x) const {
+  return ask(*this, time_at(level), level, x);
 }
 
 void Chain::done(std::int64_t step, const Tensor& x, const Tensor& x0) const {
@@ -80,16 +90,21 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
   if (schedule.steps() != config.num_train_timesteps)
     throw Error("sample", fmt::format("the schedule has {} steps, but num_train_timesteps = {}",
                                       schedule.steps(), config.num_train_timesteps));
+  if (const std::string problem = combination_problem(config); !problem.empty())
+    throw Error("sample", problem);
   Chain chain{
       .config = config,
       .eta = options.eta,
       .denoiser = denoiser,
+      .path = schedule.path,
+      .time_at =
+          [schedule](const NoiseLevel& l) { return schedule.network_time(schedule.time_at(l)); },
       .noise = [seed = options.seed, first = options.first_picture](
                    std::int64_t step, const Tensor& x) { return step_noise(seed, first, step, x); },
       .first_picture = options.first_picture,
       .on_step = options.on_step};
   for (const std::int64_t t : timesteps(config, options.steps)) {
-    chain.times.push_back(static_cast<double>(t));
+    chain.times.push_back(schedule.network_time(static_cast<double>(t)));
     chain.levels.push_back(schedule.level(t));
   }
   const bool to_data = config.set_alpha_to_one || !config.sampler.may_end_at_first_level;
@@ -99,7 +114,9 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
 
 Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,
               const Tensor& x_T) {
-  return options.config.sampler.sample(make_chain(schedule, options, denoiser), x_T);
+  const Chain chain = make_chain(schedule, options, denoiser);
+  const double size = Path::variance_preserving.size(chain.levels.front());
+  return options.config.sampler.sample(chain, size == 1 ? x_T : size * x_T + 0.0 * x_T);
 }
 
 std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps) {

@@ -27,7 +27,8 @@
 
 namespace sfumato::diffusion {
 
-// The network: x_t [N, ...] and the time t of all images (a timestep 0..T−1, for a network trained on a Schedule) ->
+// The network: x_t [N, ...] and the time t of all images (Schedule::network_time: of DDPM a timestep 0..T−1, or between
+// two) ->
 // its output, of x_t's shape and dtype, of the kind SchedulerConfig::prediction_type.
 using Denoiser = std::function<Tensor(const Tensor& xt, double t)>;
 
@@ -51,6 +52,9 @@ struct Chain {
   std::vector<double> times = {};       // [K]: of x before each step, for the network
   std::vector<NoiseLevel> levels = {};  // [K + 1]: of x before each step, and of the result
   Denoiser denoiser = {};
+  const Path* path = &Path::variance_preserving;  // of the levels
+  // What the network is told at a level of this path that is not in the list.
+  std::function<double(const NoiseLevel&)> time_at = {};
   // z ~ N(0, I) for one step, of x's shape and dtype; the same whenever it is asked for.
   std::function<Tensor(std::int64_t step, const Tensor& x)> noise = {};
   std::int64_t first_picture = 0;                     // the number of the picture in row 0
@@ -65,6 +69,8 @@ struct Chain {
   // noise level it aims at: a little in each step, so that more steps are worse. With
   // config.use_clipped_model_output, ε̂ is therefore computed anew: ε̂ = (x_t − a x̂_0) / σ.
   Estimate estimate(std::int64_t step, const Tensor& x) const;
+  // The same at any level of the path.
+  Estimate estimate(const NoiseLevel& level, const Tensor& x) const;
 
   // To be called after each step with its result and the x̂_0 that it used. Throws Error naming the picture and the step
   // where x is infinite or NaN.
@@ -94,7 +100,8 @@ std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t 
 // neither on other steps nor on which pictures are drawn together.
 Chain make_chain(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser);
 
-// From x_T ~ N(0, I) [N, ...] to x_0 with the sampler options.config.sampler.
+// From x_T ~ N(0, I) [N, ...] to x_0 with the sampler options.config.sampler. In processes in which x_T is of another size
+// (σ = 80 in EDM's), x_T is scaled to it.
 Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,
               const Tensor& x_T);
 

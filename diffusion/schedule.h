@@ -13,20 +13,28 @@
 #include <vector>
 
 #include "diffusion/noise_level.h"
+#include "diffusion/path.h"
 
 namespace sfumato::diffusion {
 
-// A way to choose β. A new one is a file of schedules/ that defines a row like these, and its name in the two lists
-// below: the command line, the JSON files, the help and the tests find it there.
+// A noise schedule: a table of β, or the log-SNR as a function of continuous time. A new one is a file of schedules/ that
+// defines a row like these, and its name in the two lists below: the command line, the JSON files, the help and the
+// tests find it there.
 struct BetaSchedule {
   std::string_view name;       // after the papers
   std::string_view diffusers;  // in scheduler_config.json
   std::string_view help;
+  // One of the two:
   // β_0 .. β_{T−1}. Throws Error for bounds that it cannot use.
-  std::vector<double> (*betas)(std::int64_t steps, double beta_start, double beta_end);
+  std::vector<double> (*betas)(std::int64_t steps, double beta_start, double beta_end) = nullptr;
+  // log(a² / σ²) at time u in (0, 1], falling; timestep t of T is u = (t + 1) / T. May end at −∞.
+  double (*log_snr)(double u) = nullptr;
+  const Path* path = &Path::variance_preserving;  // the process that is trained with it
 
-  static const BetaSchedule linear, scaled_linear, cosine;
-  static constexpr const BetaSchedule* all[] = {&linear, &scaled_linear, &cosine};
+  static const BetaSchedule linear, scaled_linear, cosine, sigmoid, laplace, exponential, karras,
+      flow;
+  static constexpr const BetaSchedule* all[] = {&linear,  &scaled_linear, &cosine, &sigmoid,
+                                                &laplace, &exponential,   &karras, &flow};
 
   bool operator==(const BetaSchedule& other) const { return name == other.name; }
 };
@@ -43,9 +51,14 @@ struct Schedule {
   std::vector<double> beta;
   std::vector<double> alpha;
   std::vector<double> alpha_bar;
+  const Path* path = &Path::variance_preserving;
 
-  // All throw Error unless steps >= 1 and every β, as float32, is inside (0, 1).
+  // All throw Error unless steps >= 1 and every β, as float32, is inside (0, 1); the last may be 1.
   static Schedule from_betas(std::span<const double> betas);
+
+  // Of a row of BetaSchedule.
+  static Schedule make(const BetaSchedule& row, std::int64_t steps, double beta_start,
+                       double beta_end);
 
   // β evenly spaced. DDPM (Ho 2020), section 4.
   static Schedule linear(std::int64_t steps = 1000, double beta_start = 1e-4,
@@ -59,8 +72,31 @@ struct Schedule {
   std::int64_t steps() const { return static_cast<std::int64_t>(alpha_bar.size()); }
   // ᾱ_t, and 1 for t = −1. Throws Error outside −1..T−1.
   double alpha_bar_at(std::int64_t t) const;
-  // √ᾱ_t and √(1−ᾱ_t). Throws Error outside −1..T−1.
-  NoiseLevel level(std::int64_t t) const { return variance_preserving(alpha_bar_at(t)); }
+  // (a_t, σ_t) of the path: for DDPM √ᾱ_t and √(1−ᾱ_t). Throws Error outside −1..T−1.
+  NoiseLevel level(std::int64_t t) const { return path->at_alpha_bar(alpha_bar_at(t)); }
+
+  // Continuous time: t in [0, T−1], straight between two timesteps in σ/a, for the flow in its t; where σ/a of the last
+  // timestep is infinite, a/σ is straight before it. Throws Error outside.
+  NoiseLevel level_at(double t) const;
+  // Its inverse: the t whose level has the signal-to-noise ratio of `level`; 0 and T−1 for levels outside.
+  double time_at(const NoiseLevel& level) const;
+
+  // What a network is told at t: t itself, or what the path says.
+  double network_time(double t) const;
+  // The level of which a network is told so: the inverse.
+  NoiseLevel level_told(double network_time) const;
+  // network_time for i64 [N]: f32 [N], or t itself where that is what the network is told.
+  Tensor network_time(const Tensor& t) const;
+
+  // The same betas, scaled so that nothing of x_0 is left in the end: √ᾱ shifted and stretched to 0 at T−1 and to its old
+  // value at 0. "Common diffusion noise schedules and sample steps are flawed" (Lin 2023), algorithm 1.
+  Schedule with_zero_terminal_snr() const;
+  // σ/a times `shift` at every time: log-SNR less 2 log(shift). For the flow, t' = shift t / (1 + (shift − 1) t). Simple
+  // diffusion (Hoogeboom 2023), section 3.1; Stable Diffusion 3 (Esser 2024), eq. 23.
+  Schedule shifted(double shift) const;
+
+ private:
+  static Schedule from_alpha_bars(const std::vector<double>& alpha_bars, const Path& path);
 };
 
 // What is wrong with the schedule's end: sampling begins at N(0, I), as which x_T passes only if

@@ -63,11 +63,27 @@ SchedulerConfig default_scheduler(const Prediction& prediction, const BetaSchedu
   return config;
 }
 
+std::string combination_problem(const SchedulerConfig& config) {
+  const Schedule schedule = make_schedule(config);
+  const Prediction& prediction = config.prediction_type;
+  if (schedule.alpha_bar.back() > 0 || !prediction.needs_signal) return "";
+  std::string expected;
+  for (const Prediction* row : Prediction::all)
+    if (!row->needs_signal) expected += (expected.empty() ? "" : ", ") + std::string(row->name);
+  return fmt::format(
+      "the schedule ends at zero terminal SNR, where a network that predicts {} says nothing of "
+      "the "
+      "picture: expected one that predicts {}",
+      prediction.name, expected);
+}
+
 Schedule make_schedule(const SchedulerConfig& config) {
   validate(config);
-  if (!config.trained_betas.empty()) return Schedule::from_betas(config.trained_betas);
-  return Schedule::from_betas(
-      config.beta_schedule.betas(config.num_train_timesteps, config.beta_start, config.beta_end));
+  const Schedule s = config.trained_betas.empty()
+                         ? Schedule::make(config.beta_schedule, config.num_train_timesteps,
+                                          config.beta_start, config.beta_end)
+                         : Schedule::from_betas(config.trained_betas);
+  return (config.rescale_betas_zero_snr ? s.with_zero_terminal_snr() : s).shifted(config.shift);
 }
 
 }  // namespace sfumato::diffusion

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -72,10 +73,11 @@ struct SchedulerConfig {
   bool use_clipped_model_output = true;
   bool set_alpha_to_one = true;  // ddim only: ᾱ after the last step is 1, else ᾱ_0
   Spacing timestep_spacing = Spacing::leading;
-  std::int64_t steps_offset = 0;  // leading only
+  std::int64_t steps_offset = 0;        // leading only
+  bool rescale_betas_zero_snr = false;  // Schedule::with_zero_terminal_snr
+  double shift = 1;                     // Schedule::shifted
   // Not supported, and refused when true; here so that a reader need not decide.
   bool thresholding = false;
-  bool rescale_betas_zero_snr = false;
 };
 
 // What a new network is trained with: β scaled to T steps (scale_betas), and a sampler that begins
@@ -93,6 +95,10 @@ void scale_betas(SchedulerConfig& config);
 // Throws Error naming the first field that has no meaning or is not supported. (Values of the
 // schedule itself are checked by make_schedule.)
 void validate(const SchedulerConfig& config);
+
+// Why a network cannot be trained, or sampled, as `config` says, although each of its fields has a meaning; empty where it
+// can. A schedule that ends without signal leaves nothing to a network whose answer says nothing of x_0 there.
+std::string combination_problem(const SchedulerConfig& config);
 
 // Validates, then computes the schedule.
 Schedule make_schedule(const SchedulerConfig& config);

@@ -74,7 +74,8 @@ void visit_training_fields(const Visitor& v, Config& c) {
   v("trained_betas", c.trained_betas, Betas{});
   v("beta_schedule", c.beta_schedule, Name{parse_beta_schedule});
   v("prediction_type", c.prediction_type, Name{parse_prediction});
-  v("rescale_betas_zero_snr", c.rescale_betas_zero_snr, OnlyFalse{});
+  v("rescale_betas_zero_snr", c.rescale_betas_zero_snr, io::Bool{});
+  v("shift", c.shift, io::Real{[](double shift) { return shift > 0; }, "a positive number"});
 }
 
 // What its sampler does.

@@ -142,6 +142,7 @@ class Reader {
     visit_sampling_fields(read, c);
     if (result_.schedule_known) {
       check(c);
+      if (const std::string problem = combination_problem(c); !problem.empty()) refuse(problem);
     } else {
       c = SchedulerConfig{};
     }
@@ -241,6 +242,7 @@ io::Json to_json(const SchedulerConfig& config) {
   json["_diffusers_version"] = nn::kDiffusersVersion;
   visit_training_fields(io::WriteFields{json}, config);
   visit_sampling_fields(io::WriteFields{json}, config);
+  if (config.shift == 1) json.erase("shift");  // most classes do not know it
   for (const auto& [key, value] : config.sampler.settings)
     if (value != "null") json[std::string(key)] = io::Json::parse(value);
   for (const Sampler* other : Sampler::all)

@@ -77,8 +77,16 @@ Coefficient operator-(const Coefficient& a) {
   return combine(a, 0.0, [](double p, double) { return -p; });
 }
 
+Coefficient map(const Coefficient& a, double (*f)(double)) {
+  return combine(a, 0.0, [=](double p, double) { return f(p); });
+}
+
 Coefficient operator+(const Coefficient& a, const Coefficient& b) {
   return combine(a, b, std::plus());
+}
+
+Coefficient operator*(const Coefficient& a, const Coefficient& b) {
+  return combine(a, b, std::multiplies());
 }
 
 Coefficient operator/(const Coefficient& a, const Coefficient& b) {

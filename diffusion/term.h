@@ -31,8 +31,10 @@ class Coefficient {
 };
 
 Coefficient operator-(const Coefficient& a);
-// Both throw Error unless the two are of the same times, or one of them is a number.
+Coefficient map(const Coefficient& a, double (*f)(double));
+// All throw Error unless the two are of the same times, or one of them is a number.
 Coefficient operator+(const Coefficient& a, const Coefficient& b);
+Coefficient operator*(const Coefficient& a, const Coefficient& b);
 Coefficient operator/(const Coefficient& a, const Coefficient& b);
 
 // f(t[n]) for each image n; t i64 [N] with elements in [0, times), where the images are.

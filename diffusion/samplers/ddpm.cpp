@@ -1,7 +1,7 @@
 // Ancestral sampling: x_{t−1} = mean(x̂_0, x_t) + σ_t z. DDPM (Ho 2020), algorithm 2.
 //
 // σ_t is √β̃_t (fixed_small) or √β_t (fixed_large), and 0 at t = 0. As in `diffusers`, fixed_large thus adds noise in a
-// last step that begins above t = 0.
+// last step that begins above t = 0. (Other processes than DDPM's add none there.)
 #include <cmath>
 
 #include "diffusion/forward.h"
@@ -16,7 +16,9 @@ Tensor sample_ddpm(const Chain& chain, Tensor x) {
     const Tensor x0 = chain.estimate(i, x).x0;
     const PosteriorWeights q = posterior_weights(s, t);
     const bool small = chain.config.variance_type == Variance::fixed_small;
-    const double sigma = chain.times[i] > 0 ? std::sqrt(small ? q.variance : q.beta) : 0;
+    const bool from_zero = chain.times[i] == 0 || *chain.path != Path::variance_preserving;
+    const bool noisy = s.noise_variance > 0 || !from_zero;
+    const double sigma = noisy ? std::sqrt(small ? q.variance : q.beta) : 0;
     x = q.x0 * x0 + q.xt * x;
     if (sigma > 0) x = x + sigma * chain.noise(i, x);
     chain.done(i, x, x0);

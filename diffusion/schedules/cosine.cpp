@@ -2,32 +2,20 @@
 //     ᾱ(u) = f(u) / f(0),    f(u) = cos²((u + s) / (1 + s) · π/2),    u = t/T,    s = 0.008.
 // The offset s keeps the first β from being too small to learn from. β_t = 1 − ᾱ_t / ᾱ_{t−1}, where
 // f(0) cancels, is cut at 0.999 since the last would be 1.
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "diffusion/schedule.h"
-#include "tensor/error.h"
+#include "diffusion/schedules/alpha_bar.h"
 
 namespace sfumato::diffusion {
 namespace {
 
-double f(double u) {
-  const double c = std::cos((u + 0.008) / 1.008 * std::numbers::pi / 2);
-  return c * c;
-}
-
 std::vector<double> cosine_betas(std::int64_t steps, double, double) {
-  if (steps < 1) throw Error("schedule", fmt::format("expected at least 1 step, got {}", steps));
-  std::vector<double> beta;
-  const auto T = static_cast<double>(steps);
-  for (std::int64_t i = 0; i < steps; ++i) {
-    const auto t = static_cast<double>(i);
-    beta.push_back(std::min(1 - f((t + 1) / T) / f(t / T), 0.999));
-  }
-  return beta;
+  return betas_of(steps, [](double u) {
+    const double c = std::cos((u + 0.008) / 1.008 * std::numbers::pi / 2);
+    return c * c;
+  });
 }
 
 }  // namespace

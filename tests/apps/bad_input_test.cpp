@@ -343,15 +343,15 @@ TEST_F(BadInput, ModelScheduler) {
     const char *key, *value;
     std::initializer_list<std::string_view> fragments;
   } rows[] = {
-      {"beta_schedule", "\"sigmoid\"", {"sigmoid"}},
-      {"prediction_type", "\"flow\"", {"flow"}},
+      {"beta_schedule", "\"quadratic\"", {"quadratic"}},
+      {"prediction_type", "\"noise\"", {"noise"}},
       {"num_train_timesteps", "0", {"0"}},
       {"num_train_timesteps", "-1", {"-1"}},
       {"num_train_timesteps", "1000000000000", {"num_train_timesteps", "1000000000000"}},
       {"steps_offset", "9223372036854775807", {"steps_offset"}},
       {"num_train_timesteps", "\"x\"", {"num_train_timesteps"}},
       {"thresholding", "true", {"thresholding"}},
-      {"rescale_betas_zero_snr", "true", {"rescale_betas_zero_snr"}},
+      {"shift", "0", {"shift"}},
       {"trained_betas", "[0.1, 2]", {"beta"}},
       {"clip_sample_range", "-1", {"clip_sample_range"}},
       {"timestep_spacing", "\"even\"", {"even"}},

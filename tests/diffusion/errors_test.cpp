@@ -100,10 +100,11 @@ TEST(Errors, ForwardAndObjective) {
 TEST(Errors, Names) {
   expect_messages({
       {[] { parse_prediction("noise"); },
-       "[prediction_type] \"noise\" is not supported; expected epsilon, sample, v_prediction"},
-      {[] { parse_beta_schedule("sigmoid"); },
-       "[beta_schedule] \"sigmoid\" is not supported; expected linear, scaled_linear, "
-       "squaredcos_cap_v2"},
+       "[prediction_type] \"noise\" is not supported; expected epsilon, sample, v_prediction, "
+       "flow_prediction, score, edm"},
+      {[] { parse_beta_schedule("quadratic"); },
+       "[beta_schedule] \"quadratic\" is not supported; expected linear, scaled_linear, "
+       "squaredcos_cap_v2, sigmoid, laplace, exp, karras, flow"},
       {[] { parse_variance("learned_range"); },
        "[variance_type] \"learned_range\" is not supported; expected fixed_small, fixed_large"},
       {[] { parse_spacing(""); },
@@ -131,8 +132,8 @@ TEST(Errors, SchedulerConfig) {
        "[scheduler_config] steps_offset: expected 0..1000000, got -1"},
       {refused([](auto& c) { c.thresholding = true; }),
        "[scheduler_config] thresholding: true is not supported"},
-      {refused([](auto& c) { c.rescale_betas_zero_snr = true; }),
-       "[scheduler_config] rescale_betas_zero_snr: true is not supported"},
+      {refused([](auto& c) { c.shift = 0; }),
+       "[scheduler_config] shift: expected a positive number, got 0"},
       {refused([](auto& c) { c.beta_end = 1; }),
        "[schedule] expected beta_start and beta_end inside (0, 1), got 0.0001 and 1"},
   });

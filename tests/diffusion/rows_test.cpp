@@ -46,7 +46,8 @@ TEST(Rows, GoThroughTheFile) {
     return file.config;
   };
   for (const BetaSchedule* schedule : BetaSchedule::all)
-    EXPECT_EQ(read({.beta_schedule = *schedule}).beta_schedule, *schedule);
+    EXPECT_EQ(read({.beta_schedule = *schedule, .prediction_type = Prediction::v}).beta_schedule,
+              *schedule);
   for (const Prediction* prediction : Prediction::all)
     EXPECT_EQ(read({.prediction_type = *prediction}).prediction_type, *prediction);
   for (const Sampler* sampler : Sampler::all)
@@ -64,6 +65,7 @@ TEST(Rows, OfAllThreeTablesWorkTogether) {
       for (const Sampler* sampler : Sampler::all) {
         const SchedulerConfig config = {
             .sampler = *sampler, .beta_schedule = *schedule, .prediction_type = *prediction};
+        if (!combination_problem(config).empty()) continue;
         const Schedule s = make_schedule(config);
         const Tensor x =
             sample(s, {.config = config, .steps = 10}, exact_denoiser(s, point, *prediction), x_T);
