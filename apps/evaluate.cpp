@@ -1,22 +1,19 @@
 // `sfumato evaluate`: how good are a model's pictures? A classifier that has seen only real pictures predicts the class
 // of each drawn one; its features tell how far the set of drawn pictures is from the set of real ones.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "apps/command_line.h"
-#include "apps/identity.h"
+#include "apps/judge.h"
 #include "apps/notes.h"
 #include "apps/setup.h"
 #include "diffusion/eval/classifier.h"
 #include "diffusion/eval/frechet.h"
 #include "diffusion/generate.h"
-#include "nn/checkpoint.h"
 
 namespace sfumato::apps {
 namespace {
@@ -30,75 +27,6 @@ struct EvaluateOptions {
   bool json = false;
   std::optional<std::string> size, background;  // of the pictures, as for `train`
 };
-
-// Where the classifier of this data is kept between runs: a name made from its pictures and labels,
-// under $XDG_CACHE_HOME or ~/.cache. Empty where neither is known: it is then kept nowhere.
-std::filesystem::path cached_classifier(const data::ImageDataset& data) {
-  const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
-  std::filesystem::path folder;
-  if (cache && *cache) {
-    folder = cache;
-  } else if (home && *home) {
-    folder = std::filesystem::path(home) / ".cache";
-  } else {
-    return {};  // a folder that others can write to might hold a classifier of theirs
-  }
-  return folder / "sfumato" /
-         fmt::format("classifier-{:016x}.safetensors", fingerprint(identify(data)));
-}
-
-// On a terminal, one line that is written over.
-void show_progress(std::int64_t step, std::int64_t steps) {
-  if (!isatty(STDERR_FILENO) || (step % 100 != 0 && step != steps)) return;
-  fmt::print(stderr, "\rtraining the classifier: {:.0f} %{}",
-             100.0 * static_cast<double>(step) / static_cast<double>(steps),
-             step == steps ? "\n" : "");
-}
-
-// From `file` if it is there, else trained on `data` and written there (nowhere if empty); what cannot be written is
-// an Error only if `must_write`.
-eval::Classifier load_or_train_classifier(const std::filesystem::path& file,
-                                          const data::ImageDataset& data, bool must_write) {
-  if (file.empty()) return eval::train_classifier(data, show_progress);
-  if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
-    eval::Classifier classifier(data.images.dim(3), data.classes);
-    nn::load_parameters(classifier.params(), io::SafeTensors(file));
-    return classifier;
-  }
-  eval::Classifier classifier = eval::train_classifier(data, show_progress);
-  try {
-    if (file.has_parent_path()) io::make_directories(file.parent_path());
-    nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);
-  } catch (const Error& e) {
-    if (must_write) throw;
-    print_notes({fmt::format("the classifier is not kept for the next time: {}", e.what())});
-  }
-  return classifier;
-}
-
-std::vector<std::int64_t> labels_of(const data::ImageDataset& data) {
-  const auto labels = data.labels.values<std::int64_t>();
-  return {labels.begin(), labels.end()};
-}
-
-// `count` pictures of the data with the classes in turn, as the drawn ones have them.
-Tensor real_pictures(const data::ImageDataset& data, const std::vector<std::int64_t>& labels) {
-  const std::vector<std::int64_t> all = labels_of(data);
-  std::vector<std::int64_t> next(static_cast<std::size_t>(data.classes));
-  Tensor pictures(data.images.shape().with(0, static_cast<std::int64_t>(labels.size())), DType::u8);
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    std::int64_t& at = next[static_cast<std::size_t>(labels[i])];
-    const auto n = static_cast<std::int64_t>(all.size());
-    while (at < n && all[static_cast<std::size_t>(at)] != labels[i]) ++at;
-    if (at == n)
-      throw Error("evaluate", fmt::format("--count {}: the data has too few pictures of class {}",
-                                          labels.size(), labels[i]));
-    const auto row = static_cast<std::int64_t>(i);
-    pictures.slice(row, row + 1).copy_from(data.images.slice(at, at + 1));
-    ++at;
-  }
-  return pictures;
-}
 
 void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
   if (data::used_labels(data).size() < 2)
