@@ -6,6 +6,7 @@
 #include "cuda/index_check.h"
 #include "cuda/memory.h"
 #include "cuda/norm.h"
+#include "cuda/phases.h"
 #include "cuda/pointwise.h"
 #include "cuda/runtime.h"
 #include "cuda/sum.h"
@@ -51,6 +52,12 @@ void synchronize_and_check() {
   throw_index_fault();
 }
 
+std::string use_and_prepare(int index) {
+  std::string why_not = use(index);
+  if (why_not.empty()) Phases::prepare();
+  return why_not;
+}
+
 // Backend's opaque types are this folder's classes.
 auto* outside(Recording* r) { return reinterpret_cast<Backend::Recording*>(r); }
 auto* outside(Pool* p) { return reinterpret_cast<Backend::Pool*>(p); }
@@ -62,7 +69,7 @@ auto* inside(Backend::Pool* p) { return reinterpret_cast<Pool*>(p); }
 
 extern const Backend backend;
 const Backend backend{
-    .use = use,
+    .use = use_and_prepare,
     .name = name,
     .allocate = allocate,
     .release = release,

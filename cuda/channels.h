@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 
+#include "cuda/divide.h"
 #include "cuda/launch.h"
 #include "tensor/kernels/kernels.h"
 
@@ -32,11 +33,12 @@ constexpr unsigned narrow(index i) { return static_cast<unsigned>(i); }
 
 // Image x normalised by groups of channels, then SiLU if asked:
 //   xhat = (x - mean) rstd,  z = gamma xhat + beta,  u = z or z sigmoid(z).
-// Without statistics (groups = 0), u = x.
+// Without statistics (groups = 0), z = x.
 template <class T>
 struct Normalised {
   Channels<const T> x;
-  unsigned groups = 0, per_group = 1;  // groups of an image, channels of a group
+  unsigned groups = 0;  // of an image
+  Divisor per_group{};  // channels of a group
   const Wide<T>*gamma = nullptr, *beta = nullptr, *mean = nullptr, *rstd = nullptr;
   bool silu = false;
 
@@ -45,14 +47,17 @@ struct Normalised {
     return (x.at(pixel, c) - mean[group]) * rstd[group];
   }
   // du/dz.
-  constexpr Wide<T> slope(Wide<T> xhat, unsigned c) const {
+  constexpr Wide<T> slope(Wide<T> z) const {
     if (!silu) return 1;
-    const Wide<T> z = gamma[c] * xhat + beta[c], s = 1 / (1 + std::exp(-z));
+    const Wide<T> s = 1 / (1 + std::exp(-z));
     return s * (1 + z * (1 - s));
   }
+  constexpr Wide<T> slope(Wide<T> xhat, unsigned c) const {
+    return silu ? slope(gamma[c] * xhat + beta[c]) : 1;
+  }
   constexpr Wide<T> u(index image, index pixel, unsigned c) const {
-    if (groups == 0) return x.at(pixel, c);
-    const Wide<T> z = gamma[c] * xhat(image, pixel, c) + beta[c];
+    const Wide<T> z =
+        groups == 0 ? Wide<T>(x.at(pixel, c)) : gamma[c] * xhat(image, pixel, c) + beta[c];
     return silu ? z / (1 + std::exp(-z)) : z;
   }
 };

@@ -1,11 +1,13 @@
-// A convolution is a product of matrices, once its input is laid out in columns (im2col): row
+// A convolution of many channels is a product of matrices, once its input is laid out in columns (im2col): row
 // (image, i, j) has what output pixel (i, j) reads, [c, kh, kw] as in w [k, c, kh, kw]. Then
 //   y = columns wᵀ,   dw = dyᵀ columns,   dcolumns = dy w,
 // and du sums dcolumns over all places that an element of u was copied to.
 #include <algorithm>
+#include <limits>
 
-#include "cuda/channels.h"
 #include "cuda/conv.h"
+#include "cuda/conv_geometry.h"
+#include "cuda/conv_tiles.h"
 #include "cuda/gemm.h"
 #include "cuda/memory.h"
 #include "cuda/norm.h"
@@ -14,54 +16,22 @@
 namespace sfumato::cuda {
 namespace {
 
-using kernels::Conv;
 using kernels::ConvGradients;
-using kernels::ConvInput;
 using kernels::ConvOutput;
-
-// The extents that kernels use, in types that a GPU divides quickly.
-struct Extents {
-  unsigned h, w, c, oh, ow, k, kh, kw;
-  int stride, pad_top, pad_left;
-  unsigned scale;  // 2: u is half as high and wide as what is convolved, and upsampled
-
-  Extents(const Conv& s, bool upsample)
-      : h(narrow(s.h)),
-        w(narrow(s.w)),
-        c(narrow(s.c)),
-        oh(narrow(s.oh)),
-        ow(narrow(s.ow)),
-        k(narrow(s.k)),
-        kh(narrow(s.kh)),
-        kw(narrow(s.kw)),
-        stride(static_cast<int>(s.stride)),
-        pad_top(static_cast<int>(s.pad_top)),
-        pad_left(static_cast<int>(s.pad_left)),
-        scale(upsample ? 2 : 1) {}
-  constexpr index columns() const { return static_cast<index>(c) * kh * kw; }
-};
 
 // columns[output pixel, (p, u, v)] = what the output pixel is the sum of, 0 outside of the image.
 template <class T>
 struct Gather {
-  Extents s;
-  unsigned first;  // image of row 0
-  Normalised<T> input;
+  Patches<T> u;
+  unsigned first;  // pixel of row 0
   T* columns;
 
   constexpr void operator()(unsigned row, unsigned col) const {
-    const unsigned image = first + row / (s.oh * s.ow), i = row / s.ow % s.oh, j = row % s.ow;
-    const unsigned p = col / (s.kh * s.kw), u = col / s.kw % s.kh, v = col % s.kw;
-    const int y = static_cast<int>(i) * s.stride + static_cast<int>(u) - s.pad_top;
-    const int x = static_cast<int>(j) * s.stride + static_cast<int>(v) - s.pad_left;
-    const bool inside = y >= 0 && y < static_cast<int>(s.h) && x >= 0 && x < static_cast<int>(s.w);
-    columns[row * s.columns() + col] =
-        static_cast<T>(inside ? at(image, narrow(y), narrow(x), p) : 0);
-  }
-  constexpr Wide<T> at(unsigned image, unsigned y, unsigned x, unsigned p) const {
-    const unsigned h = s.h / s.scale, w = s.w / s.scale;
-    const index pixel = (static_cast<index>(image) * h + y / s.scale) * w + x / s.scale;
-    return input.u(image, pixel, p);
+    const Extents& s = u.s;
+    const typename Patches<T>::Tap tap{col / s.taps, static_cast<int>(col / s.kw % s.kh),
+                                       static_cast<int>(col % s.kw)};
+    columns[static_cast<index>(row) * s.columns() + col] =
+        static_cast<T>(u(u.window(first + row), tap));
   }
 };
 
@@ -75,24 +45,25 @@ struct Scatter {
   Channels<const T> add;
 
   constexpr void operator()(unsigned pixel, unsigned p) const {
-    const unsigned h = s.h / s.scale, w = s.w / s.scale;
-    const unsigned image = pixel / (h * w), row = pixel / w % h, col = pixel % w;
+    const unsigned row = pixel / s.uw, col = pixel % s.uw, image = row / s.uh, y0 = row % s.uh;
     Wide<T> sum = 0;
-    for (unsigned y = row * s.scale; y < (row + 1) * s.scale; ++y)
+    for (unsigned y = y0 * s.scale; y < (y0 + 1) * s.scale; ++y)
       for (unsigned x = col * s.scale; x < (col + 1) * s.scale; ++x) sum += taps(image, y, x, p);
-    const index at = static_cast<index>(first) * h * w + pixel;
+    const index at = static_cast<index>(first) * s.uh * s.uw + pixel;
     to.at(at, p) = static_cast<T>(sum + add.or_zero(at, p));
   }
   // Over all (u, v) and outputs (i, j) with y = i stride + u - pad_top, x = j stride + v - pad_left.
   constexpr Wide<T> taps(unsigned image, unsigned y, unsigned x, unsigned p) const {
     Wide<T> sum = 0;
     for (unsigned u = 0; u < s.kh; ++u) {
-      const int i = static_cast<int>(y + s.pad_top) - static_cast<int>(u);
-      if (i < 0 || i % s.stride != 0 || i / s.stride >= static_cast<int>(s.oh)) continue;
+      const int from_y = static_cast<int>(y) + s.pad_top - static_cast<int>(u);
+      const unsigned i = narrow(from_y) / s.stride;
+      if (from_y < 0 || narrow(from_y) % s.stride != 0 || i >= s.oh) continue;
       for (unsigned v = 0; v < s.kw; ++v) {
-        const int j = static_cast<int>(x + s.pad_left) - static_cast<int>(v);
-        if (j < 0 || j % s.stride != 0 || j / s.stride >= static_cast<int>(s.ow)) continue;
-        const index row = (static_cast<index>(image) * s.oh + i / s.stride) * s.ow + j / s.stride;
+        const int from_x = static_cast<int>(x) + s.pad_left - static_cast<int>(v);
+        const unsigned j = narrow(from_x) / s.stride;
+        if (from_x < 0 || narrow(from_x) % s.stride != 0 || j >= s.ow) continue;
+        const index row = (static_cast<index>(image) * s.oh + i) * s.ow + j;
         sum += dcolumns[row * s.columns() + (p * s.kh + u) * s.kw + v];
       }
     }
@@ -103,7 +74,7 @@ struct Scatter {
 // y = what is added to the products.
 template <class T>
 struct Summands {
-  unsigned pixels;  // of an image
+  Divisor pixels;  // of an image
   index k;
   ConvOutput<T> out;
   constexpr void operator()(unsigned pixel, unsigned o) const {
@@ -115,25 +86,6 @@ struct Summands {
     out.y[i] = static_cast<T>(sum);
   }
 };
-
-template <class T>
-Normalised<T> reads(const Conv& s, const ConvInput<T>& in) {
-  const Channels<const T> x{in.x, narrow(s.c - in.skip_channels), in.skip,
-                            narrow(in.skip_channels)};
-  if (in.groups == 0) return {x};
-  return {x,      narrow(in.groups), narrow(s.c / in.groups), in.gamma, in.beta, in.mean, in.rstd,
-          in.silu};
-}
-
-template <class T>
-kernels::GroupNorm norm_of(const Conv& s, const ConvInput<T>& in) {
-  return {.n = s.n,
-          .hw = s.h * s.w / (in.upsample ? 4 : 1),
-          .c = s.c,
-          .groups = in.groups,
-          .eps = in.eps,
-          .silu = in.silu};
-}
 
 // The input is its own columns: 1x1, of every pixel as it is.
 template <class T>
@@ -163,7 +115,7 @@ class Columns {
     const Extents e(s, in.upsample);
     if (!x_)
       for_each_of_row(part.n * s.oh * s.ow, e.columns(),
-                      Gather<T>{e, narrow(part.first), reads(s, in), room_.get()});
+                      Gather<T>{{e, reads(s, in)}, narrow(part.first * s.oh * s.ow), room_.get()});
   }
   const T* get() const { return x_ ? x_ : room_.get(); }
 
@@ -213,9 +165,21 @@ void input_gradient(const Conv& s, bool upsample, const T* dy, const T* w, const
                 .a = dy + part.first * pixels * s.k,
                 .b = w,
                 .c = dcolumns.get()});
-    for_each_of_row(part.n * s.h * s.w / (e.scale * e.scale), s.c,
+    for_each_of_row(part.n * s.h * s.w / (upsample ? 4 : 1), s.c,
                     Scatter<T>{e, narrow(part.first), dcolumns.get(), to, add});
   });
+}
+
+// By tiles, unless channels are so many that cuBLASLt's tensor cores are worth columns, which take 72 bytes of traffic for
+// k FLOP each. (Tiles count in 31 bits, and nothing is none of their cases.)
+bool by_tiles(const Conv& s) {
+  constexpr index kMany = 128, kLarge = 4096, kLimit = std::numeric_limits<int>::max();
+  const index pixels = std::max(s.oh * s.ow, s.h * s.w), terms = s.kh * s.kw * std::max(s.c, s.k);
+  if (std::min({s.n, s.h, s.w, s.c, s.oh, s.ow, s.k}) == 0 || s.n * pixels > kLimit / 4 ||
+      4 * terms > kLimit)
+    return false;
+  if (conv_path != ConvPath::automatic) return conv_path == ConvPath::tiles;
+  return s.c < kMany || s.k < kMany || s.n * pixels < kLarge;
 }
 
 }  // namespace
@@ -223,11 +187,13 @@ void input_gradient(const Conv& s, bool upsample, const T* dy, const T* w, const
 template <class T>
 void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* /*filters*/) {
+  if (by_tiles(s)) return conv_forward_by_tiles(s, in, w, out);
   const Normalised<T> input = reads(s, in);
   if (in.groups > 0) group_norm_statistics(norm_of(s, in), input.x, in.mean, in.rstd);
   const index pixels = s.oh * s.ow;
   const bool more = out.per_image || out.residual;
-  if (more) for_each_of_row(s.n * pixels, s.k, Summands<T>{narrow(pixels), s.k, out});
+  if (more)
+    for_each_of_row(s.n * pixels, s.k, Summands<T>{Extents(s, in.upsample).pixels, s.k, out});
   for_parts<T>(s, [&](Part part) {
     const Columns<T> columns(s, in, part);
     gemm<T, T>({.m = part.n * pixels,
@@ -245,6 +211,7 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
 template <class T>
 void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                    const ConvGradients<T>& g) {
+  if (by_tiles(s)) return conv_backward_by_tiles(s, in, dy, w, g);
   bias_gradients(s, dy, g);
   if (g.dw) weight_gradient(s, in, dy, g.dw);
   if (!g.dx) return;

@@ -1,5 +1,4 @@
-// Convolution on a GPU, as matrix products: for every shape and every ConvInput. It
-// stays as the oracle of faster kernels.
+// Convolution on a GPU: for every shape and every ConvInput.
 #pragma once
 #include <cstddef>
 
@@ -20,6 +19,11 @@ template <class T>
 index conv_filters_size(const kernels::Conv& s, bool upsample);
 template <class T>
 void conv_filters(const kernels::Conv& s, bool upsample, const T* w, T* filters);
+
+// How convolutions are computed: by tiles (conv_tiles.h), or as products of columns (conv.cu) where channels are many.
+// Tests set it.
+enum class ConvPath { automatic, tiles, columns };
+inline ConvPath conv_path = ConvPath::automatic;
 
 // As many images at a time as have at most this many bytes of columns (conv.cu), but at least one.
 // Tests lower it.

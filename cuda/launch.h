@@ -24,8 +24,16 @@ constexpr std::size_t shared_bytes() {
 
 #if defined(__CUDACC__)
 
+// How many blocks are to run at once on a multiprocessor: so many registers they may have.
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads) run(const __grid_constant__ Kernel kernel) {
+constexpr int blocks_at_once() {
+  if constexpr (requires { Kernel::kBlocksAtOnce; }) return Kernel::kBlocksAtOnce;
+  return 0;  // as the compiler likes
+}
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads, blocks_at_once<Kernel>())
+    run(const __grid_constant__ Kernel kernel) {
   kernel();
 }
 

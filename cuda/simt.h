@@ -8,8 +8,11 @@
 #pragma once
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
+// Before a loop whose number of rounds is a constant: an array that it indexes can then be registers.
+#define SFUMATO_UNROLL _Pragma("unroll")
 #else
 #include "cuda/emulator/simt.h"
+#define SFUMATO_UNROLL
 #endif
 
 namespace sfumato::cuda {

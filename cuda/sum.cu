@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cuda/block.h"
+#include "cuda/column_sums.h"
 #include "cuda/launch.h"
 #include "cuda/memory.h"
 #include "cuda/sum.h"
@@ -51,34 +52,12 @@ void sum_terms(index n, const T* x, double* out) {
   launch({1}, SumShares<double, Value>{blocks, blocks, partial.get(), out});
 }
 
-// out[part, cols] = Σ of rows [part * share, (part + 1) * share) of x[rows, cols]. A block adds up 32 columns of a part;
-// its warps share the rows.
 template <class From, class To>
 struct SumRows {
-  static constexpr int kThreads = 32 * kWarps;
-  struct Shared {
-    double sums[kWarps][32];
-  };
-  index rows, share;
-  unsigned cols;
-  const From* x;
-  Channels<To> out;
-
-  __device__ void operator()() const {
-    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, blocks = (cols + 31) / 32;
-    const unsigned part = blockIdx.x / blocks, col = blockIdx.x % blocks * 32 + lane;
-    const index begin = part * share, end = begin + share < rows ? begin + share : rows;
-    double sum = 0;
-    if (col < cols)
-      for (index r = begin + warp; r < end; r += kWarps)
-        sum += static_cast<double>(x[r * cols + col]);
-    auto& sums = shared<Shared>().sums;
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp != 0 || col >= cols) return;
-    for (int w = 1; w < kWarps; ++w) sum += sums[w][lane];
-    out.at(part, col) = static_cast<To>(sum);
-  }
+  static constexpr int kThreads = ColumnSums<From, To>::kThreads;
+  using Shared = ColumnSumsShared;
+  ColumnSums<From, To> sums;
+  __device__ void operator()() const { sums(shared<Shared>(), blockIdx.x); }
 };
 
 template <class T>
@@ -88,8 +67,8 @@ Channels<T> one_array(T* x, index cols) {
 
 template <class From, class To>
 void sum_parts(index parts, index rows, index share, const From* x, const Channels<To>& out) {
-  const unsigned cols = out.count + out.rest;
-  launch({parts * ((cols + 31) / 32)}, SumRows<From, To>{rows, share, cols, x, out});
+  const ColumnSums<From, To> sums{rows, share, out.count + out.rest, x, out};
+  launch({parts * sums.blocks()}, SumRows<From, To>{sums});
 }
 
 // Of one matrix; in two launches when it has many rows, so that more than a few blocks share them.

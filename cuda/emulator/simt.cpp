@@ -173,17 +173,24 @@ void* shared() {
   return block.shared.data() + (128 - begin % 128) % 128;
 }
 
+namespace {
+// Ends the kernel with an Error.
+void fail(std::string why) {
+  block.error = std::move(why);
+  release_order(&kernel_end);
+  switch_to_scheduler(current());
+}
+}  // namespace
+
 void block_barrier(const char* file, int line) {
-  Fiber& fiber = current();
+  current();
   Barrier& b = block.barrier;
   if (b.arrived == 0) {
     b.file = file;
     b.line = line;
   } else if (b.line != line || std::strcmp(b.file, file) != 0) {
-    block.error = "threads of one block wait at two barriers, lines " + std::to_string(b.line) +
-                  " and " + std::to_string(line) + " of " + file;
-    release_order(&kernel_end);
-    switch_to_scheduler(fiber);
+    fail("threads of one block wait at two barriers, lines " + std::to_string(b.line) + " and " +
+         std::to_string(line) + " of " + file);
   }
   wait_at(b);
 }
@@ -205,6 +212,21 @@ void exchange(void* value, std::size_t bytes, int from) {
   wait_at(w.barrier);
   copy_unseen(own, w.value[from], bytes);
   wait_at(w.barrier);
+}
+
+unsigned add(unsigned* counter) { return __atomic_fetch_add(counter, 1u, __ATOMIC_RELAXED); }
+unsigned add_after_writes(unsigned* counter) {
+  release_order(counter);
+  return add(counter);
+}
+void wait_for(const unsigned* counter, unsigned times) {
+  const unsigned now = __atomic_load_n(counter, __ATOMIC_RELAXED);
+  if (now < times) {
+    fail("block " + std::to_string(blockIdx.x) + " waits until a counter that is " +
+         std::to_string(now) + " is " + std::to_string(times) +
+         ": no block before it counts so far");
+  }
+  acquire_order(const_cast<unsigned*>(counter));
 }
 
 }  // namespace sfumato::cuda::emulator

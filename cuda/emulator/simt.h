@@ -1,7 +1,8 @@
 // CUDA's words for a C++ compiler. The threads of a block are fibers of one thread of the CPU, which take turns where
 // they wait for one another. What the emulator finds wrong, it throws as Error:
 //   - a barrier that not all live threads of a block reach, or that they reach at different places;
-//   - a kernel that is given an address of the CPU's memory.
+//   - a kernel that is given an address of the CPU's memory;
+//   - a block that waits for a later one.
 // Other faults show in what a kernel computes, or stop the program:
 //   - shared memory starts as NaNs, and so does every block of the device's memory (memory.h);
 //   - the device's memory can be touched by kernels and copies alone: elsewhere it is a fault at that line;
@@ -49,6 +50,11 @@ void warp_barrier();
 int lane();
 // Every live thread of the warp gives `bytes` bytes, at most 64, and gets those of lane `from`.
 void exchange(void* value, std::size_t bytes, int from);
+// A counter that blocks share (phases.h). Blocks run in the order of their numbers, so one that would have to wait has
+// the wrong number: that is an Error.
+unsigned add(unsigned* counter);
+unsigned add_after_writes(unsigned* counter);
+void wait_for(const unsigned* counter, unsigned times);
 
 }  // namespace sfumato::cuda::emulator
 

@@ -6,7 +6,22 @@
 namespace sfumato::kernels::testing {
 namespace {
 
-class DeviceConv : public DeviceTest {};
+using cuda::ConvPath;
+
+class DeviceConv : public DeviceTest {
+ protected:
+  void TearDown() override { cuda::conv_path = ConvPath::automatic; }
+
+  // body() by each of the ways in which a convolution is computed.
+  template <class Body>
+  void for_every_path(const Body& body) {
+    for (const ConvPath path : {ConvPath::tiles, ConvPath::columns}) {
+      SCOPED_TRACE(path == ConvPath::tiles ? "by tiles" : "by columns");
+      cuda::conv_path = path;
+      body();
+    }
+  }
+};
 
 TEST_F(DeviceConv, MatchesTheDefinition) {
   for (const Conv& s : conv_shapes()) {
@@ -16,18 +31,20 @@ TEST_F(DeviceConv, MatchesTheDefinition) {
       const Operands<T> in(s);
       const OnDevice<T> x(in.x), w(in.w), dy(in.dy);
       const OnDevice<Wide<T>> bias(in.bias);
-      const OnDevice<T> y(dy.size()), y_bias(dy.size()), dx(x.size());
-      const OnDevice<Wide<T>> dw(w.size()), db(s.k);
-      gpu<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y.data()}, nullptr);
-      gpu<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y_bias.data(), .bias = bias.data()},
-                            nullptr);
-      gpu<T>().conv_backward(s, {.x = x.data()}, dy.data(), w.data(),
-                             {.dx = dx.data(), .dw = dw.data(), .db = db.data()});
-      expect_close(y, exact.y, "y", slack_of<T>());
-      expect_close(y_bias, exact.y_bias, "y with bias", slack_of<T>());
-      expect_close(dx, exact.dx, "dx", slack_of<T>());
-      expect_close(dw, exact.dw, "dw", slack_of<T>());
-      expect_close(db, exact.db, "db", slack_of<T>());
+      for_every_path([&] {
+        const OnDevice<T> y(dy.size()), y_bias(dy.size()), dx(x.size());
+        const OnDevice<Wide<T>> dw(w.size()), db(s.k);
+        gpu<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y.data()}, nullptr);
+        gpu<T>().conv_forward(s, {.x = x.data()}, w.data(),
+                              {.y = y_bias.data(), .bias = bias.data()}, nullptr);
+        gpu<T>().conv_backward(s, {.x = x.data()}, dy.data(), w.data(),
+                               {.dx = dx.data(), .dw = dw.data(), .db = db.data()});
+        expect_close(y, exact.y, "y", slack_of<T>());
+        expect_close(y_bias, exact.y_bias, "y with bias", slack_of<T>());
+        expect_close(dx, exact.dx, "dx", slack_of<T>());
+        expect_close(dw, exact.dw, "dw", slack_of<T>());
+        expect_close(db, exact.db, "db", slack_of<T>());
+      });
     });
   }
 }
@@ -139,20 +156,22 @@ TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
       Kernels<double> reference;
       reference::fill_all(reference);
       exact.run(reference, f, mode);
-      Arrays<T, OnDevice, OnDevice> got(f);
-      got.dx.set(numbers<T>(got.dx.size(), 10)), got.dskip.set(numbers<T>(got.dskip.size(), 11));
-      got.run(gpu<T>(), f, mode);
-      expect_close(got.y, exact.y, "y", slack_of<T>());
-      expect_close(got.dx, exact.dx, "dx", slack_of<T>());
-      expect_close(got.dskip, exact.dskip, "dskip", slack_of<T>());
-      expect_close(got.dw, exact.dw, "dw", slack_of<T>());
-      expect_close(got.db, exact.db, "db", slack_of<T>());
-      expect_close(got.dper_image, exact.dper_image, "dper_image", slack_of<T>());
-      if (f.groups == 0) return;
-      expect_close(got.mean, exact.mean, "mean", slack_of<T>());
-      expect_close(got.rstd, exact.rstd, "rstd", slack_of<T>());
-      expect_close(got.dgamma, exact.dgamma, "dgamma", slack_of<T>());
-      expect_close(got.dbeta, exact.dbeta, "dbeta", slack_of<T>());
+      for_every_path([&] {
+        Arrays<T, OnDevice, OnDevice> got(f);
+        got.dx.set(numbers<T>(got.dx.size(), 10)), got.dskip.set(numbers<T>(got.dskip.size(), 11));
+        got.run(gpu<T>(), f, mode);
+        expect_close(got.y, exact.y, "y", slack_of<T>());
+        expect_close(got.dx, exact.dx, "dx", slack_of<T>());
+        expect_close(got.dskip, exact.dskip, "dskip", slack_of<T>());
+        expect_close(got.dw, exact.dw, "dw", slack_of<T>());
+        expect_close(got.db, exact.db, "db", slack_of<T>());
+        expect_close(got.dper_image, exact.dper_image, "dper_image", slack_of<T>());
+        if (f.groups == 0) return;
+        expect_close(got.mean, exact.mean, "mean", slack_of<T>());
+        expect_close(got.rstd, exact.rstd, "rstd", slack_of<T>());
+        expect_close(got.dgamma, exact.dgamma, "dgamma", slack_of<T>());
+        expect_close(got.dbeta, exact.dbeta, "dbeta", slack_of<T>());
+      });
     });
   }
 }
@@ -162,6 +181,7 @@ TEST_F(DeviceConv, PartsOfABatch) {
   const std::size_t before = cuda::conv_column_bytes;
   for_every_type([&]<class T>() {
     const Fused f{square(7, 8, 6, 5, 3, 1), false, 2, true, 1};
+    cuda::conv_path = ConvPath::columns;
     Arrays<T, OnDevice, OnDevice> whole(f), parts(f);
     whole.run(gpu<T>(), f, Add::none);
     cuda::conv_column_bytes = 3 * 8 * 8 * 6 * 9 * sizeof(T);
@@ -174,14 +194,16 @@ TEST_F(DeviceConv, PartsOfABatch) {
 }
 
 TEST_F(DeviceConv, SameBitsEveryTime) {
-  for_every_type([]<class T>() {
-    const Fused f{square(9, 14, 24, 20, 3, 1), false, 8, true, 7};
-    Arrays<T, OnDevice, OnDevice> first(f), second(f);
-    first.run(gpu<T>(), f, Add::none), second.run(gpu<T>(), f, Add::none);
-    EXPECT_EQ(second.y.values(), first.y.values());
-    EXPECT_EQ(second.dx.values(), first.dx.values());
-    EXPECT_EQ(second.dw.values(), first.dw.values());
-    EXPECT_EQ(second.dgamma.values(), first.dgamma.values());
+  for_every_path([] {
+    for_every_type([]<class T>() {
+      const Fused f{square(9, 14, 24, 20, 3, 1), false, 8, true, 7};
+      Arrays<T, OnDevice, OnDevice> first(f), second(f);
+      first.run(gpu<T>(), f, Add::none), second.run(gpu<T>(), f, Add::none);
+      EXPECT_EQ(second.y.values(), first.y.values());
+      EXPECT_EQ(second.dx.values(), first.dx.values());
+      EXPECT_EQ(second.dw.values(), first.dw.values());
+      EXPECT_EQ(second.dgamma.values(), first.dgamma.values());
+    });
   });
 }
 

@@ -1,0 +1,116 @@
+// The factors (tile.h) of the three products that a convolution is made of. Terms are summed tap by tap, channels
+// innermost, as they lie in memory.
+#pragma once
+#include "cuda/conv_geometry.h"
+
+namespace sfumato::cuda {
+
+// y[output pixel, o] = Σ over (tap, p): u at (window, tap, p)  w[o, p, tap].
+template <class T>
+struct WindowsOfPixels {
+  static constexpr bool kAlongInner = true;
+  using Outer = typename Patches<T>::Window;
+  using Inner = typename Patches<T>::Tap;
+  Patches<T> u;
+  constexpr Outer outer(unsigned pixel) const { return u.window(pixel); }
+  constexpr Inner inner(unsigned term) const { return tap_of(u.s, term); }
+  constexpr Wide<T> operator()(const Outer& window, const Inner& tap) const {
+    return u(window, tap);
+  }
+
+  static constexpr Inner tap_of(const Extents& s, unsigned term) {
+    const unsigned tap = term / s.c;
+    return {term % s.c, static_cast<int>(tap / s.kw), static_cast<int>(tap % s.kw)};
+  }
+};
+// Where w[0, p, tap] is.
+constexpr unsigned place_in_filter(const Extents& s, unsigned term) {
+  return term % s.c * s.taps + term / s.c;
+}
+template <class T>
+struct Filters {
+  static constexpr bool kAlongInner = true;
+  using Outer = const T*;
+  using Inner = unsigned;
+  Extents s;
+  const T* w;
+  constexpr Outer outer(unsigned o) const { return w + static_cast<index>(o) * s.columns(); }
+  constexpr Inner inner(unsigned term) const { return place_in_filter(s, term); }
+  constexpr Wide<T> operator()(Outer filter, Inner at) const { return filter[at]; }
+};
+
+// dw[(tap, p), o] = Σ over output pixels: u at (window, tap, p)  dy[pixel, o].
+template <class T>
+struct TapsOfWindows {
+  static constexpr bool kAlongInner = false;
+  using Outer = typename Patches<T>::Tap;
+  using Inner = typename Patches<T>::Window;
+  Patches<T> u;
+  constexpr Outer outer(unsigned column) const { return WindowsOfPixels<T>::tap_of(u.s, column); }
+  constexpr Inner inner(unsigned pixel) const { return u.window(pixel); }
+  constexpr Wide<T> operator()(const Outer& tap, const Inner& window) const {
+    return u(window, tap);
+  }
+};
+template <class T>
+struct OutputGradients {
+  static constexpr bool kAlongInner = false;
+  using Outer = unsigned;
+  using Inner = index;
+  unsigned k;
+  const T* dy;
+  constexpr Outer outer(unsigned o) const { return o; }
+  constexpr Inner inner(unsigned pixel) const { return static_cast<index>(pixel) * k; }
+  constexpr Wide<T> operator()(Outer o, Inner pixel) const { return dy[pixel + o]; }
+};
+
+// du[pixel of u, p] = Σ over (copy, tap, o): dy at the output pixel whose window has the copy at the tap  w[o, p, tap].
+// The copies of a pixel are what upsampling makes of it, scale² of them.
+template <class T>
+struct OutputsOfPixels {
+  static constexpr bool kAlongInner = true;
+  struct Outer {
+    unsigned image;
+    int y, x;  // of the first copy, from where padding begins
+  };
+  struct Inner {
+    unsigned o;
+    int y, x;  // of the copy, less those of the tap
+  };
+  Extents s;
+  const T* dy;
+
+  constexpr unsigned terms() const { return s.scale * s.scale * s.taps * s.k; }
+  constexpr Outer outer(unsigned pixel) const {
+    const unsigned row = pixel / s.uw, col = pixel % s.uw;
+    return {row / s.uh, static_cast<int>(row % s.uh * s.scale) + s.pad_top,
+            static_cast<int>(col * s.scale) + s.pad_left};
+  }
+  constexpr Inner inner(unsigned term) const {
+    const unsigned rest = term / s.k, copy = rest / s.taps, tap = rest % s.taps;
+    return {term % s.k, static_cast<int>(copy / s.scale) - static_cast<int>(tap / s.kw),
+            static_cast<int>(copy % s.scale) - static_cast<int>(tap % s.kw)};
+  }
+  constexpr Wide<T> operator()(const Outer& pixel, const Inner& from) const {
+    const int y = pixel.y + from.y, x = pixel.x + from.x;
+    if (y < 0 || x < 0) return 0;
+    const unsigned i = narrow(y) / s.stride, j = narrow(x) / s.stride;
+    if (i >= s.oh || j >= s.ow || i * s.stride != narrow(y) || j * s.stride != narrow(x)) return 0;
+    return dy[((static_cast<index>(pixel.image) * s.oh + i) * s.ow + j) * s.k + from.o];
+  }
+};
+template <class T>
+struct FiltersOfTaps {
+  static constexpr bool kAlongInner = false;
+  using Outer = unsigned;
+  using Inner = const T*;
+  Extents s;
+  const T* w;
+  constexpr Outer outer(unsigned p) const { return p * s.taps; }
+  constexpr Inner inner(unsigned term) const {
+    return w + static_cast<index>(term % s.k) * s.columns() + term / s.k % s.taps;
+  }
+  constexpr Wide<T> operator()(Outer p, Inner filter) const { return filter[p]; }
+};
+
+}  // namespace sfumato::cuda

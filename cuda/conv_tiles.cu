@@ -1,0 +1,345 @@
+#include <algorithm>
+
+#include "cuda/column_sums.h"
+#include "cuda/conv_factors.h"
+#include "cuda/conv_tiles.h"
+#include "cuda/image_events.h"
+#include "cuda/memory.h"
+#include "cuda/norm_groups.h"
+#include "cuda/tile.h"
+
+namespace sfumato::cuda {
+namespace {
+
+using kernels::ConvGradients;
+using kernels::ConvOutput;
+
+constexpr int kThreads = 256;
+
+constexpr unsigned ceil_divide(unsigned n, unsigned d) { return (n + d - 1) / d; }
+
+// Tiles of a product, one row of tiles after another.
+template <class W, int kN>
+struct Tiles {
+  using Product = Tile<W, kN>;
+  unsigned rows, cols, terms;
+  Divisor across;
+
+  Tiles(unsigned rows, unsigned cols, unsigned terms)
+      : rows(rows), cols(cols), terms(terms), across(std::max(1u, ceil_divide(cols, kN))) {}
+  unsigned count() const { return cols == 0 ? 0 : ceil_divide(rows, Product::kM) * across; }
+  __device__ typename Product::Place operator()(unsigned tile) const {
+    return {tile / across * Product::kM, rows, tile % across * kN, cols, 0, terms};
+  }
+};
+
+// ---- forward
+
+template <class T, int kN>
+struct Forward {
+  using Product = Tile<Wide<T>, kN>;
+  static constexpr int kThreads = Product::kThreads, kBlocksAtOnce = Product::kBlocksAtOnce;
+  struct Shared {
+    Phases::Shared phases;
+    union {
+      typename Product::Shared tile;
+      NormStatisticsShared norm;
+    };
+  };
+  Phases phases;
+  unsigned statistics_blocks;  // of the first phase; 0: no normalisation
+  NormStatistics<T> statistics;
+  ImageEvents images;  // whose statistics are there
+  Tiles<Wide<T>, kN> tiles;
+  WindowsOfPixels<T> u;
+  Filters<T> w;
+  ConvOutput<T> out;
+
+  __device__ void operator()() const {
+    Shared& s = shared<Shared>();
+    if (statistics_blocks == 0) return multiply(s, tiles(blockIdx.x));
+    const unsigned block = phases.begin(s.phases);
+    if (block < statistics_blocks) {
+      const Group group(statistics.share, block);
+      statistics(s.norm, group);
+      phases.count(images.of_image(group.image));
+    } else {
+      const auto at = tiles(block - statistics_blocks);
+      const unsigned end = at.row + Product::kM < at.rows ? at.row + Product::kM : at.rows;
+      for (unsigned e = images.of_pixel(at.row); e <= images.of_pixel(end - 1); ++e)
+        phases.wait(e, images.images(e) * statistics.share.blocks_of_image());
+      multiply(s, at);
+    }
+    phases.end(s.phases);
+  }
+
+  __device__ void multiply(Shared& s, const typename Product::Place& at) const {
+    Product::multiply(s.tile, u, w, at, [this](unsigned pixel, unsigned o, Wide<T> sum) {
+      const index i = static_cast<index>(pixel) * tiles.cols + o;
+      if (out.bias) sum += out.bias[o];
+      if (out.per_image) sum += out.per_image[pixel / u.u.s.pixels * tiles.cols + o];
+      if (out.residual) sum += out.residual[i];
+      out.y[i] = static_cast<T>(sum);
+    });
+  }
+};
+
+// ---- backward
+
+// du; dx is the same where there is no normalisation.
+template <class T, int kN>
+struct InputGradient {
+  using Product = Tile<Wide<T>, kN>;
+  Tiles<Wide<T>, kN> tiles;
+  OutputsOfPixels<T> dy;
+  FiltersOfTaps<T> w;
+  Normalised<T> input;
+  T* du;  // null: dx is written
+  Channels<T> dx;
+  Channels<const T> add;
+
+  __device__ void operator()(typename Product::Shared& s, const typename Product::Place& at) const {
+    Product::multiply(s, dy, w, at, [this](unsigned pixel, unsigned p, Wide<T> sum) {
+      if (du) {
+        du[static_cast<index>(pixel) * tiles.cols + p] = static_cast<T>(sum);
+        return;
+      }
+      if (input.silu) sum *= input.slope(input.x.at(pixel, p));
+      dx.at(pixel, p) = static_cast<T>(sum + add.or_zero(pixel, p));
+    });
+  }
+};
+
+// dw. Blocks share the terms, `share` of them each; their sums are added in a second phase.
+template <class T, int kN>
+struct WeightGradient {
+  using Product = Tile<Wide<T>, kN>;
+  Tiles<Wide<T>, kN> tiles;
+  TapsOfWindows<T> u;
+  OutputGradients<T> dy;
+  unsigned share, shares;
+  Wide<T>*partial, *dw;  // partial [shares, dw]; dw itself if there is one share
+
+  constexpr unsigned size() const { return tiles.rows * tiles.cols; }
+  unsigned blocks() const { return dw ? tiles.count() * shares : 0; }
+  unsigned adding_blocks() const { return dw && shares > 1 ? ceil_divide(size(), kThreads) : 0; }
+
+  __device__ void operator()(typename Product::Shared& s, unsigned block) const {
+    const unsigned part = block % shares;
+    auto at = tiles(block / shares);
+    at.begin = part * share;
+    at.end = at.begin + share < tiles.terms ? at.begin + share : tiles.terms;
+    Wide<T>* const to = partial + static_cast<index>(part) * size();
+    Product::multiply(s, u, dy, at, [this, to](unsigned column, unsigned o, Wide<T> sum) {
+      to[o * tiles.rows + place_in_filter(u.u.s, column)] = sum;
+    });
+  }
+  __device__ void add(unsigned block) const {
+    const unsigned i = block * kThreads + threadIdx.x;
+    if (i >= size()) return;
+    double sum = 0;
+    for (unsigned part = 0; part < shares; ++part)
+      sum += static_cast<double>(partial[static_cast<index>(part) * size() + i]);
+    dw[i] = static_cast<Wide<T>>(sum);
+  }
+};
+
+// The blocks of each kind of work, in the order of their numbers. Those of the second line wait for the first, gamma for
+// norm.
+struct Blocks {
+  unsigned dx, dw, sums;
+  unsigned norm, add_dw, db;
+  unsigned gamma;
+  constexpr unsigned all() const { return dx + dw + sums + norm + add_dw + db + gamma; }
+  constexpr bool waits() const { return norm + add_dw + db + gamma > 0; }
+};
+enum Event : unsigned { kWeights, kSums, kNorm, kFirstImage };
+
+// Whether `block` is one of `count`; counts them off if not.
+constexpr bool is_of(unsigned count, unsigned& block) {
+  if (block < count) return true;
+  block -= count;
+  return false;
+}
+
+template <class T, int kN>
+struct Backward {
+  using Product = Tile<Wide<T>, kN>;
+  static constexpr int kThreads = Product::kThreads, kBlocksAtOnce = Product::kBlocksAtOnce;
+  struct Shared {
+    Phases::Shared phases;
+    union {
+      typename Product::Shared tile;
+      NormBackwardShared norm;
+      ColumnSumsShared sums;
+    };
+  };
+  Phases phases;
+  Blocks blocks;
+  InputGradient<T, kN> dx;
+  WeightGradient<T, kN> dw;
+  ColumnSums<T, Wide<T>> sums;      // of dy, over some pixels
+  ColumnSums<Wide<T>, Wide<T>> db;  // of these sums
+  NormBackward<T> norm;
+  ColumnSums<double, Wide<T>> gamma;  // dgamma and dbeta
+  ImageEvents images;                 // whose du is there
+
+  __device__ void operator()() const {
+    Shared& s = shared<Shared>();
+    unsigned block = blocks.waits() ? phases.begin(s.phases) : blockIdx.x;
+    work(s, block);
+    if (blocks.waits()) phases.end(s.phases);
+  }
+  __device__ void work(Shared& s, unsigned block) const {
+    if (is_of(blocks.dx, block)) return input_gradient(s, dx.tiles(block));
+    if (is_of(blocks.dw, block)) {
+      dw(s.tile, block);
+      if (blocks.add_dw > 0) phases.count(kWeights);
+    } else if (is_of(blocks.sums, block)) {
+      sums(s.sums, block);
+      if (blocks.db > 0) phases.count(kSums);
+    } else if (is_of(blocks.norm, block)) {
+      const Group group(norm.share, block);
+      const unsigned e = images.of_image(group.image);
+      phases.wait(e, images.tiles(e, Product::kM) * dx.tiles.across);
+      norm(s.norm, group);
+      phases.count(kNorm);
+    } else if (is_of(blocks.add_dw, block)) {
+      phases.wait(kWeights, blocks.dw);
+      dw.add(block);
+    } else if (is_of(blocks.db, block)) {
+      phases.wait(kSums, blocks.sums);
+      db(s.sums, block);
+    } else {
+      phases.wait(kNorm, blocks.norm);
+      gamma(s.sums, block);
+    }
+  }
+  __device__ void input_gradient(Shared& s, const typename Product::Place& at) const {
+    dx(s.tile, at);
+    if (blocks.norm == 0) return;
+    const unsigned end = at.row + Product::kM < at.rows ? at.row + Product::kM : at.rows;
+    for (unsigned e = images.of_pixel(at.row); e <= images.of_pixel(end - 1); ++e) phases.count(e);
+  }
+};
+
+// How many terms of the weights' gradient a block sums: a number that depends on sizes alone, so that results do not
+// depend on the GPU.
+unsigned terms_of_block(unsigned terms, unsigned tiles) {
+  constexpr unsigned kLeast = 256, kBlocks = 512;
+  const unsigned shares = std::max(1u, kBlocks / std::max(1u, tiles));
+  return std::max(kLeast, ceil_divide(terms, shares));
+}
+
+template <class T, int kN>
+void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out) {
+  const Extents e(s, in.upsample);
+  const Normalised<T> input = reads(s, in);
+  const GroupShare share(norm_of(s, in));
+  const ImageEvents images(0, narrow(s.n), e.pixels);
+  const unsigned statistics = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0);
+  const Tiles<Wide<T>, kN> tiles(narrow(s.n) * e.pixels, narrow(s.k), narrow(s.c) * e.taps);
+  launch({statistics + tiles.count()}, Forward<T, kN>{Phases(images.count()),
+                                                      statistics,
+                                                      {share, in.eps, input.x, in.mean, in.rstd},
+                                                      images,
+                                                      tiles,
+                                                      {{e, input}},
+                                                      {e, w},
+                                                      out});
+}
+
+// A matrix of sums over pixels of dy, of `share` pixels each, as many as there are images where the sums of images are
+// wanted.
+struct Parts {
+  index share, count;
+  Parts(const Conv& s, bool of_images)
+      : share(of_images ? s.oh * s.ow : 512),
+        count(of_images ? s.n : (s.n * s.oh * s.ow + share - 1) / share) {}
+};
+
+template <class T, int kN>
+void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+              const ConvGradients<T>& g) {
+  const Extents e(s, in.upsample);
+  const Normalised<T> input = reads(s, in);
+  const kernels::GroupNorm norm = norm_of(s, in);
+  const GroupShare share(norm);
+  const unsigned n = narrow(s.n), c = narrow(s.c), k = narrow(s.k), skip = narrow(in.skip_channels);
+  const bool normalises = g.dx && in.groups > 0;
+
+  const OutputsOfPixels<T> outputs{e, dy};
+  const Scratch<T> du(static_cast<std::size_t>(normalises ? norm.n * norm.hw * norm.c : 0));
+  const Scratch<double> of_groups(static_cast<std::size_t>(normalises ? s.n * 2 * s.c : 0));
+  const Channels<T> dx{g.dx, c - skip, g.dskip, skip};
+  const Channels<const T> add{g.add, c - skip, g.add_skip, skip};
+  const InputGradient<T, kN> to_input{{narrow(s.n * norm.hw), c, outputs.terms()},
+                                      outputs,
+                                      {e, w},
+                                      input,
+                                      normalises ? du.get() : nullptr,
+                                      dx,
+                                      add};
+
+  const Tiles<Wide<T>, kN> weights(e.columns(), k, n * e.pixels);
+  const unsigned terms = terms_of_block(weights.terms, weights.count()),
+                 shares = ceil_divide(weights.terms, terms);
+  const bool splits = g.dw && shares > 1;
+  const Scratch<Wide<T>> of_shares(
+      splits ? static_cast<std::size_t>(shares) * weights.rows * weights.cols : 0);
+  const WeightGradient<T, kN> to_weights{
+      weights, {{e, input}}, {k, dy}, terms, shares, splits ? of_shares.get() : g.dw, g.dw};
+
+  const Parts parts(s, g.per_image != nullptr);
+  const bool sums_once = !g.per_image && parts.count == 1;  // they are db already
+  const Scratch<Wide<T>> of_parts(
+      static_cast<std::size_t>(g.db && !g.per_image && !sums_once ? parts.count * s.k : 0));
+  Wide<T>* const of_pixels = g.per_image ? g.per_image : sums_once ? g.db : of_parts.get();
+  const ColumnSums<T, Wide<T>> sums{s.n * s.oh * s.ow, parts.share, k, dy, {of_pixels, k}};
+  const ColumnSums<Wide<T>, Wide<T>> db{parts.count, parts.count, k, of_pixels, {g.db, k}};
+  const ColumnSums<double, Wide<T>> gamma{
+      s.n, s.n, 2 * c, of_groups.get(), {g.dgamma, c, g.dbeta, c}};
+
+  const ImageEvents images(kFirstImage, n, narrow(norm.hw));
+  const Blocks blocks{.dx = g.dx ? to_input.tiles.count() : 0,
+                      .dw = to_weights.blocks(),
+                      .sums = g.db || g.per_image ? narrow(parts.count) * sums.blocks() : 0,
+                      .norm = normalises ? n * share.blocks_of_image() : 0,
+                      .add_dw = to_weights.adding_blocks(),
+                      .db = g.db && !sums_once ? db.blocks() : 0,
+                      .gamma = normalises ? gamma.blocks() : 0};
+  launch({blocks.all()}, Backward<T, kN>{Phases(kFirstImage + images.count()),
+                                         blocks,
+                                         to_input,
+                                         to_weights,
+                                         sums,
+                                         db,
+                                         {share, input, du.get(), dx, add, of_groups.get()},
+                                         gamma,
+                                         images});
+}
+
+}  // namespace
+
+template <class T>
+void conv_forward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* w,
+                           const ConvOutput<T>& out) {
+  s.k > 32 ? forward<T, 64>(s, in, w, out) : forward<T, 32>(s, in, w, out);
+}
+
+template <class T>
+void conv_backward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+                            const ConvGradients<T>& g) {
+  s.k > 32 || s.c > 32 ? backward<T, 64>(s, in, dy, w, g) : backward<T, 32>(s, in, dy, w, g);
+}
+
+#define SFUMATO_INSTANTIATE(T)                                                               \
+  template void conv_forward_by_tiles(const Conv&, const ConvInput<T>&, const T*,            \
+                                      const ConvOutput<T>&);                                 \
+  template void conv_backward_by_tiles(const Conv&, const ConvInput<T>&, const T*, const T*, \
+                                       const ConvGradients<T>&);
+SFUMATO_INSTANTIATE(float)
+SFUMATO_INSTANTIATE(double)
+SFUMATO_INSTANTIATE(bf16)
+
+}  // namespace sfumato::cuda

@@ -1,0 +1,16 @@
+// Convolution by tiles of products whose factors are read where they are: nothing is laid out first (implicit GEMM), and
+// everything that a pass computes is one launch.
+#pragma once
+#include "tensor/kernels/kernels.h"
+
+namespace sfumato::cuda {
+
+// As conv_forward and conv_backward (conv.h). Here `silu` without groups is allowed: u = x sigmoid(x).
+template <class T>
+void conv_forward_by_tiles(const kernels::Conv& s, const kernels::ConvInput<T>& in, const T* w,
+                           const kernels::ConvOutput<T>& out);
+template <class T>
+void conv_backward_by_tiles(const kernels::Conv& s, const kernels::ConvInput<T>& in, const T* dy,
+                            const T* w, const kernels::ConvGradients<T>& g);
+
+}  // namespace sfumato::cuda

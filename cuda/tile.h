@@ -1,0 +1,118 @@
+// A tile of a product of matrices, by a block: parts of both factors go through shared memory, and each thread sums a
+// few elements of the tile in registers.
+#pragma once
+#include "cuda/simt.h"
+
+namespace sfumato::cuda {
+
+// The tile of 64 x kN elements of c = a b, sums in W. The factors are functions of (outer, inner): `outer` is the row of
+// a or the column of b, `inner` what is summed over. A factor is a struct with
+//   Outer outer(unsigned)       what is to be known of a row (a column),
+//   Inner inner(unsigned)       and of a term,
+//   W operator()(Outer, Inner)  the element;
+//   kAlongInner                 whether elements of consecutive `inner` lie side by side in memory, not of `outer`.
+template <class W, int kN>
+class Tile {
+ public:
+  static constexpr int kThreads = 256, kM = 64;
+  static constexpr int kBlocksAtOnce = sizeof(W) == 4 ? 3 : 2;
+
+ private:
+  static constexpr int kK = 16;                                 // terms a step
+  static constexpr int kSide = 16;                              // threads on a side of the tile
+  static constexpr int kRows = kM / kSide, kCols = kN / kSide;  // elements of a thread
+
+ public:
+  // Steps alternate between two buffers: one is filled while the other is read.
+  struct Shared {
+    alignas(16) W a[2][kK][kM + 4];
+    alignas(16) W b[2][kK][kN + 4];
+  };
+
+  // Which tile: from row `row` and column `col` on, of `rows` rows and `cols` columns; terms [begin, end).
+  struct Place {
+    unsigned row, rows, col, cols, begin, end;
+  };
+
+  // write(row, col, sum) for each element of the tile. All threads of the block call this; `s` may be used again after a
+  // barrier.
+  template <class A, class B, class F>
+  static __device__ void multiply(Shared& s, const A& a, const B& b, const Place& at,
+                                  const F& write) {
+    Feed<A, kM> from_a(a, at.row, at.rows);
+    Feed<B, kN> from_b(b, at.col, at.cols);
+    from_a.fetch(at.begin, at.end), from_b.fetch(at.begin, at.end);
+    W sums[kRows][kCols] = {};
+    int buffer = 0;
+    for (unsigned k = at.begin; k < at.end; k += kK, buffer ^= 1) {
+      from_a.store(s.a[buffer]), from_b.store(s.b[buffer]);
+      __syncthreads();
+      if (k + kK < at.end) from_a.fetch(k + kK, at.end), from_b.fetch(k + kK, at.end);
+      add_products(s.a[buffer], s.b[buffer], sums);
+    }
+    SFUMATO_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      SFUMATO_UNROLL
+      for (int j = 0; j < kCols; ++j) {
+        const unsigned row = at.row + threadIdx.x / kSide * kRows + i;
+        const unsigned col = at.col + threadIdx.x % kSide * kCols + j;
+        if (row < at.rows && col < at.cols) write(row, col, sums[i][j]);
+      }
+    }
+  }
+
+ private:
+  static __device__ void add_products(const W (&a)[kK][kM + 4], const W (&b)[kK][kN + 4],
+                                      W (&sums)[kRows][kCols]) {
+    const W* const rows = &a[0][threadIdx.x / kSide * kRows];
+    const W* const cols = &b[0][threadIdx.x % kSide * kCols];
+    SFUMATO_UNROLL
+    for (int k = 0; k < kK; ++k)
+      for (int i = 0; i < kRows; ++i)
+        for (int j = 0; j < kCols; ++j)
+          sums[i][j] += rows[k * (kM + 4) + i] * cols[k * (kN + 4) + j];
+  }
+
+  // What a thread brings of a factor's part of kExtent x kK elements.
+  template <class Factor, int kExtent>
+  class Feed {
+   public:
+    __device__ Feed(const Factor& from, unsigned first, unsigned count)
+        : from_(from), left_(count - first) {
+      for (int i = 0; i < kOuters; ++i)
+        outer_[i] = from.outer(outer(i) < left_ ? first + outer(i) : first);
+    }
+    __device__ void fetch(unsigned begin, unsigned end) {
+      for (int i = 0; i < kInners; ++i) {
+        const unsigned k = begin + inner(i);
+        const typename Factor::Inner term = from_.inner(k);
+        for (int o = 0; o < kOuters; ++o)
+          value_[i + o] = k < end && outer(o) < left_ ? from_(outer_[o], term) : W(0);
+      }
+    }
+    __device__ void store(W (&to)[kK][kExtent + 4]) const {
+      for (int i = 0; i < kInners; ++i)
+        for (int o = 0; o < kOuters; ++o) to[inner(i)][outer(o)] = value_[i + o];
+    }
+
+   private:
+    // Threads that follow one another read what lies side by side. So of `outer` and `inner` one is the same for all
+    // elements of a thread.
+    static constexpr bool kAlong = Factor::kAlongInner;
+    static constexpr int kCount = kExtent * kK / kThreads, kOuters = kAlong ? kCount : 1,
+                         kInners = kAlong ? 1 : kCount;
+    static __device__ unsigned outer(int i) {
+      return kAlong ? threadIdx.x / kK + i * (kThreads / kK) : threadIdx.x % kExtent;
+    }
+    static __device__ unsigned inner(int i) {
+      return kAlong ? threadIdx.x % kK : threadIdx.x / kExtent + i * (kThreads / kExtent);
+    }
+
+    const Factor& from_;
+    unsigned left_;  // rows (columns) from the first one on
+    typename Factor::Outer outer_[kOuters];
+    W value_[kCount];
+  };
+};
+
+}  // namespace sfumato::cuda
