@@ -53,11 +53,13 @@ constexpr std::int64_t kBatch = 256, kSteps = 2000, kPoints = 500;
 
 Tensor data(std::uint64_t step) {
   Tensor x = Rng(1, Purpose::general, step).normal({kBatch, 2});
-  const Tensor which = Rng(2, Purpose::general, step).randint({kBatch}, exercises::kHeaps);
+  const Tensor which =
+      Rng(2, Purpose::general, step).randint({kBatch}, 10);  // 0 .. 5: heap 0; 6 .. 9: the others
   const exercises::Mixture heaps = exercises::heaps();
   for (std::int64_t i = 0; i < kBatch; ++i)
     for (std::size_t d = 0; d < 2; ++d) {
-      const auto& heap = heaps[static_cast<std::size_t>(which.data<std::int64_t>()[i])];
+      const auto& heap = heaps[static_cast<std::size_t>(
+          std::max<std::int64_t>(0, which.data<std::int64_t>()[i] - 5))];
       float& v = x.data<float>()[2 * i + static_cast<std::int64_t>(d)];
       v = static_cast<float>(heap.mean[d] + std::sqrt(heap.covariance[d]) * v);
     }
@@ -118,20 +120,21 @@ Points sample(const Plan& plan, const diffusion::Schedule& schedule, const Netwo
   return points;
 }
 
-// What is seen of the points: how many are in the heaps, and how wide the heaps are.
+// What is seen of the points: how many are in each heap, and how wide the heaps are.
 void describe(const Points& points, std::FILE* file) {
+  const exercises::Mixture heaps = exercises::heaps();
+  std::vector<int> count(heaps.size(), 0);
   double squares = 0;
   int inside = 0;
-  for (std::size_t i = 0; i < points.x.size(); ++i) {
-    double nearest = 1e9;
-    for (const auto& heap : exercises::heaps())
-      nearest =
-          std::min(nearest, std::hypot(points.x[i] - heap.mean[0], points.y[i] - heap.mean[1]));
-    if (nearest < 0.6) ++inside, squares += nearest * nearest / 2;
-  }
-  fmt::print(file, "\n{} points drawn: {} within 0.6 of a heap's centre", kPoints, inside);
-  if (inside > 0) fmt::print(file, ", there with sigma = {:.3f}", std::sqrt(squares / inside));
-  fmt::print(file, "\n(the data: all of them within 0.6, sigma = 0.100)\n");
+  for (std::size_t i = 0; i < points.x.size(); ++i)
+    for (std::size_t h = 0; h < heaps.size(); ++h) {
+      const double far = std::hypot(points.x[i] - heaps[h].mean[0], points.y[i] - heaps[h].mean[1]);
+      if (far < 0.6) ++count[h], ++inside, squares += far * far / 2;
+    }
+  fmt::print(file, "\n{} points drawn\n  in each heap (within 0.6): {:3}", kPoints,
+             fmt::join(count, " "));
+  if (inside > 0) fmt::print(file, "   their sigma: {:.3f}", std::sqrt(squares / inside));
+  fmt::print(file, "\n  in the data, of 500:       300  50  50  50  50   their sigma: 0.100\n");
 }
 
 void make(const Plan& plan, const std::string& folder) {

@@ -9,7 +9,7 @@ Cause run_c() { return Cause::noise_in_last_step; }
 // The loss begins in the thousands, and ends at 1: the first steps threw the weights where no gradient leads back.
 Cause run_d() { return Cause::learning_rate_too_high; }
 
-// ᾱ at the end is 0.83: most of the data is left in x_T. The sampler begins at pure noise, which the network never saw.
+// ᾱ at the end is 0.82: most of the data is left in x_T. The sampler begins at pure noise, which the network never saw.
 Cause run_e() { return Cause::schedule_too_short; }
 
 // The gradient's norm grows and grows, while the loss does not fall.
