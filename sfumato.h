@@ -29,13 +29,16 @@
 #include "nn/checkpoint.h"
 #include "nn/conditioning.h"
 #include "nn/conformance.h"
+#include "nn/fit.h"
 #include "nn/layers.h"
+#include "nn/likelihood.h"
 #include "nn/network.h"
 #include "nn/optim.h"
 #include "nn/params.h"
 #include "nn/presets.h"
 #include "nn/unet.h"
 #include "nn/unet_config.h"
+#include "nn/vae.h"
 
 // Labelled pictures from files, and their batches.
 #include "diffusion/data/batches.h"
@@ -50,7 +53,10 @@
 #include "diffusion/sampler.h"
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
+#include "diffusion/training/training.h"
 
 // How good drawn pictures are: a classifier and the Fréchet distance of its features.
+#include "diffusion/eval/class_mean.h"
 #include "diffusion/eval/classifier.h"
 #include "diffusion/eval/frechet.h"
+#include "diffusion/eval/neighbours.h"

@@ -135,6 +135,10 @@ void CommandLine::operator()(std::string& field, const OptionInfo& info,
   parser_->add(field, info)->check(CLI::IsMember(allowed))->type_name("NAME");
 }
 
+void CommandLine::positional(std::string& field, const OptionInfo& info) {
+  parser_->options[info.key] = parser_->app.add_option(info.key, field, info.help);
+}
+
 void CommandLine::choice(const OptionInfo& info, const std::string& names,
                          std::function<bool(const std::string&)> take) {
   const auto check = [take, names](const std::string& name) {

@@ -35,6 +35,8 @@ class CommandLine {
   // One of the words.
   void operator()(std::string& field, const OptionInfo& info,
                   std::initializer_list<const char*> words);
+  // A word without a flag; empty where it is left out.
+  void positional(std::string& field, const OptionInfo& info);
   // A row of a table, by either name; the help lists ours.
   template <class Row>
   void operator()(std::optional<Row>& field, const OptionInfo& info, const Choices<Row>& choices) {

@@ -73,7 +73,7 @@ Layout layout(const Shape& images, const GridOptions& options) {
   if (n == 0 || options.columns < 1) throw Error("grid", "nothing to show");
   Layout l{};
   l.columns = std::min(options.columns, n);
-  l.zoom = std::clamp<std::int64_t>(64 / std::max(h, w), 1, 8);
+  l.zoom = options.zoom > 0 ? options.zoom : std::clamp<std::int64_t>(64 / std::max(h, w), 1, 8);
   l.cell_h = h * l.zoom + kGap;
   l.cell_w = w * l.zoom + kGap;
   l.letter = l.zoom + 1;

@@ -9,7 +9,8 @@ namespace sfumato::apps {
 
 struct GridOptions {
   std::int64_t columns = 8;
-  std::vector<std::string> headers;  // one a column, written above it; none: no header row
+  std::vector<std::string> headers = {};  // one a column, written above it; none: no header row
+  std::int64_t zoom = 0;                  // 0: so that a picture is at most 64 pixels large
 };
 
 // The shape of make_grid's result for images of this shape [N,H,W,C].

@@ -17,6 +17,7 @@ RunSubcommand declare_sample(CommandLine& line);
 RunSubcommand declare_evaluate(CommandLine& line);
 RunSubcommand declare_predict(CommandLine& line);
 RunSubcommand declare_info(CommandLine& line);
+RunSubcommand declare_lab(CommandLine& line);
 
 namespace {
 
@@ -26,6 +27,7 @@ constexpr Subcommand kSubcommands[] = {
     {"evaluate", "Judge a model's pictures: read as asked? how far from real?", declare_evaluate},
     {"predict", "Run the bare network on tensors in a file", declare_predict},
     {"info", "Describe this program and machine, or a model", declare_info},
+    {"lab", "Answer a question with an experiment: a table and a picture", declare_lab},
 };
 
 }  // namespace
