@@ -45,6 +45,7 @@
 #include "diffusion/data/dataset.h"
 
 // Diffusion: schedules, the forward process, predictions, samplers, models as diffusers folders.
+#include "diffusion/bound.h"
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
 #include "diffusion/generate.h"

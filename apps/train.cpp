@@ -9,9 +9,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "apps/command_line.h"
+#include "apps/doctor.h"
 #include "apps/journal.h"
 #include "apps/machine.h"
 #include "apps/notes.h"
@@ -62,6 +64,41 @@ TrainState first_state(Run& run, nn::AdamW& adam, nn::Ema& ema) {
   return state;
 }
 
+data::Batches training_batches(const Run& run, Device device) {
+  const TrainOptions& o = run.options;
+  const nn::Conditioning& conditioning = run.model.conditioning();
+  return {run.data.images.to(device),
+          conditioning.classes() > 0 ? run.data.labels.to(device) : Tensor(),
+          o.batch,
+          o.seed,
+          conditioning.null_label,
+          o.label_dropout.value_or(kLabelDropout)};
+}
+
+void announce(const Run& run, const TrainState& state, Journal& journal) {
+  print_notes(run.notes);
+  journal.print(headline(run));
+  if (state.step > 0) journal.print(fmt::format("resuming at step {}", state.step));
+}
+
+// What --find-lr and --doctor say before the first step; the doctor, if asked for.
+std::optional<Doctor> begin_examination(const TrainOptions& asked, Run& run, Journal& journal) {
+  if (asked.find_lr) journal.print(find_learning_rate(run.model, run.options, run.data));
+  std::optional<Doctor> doctor;
+  if (asked.doctor) doctor.emplace(run.model, run.options, run.data);
+  return doctor;
+}
+
+void examine(Doctor& doctor, std::int64_t step, Journal& journal) {
+  for (const std::string& line : doctor.examine(step)) journal.print(line);
+}
+
+// Throws Error where the schedule leaves a network of this kind nothing to learn.
+void expect_trainable(const diffusion::SchedulerConfig& scheduler) {
+  const std::string problem = diffusion::combination_problem(scheduler);
+  if (!problem.empty()) throw Error("train", problem);
+}
+
 void train(const TrainOptions& asked, Device device) {
   Run run = start(asked);
   run.model.params->to(device);
@@ -70,23 +107,15 @@ void train(const TrainOptions& asked, Device device) {
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
-  if (const std::string problem = diffusion::combination_problem(run.model.scheduler);
-      !problem.empty())
-    throw Error("train", problem);
-  const nn::Conditioning& conditioning = network.conditioning;
-  const data::Batches batches(run.data.images.to(device),
-                              conditioning.classes() > 0 ? run.data.labels.to(device) : Tensor(),
-                              o.batch, o.seed, conditioning.null_label,
-                              o.label_dropout.value_or(kLabelDropout));
+  expect_trainable(run.model.scheduler);
+  const data::Batches batches = training_batches(run, device);
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
   nn::Ema ema(params, o.ema);
-
   TrainState state = first_state(run, adam, ema);
   Journal journal(o, run.folder, run.model, adam, ema, state,
                   make_budget(o, run.data.images.dim(0)));
-  print_notes(run.notes);
-  journal.print(headline(run));
-  if (state.step > 0) journal.print(fmt::format("resuming at step {}", state.step));
+  announce(run, state, journal);
+  std::optional<Doctor> doctor = begin_examination(asked, run, journal);
 
   // What one step computes, as a function of its number: loss and gradient. (A GPU records it once, and replays it.)
   Recorded gradient(device, [&](std::span<const Tensor> in) -> std::vector<Tensor> {
@@ -116,14 +145,18 @@ void train(const TrainOptions& asked, Device device) {
     return {};
   });
 
-  while (journal.should_continue()) {
-    const std::vector<Tensor>& out = gradient({Tensor::from<std::int64_t>({}, {state.step})});
-    const Tensor &loss = out[0], &norm = out[1];
-    journal.before_update(loss, norm);
-    const double lr = learning_rate(o, state, journal.progress());
-    update({adam.rates(lr, &ema), norm});
-    journal.step_done(lr);
-  }
+  while (journal.should_continue()) try {
+      if (doctor && state.step % Doctor::kEvery == 0) examine(*doctor, state.step, journal);
+      const std::vector<Tensor>& out = gradient({Tensor::from<std::int64_t>({}, {state.step})});
+      journal.before_update(out[0], out[1]);
+      const double lr = learning_rate(o, state, journal.progress());
+      update({adam.rates(lr, &ema), out[1]});
+      journal.step_done(lr);
+    } catch (const Error&) {
+      if (doctor) journal.print(doctor->first_non_finite(state.step, batches));
+      throw;
+    }
+  if (doctor) examine(*doctor, state.step, journal);
   journal.finish();
 }
 
@@ -139,6 +172,12 @@ RunSubcommand declare_train(CommandLine& line) {
   line(o->previous, {"previous", "Go on from the checkpoint before the newest"});
   line(o->stop_after, {"stop_after", "End this process after that many steps, as Ctrl-C would"},
        {1, kMaxSteps});
+  line(o->doctor,
+       {"doctor",
+        "Say while training what is wrong: a first NaN, dead channels, loss per t above a "
+        "constant's, over-fitting, a learning rate too high or low"});
+  line(o->find_lr,
+       {"find_lr", "Before training, look for a learning rate; a line says what was found"});
   visit_train_options(line, *o);
   line.needs_one_of({"out", "resume"}, "--out DIR or --resume DIR");
   line.excludes("out", {"resume"});

@@ -23,8 +23,9 @@ inline constexpr std::int64_t kMaxSteps = std::int64_t{1} << 40;
 // What is recorded of these is in the list below.
 struct TrainOptions {
   std::string out, resume;
-  bool accept_data = false;     // --resume although the data have changed
-  bool previous = false;        // --resume from the checkpoint before the newest
+  bool accept_data = false;  // --resume although the data have changed
+  bool previous = false;     // --resume from the checkpoint before the newest
+  bool doctor = false, find_lr = false;
   std::set<std::string> given;  // keys of the options that the command line names
 
   std::string init;

@@ -20,9 +20,8 @@ void fit(Params& params, const FitOptions& o, const std::function<Var(std::int64
     if (!std::isfinite(value))
       throw Error("fit", fmt::format("the loss of step {} is {}", k, value));
     l.backward();
-    const double lr =
-        o.lr * warmup_cosine(k, o.warmup, static_cast<double>(k) / static_cast<double>(o.steps),
-                             o.lr_floor);
+    const double done = static_cast<double>(k) / static_cast<double>(o.steps);
+    const double lr = o.rate ? o.rate(k) : o.lr * warmup_cosine(k, o.warmup, done, o.lr_floor);
     adam.step(lr, {.norm = gradient_norm(params), .max_norm = o.clip},
               o.ema > 0 ? &average : nullptr);
     if (o.on_step) o.on_step(k, value);

@@ -16,6 +16,8 @@ struct FitOptions {
   // Called after step k (0..steps−1) with its loss, which it may read; may be empty. The weights are then those of the
   // step, not their average.
   std::function<void(std::int64_t k, double loss)> on_step = {};
+  // The learning rate of step k, instead of the warm-up and the half cosine; may be empty.
+  std::function<double(std::int64_t k)> rate = {};
   // Whether to go on; asked before each step. Empty: always.
   std::function<bool()> should_continue = {};
 };

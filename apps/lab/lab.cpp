@@ -24,6 +24,7 @@ LabResult lab_vae(const LabSetting& setting);
 LabResult lab_one_step(const LabSetting& setting);
 LabResult lab_memory(const LabSetting& setting);
 LabResult lab_bugs(const LabSetting& setting);
+LabResult lab_elbo(const LabSetting& setting);
 
 namespace {
 
@@ -35,6 +36,8 @@ constexpr Lab kLabs[] = {
     {"one-step", "Could one denoising step do, if the network were trained hard enough?",
      lab_one_step},
     {"memory", "Does a model copy its training pictures, or draw new ones?", lab_memory},
+    {"elbo", "What does the variational bound say of a model, and what if it is trained on it?",
+     lab_elbo},
     {"bugs", "What do ten common mistakes look like, in the loss and in the pictures?", lab_bugs},
 };
 

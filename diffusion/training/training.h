@@ -18,7 +18,12 @@ namespace sfumato::diffusion {
 void train_denoiser(Pipeline& model, const data::Batches& batches, std::uint64_t seed,
                     const nn::FitOptions& fit);
 
-// The same at t = T−1 alone, where x_t is noise: the network learns to say, of noise and a label, which picture it was.
+// The same with a weight for each timestep: L = w_t ‖target − network(x_t, t)‖², w_0 .. w_{T−1}.
+void train_weighted(Pipeline& model, const data::Batches& batches,
+                    const std::vector<double>& weights, std::uint64_t seed,
+                    const nn::FitOptions& fit);
+
+// The same as train_denoiser at t = T−1 alone, where x_t is noise: the network learns to say, of noise and a label, which picture it was.
 // Noise tells nothing of the picture, so the best answer is the mean of all pictures of the label.
 void train_at_last_time(Pipeline& model, const data::Batches& batches, std::uint64_t seed,
                         const nn::FitOptions& fit);

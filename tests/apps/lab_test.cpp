@@ -72,6 +72,16 @@ TEST_F(Labs, Bugs) {
   EXPECT_EQ(j.at("findings").size(), 10u);
 }
 
+TEST_F(Labs, Elbo) {
+  const io::Json j = table("elbo", 0.002);
+  ASSERT_EQ(j.at("rows").size(), 3u);
+  for (const io::Json& row : j.at("rows")) {
+    double sum = 0;
+    for (std::size_t i = 1; i <= 6; ++i) sum += row[i].get<double>();
+    EXPECT_NEAR(row[7].get<double>(), sum, 0.01);
+  }
+}
+
 TEST_F(Labs, BadInput) {
   refused("lab", {"expected the name of a lab", "one-step"});
   refused("lab nothing", {"there is no lab \"nothing\"", "vae"});

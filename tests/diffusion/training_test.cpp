@@ -104,6 +104,20 @@ TEST(Training, SameSeedSameWeights) {
   for (std::int64_t i = 0; i < a.size(); ++i) ASSERT_EQ(a.data<float>()[i], b.data<float>()[i]);
 }
 
+// Equal weights are none, and a factor in all of them is none to AdamW, but for rounding.
+TEST(Training, EqualWeightsChangeNothing) {
+  Pipeline plain = model(), weighted = model();
+  const nn::FitOptions fit{.steps = 3, .warmup = 0};
+  train_denoiser(plain, batches(), 1, fit);
+  train_weighted(weighted, batches(), std::vector<double>(1000, 1.0), 1, fit);
+  const Tensor a = plain.params->flat_values(), b = weighted.params->flat_values();
+  double most = 0;
+  for (std::int64_t i = 0; i < a.size(); ++i)
+    most = std::max(most, static_cast<double>(std::abs(a.data<float>()[i] - b.data<float>()[i])));
+  EXPECT_LT(most, 2e-3);
+  EXPECT_THROW(train_weighted(plain, batches(), {1.0}, 1, fit), Error);
+}
+
 TEST(Training, BadInput) {
   Pipeline flow = model(default_scheduler(Prediction::flow, BetaSchedule::flow)), v = model();
   EXPECT_THROW(train_consistency(flow, batches(), 1, {.steps = 1}), Error);
