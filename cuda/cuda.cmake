@@ -19,6 +19,8 @@ if(SFUMATO_CUDA STREQUAL "emulated")
   if(SFUMATO_SANITIZE STREQUAL "thread")
     set_source_files_properties(${emulator_sources} PROPERTIES COMPILE_OPTIONS
       "-fno-sanitize=thread;-D__SANITIZE_THREAD__=1")
+  elseif(SFUMATO_SANITIZE MATCHES "address")  # clang does not say so by g++'s macro
+    set_source_files_properties(${emulator_sources} PROPERTIES COMPILE_OPTIONS "-D__SANITIZE_ADDRESS__=1")
   endif()
   return()
 endif()

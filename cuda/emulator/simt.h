@@ -43,6 +43,20 @@ void set_order(std::uint64_t seed);
 // Throws Error naming `kernel` if an aligned word of its arguments is an address of the CPU's memory.
 void expect_device_addresses(const char* kernel, const void* arguments, std::size_t bytes);
 
+// Whether launch() checks so. What is left in the padding between arguments could look like an address, and clang before
+// 20 cannot clear it.
+#if __has_builtin(__builtin_clear_padding)
+inline constexpr bool kChecksAddresses = true;
+template <class Kernel>
+void clear_padding(Kernel& kernel) {
+  __builtin_clear_padding(&kernel);
+}
+#else
+inline constexpr bool kChecksAddresses = false;
+template <class Kernel>
+void clear_padding(Kernel&) {}
+#endif
+
 // ---- what a thread of a kernel may ask for
 void* shared();
 void block_barrier(const char* file, int line);
