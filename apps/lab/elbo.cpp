@@ -83,10 +83,10 @@ Schedule even_schedule(std::int64_t steps) {
 }
 
 // The bound of Gaussian numbers, with their best denoiser, against their exact −log₂ p.
-std::string gaussian_finding(std::uint64_t seed) {
+std::string gaussian_finding(const LabOptions& o) {
   constexpr double kMean = 0.3, kVariance = 0.25;
-  constexpr std::int64_t kNumbers = 4000;
-  Tensor x = Rng(seed, Purpose::general, 7).normal({kNumbers, 1}, DType::f64);
+  const std::int64_t numbers = o.count(4000, 4000, 10);
+  Tensor x = Rng(o.seed, Purpose::general, 7).normal({numbers, 1}, DType::f64);
   double exact = 0;
   for (double& z : x.values<double>()) {
     exact += 0.5 * (z * z + std::log(2 * std::numbers::pi * kVariance)) / std::numbers::ln2;
@@ -97,14 +97,14 @@ std::string gaussian_finding(std::uint64_t seed) {
     const auto denoiser =
         diffusion::exact_denoiser(schedule, {{1, {kMean}, {kVariance}}}, Prediction::v);
     return diffusion::variational_bound(schedule, Prediction::v, denoiser, x,
-                                        {.last_step = diffusion::LastStep::density, .seed = seed})
+                                        {.last_step = diffusion::LastStep::density, .seed = o.seed})
         .total();
   };
   return fmt::format(
       "{} numbers from N({}, {}) have {:.4f} bits exactly. The bound with their best denoiser says "
       "{:.4f}, {:.4f} and {:.4f} where the log-SNR falls evenly in 100, 1000 and 10000 steps, and "
       "{:.4f} with the cosine schedule of 1000, whose first steps change the SNR by large factors.",
-      kNumbers, kMean, kVariance, exact / kNumbers, bits(even_schedule(100)),
+      numbers, kMean, kVariance, exact / static_cast<double>(numbers), bits(even_schedule(100)),
       bits(even_schedule(1000)), bits(even_schedule(10000)), bits(Schedule::cosine(1000)));
 }
 
@@ -149,7 +149,7 @@ LabResult lab_elbo(const LabSetting& setting) {
     result.seconds.emplace_back(weighting.name, watch.lap());
   }
   result.picture = picture_of_rows(shown, 10);
-  result.findings = {gaussian_finding(o.seed)};
+  result.findings = {gaussian_finding(o)};
   return result;
 }
 

@@ -50,7 +50,7 @@ class OneStep {
   explicit OneStep(const LabSetting& setting)
       : setting_(setting),
         o_(setting.options),
-        judge_(setting, labels_in_turn(setting, o_.count(1000, 200, 20))),
+        judge_(setting, labels_in_turn(setting, o_.count(500, 200, 20))),
         batches_(setting.train.images, setting.train.labels, kLabBatch, o_.seed),
         means_(eval::class_means(setting.train)),
         teacher_(lab_model(setting, diffusion::default_scheduler(), o_.seed)) {
@@ -143,11 +143,11 @@ void OneStep::references() {
 // The noise in x_t, trained for three lengths.
 void OneStep::plain() {
   const std::int64_t evaluations[] = {1, 2, 4, 8, 16, 50, 250, 1000};
-  for (const auto& [full, quick] : {std::pair{1000, 200}, {4000, 800}, {16000, 3200}}) {
+  for (const auto& [full, quick] : {std::pair{1000, 200}, {3000, 800}, {12000, 3200}}) {
     Pipeline model = lab_model(setting_, diffusion::default_scheduler(), o_.seed);
     teacher_steps_ = o_.count(full, quick);
     diffusion::train_denoiser(model, batches_, o_.seed, {.steps = teacher_steps_});
-    const bool longest = full == 16000;
+    const bool longest = full == 12000;
     for (const std::int64_t k : evaluations) {
       if (o_.quick && k > 50) break;
       const bool shown = longest && (k == 1 || k == 4 || k == 50);

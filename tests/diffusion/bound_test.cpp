@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 #include "diffusion/gaussian.h"
 #include "tensor/error.h"
