@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 
+#include "apps/identity.h"
 #include "apps/setup.h"
 #include "autograd/non_finite.h"
 #include "autograd/ops.h"
@@ -77,8 +78,8 @@ Doctor::Doctor(const diffusion::Pipeline& model, const TrainOptions& o,
     data::ImageDataset test = open_dataset(o.data, load);
     if (o.pad) data::pad_to_multiple(test, model.network->size_multiple);
     data::match_split(test, train);
-    const bool same = test.images.shape() == train.images.shape();
-    if (!same) test_ = batches_of(test, model, kPictures, o.seed);
+    // (A file without splits is its own test split.)
+    if (!(identify(test) == identify(train))) test_ = batches_of(test, model, kPictures, o.seed);
   } catch (const Error&) {
     // Without a test split there is no word about over-fitting.
   }
