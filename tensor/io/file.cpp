@@ -157,10 +157,11 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   std::string bytes;
   // Read to the end instead of trusting the size: files in /proc say 0, others may be growing.
   for (;;) {
-    const std::uint64_t known = std::min(std::max(file.size, bytes.size() + 4096), max_bytes);
+    const std::uint64_t got = bytes.size(),
+                        known = std::min(std::max(file.size, got + 4096), max_bytes);
     if (file.size > max_bytes || bytes.size() > max_bytes)
       throw Error(path.string(), fmt::format("expected at most {} bytes, the file holds {}",
-                                             max_bytes, std::max(file.size, bytes.size())));
+                                             max_bytes, std::max(file.size, got)));
     const std::size_t before = bytes.size();
     bytes.resize(static_cast<std::size_t>(known) + 1);  // one more, to see the end
     bytes.resize(before + read_some(path, file.fd.get(), before, bytes.data() + before,

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Puts the lesson's page together: one HTML file with chapters, widgets, the library in WebAssembly, a model and
+pictures. Only stitches; scripts/lesson calls it.
+
+A chapter is chapters/NN_name.en.html with its translation chapters/NN_name.zh.html. In it
+  <formula ref="NAME"/>   becomes the formula NAME of formulas.html, with file and line of the code that computes it
+  <code ref="FILE TEXT"/> becomes FILE:LINE, the first line of FILE that has TEXT outside of comments
+Whatever is missing is an error.
+"""
+import argparse
+import base64
+import gzip
+import html
+import json
+import pathlib
+import re
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+MODEL_FILES = ("model_index.json", "unet/config.json", "scheduler/scheduler_config.json")
+PICTURES = 6000
+
+
+def fail(message):
+    sys.exit(f"apps/lesson/build.py: {message}")
+
+
+def where(code):
+    """ "FILE TEXT" -> "FILE:LINE" """
+    name, _, text = code.partition(" ")
+    path = ROOT / name
+    if not path.is_file():
+        fail(f'"{code}": there is no file {name}')
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if text in line.split("//")[0]:
+            return f"{name}:{number}"
+    fail(f'"{code}": no line of {name} has "{text}"')
+
+
+def read_formulas():
+    text = (HERE / "formulas.html").read_text(encoding="utf-8")
+    found = re.findall(r'<formula id="(\w+)" code="([^"]+)">(.*?)</formula>', text, re.S)
+    return {name: (where(html.unescape(code)), math.strip()) for name, code, math in found}
+
+
+def chapter(path, formulas):
+    def formula(match):
+        if match[1] not in formulas:
+            fail(f'{path.name}: formulas.html has no formula "{match[1]}"')
+        line, math = formulas[match[1]]
+        return f'<div class="formula">{math}<code class="where">{html.escape(line)}</code></div>'
+
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r'<formula ref="(\w+)"/>', formula, text)
+    text = re.sub(r'<code ref="([^"]+)"/>', lambda m: f"<code>{where(html.unescape(m[1]))}</code>", text)
+    title = re.search(r"<h2>(.*?)</h2>", text)
+    if not title or "<formula" in text or "<code ref" in text:
+        fail(f"{path.name}: expected a title <h2> and markers as build.py describes them")
+    for name in re.findall(r'data-widget="(\w+)"', text):
+        if not any(f"widget('{name}'" in script for script in widget_scripts()):
+            fail(f'{path.name}: no file of widgets/ defines widget "{name}"')
+    return title[1], text
+
+
+def widget_scripts():
+    return [p.read_text(encoding="utf-8") for p in sorted(HERE.glob("widgets/*.js"))]
+
+
+def chapters():
+    """HTML of the tables of contents and of all chapters"""
+    formulas = read_formulas()
+    contents = {"en": [], "zh": []}
+    sections = []
+    for english in sorted(HERE.glob("chapters/*.en.html")):
+        name = english.name.removesuffix(".en.html")
+        translations = {"en": english, "zh": english.with_name(f"{name}.zh.html")}
+        for language, path in translations.items():
+            if not path.is_file():
+                fail(f"{path.name} is missing")
+            title, text = chapter(path, formulas)
+            tag = "zh-CN" if language == "zh" else "en"
+            contents[language].append(f'<li><a href="#{name}.{language}">{title}</a></li>')
+            sections.append(f'<section id="{name}.{language}" data-lang="{language}" lang="{tag}" hidden>{text}</section>')
+    navigation = [f'<ol data-lang="{k}" hidden>{"".join(v)}</ol>' for k, v in contents.items()]
+    return "\n".join(navigation), "\n".join(sections)
+
+
+def asset(name, content):
+    packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
+    return f'<script type="text/plain" data-file="{name}">{packed}</script>'
+
+
+def idx(path, header):
+    with gzip.open(path) as f:
+        data = f.read()
+    return data[header:]
+
+
+def pictures(folder):
+    """Test pictures, which the embedded model has not seen"""
+    images = idx(folder / "t10k-images-idx3-ubyte.gz", 16)[: PICTURES * 784]
+    labels = idx(folder / "t10k-labels-idx1-ubyte.gz", 8)[:PICTURES]
+    return {
+        "pictures/shape.json": json.dumps([PICTURES, 28, 28, 1]).encode(),
+        "pictures/images.u8": images,
+        "pictures/labels.u8": labels,
+    }
+
+
+def model_files(folder):
+    files = {f"model/{name}": (folder / name).read_bytes() for name in MODEL_FILES}
+    weights = sorted(folder.glob("unet/*.safetensors"))
+    if len(weights) != 1:
+        fail(f"expected one file of weights in {folder}/unet, found {len(weights)}")
+    files[f"model/unet/{weights[0].name}"] = weights[0].read_bytes()
+    return files
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--wasm", type=pathlib.Path, required=True, help="folder of lesson.js and lesson.wasm")
+    parser.add_argument("--model", type=pathlib.Path, default=HERE / "model")
+    parser.add_argument("--mnist", type=pathlib.Path, default=ROOT / "data/mnist")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--files", type=pathlib.Path, help="also write model/ and pictures/ into this folder")
+    o = parser.parse_args()
+
+    changing = {**model_files(o.model), **pictures(o.mnist)}
+    if o.files:
+        for name, content in changing.items():
+            (o.files / name).parent.mkdir(parents=True, exist_ok=True)
+            (o.files / name).write_bytes(content)
+    worker = (o.wasm / "lesson.js").read_bytes() + (HERE / "worker.js").read_bytes()
+    program = {"lesson.js": worker, "lesson.wasm": (o.wasm / "lesson.wasm").read_bytes()}
+    navigation, sections = chapters()
+    page = (HERE / "page.html").read_text(encoding="utf-8")
+    parts = {
+        "STYLE": (HERE / "page.css").read_text(encoding="utf-8"),
+        "NAVIGATION": navigation,
+        "CHAPTERS": sections,
+        "SCRIPT": "\n".join([(HERE / "page.js").read_text(encoding="utf-8"), *widget_scripts()]),
+        "PROGRAM": "\n".join(asset(*item) for item in program.items()),
+        "MODEL": "\n".join(asset(*item) for item in changing.items()),
+    }
+    for name, text in parts.items():
+        page = page.replace(f"<!--{name}-->", text)
+    o.out.write_text(page, encoding="utf-8")
+    print(f"{o.out}: {len(page.encode()) / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
