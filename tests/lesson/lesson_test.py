@@ -137,7 +137,7 @@ def use_widgets(browser, language):
 def shoot(browser, folder, language, theme):
     """A picture of each chapter as it is now."""
     folder.mkdir(parents=True, exist_ok=True)
-    browser.run(f"setTheme('{theme}')")
+    browser.run(f"setTheme('{theme}'); document.querySelector('header').style.position = 'static'")
     for section, _ in sections(browser, language):
         box = browser.run(f"""(() => {{ const b = document.getElementById('{section}').getBoundingClientRect();
             return {{x: b.x + scrollX, y: b.y + scrollY, width: b.width, height: b.height, scale: 1}}; }})()""")

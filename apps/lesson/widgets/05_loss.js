@@ -12,7 +12,7 @@ widget('loss', async (ui) => {
     for (let i = 0; i < n; ++i) {
       rows.push(await library.call('loss', {t: Math.round((0.01 + 0.98 * i / (n - 1)) * (model.steps - 1)), seed}));
       const t = rows.map((r) => r.t), line = (key, name, dashed) => ({kind: 'line', x: t, y: rows.map((r) => r[key]), name, dashed});
-      chart.draw({x: [0, model.steps], y: [1e-3, 2]}, [
+      chart.draw({x: [0, model.steps], y: [1e-5, 2]}, [
         line('model', ui.say('the model', '模型')),
         line('linear', ui.say('best linear denoiser', '最好的线性去噪器'), true),
         line('constant', ui.say('best constant', '最好的常数'), true)]);

@@ -54,7 +54,7 @@ widget('paths', async (ui) => {
   const run = ui.latest(async () => {
     await library.call('plane_start', {data: data.value, schedule: 'linear', steps: 1000});
     const {path} = await library.call('plane_paths', {exact: true, sampler: sampler.value, draw_steps: steps.value, eta: eta.value, count: count.value});
-    const ways = [...Array(count.value).keys()].map((k) => ({kind: 'line', x: path.map((x) => x[2 * k]), y: path.map((x) => x[2 * k + 1]), colour: 0}));
+    const ways = [...Array(count.value).keys()].map((k) => ({kind: 'line', x: path.map((x) => x[2 * k]), y: path.map((x) => x[2 * k + 1]), colour: 0, thin: true}));
     chart.draw({x: [-2.6, 2.6], y: [-2.6, 2.6]}, [...ways,
       {kind: 'dots', ...pairs(path[0]), name: 'x_T', colour: 3, radius: 2.2}, {kind: 'dots', ...pairs(path.at(-1)), name: 'x₀', colour: 1, radius: 2.6}],
       ui.say(`Ways of ${count.value} points from noise to the data`, `${count.value} 个点从噪声走到数据的路线`));

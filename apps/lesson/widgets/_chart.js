@@ -8,6 +8,7 @@ class Chart {
     this.size = {width: square ? 340 : width, height: square ? 340 : height};
     this.labels = {xlabel, ylabel};
     this.log = log;
+    this.id = `chart${Chart.count = (Chart.count ?? 0) + 1}`;
     this.svg = this.element(body, 'svg', {viewBox: `0 0 ${this.size.width} ${this.size.height}`, role: 'img'});
     this.legend = ui.add(figure, 'div', {class: 'legend'});
   }
@@ -28,8 +29,17 @@ class Chart {
     return all;
   }
 
+  // What the plot is clipped to, and the heads of arrows.
+  define() {
+    const {width, height} = this.size, defs = this.element(this.svg, 'defs', {});
+    this.element(this.element(defs, 'clipPath', {id: this.id}), 'rect', {x: 46, y: 4, width: width - 64, height: height - 37});
+    const head = this.element(defs, 'marker', {id: `${this.id}-head`, viewBox: '0 0 6 6', refX: 5, refY: 3, markerWidth: 4, markerHeight: 4, orient: 'auto'});
+    this.element(head, 'path', {d: 'M0 0L6 3L0 6z', fill: 'context-stroke'});
+  }
+
   axes(range) {
-    const {width, height} = this.size, left = 46, right = 8, top = 8, bottom = 34;
+    this.define();
+    const {width, height} = this.size, left = 46, right = 18, top = 8, bottom = 34;
     const scale = (v, [a, b], from, to) => from + (v - a) / (b - a || 1) * (to - from);
     const y = (v) => this.log ? Math.log10(Math.max(v, 1e-6)) : v;
     const ys = range.y.map(y);
@@ -54,26 +64,27 @@ class Chart {
     this.svg.replaceChildren();
     this.legend.replaceChildren();
     this.axes(range);
+    const plot = this.element(this.svg, 'g', {'clip-path': `url(#${this.id})`});
     series.forEach((s, i) => {
       const colour = `c${s.colour ?? i}`;
       const points = s.x.map((x, k) => [this.px(x), this.py(s.y[k])]);
       if (s.kind === 'line')
-        this.element(this.svg, 'path', {class: `line ${colour} ${s.dashed ? 'dashed' : ''}`, d: 'M' + points.map((p) => p.map((v) => v.toFixed(1)).join(' ')).join('L')});
+        this.element(plot, 'path', {class: `line ${colour} ${s.dashed ? 'dashed' : ''} ${s.thin ? 'thin' : ''}`, d: 'M' + points.map((p) => p.map((v) => v.toFixed(1)).join(' ')).join('L')});
       if (s.kind === 'bars') {
         const w = points.length > 1 ? points[1][0] - points[0][0] : 4;
         for (const [x, y] of points)
-          this.element(this.svg, 'rect', {class: `bar ${colour}`, x: x - w / 2, y, width: Math.max(w - 0.5, 0.5), height: Math.max(this.size.height - 34 - y, 0)});
+          this.element(plot, 'rect', {class: `bar ${colour}`, x: x - w / 2, y, width: Math.max(w - 0.5, 0.5), height: Math.max(this.size.height - 34 - y, 0)});
       }
       if (s.kind === 'dots')
-        for (const [x, y] of points) this.element(this.svg, 'circle', {class: `dot ${colour}`, cx: x, cy: y, r: s.radius ?? 1.8});
+        for (const [x, y] of points) this.element(plot, 'circle', {class: `dot ${colour}`, cx: x, cy: y, r: s.radius ?? 1.8});
       if (s.kind === 'arrows')
-        points.forEach(([x, y], k) => this.element(this.svg, 'line', {class: `arrow ${colour}`, x1: x, y1: y, x2: this.px(s.x[k] + s.u[k]), y2: this.py(s.y[k] + s.v[k])}));
+        points.forEach(([x, y], k) => this.element(plot, 'line', {class: `arrow ${colour}`, 'marker-end': `url(#${this.id}-head)`, x1: x, y1: y, x2: this.px(s.x[k] + s.u[k]), y2: this.py(s.y[k] + s.v[k])}));
       if (s.kind === 'mark')
-        this.element(this.svg, 'line', {class: `mark ${colour}`, x1: points[0][0], x2: points[0][0], y1: 8, y2: this.size.height - 34});
+        this.element(plot, 'line', {class: `mark ${colour}`, x1: points[0][0], x2: points[0][0], y1: 8, y2: this.size.height - 34});
       if (s.name) {
         const item = this.ui.add(this.legend, 'span');
         this.ui.add(item, 'i', {class: colour});
-        item.append(s.name);
+        typeset(this.ui.add(item, 'span'), s.name);
       }
     });
     this.svg.setAttribute('aria-label', words ?? series.map((s) => s.name).filter(Boolean).join(', '));

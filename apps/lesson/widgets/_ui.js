@@ -13,14 +13,15 @@ class Ui {
   add(parent, tag, attributes = {}, text = '') {
     const element = document.createElement(tag);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    element.textContent = text;
+    if (tag === 'option') element.textContent = text.replaceAll('_t', 'ₜ').replaceAll('_', '');
+    else typeset(element, text);
     parent.append(element);
     return element;
   }
 
   tell(text) {
     this.status.classList.remove('error');
-    this.status.textContent = text;
+    typeset(this.status, text);
   }
   fail(error) {
     this.status.classList.add('error');
@@ -93,7 +94,7 @@ class Ui {
     const figure = this.add(parent, 'figure');
     const body = this.add(figure, 'div');
     const text = this.add(figure, 'figcaption', {}, caption);
-    return {body, set caption(t) { text.textContent = t; }, figure};
+    return {body, set caption(t) { typeset(text, t); }, figure};
   }
 
   // A canvas for pictures of the size that the library tells; draw(bytes, words) shows one.
@@ -113,7 +114,7 @@ class Ui {
         context.putImageData(data, 0, 0);
         if (words) canvas.setAttribute('aria-label', words);
       },
-      set caption(text) { figure.querySelector('figcaption').textContent = text; },
+      set caption(text) { typeset(figure.querySelector('figcaption'), text); },
     };
   }
 
@@ -133,6 +134,16 @@ class Ui {
   }
 
   chart(caption, options) { return new Chart(this, this.figure(caption), options); }
+}
+
+// Text with its subscripts, x_t or x_{t-1}, as elements.
+function typeset(element, text) {
+  element.replaceChildren(...String(text).split(/_(\{[^}]*\}|[A-Za-zθ0-9](?![A-Za-z]))/).map((part, i) => {
+    if (i % 2 === 0) return part;
+    const sub = document.createElement('sub');
+    sub.textContent = part.replace(/[{}]/g, '');
+    return sub;
+  }));
 }
 
 // A number as a reader wants it: four digits, no exponent where that can be.
