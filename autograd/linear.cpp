@@ -57,59 +57,51 @@ Var matmul(const Var& a, const Var& b) {
   });
 }
 
-// y = x Wᵀ + b,  dx = dy W,  dW = dyᵀ x,  db = Σ_rows dy
-Var linear(const Var& x, const Var& weight, const Var& bias) {
+// With u = x or silu(x):  y = u Wᵀ + b + residual,  du = dy W,  dW = dyᵀ u,  db = Σ_rows dy
+Var linear(const Var& x, const Var& weight, const Var& bias, const LinearFusion& fused) {
   expect_rank("linear", "weight", weight.value(), 2);
   const std::int64_t out = weight.dim(0), in = weight.dim(1);
   expect_inner("linear", x.value(), in, weight.value());
-  if (bias.defined()) {
-    expect_shape("linear", "bias", bias.value(), {out});
-    expect_kind("linear", "bias", bias.value(), x.kind());
-  }
+  const Shape y_shape = x.shape().with(-1, out);
+  const auto expect = [&](const char* what, const Var& v, const Shape& shape) {
+    if (!v.defined()) return;
+    expect_shape("linear", what, v.value(), shape);
+    expect_kind("linear", what, v.value(), x.kind());
+  };
+  expect("bias", bias, {out});
+  expect("residual", fused.residual, y_shape);
   const Tensor xv = x.value(), w = weight.value();
-  const std::int64_t m = in ? xv.size() / in : 0;
+  const kernels::Linear s{.m = in ? xv.size() / in : 0, .in = in, .out = out, .silu = fused.silu};
   return dispatch_float("linear", x.dtype(), [&]<class T>() {
-    Tensor y(xv.shape().with(-1, out), xv.kind());
+    const auto data_or_null = [](auto& t) { return t.defined() ? t.template data<T>() : nullptr; };
+    Tensor y(y_shape, xv.kind());
     kernels::on<T>(y.device())
-        .gemm({.m = m,
-               .n = out,
-               .k = in,
-               .transpose_b = true,
-               .a = xv.data<T>(),
-               .b = w.data<T>(),
-               .c = y.data<T>(),
-               .bias = bias.defined() ? bias.value().data<T>() : nullptr});
+        .linear_forward({.linear = s,
+                         .x = xv.data<T>(),
+                         .w = w.data<T>(),
+                         .bias = data_or_null(bias.value()),
+                         .residual = data_or_null(fused.residual.value()),
+                         .y = y.data<T>()});
     const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(in);
-    return record("linear", y, {x, weight, bias}, flop, [=](const Tensor& dy, const Needs& needs) {
-      Gradients g(3);
-      if (needs[0]) {
-        g[0] = needs.room(0);
-        kernels::on<T>(dy.device())
-            .gemm({.m = m,
-                   .n = in,
-                   .k = out,
-                   .a = dy.data<T>(),
-                   .b = w.data<T>(),
-                   .c = g[0].data<T>()});
-      }
-      g[1] = needs.room(1);
-      g[2] = needs.room(2);
-      T* const db = needs[2] ? g[2].data<T>() : nullptr;
-      if (needs[1] && in > 0) {
-        kernels::on<T>(dy.device())
-            .gemm({.m = out,
-                   .n = in,
-                   .k = m,
-                   .transpose_a = true,
-                   .a = dy.data<T>(),
-                   .b = xv.data<T>(),
-                   .c = g[1].data<T>(),
-                   .sums = db});
-      } else if (needs[2]) {
-        kernels::on<T>(dy.device()).sum_rows(1, m, out, dy.data<T>(), db);
-      }
-      return g;
-    });
+    return record("linear", y, {x, weight, bias, fused.residual}, flop,
+                  [=](const Tensor& dy, const Needs& needs) {
+                    Gradients g(4);
+                    g[0] = needs.take(0);
+                    const Tensor add = g[0];  // what was delivered already
+                    if (!add.defined()) g[0] = needs.room(0);
+                    g[1] = needs.room(1), g[2] = needs.room(2);
+                    if (needs[3]) g[3] = dy;
+                    kernels::on<T>(dy.device())
+                        .linear_backward({.linear = s,
+                                          .x = xv.data<T>(),
+                                          .w = w.data<T>(),
+                                          .dy = dy.data<T>(),
+                                          .dx = data_or_null(g[0]),
+                                          .add = data_or_null(add),
+                                          .dw = data_or_null(g[1]),
+                                          .db = data_or_null(g[2])});
+                    return g;
+                  });
   });
 }
 

@@ -60,8 +60,13 @@ Var embedding(const Var& table, const Tensor& index);
 // ---- linear.cpp
 // [..., k] x [k, n] -> [..., n]
 Var matmul(const Var& a, const Var& b);
+// Operations fused into a linear layer.
+struct LinearFusion {
+  bool silu = false;  // x is read through silu(x)
+  Var residual = {};  // [..., out], added
+};
 // x Wᵀ + b for x [..., in], W [out, in], b [out] or undefined -> [..., out]
-Var linear(const Var& x, const Var& weight, const Var& bias);
+Var linear(const Var& x, const Var& weight, const Var& bias, const LinearFusion& fused = {});
 
 // ---- conv.cpp
 struct Conv2dOptions {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <vector>
 
 #include "autograd/ops.h"
@@ -67,28 +68,107 @@ Var concat(const Var& a, const Var& b) {
   });
 }
 
+namespace {
+
+constexpr int kMostParts = 8;  // of a launch
+
+// Rows of several arrays, one after the other.
+struct Parts {
+  int count = 0;
+  std::int64_t rows = 0, width = 0;
+  std::int64_t begin[kMostParts] = {};  // rows before those of a part
+
+  void add(std::int64_t of_part) { begin[count++] = rows, rows += of_part; }
+  constexpr int of(std::int64_t row) const {
+    int k = count - 1;
+    while (begin[k] > row) --k;
+    return k;
+  }
+};
+
+using Rows = std::vector<std::int64_t, memory::Allocator<std::int64_t>>;  // of each part
+
+// f(parts, number of the first one, rows before it) for some parts after the other.
+template <class F>
+void for_some_parts(const Rows& rows, std::int64_t width, const F& f) {
+  const int count = static_cast<int>(rows.size());
+  std::int64_t before = 0;
+  for (int first = 0; first < count; first += kMostParts) {
+    Parts parts;
+    parts.width = width;
+    for (int k = first; k < std::min(first + kMostParts, count); ++k) parts.add(rows[k]);
+    f(parts, first, before);
+    before += parts.rows;
+  }
+}
+
+template <class T>
+struct CopyRow {
+  const T* from;
+  T* to;  // null: nowhere
+  constexpr void operator()(std::int64_t j) const {
+    if (to) to[j] = from[j];
+  }
+};
+
+template <class T>
+struct JoinRows {
+  Parts parts;
+  const T* from[kMostParts];
+  T* to;
+  constexpr CopyRow<T> operator()(std::int64_t row) const {
+    const int k = parts.of(row);
+    return {from[k] + (row - parts.begin[k]) * parts.width, to + row * parts.width};
+  }
+};
+
+template <class T>
+struct SplitRows {
+  Parts parts;
+  const T* from;
+  T* to[kMostParts];  // null: not wanted
+  constexpr CopyRow<T> operator()(std::int64_t row) const {
+    const int k = parts.of(row);
+    return {from + row * parts.width,
+            to[k] ? to[k] + (row - parts.begin[k]) * parts.width : nullptr};
+  }
+};
+
+}  // namespace
+
 Var concat_rows(std::initializer_list<Var> parts) {
   const char* op = "concat_rows";
   if (parts.size() == 0) throw Error(op, "nothing to put together");
   const Var& first = *parts.begin();
   if (first.shape().rank() < 1) throw Error(op, "expected at least one axis");
-  std::vector<std::int64_t, memory::Allocator<std::int64_t>> begin{
-      0};  // of each part's rows, and their end
+  Rows rows;
   for (const Var& part : parts) {
     expect_shape(op, "part", part.value(), first.shape().with(0, part.dim(0)));
     expect_kind(op, "part", part.value(), first.kind());
-    begin.push_back(begin.back() + part.dim(0));
+    rows.push_back(part.dim(0));
   }
-  Tensor y(first.shape().with(0, begin.back()), first.kind());
-  int i = 0;
-  for (const Var& part : parts) {
-    y.slice(begin[i], begin[i + 1]).copy_from(part.value());
-    ++i;
-  }
-  return record(op, y, parts, kNoProducts, [begin](const Tensor& dy) {
-    Gradients g(static_cast<int>(begin.size()) - 1);
-    for (int k = 0; k < g.size(); ++k) g[k] = dy.slice(begin[k], begin[k + 1]);
-    return g;
+  const std::int64_t all = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
+  Tensor y(first.shape().with(0, all), first.kind());
+  const std::int64_t width = all ? y.size() / all : 0;
+  return dispatch_float(op, y.dtype(), [&]<class T>() {
+    for_some_parts(rows, width, [&](const Parts& some, int k, std::int64_t before) {
+      JoinRows<T> join{some, {}, y.data<T>() + before * width};
+      std::transform(parts.begin() + k, parts.begin() + k + some.count, join.from,
+                     [](const Var& part) { return part.value().data<T>(); });
+      for_each_row(y.device(), some.rows, width, join);
+    });
+    return record(op, y, parts, kNoProducts, [rows, width](const Tensor& dy, const Needs& needs) {
+      Gradients g(static_cast<int>(rows.size()));
+      for_some_parts(rows, width, [&](const Parts& some, int first, std::int64_t before) {
+        SplitRows<T> split{some, dy.data<T>() + before * width, {}};
+        for (int k = 0; k < some.count; ++k) {
+          g[first + k] = needs.room(first + k);
+          if (needs[first + k]) split.to[k] = g[first + k].template data<T>();
+        }
+        for_each_row(dy.device(), some.rows, width, split);
+      });
+      return g;
+    });
   });
 }
 

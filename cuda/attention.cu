@@ -1,3 +1,4 @@
+#include <algorithm>
 // Attention without a [tq, tk] array. A warp computes one row of a result: of out and dq for one
 // query, of dk and dv for one key. It takes the other side's rows 32 at a time: each lane makes the
 // number of one of them, a score say, and then, for one channel, adds up all 32 rows times their
@@ -112,15 +113,18 @@ struct Pair {
   }
 };
 
+// The gradients of queries, and beside them those of keys and values.
 template <class T>
-struct BackwardOfQuery {
+struct Backward {
   static constexpr int kThreads = kWarps * 32;
   struct Shared {
-    Wide<T> ds[kWarps][32];
+    Wide<T> p[kWarps][32], ds[kWarps][32];
   };
   kernels::AttentionBackward<T> a;
 
-  __device__ void operator()() const {
+  __device__ void operator()() const { blockIdx.z == 0 ? of_queries() : of_keys(); }
+
+  __device__ void of_queries() const {
     const Attention& s = a.attention;
     const Row r(s, s.tq);
     if (r.image >= s.n) return;
@@ -136,17 +140,8 @@ struct BackwardOfQuery {
     }
     if (r.channel < s.d) Head(a.dq, s, r, s.tq, s.q_row)[r.i][r.channel] = static_cast<T>(dq);
   }
-};
 
-template <class T>
-struct BackwardOfKey {
-  static constexpr int kThreads = kWarps * 32;
-  struct Shared {
-    Wide<T> p[kWarps][32], ds[kWarps][32];
-  };
-  kernels::AttentionBackward<T> a;
-
-  __device__ void operator()() const {
+  __device__ void of_keys() const {
     const Attention& s = a.attention;
     const Row r(s, s.tk);
     if (r.image >= s.n) return;
@@ -174,9 +169,9 @@ struct BackwardOfKey {
 };
 
 template <class Kernel>
-void launch_rows(const Attention& s, index rows, const Kernel& kernel) {
+void launch_rows(const Attention& s, index rows, const Kernel& kernel, index kinds = 1) {
   const index warps = s.n * s.heads * rows;
-  launch({(warps + kWarps - 1) / kWarps, (s.d + 31) / 32}, kernel);
+  launch({(warps + kWarps - 1) / kWarps, (s.d + 31) / 32, kinds}, kernel);
 }
 
 }  // namespace
@@ -188,8 +183,8 @@ void attention_forward(const kernels::AttentionForward<T>& a) {
 
 template <class T>
 void attention_backward(const kernels::AttentionBackward<T>& a) {
-  launch_rows(a.attention, a.attention.tq, BackwardOfQuery<T>{a});
-  launch_rows(a.attention, a.attention.tk, BackwardOfKey<T>{a});
+  const Attention& s = a.attention;
+  launch_rows(s, std::max(s.tq, s.tk), Backward<T>{a}, 2);
 }
 
 template void attention_forward(const kernels::AttentionForward<float>&);

@@ -4,6 +4,7 @@
 #include "cuda/copy.h"
 #include "cuda/gemm.h"
 #include "cuda/index_check.h"
+#include "cuda/linear.h"
 #include "cuda/memory.h"
 #include "cuda/norm.h"
 #include "cuda/phases.h"
@@ -18,7 +19,10 @@ namespace {
 template <class T>
 constexpr kernels::Kernels<T> make_table() {
   return {
-      kernels::GemmKernels<T>{.gemm = gemm<T>, .gemm_wide = gemm<T, Wide<T>>},
+      kernels::GemmKernels<T>{.gemm = gemm<T>,
+                              .gemm_wide = gemm<T, Wide<T>>,
+                              .linear_forward = linear_forward<T>,
+                              .linear_backward = linear_backward<T>},
       kernels::ConvKernels<T>{.conv_forward = conv_forward<T>,
                               .conv_backward = conv_backward<T>,
                               .conv_filters_size = conv_filters_size<T>,

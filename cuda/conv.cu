@@ -41,6 +41,7 @@ struct Scatter {
   Extents s;
   unsigned first;  // image of pixel 0
   const T* dcolumns;
+  Normalised<T> input;  // with silu alone, to = dx
   Channels<T> to;
   Channels<const T> add;
 
@@ -50,6 +51,7 @@ struct Scatter {
     for (unsigned y = y0 * s.scale; y < (y0 + 1) * s.scale; ++y)
       for (unsigned x = col * s.scale; x < (col + 1) * s.scale; ++x) sum += taps(image, y, x, p);
     const index at = static_cast<index>(first) * s.uh * s.uw + pixel;
+    if (input.groups == 0 && input.silu) sum *= input.slope(input.x.at(at, p));
     to.at(at, p) = static_cast<T>(sum + add.or_zero(at, p));
   }
   // Over all (u, v) and outputs (i, j) with y = i stride + u - pad_top, x = j stride + v - pad_left.
@@ -91,7 +93,8 @@ struct Summands {
 template <class T>
 bool plain(const Conv& s, const ConvInput<T>& in) {
   return s.kh == 1 && s.kw == 1 && s.stride == 1 && s.pad_top == 0 && s.pad_left == 0 &&
-         s.oh == s.h && s.ow == s.w && !in.upsample && in.groups == 0 && in.skip_channels == 0;
+         s.oh == s.h && s.ow == s.w && !in.upsample && in.groups == 0 && !in.silu &&
+         in.skip_channels == 0;
 }
 
 // Some images, and their columns or the gradients of these.
@@ -153,9 +156,9 @@ void weight_gradient(const Conv& s, const ConvInput<T>& in, const T* dy, Wide<T>
 
 // du, plus `add`, to where `to` says.
 template <class T>
-void input_gradient(const Conv& s, bool upsample, const T* dy, const T* w, const Channels<T>& to,
-                    const Channels<const T>& add) {
-  const Extents e(s, upsample);
+void input_gradient(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
+                    const Channels<T>& to, const Channels<const T>& add) {
+  const Extents e(s, in.upsample);
   const index pixels = s.oh * s.ow;
   for_parts<T>(s, [&](Part part) {
     const Scratch<T> dcolumns(static_cast<std::size_t>(part.n * pixels * e.columns()));
@@ -165,8 +168,8 @@ void input_gradient(const Conv& s, bool upsample, const T* dy, const T* w, const
                 .a = dy + part.first * pixels * s.k,
                 .b = w,
                 .c = dcolumns.get()});
-    for_each_of_row(part.n * s.h * s.w / (upsample ? 4 : 1), s.c,
-                    Scatter<T>{e, narrow(part.first), dcolumns.get(), to, add});
+    for_each_of_row(part.n * s.h * s.w / (in.upsample ? 4 : 1), s.c,
+                    Scatter<T>{e, narrow(part.first), dcolumns.get(), reads(s, in), to, add});
   });
 }
 
@@ -226,10 +229,10 @@ void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* 
                        .a = dy,
                        .b = w,
                        .c = g.dx});
-  if (in.groups == 0) return input_gradient(s, in.upsample, dy, w, dx, add);
+  if (in.groups == 0) return input_gradient(s, in, dy, w, dx, add);
   const kernels::GroupNorm norm = norm_of(s, in);
   const Scratch<T> du(static_cast<std::size_t>(norm.n * norm.hw * norm.c));
-  input_gradient(s, in.upsample, dy, w, Channels<T>{du.get(), narrow(s.c)}, Channels<const T>{});
+  input_gradient(s, in, dy, w, Channels<T>{du.get(), narrow(s.c)}, Channels<const T>{});
   group_norm_backward(norm, reads(s, in), du.get(), NormGradients<T>{dx, add, g.dgamma, g.dbeta});
 }
 

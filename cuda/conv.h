@@ -1,4 +1,5 @@
-// Convolution on a GPU: for every shape and every ConvInput.
+// Convolution on a GPU: for every shape and every ConvInput; `silu` without groups, too: u = x sigmoid(x). Of the
+// gradients each may be null.
 #pragma once
 #include <cstddef>
 

@@ -5,7 +5,7 @@
 
 namespace sfumato::cuda {
 
-// As conv_forward and conv_backward (conv.h). Here `silu` without groups is allowed: u = x sigmoid(x).
+// As conv_forward and conv_backward (conv.h).
 template <class T>
 void conv_forward_by_tiles(const kernels::Conv& s, const kernels::ConvInput<T>& in, const T* w,
                            const kernels::ConvOutput<T>& out);

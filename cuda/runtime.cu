@@ -71,6 +71,7 @@ MemoryInfo memory_info() {
 }
 
 void copy(void* destination, const void* source, std::size_t bytes) {
+  ++started;
   expect(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyDefault, the_stream), "copy");
 }
 

@@ -45,7 +45,7 @@ bool is_recording();
 // SFUMATO_CUDA_SYNC=1 in the environment it waits, and throws if the kernel failed; without it a failure is found by
 // whoever waits next.
 void launched(const char* kernel);
-// Kernels started so far, each record of one included. (Replays do not count.)
+// Kernels and copies started so far, each record of one included. (Replays do not count.)
 std::uint64_t launches();
 
 #if defined(SFUMATO_CUDA_EMULATED)

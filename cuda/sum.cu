@@ -4,6 +4,7 @@
 #include "cuda/column_sums.h"
 #include "cuda/launch.h"
 #include "cuda/memory.h"
+#include "cuda/phases.h"
 #include "cuda/sum.h"
 
 namespace sfumato::cuda {
@@ -18,25 +19,43 @@ struct Squared {
   static __device__ double of(double v) { return v * v; }
 };
 
-// out[block] = Σ Term of the block's share of x.
+// *out = Σ Term of x: of shares, by a block each, and then, in a second phase, of these sums.
 template <class T, class Term>
-struct SumShares {
+struct Sum {
   static constexpr int kThreads = 32 * kWarps;
   struct Shared {
+    Phases::Shared phases;
     double sums[kWarps];
   };
+  Phases phases;
   index n, share;
+  unsigned shares;
   const T* x;
+  double* partial;  // [shares]; where there is one, `out`
   double* out;
 
   __device__ void operator()() const {
-    const index begin = blockIdx.x * share;
-    const index end = begin + share < n ? begin + share : n;
+    Shared& s = shared<Shared>();
+    const unsigned block = phases.begin(s.phases);
+    if (block < shares) {
+      const index begin = block * share;
+      const index end = begin + share < n ? begin + share : n;
+      add_up<Term>(s, x + begin, end - begin, partial + block);
+      phases.count(0);
+    } else {
+      phases.wait(0, shares);
+      add_up<Value>(s, partial, shares, out);
+    }
+    phases.end(s.phases);
+  }
+
+  template <class TermOf, class From>
+  static __device__ void add_up(Shared& s, const From* from, index n, double* to) {
     double sum = 0;
-    for (index i = begin + threadIdx.x; i < end; i += kThreads)
-      sum += Term::of(static_cast<double>(x[i]));
-    sum = block_sum(shared<Shared>().sums, sum);
-    if (threadIdx.x == 0) out[blockIdx.x] = sum;
+    for (index i = threadIdx.x; i < n; i += kThreads)
+      sum += TermOf::of(static_cast<double>(from[i]));
+    sum = block_sum(s.sums, sum);
+    if (threadIdx.x == 0) *to = sum;
   }
 };
 
@@ -44,44 +63,67 @@ template <class Term, class T>
 void sum_terms(index n, const T* x, double* out) {
   constexpr index kShare = 8192, kMaxBlocks = 1024;
   const index share = std::max(kShare, (n + kMaxBlocks - 1) / kMaxBlocks);
-  const index blocks =
-      std::max<index>(1, (n + share - 1) / share);  // one writes 0 where there is nothing to add
-  if (blocks == 1) return launch({1}, SumShares<T, Term>{n, share, x, out});
-  const Scratch<double> partial(static_cast<std::size_t>(blocks));
-  launch({blocks}, SumShares<T, Term>{n, share, x, partial.get()});
-  launch({1}, SumShares<double, Value>{blocks, blocks, partial.get(), out});
+  // One writes 0 where there is nothing to add.
+  const unsigned shares = narrow(std::max<index>(1, (n + share - 1) / share));
+  const Scratch<double> partial(shares);
+  const bool once = shares == 1;
+  launch({once ? 1 : shares + 1},
+         Sum<T, Term>{Phases(1), n, share, shares, x, once ? out : partial.get(), out});
 }
 
+// Of parts of a matrix; then, where they are asked for, of these sums.
 template <class From, class To>
 struct SumRows {
+  static constexpr int kThreads = ColumnSums<From, To>::kThreads;
+  struct Shared {
+    Phases::Shared phases;
+    ColumnSumsShared sums;
+  };
+  Phases phases;
+  unsigned blocks;  // of the first phase
+  ColumnSums<From, double> first;
+  ColumnSums<double, To> then;
+
+  __device__ void operator()() const {
+    Shared& s = shared<Shared>();
+    const unsigned block = phases.begin(s.phases);
+    if (block < blocks) {
+      first(s.sums, block);
+      phases.count(0);
+    } else {
+      phases.wait(0, blocks);
+      then(s.sums, block - blocks);
+    }
+    phases.end(s.phases);
+  }
+};
+template <class From, class To>
+struct SumRowsOfParts {
   static constexpr int kThreads = ColumnSums<From, To>::kThreads;
   using Shared = ColumnSumsShared;
   ColumnSums<From, To> sums;
   __device__ void operator()() const { sums(shared<Shared>(), blockIdx.x); }
 };
 
-template <class T>
-Channels<T> one_array(T* x, index cols) {
-  return {x, narrow(cols)};
-}
-
 template <class From, class To>
 void sum_parts(index parts, index rows, index share, const From* x, const Channels<To>& out) {
   const ColumnSums<From, To> sums{rows, share, out.count + out.rest, x, out};
-  launch({parts * sums.blocks()}, SumRows<From, To>{sums});
+  launch({parts * sums.blocks()}, SumRowsOfParts<From, To>{sums});
 }
 
-// Of one matrix; in two launches when it has many rows, so that more than a few blocks share them.
+// Of one matrix; by parts when it has many rows, so that more than a few blocks share them.
 template <class From, class To>
 void sum_all(index rows, const From* x, const Channels<To>& out) {
   constexpr index kShare = 512, kMaxParts = 256;
   const index share = std::max(kShare, (rows + kMaxParts - 1) / kMaxParts),
               parts = (rows + share - 1) / share;
   if (parts <= 1) return sum_parts(1, rows, rows, x, out);
-  const index cols = out.count + out.rest;
+  const unsigned cols = out.count + out.rest;
   const Scratch<double> partial(static_cast<std::size_t>(parts * cols));
-  sum_parts(parts, rows, share, x, one_array(partial.get(), cols));
-  sum_parts(1, parts, parts, partial.get(), out);
+  const ColumnSums<From, double> first{rows, share, cols, x, {partial.get(), cols}};
+  const ColumnSums<double, To> then{parts, parts, cols, partial.get(), out};
+  const unsigned blocks = narrow(parts) * first.blocks();
+  launch({blocks + then.blocks()}, SumRows<From, To>{Phases(1), blocks, first, then});
 }
 
 }  // namespace
@@ -98,13 +140,8 @@ void sum_of_squares(index n, const T* x, double* out) {
 
 template <class T>
 void sum_rows(index outer, index rows, index cols, const T* x, Wide<T>* out) {
-  if (outer == 1) return sum_all(rows, x, one_array(out, cols));
-  sum_parts(outer, outer * rows, rows, x, one_array(out, cols));
-}
-
-template <class T>
-void sum_rows(index rows, const double* x, const Channels<T>& out) {
-  sum_all(rows, x, out);
+  if (outer == 1) return sum_all(rows, x, Channels<Wide<T>>{out, narrow(cols)});
+  sum_parts(outer, outer * rows, rows, x, Channels<Wide<T>>{out, narrow(cols)});
 }
 
 #define SFUMATO_INSTANTIATE(T)                            \
@@ -114,7 +151,5 @@ void sum_rows(index rows, const double* x, const Channels<T>& out) {
 SFUMATO_INSTANTIATE(float)
 SFUMATO_INSTANTIATE(double)
 SFUMATO_INSTANTIATE(bf16)
-template void sum_rows(index, const double*, const Channels<float>&);
-template void sum_rows(index, const double*, const Channels<double>&);
 
 }  // namespace sfumato::cuda

@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <memory>
+#include <span>
 
 #include "diffusion/expect.h"
 #include "diffusion/forward.h"
+#include "tensor/arrivals.h"
 #include "tensor/for_each.h"
 #include "tensor/rng.h"
 
@@ -31,14 +35,36 @@ void clamp(Tensor& x, double range) {
 
 // Row n is for picture first + n, and depends on (seed, step, picture) alone.
 Tensor step_noise(std::uint64_t seed, std::int64_t first, std::int64_t step, const Tensor& x) {
-  Tensor z(x.shape(), x.kind());
-  for (std::int64_t n = 0; n < x.dim(0); ++n) {
-    const auto address = static_cast<std::uint64_t>((first + n) << kStepBits | step);
-    z.slice(n, n + 1).copy_from(Rng(seed, Purpose::sample_step, address, x.device())
-                                    .normal(x.shape().with(0, 1), x.dtype()));
-  }
-  return z;
+  const auto address = static_cast<std::uint64_t>(first << kStepBits | step);
+  return normal_rows(seed, Purpose::sample_step, address, std::uint64_t{1} << kStepBits, x.shape(),
+                     x.kind());
 }
+
+// The first element of each picture that is infinite or NaN; 0 if none is.
+template <class T>
+struct FirstBad {
+  const T* x;
+  std::int64_t width;  // of a picture
+  double* bad;
+  constexpr void operator()(std::int64_t n) const {
+    double found = 0;
+    for (std::int64_t i = n * width; i < (n + 1) * width && found == 0; ++i)
+      if (!std::isfinite(x[i])) found = static_cast<double>(x[i]);
+    bad[n] = found;
+  }
+};
+
+// The first picture that has such an element, and the element.
+struct FirstBadPicture {
+  const double* bad;
+  std::int64_t n;
+  double *picture, *value;
+  constexpr void operator()(std::int64_t) const {
+    *picture = *value = 0;
+    for (std::int64_t i = n - 1; i >= 0; --i)
+      if (!(bad[i] == 0)) *picture = static_cast<double>(i), *value = bad[i];
+  }
+};
 
 // Chain::estimate at one level, where the network is told `time`.
 Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Tensor& x) {
@@ -60,6 +86,47 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
 
 }  // namespace
 
+// Nobody waits for a GPU at each step: what it finds arrives some steps later, at the last one at the latest.
+class FiniteCheck {
+ public:
+  FiniteCheck(Device device, std::int64_t first_picture, std::int64_t steps)
+      : steps_(steps), arrivals_(device, 2, [this, first_picture](std::span<const double> row) {
+          const Place at = places_.front();
+          places_.pop_front();
+          if (row[1] == 0) return;
+          places_.clear();
+          throw Error("sample",
+                      fmt::format("picture {} is no longer finite after step {} of {} (t = {}): "
+                                  "the network's output there is {}",
+                                  first_picture + static_cast<std::int64_t>(row[0]), at.step + 1,
+                                  steps_, at.t, row[1]));
+        }) {}
+
+  void look_at(const Tensor& x, std::int64_t step, double t) {
+    const std::int64_t n = x.dim(0);
+    const Kind kind(DType::f64, x.device());
+    Tensor bad({n}, kind), picture({}, kind), value({}, kind);
+    dispatch_float("sample", x.dtype(), [&]<class T>() {
+      for_each(x.device(), n, FirstBad<T>{x.data<T>(), n ? x.size() / n : 0, bad.data<double>()},
+               1);
+    });
+    for_each(x.device(), 1,
+             FirstBadPicture{bad.data<double>(), n, picture.data<double>(), value.data<double>()});
+    places_.push_back({step, t});
+    arrivals_.send({picture, value});
+    if (step + 1 == steps_) arrivals_.drain();
+  }
+
+ private:
+  struct Place {
+    std::int64_t step;
+    double t;
+  };
+  std::int64_t steps_;
+  std::deque<Place> places_;  // of what is on its way
+  Arrivals arrivals_;
+};
+
 Estimate Chain::estimate(std::int64_t step, const Tensor& x) const {
   const auto i = static_cast<std::size_t>(step);
   return ask(*this, times.at(i), levels.at(i), x);
@@ -71,17 +138,9 @@ Estimate Chain::estimate(const NoiseLevel& level, const Tensor& x) const {
 
 void Chain::done(std::int64_t step, const Tensor& x, const Tensor& x0) const {
   const double t = times.at(static_cast<std::size_t>(step));
-  dispatch_float("sample", x.dtype(), [&, here = x.to(Device::cpu)]<class T>() {
-    const auto values = here.values<T>();
-    const auto bad =
-        std::find_if_not(values.begin(), values.end(), [](T v) { return std::isfinite(v); });
-    if (bad == values.end()) return;
-    const std::int64_t picture = first_picture + (bad - values.begin()) / (x.size() / x.dim(0));
-    throw Error("sample",
-                fmt::format("picture {} is no longer finite after step {} of {} (t = {}): "
-                            "the network's output there is {}",
-                            picture, step + 1, steps(), t, *bad));
-  });
+  if (step == 0 || !finite)
+    finite = std::make_shared<FiniteCheck>(x.device(), first_picture, steps());
+  finite->look_at(x, step, t);
   if (on_step) on_step({step, t, x, x0});
 }
 

@@ -18,6 +18,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "diffusion/noise_level.h"
@@ -44,6 +45,8 @@ struct Progress {
   const Tensor& x;    // after the step
   const Tensor& x0;   // the estimate of x_0
 };
+
+class FiniteCheck;
 
 // The way that a sampler walks, K steps from noise to a picture.
 struct Chain {
@@ -73,8 +76,10 @@ struct Chain {
   Estimate estimate(const NoiseLevel& level, const Tensor& x) const;
 
   // To be called after each step with its result and the x̂_0 that it used. Throws Error naming the picture and the step
-  // where x is infinite or NaN.
+  // where x is infinite or NaN: on a GPU, for which nobody waits at each step, some steps later, but at the last one.
   void done(std::int64_t step, const Tensor& x, const Tensor& x0) const;
+  mutable std::shared_ptr<FiniteCheck> finite =
+      {};  // what `done` has seen; the first call makes it
 };
 
 struct SampleOptions {

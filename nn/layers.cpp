@@ -75,7 +75,7 @@ Var AttentionBlock::operator()(const Var& x) const {
   const Var weight = concat_rows({to_q.weight, to_k.weight, to_v.weight});
   const Var bias = concat_rows({to_q.bias, to_k.bias, to_v.bias});
   const Var mixed = self_attention(linear(pixels, weight, bias), heads);  // [N, T, heads d]
-  const Var y = x + reshape(to_out(mixed), {n, h, w, c});
+  const Var y = reshape(to_out(mixed, {.residual = reshape(x, {n, h * w, c})}), {n, h, w, c});
   return output_scale == 1 ? y : y * (1 / output_scale);
 }
 
@@ -94,7 +94,8 @@ ResnetBlock::ResnetBlock(const Scope& s, const Options& o)
 Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode,
                             const Var& skip) const {
   if (skip.defined() && !conv_shortcut) return (*this)(concat(x, skip), temb, mode);
-  const Var t = time_emb_proj(silu(temb));  // [N,out], or [N,2 out] to scale and shift with
+  const Var t =
+      time_emb_proj(temb, {.silu = true});  // [N,out], or [N,2 out] to scale and shift with
   Var h = conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t, .skip = skip});
   const Var shortcut = conv_shortcut ? (*conv_shortcut)(x, {.skip = skip}) : x;
   Var y;

@@ -25,7 +25,9 @@ struct Mode {
 struct Linear {
   Param weight, bias;  // [out, in], [out]
   Linear(const Scope& s, std::int64_t in, std::int64_t out);
-  Var operator()(const Var& x) const { return linear(x, weight, bias); }
+  Var operator()(const Var& x, const LinearFusion& fused = {}) const {
+    return linear(x, weight, bias, fused);
+  }
 };
 
 // [N,H,W,in] -> [N,OH,OW,out]
@@ -141,7 +143,7 @@ Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_t
 struct TimestepEmbedding {
   Linear linear_1, linear_2;
   TimestepEmbedding(const Scope& s, std::int64_t in, std::int64_t out);
-  Var operator()(const Var& features) const { return linear_2(silu(linear_1(features))); }
+  Var operator()(const Var& features) const { return linear_2(linear_1(features), {.silu = true}); }
 };
 
 }  // namespace sfumato::nn

@@ -47,20 +47,18 @@ void for_each(Device device, std::int64_t n, const F& f, std::int64_t grain = kE
 #endif
 }
 
-// All elements of rows, one row after another.
-template <class F>
-struct Flattened {
-  F f;
-  std::int64_t cols;
-  constexpr void operator()(std::int64_t i) const { f(i / cols)(i % cols); }
-};
-
 // Calls f(r)(j) once for every row r in [0, rows) and every j in [0, cols). f(r) is what the elements of row r share;
 // the CPU computes it once a row, or once a part of a row that is longer than kElementGrain.
 template <class F>
 void for_each_row(Device device, std::int64_t rows, std::int64_t cols, const F& f) {
   if (rows == 0 || cols == 0) return;
-  if (device != Device::cpu) return for_each(device, rows * cols, Flattened<F>{f, cols});
+  if (device != Device::cpu) {
+#if defined(__CUDACC__) || defined(SFUMATO_CUDA_EMULATED)
+    return cuda::for_each_row(rows, cols, f);
+#else
+    throw Error(name(device), "this operation was compiled without CUDA");
+#endif
+  }
   const std::int64_t part = std::min(cols, kElementGrain), parts = (cols + part - 1) / part;
   parallel_ranges(rows * parts, kElementGrain / part, [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {

@@ -80,6 +80,18 @@ struct Normals {
   }
 };
 
+// Each row from the start of its stream.
+struct NormalRows {
+  Normals first;
+  std::uint64_t step;
+  constexpr Normals operator()(std::int64_t row) const {
+    Normals normals = first;
+    normals.blocks.stream += static_cast<std::uint64_t>(row) * step;
+    normals.out += row * first.n;
+    return normals;
+  }
+};
+
 struct Uniforms {
   RandomBlocks blocks;
   float* out;
@@ -151,6 +163,16 @@ Tensor Rng::randint(const Shape& shape, std::int64_t bound) {
            kBlocksATask);
   advance(t.size());
   return t;
+}
+
+Tensor normal_rows(std::uint64_t seed, Purpose purpose, std::uint64_t first, std::uint64_t step,
+                   const Shape& shape, Kind kind) {
+  const RandomBlocks blocks = Rng(seed, purpose, first, kind.device).blocks();
+  Tensor t(shape, {DType::f32, kind.device});
+  const std::int64_t rows = t.dim(0), width = rows ? t.size() / rows : 0;
+  for_each_row(kind.device, rows, (width + 3) / 4,
+               NormalRows{{blocks, t.data<float>(), width}, step});
+  return t.to(kind.dtype);
 }
 
 }  // namespace sfumato

@@ -63,4 +63,9 @@ class Rng {
   Tensor index_;  // what blocks_.index is an address of
 };
 
+// ε ~ N(0, 1) of `shape`, row n from the start of the stream of `purpose` at index `first` + n `step`: a picture's noise that
+// does not depend on which pictures are drawn together. f32 or f64, on the device of `kind`.
+Tensor normal_rows(std::uint64_t seed, Purpose purpose, std::uint64_t first, std::uint64_t step,
+                   const Shape& shape, Kind kind);
+
 }  // namespace sfumato

@@ -61,6 +61,7 @@ void submit(std::function<void()> work) {
 }
 
 void copy(void* destination, const void* source, std::size_t bytes) {
+  ++started;
   submit([=] { std::memcpy(destination, source, bytes); });
 }
 

@@ -310,13 +310,4 @@ void gemm(const Gemm<T>& g) {
   }
 }
 
-// The rows of this family.
-template <class T>
-void fill(GemmKernels<T>& table) {
-  table = {
-      .gemm = gemm<T>,
-      .gemm_wide = gemm<T>,
-  };
-}
-
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -38,10 +38,35 @@ struct Gemm {
   Wide<T>* sums = nullptr;
 };
 
+// A linear layer: y[m, out] = u wᵀ + bias + residual, where u[m, in] is x or x sigmoid(x).
+struct Linear {
+  index m, in, out;
+  bool silu;
+};
+template <class T>
+struct LinearForward {
+  Linear linear;
+  const T *x, *w;                 // w [out, in]
+  const Wide<T>* bias = nullptr;  // [out], optional
+  const T* residual = nullptr;    // [m, out], optional
+  T* y;
+};
+// A null gradient is not computed.
+template <class T>
+struct LinearBackward {
+  Linear linear;
+  const T *x, *w, *dy;
+  T* dx = nullptr;
+  const T* add = nullptr;  // optional summand of dx; may be dx itself
+  Wide<T>*dw = nullptr, *db = nullptr;
+};
+
 template <class T>
 struct GemmKernels {
   void (*gemm)(const Gemm<T>&);
   void (*gemm_wide)(const Gemm<T, Wide<T>>&);  // for gradients of weights
+  void (*linear_forward)(const LinearForward<T>&);
+  void (*linear_backward)(const LinearBackward<T>&);
 };
 
 // ---- convolution

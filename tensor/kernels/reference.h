@@ -9,55 +9,11 @@
 #include <vector>
 
 #include "tensor/kernels/kernels.h"
+#include "tensor/kernels/reference_gemm.h"
 
 namespace sfumato::kernels::reference {
 
-using Numbers = std::vector<double>;
-
-template <class T>
-void round_to(T* to, const Numbers& from) {
-  for (const double v : from) *to++ = static_cast<T>(v);
-}
-
-// ---- matrix products
-
-template <class T>
-void gemm(const Gemm<T>& g) {
-  const index lda = g.lda ? g.lda : g.transpose_a ? g.m : g.k;
-  const index ldb = g.ldb ? g.ldb : g.transpose_b ? g.k : g.n;
-  const index ldc = g.ldc ? g.ldc : g.n;
-  const auto a = [&](index i, index p) {
-    return static_cast<double>(g.transpose_a ? g.a[p * lda + i] : g.a[i * lda + p]);
-  };
-  const auto b = [&](index p, index j) {
-    return static_cast<double>(g.transpose_b ? g.b[j * ldb + p] : g.b[p * ldb + j]);
-  };
-  for (index i = 0; i < g.m; ++i) {
-    for (index j = 0; j < g.n; ++j) {
-      T& c = g.c[i * ldc + j];
-      double sum = 0;
-      if (g.accumulate) sum += c;
-      if (g.bias) sum += g.bias[j];
-      for (index p = 0; p < g.k; ++p) sum += a(i, p) * b(p, j);
-      c = static_cast<T>(sum);
-    }
-    if (!g.sums) continue;
-    double sum = 0;
-    for (index p = 0; p < g.k; ++p) sum += a(i, p);
-    g.sums[i] = static_cast<T>(sum);
-  }
-}
-
 // ---- group normalisation
-
-struct Silu {
-  double y, slope;
-};
-// y = z s,  dy/dz = s (1 + z (1 - s)),  s = sigmoid(z).
-inline Silu silu(double z) {
-  const double s = 1 / (1 + std::exp(-z));
-  return {z * s, s * (1 + z * (1 - s))};
-}
 
 // f(i, c) for the elements i of one group of image b, c being their channel.
 template <class F>
@@ -377,7 +333,10 @@ void sum_of_squares(index n, const T* x, double* out) {
 template <class T>
 void fill_all(Kernels<T>& table) {
   table = {
-      GemmKernels<T>{.gemm = gemm<T>, .gemm_wide = gemm<T>},
+      GemmKernels<T>{.gemm = gemm<T>,
+                     .gemm_wide = gemm<T>,
+                     .linear_forward = linear_forward<T>,
+                     .linear_backward = linear_backward<T>},
       ConvKernels<T>{.conv_forward = conv_forward<T>,
                      .conv_backward = conv_backward<T>,
                      .conv_filters_size = conv_filters_size<T>,

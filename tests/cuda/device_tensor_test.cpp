@@ -92,6 +92,16 @@ TEST_F(DeviceTensor, RandomNumbersAreTheCpusBits) {
                    Rng(42, Purpose::dropout, 7 << 12 | 5).normal({9}));
 }
 
+TEST_F(DeviceTensor, NormalRowsAreTheirStreamsStarts) {
+  for (const Device device : {Device::cpu, Device::cuda}) {
+    const Tensor rows =
+        normal_rows(42, Purpose::sample_step, 7, 1000, {3, 5, 2}, {DType::f64, device});
+    for (std::int64_t n = 0; n < 3; ++n)
+      expect_same_bits(rows.slice(n, n + 1),
+                       Rng(42, Purpose::sample_step, 7 + 1000 * n).normal({1, 5, 2}, DType::f64));
+  }
+}
+
 TEST_F(DeviceTensor, IndexOutOfRangeIsThrownAtTheNextWait) {
   const Tensor good = Tensor::from<std::int64_t>({3}, {0, 9, 4});
   const Tensor bad = Tensor::from<std::int64_t>({4}, {1, 12, -1, 3});

@@ -1,6 +1,5 @@
-// Matrix products.
-#include "tensor/kernels/gemm.h"
-
+// Matrix products, and linear layers.
+#include "tensor/kernels/linear.h"
 #include "tensor/kernels/sets/set.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
