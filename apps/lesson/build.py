@@ -14,6 +14,7 @@ import html
 import json
 import pathlib
 import re
+import struct
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -108,12 +109,37 @@ def pictures(folder):
     }
 
 
+def halved(weights):
+    """A safetensors file with its float32 tensors as float16; another one as it is"""
+    (size,) = struct.unpack_from("<Q", weights)
+    header, data = json.loads(weights[8 : 8 + size]), weights[8 + size :]
+    if any(entry.get("dtype", "F32") != "F32" for entry in header.values()):
+        return weights
+    parts, end = [], 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1].get("data_offsets", [0])[0]):
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            numbers = struct.unpack_from(f"<{(last - first) // 4}f", data, first)
+            parts.append(struct.pack(f"<{len(numbers)}e", *numbers))
+            header[name] = {**entry, "dtype": "F16", "data_offsets": [end, end + len(parts[-1])]}
+            end += len(parts[-1])
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + b"".join(parts)
+
+
 def model_files(folder):
+    for name in MODEL_FILES:
+        if not (folder / name).is_file():
+            fail(f"expected the folder of a run, {folder} has no {name}")
+    size = json.loads((folder / "unet/config.json").read_text()).get("sample_size")
+    if size != 28:
+        fail(f"expected a model of MNIST's 28x28 pictures, {folder} is of {size}")
     files = {f"model/{name}": (folder / name).read_bytes() for name in MODEL_FILES}
     weights = sorted(folder.glob("unet/*.safetensors"))
     if len(weights) != 1:
         fail(f"expected one file of weights in {folder}/unet, found {len(weights)}")
-    files[f"model/unet/{weights[0].name}"] = weights[0].read_bytes()
+    files[f"model/unet/{weights[0].name}"] = halved(weights[0].read_bytes())
     return files
 
 
