@@ -5,6 +5,7 @@ pictures. Only stitches; scripts/lesson calls it.
 A chapter is chapters/NN_name.en.html with its translation chapters/NN_name.zh.html. In it
   <formula ref="NAME"/>   becomes the formula NAME of formulas.html, with file and line of the code that computes it
   <code ref="FILE TEXT"/> becomes FILE:LINE, the first line of FILE that has TEXT outside of comments
+  <lab ref="NAME"/>       becomes table and picture of docs/labs/NAME.json and .png, which `sfumato lab NAME` wrote
 Whatever is missing is an error.
 """
 import argparse
@@ -45,6 +46,26 @@ def read_formulas():
     return {name: (where(html.unescape(code)), math.strip()) for name, code, math in found}
 
 
+def lab(match):
+    file = ROOT / "docs/labs" / match[1]
+    if not file.with_suffix(".json").is_file() or not file.with_suffix(".png").is_file():
+        fail(f"docs/labs has no {match[1]}.json with its picture {match[1]}.png")
+    result = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+
+    def row(cells, tag):
+        texts = (f"{cell:g}" if isinstance(cell, float) else html.escape(str(cell)) for cell in cells)
+        return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
+
+    picture = base64.b64encode(file.with_suffix(".png").read_bytes()).decode()
+    rows = "; ".join(f"{i}. {html.escape(caption)}" for i, caption in enumerate(result["picture"], 1))
+    body = "".join(row(r, "td") for r in result["rows"])
+    return (
+        f'<figure class="lab"><img src="data:image/png;base64,{picture}" alt="{html.escape(rows)}">'
+        f'<figcaption>{rows}</figcaption></figure><div class="scroll lab" tabindex="0"><table><caption>sfumato lab {match[1]}</caption>'
+        f'<thead>{row(result["columns"], "th")}</thead><tbody>{body}</tbody></table></div>'
+    )
+
+
 def chapter(path, formulas):
     def formula(match):
         if match[1] not in formulas:
@@ -55,8 +76,9 @@ def chapter(path, formulas):
     text = path.read_text(encoding="utf-8")
     text = re.sub(r'<formula ref="(\w+)"/>', formula, text)
     text = re.sub(r'<code ref="([^"]+)"/>', lambda m: f"<code>{where(html.unescape(m[1]))}</code>", text)
+    text = re.sub(r'<lab ref="([\w-]+)"/>', lab, text)
     title = re.search(r"<h2>(.*?)</h2>", text)
-    if not title or "<formula" in text or "<code ref" in text:
+    if not title or "<formula" in text or "<code ref" in text or "<lab" in text:
         fail(f"{path.name}: expected a title <h2> and markers as build.py describes them")
     for name in re.findall(r'data-widget="(\w+)"', text):
         if not any(f"widget('{name}'" in script for script in widget_scripts()):
