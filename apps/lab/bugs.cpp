@@ -67,8 +67,8 @@ constexpr Row kRows[] = {
      "it has not learned well",
      [](Recipe& r) { r.label_dropout = 0.9; }, true},
     {"labels shuffled",
-     "the loss is that of a network without labels, and the pictures look right; they only are not "
-     "what was asked for",
+     "the loss is that of a network without labels, and what is drawn is any digit, not the one "
+     "that was asked for; guidance exaggerates a difference that means nothing",
      [](Recipe& r) { r.labels_shuffled = true; }, true},
     {"data in [0, 1]",
      "the pictures have a quarter of the variance and a mean that is not 0, so that they drown in "

@@ -125,16 +125,20 @@ std::int64_t LabOptions::count(std::int64_t full, std::int64_t quick_count,
 }
 
 std::string as_text(const LabResult& result) {
+  // Characters, not bytes: those that do not go on with one.
+  const auto length = [](const std::string& s) {
+    return std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; });
+  };
   const auto width = [&](std::size_t column) {
-    std::size_t most = result.columns[column].size();
+    auto most = length(result.columns[column]);
     for (const std::vector<Cell>& row : result.rows)
-      most = std::max(most, text_of(row[column]).size());
+      most = std::max(most, length(text_of(row[column])));
     return most;
   };
   std::string text;
   const auto add = [&](std::size_t column, const std::string& cell) {
-    text += column == 0 ? fmt::format("{:<{}}", cell, width(0))
-                        : fmt::format("  {:>{}}", cell, width(column));
+    const std::string space(static_cast<std::size_t>(width(column) - length(cell)), ' ');
+    text += column == 0 ? cell + space : "  " + space + cell;
     if (column + 1 == result.columns.size()) text += '\n';
   };
   for (std::size_t i = 0; i < result.columns.size(); ++i) add(i, result.columns[i]);
