@@ -103,12 +103,12 @@ class FiniteCheck {
         }) {}
 
   void look_at(const Tensor& x, std::int64_t step, double t) {
-    const std::int64_t n = x.dim(0);
+    const std::int64_t n = x.dim(0), width = n ? x.size() / n : 0;
     const Kind kind(DType::f64, x.device());
     Tensor bad({n}, kind), picture({}, kind), value({}, kind);
+    const std::int64_t grain = std::max<std::int64_t>(1, kElementGrain / (width + 1));  // pictures
     dispatch_float("sample", x.dtype(), [&]<class T>() {
-      for_each(x.device(), n, FirstBad<T>{x.data<T>(), n ? x.size() / n : 0, bad.data<double>()},
-               1);
+      for_each(x.device(), n, FirstBad<T>{x.data<T>(), width, bad.data<double>()}, grain);
     });
     for_each(x.device(), 1,
              FirstBadPicture{bad.data<double>(), n, picture.data<double>(), value.data<double>()});
