@@ -1,9 +1,10 @@
-// The options of a benchmark. CLI11 parses them in command_line.cpp alone: it takes longer to compile than a benchmark.
+// The options of a benchmark: `--name value`, `--name=value`, and of flags `--name`.
 #pragma once
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sfumato::bench {
@@ -11,8 +12,7 @@ namespace sfumato::bench {
 // Each option writes into the variable given for it, whose value before parse() is the default.
 class CommandLine {
  public:
-  explicit CommandLine(const std::string& description);
-  ~CommandLine();
+  explicit CommandLine(std::string description) : description_(std::move(description)) {}
 
   void text(const char* name, std::string& value, const char* help);
   void flag(const char* name, bool& value, const char* help);
@@ -27,8 +27,20 @@ class CommandLine {
   std::optional<int> parse(int argc, char** argv);
 
  private:
-  struct App;
-  std::unique_ptr<App> app_;
+  enum class Values { none, one, many };
+  struct Option {
+    std::string name, help;
+    Values values;
+    std::function<std::string(const std::string&)> take;  // what is wrong with a value; else empty
+    bool required = false, given = false;
+  };
+  void print_help(const char* program) const;
+  // What is wrong with the arguments, or empty.
+  std::string take(const std::vector<std::string>& arguments);
+  Option* find(const std::string& name);
+
+  std::string description_;
+  std::vector<Option> options_;
 };
 
 }  // namespace sfumato::bench

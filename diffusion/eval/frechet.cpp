@@ -2,52 +2,107 @@
 
 #include <fmt/format.h>
 
-#include <Eigen/Eigenvalues>
-#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
 
 namespace sfumato::eval {
 namespace {
 
-using Matrix = Eigen::MatrixXd;
-using Vector = Eigen::VectorXd;
+using Vector = std::vector<double>;
+using Vectors = std::vector<Vector>;  // the columns of a matrix, or its rows
+
+double dot(const Vector& a, const Vector& b) {
+  return std::transform_reduce(a.begin(), a.end(), b.begin(), 0.0);
+}
 
 struct Gaussian {
   Vector mean;
-  Matrix covariance;
+  double trace;  // of the covariance C
+  Vectors root;  // the rows of R, C = Rᵀ R
 };
+
+// R of x = Q R, Q with orthonormal columns, R upper triangular: modified Gram-Schmidt. x: columns, overwritten by Q.
+Vectors triangular_factor(Vectors& x) {
+  const std::size_t d = x.size();
+  Vectors r(d, Vector(d));
+  for (std::size_t i = 0; i < d; ++i) {
+    r[i][i] = std::sqrt(dot(x[i], x[i]));
+    if (r[i][i] == 0) continue;
+    for (double& q : x[i]) q /= r[i][i];
+    for (std::size_t j = i + 1; j < d; ++j) {
+      r[i][j] = dot(x[i], x[j]);
+      for (std::size_t row = 0; row < x[i].size(); ++row) x[j][row] -= r[i][j] * x[i][row];
+    }
+  }
+  return r;
+}
 
 Gaussian fit(const char* what, const Tensor& features) {
   expect_rank("frechet_distance", what, features, 2);
   const std::int64_t n = features.dim(0), d = features.dim(1);
   if (n < 2)
     throw Error("frechet_distance", fmt::format("{}: expected at least 2 rows, got {}", what, n));
-  using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  Matrix x = Eigen::Map<const Rows>(features.data<float>(), n, d).cast<double>();
-  const Vector mean = x.colwise().mean();
-  x.rowwise() -= mean.transpose();
-  return {mean, x.transpose() * x / static_cast<double>(n - 1)};
+  const float* const f = features.data<float>();
+  Gaussian fitted{.mean = Vector(d), .trace = 0, .root = {}};
+  Vectors x(d, Vector(n));  // less the mean, over √(n - 1): C = xᵀ x
+  for (std::int64_t j = 0; j < d; ++j) {
+    for (std::int64_t i = 0; i < n; ++i) x[j][i] = f[i * d + j];
+    fitted.mean[j] = std::accumulate(x[j].begin(), x[j].end(), 0.0) / static_cast<double>(n);
+    for (double& value : x[j])
+      value = (value - fitted.mean[j]) / std::sqrt(static_cast<double>(n - 1));
+    fitted.trace += dot(x[j], x[j]);
+  }
+  fitted.root = triangular_factor(x);
+  return fitted;
 }
 
-// A^½ of a symmetric, positive semidefinite matrix; eigenvalues that rounding made negative are 0.
-Matrix square_root(const Matrix& a) {
-  const Eigen::SelfAdjointEigenSolver<Matrix> eigen(a);
-  const Vector roots = eigen.eigenvalues().cwiseMax(0).cwiseSqrt();
-  return eigen.eigenvectors() * roots.asDiagonal() * eigen.eigenvectors().transpose();
+// The sum of the singular values: pairs of columns are rotated until all are orthogonal, and the singular values are
+// then their lengths (one-sided Jacobi: Golub and Van Loan, Matrix Computations, 8.6.3).
+double nuclear_norm(Vectors columns) {
+  constexpr double kOrthogonal = 1e-14;
+  constexpr int kMostSweeps = 50;  // a dozen are enough; not so for NaN
+  bool rotated = true;
+  for (int sweep = 0; rotated && sweep < kMostSweeps; ++sweep) {
+    rotated = false;
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      for (std::size_t j = i + 1; j < columns.size(); ++j) {
+        Vector &p = columns[i], &q = columns[j];
+        const double pp = dot(p, p), qq = dot(q, q), pq = dot(p, q);
+        if (std::abs(pq) <= kOrthogonal * std::sqrt(pp) * std::sqrt(qq)) continue;
+        rotated = true;
+        const double zeta = (qq - pp) / (2 * pq);
+        const double t = std::copysign(1 / (std::abs(zeta) + std::hypot(1, zeta)), zeta);
+        const double c = 1 / std::hypot(1, t), s = c * t;
+        for (std::size_t row = 0; row < p.size(); ++row) {
+          const double old = p[row];
+          p[row] = c * old - s * q[row];
+          q[row] = s * old + c * q[row];
+        }
+      }
+    }
+  }
+  double sum = 0;
+  for (const Vector& column : columns) sum += std::sqrt(dot(column, column));
+  return sum;
 }
 
 }  // namespace
 
 double frechet_distance(const Tensor& a, const Tensor& b) {
   const Gaussian p = fit("a", a), q = fit("b", b);
-  if (p.mean.size() != q.mean.size())
-    throw Error("frechet_distance",
-                fmt::format("features of {} and {} numbers", p.mean.size(), q.mean.size()));
-  // C_a C_b is not symmetric, but has the eigenvalues of C_a^½ C_b C_a^½, which is.
-  const Matrix root = square_root(p.covariance);
-  const Eigen::SelfAdjointEigenSolver<Matrix> product(root * q.covariance * root,
-                                                      Eigen::EigenvaluesOnly);
-  const double cross = product.eigenvalues().cwiseMax(0).cwiseSqrt().sum();
-  return (p.mean - q.mean).squaredNorm() + p.covariance.trace() + q.covariance.trace() - 2 * cross;
+  const std::size_t d = p.mean.size();
+  if (d != q.mean.size())
+    throw Error("frechet_distance", fmt::format("features of {} and {} numbers", d, q.mean.size()));
+  // C_a C_b = R_aᵀ R_a R_bᵀ R_b has the eigenvalues of M Mᵀ, M = R_a R_bᵀ. Their roots are the singular values of M,
+  // which are found with a rounding error of ε; by the eigenvalues it would be √ε.
+  Vectors m(d, Vector(d));
+  double shift = 0;
+  for (std::size_t j = 0; j < d; ++j) {
+    for (std::size_t i = 0; i < d; ++i) m[j][i] = dot(p.root[i], q.root[j]);
+    shift += (p.mean[j] - q.mean[j]) * (p.mean[j] - q.mean[j]);
+  }
+  return shift + p.trace + q.trace - 2 * nuclear_norm(m);
 }
 
 }  // namespace sfumato::eval

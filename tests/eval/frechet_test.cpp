@@ -38,6 +38,26 @@ TEST(FrechetDistance, TurnsWithItsSets) {
   EXPECT_NEAR(frechet_distance(turned(a), turned(b)), frechet_distance(a, b), 1e-4);
 }
 
+// Covariances without full rank, of fewer rows than numbers: a set's distance from itself is 0, from its double
+// ‖μ‖² + Tr C, whose value is known from the rows.
+TEST(FrechetDistance, FewerRowsThanNumbers) {
+  const Tensor a = Rng(1, Purpose::test).normal({5, 40});
+  Tensor twice(a.shape());
+  double expected = 0;
+  for (std::int64_t j = 0; j < 40; ++j) {
+    double sum = 0, squares = 0;
+    for (std::int64_t i = 0; i < 5; ++i) {
+      const double x = a.data<float>()[i * 40 + j];
+      twice.data<float>()[i * 40 + j] = 2 * a.data<float>()[i * 40 + j];
+      sum += x;
+      squares += x * x;
+    }
+    expected += sum * sum / 25 + (squares - sum * sum / 5) / 4;
+  }
+  EXPECT_NEAR(frechet_distance(a, a), 0, 1e-12);
+  EXPECT_NEAR(frechet_distance(a, twice), expected, 1e-12 * expected);
+}
+
 // Two samples of one distribution come nearer with their size.
 TEST(FrechetDistance, ShrinksWithTheSample) {
   const auto of = [](std::int64_t n) {
