@@ -50,8 +50,8 @@ double relative_change(const Tensor& before, const Tensor& after) {
 struct ConstantChannels : Observer {
   std::map<const void*, std::int64_t> constant;  // by the weight's address; the last layer too
   void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y, double) override {
-    if (std::string(op) != "conv2d" || inputs.size() < 2 || y.dtype() != DType::f32) return;
-    const Tensor here = y.to(Device::cpu);
+    if (std::string(op) != "conv2d" || inputs.size() < 2 || y.dtype() == DType::f64) return;
+    const Tensor here = y.to(Device::cpu).to(DType::f32);
     const std::int64_t channels = y.dim(-1), pixels = y.size() / channels;
     std::int64_t count = 0;
     for (std::int64_t c = 0; c < channels; ++c) {
@@ -233,6 +233,7 @@ std::string find_learning_rate(diffusion::Pipeline& model, const TrainOptions& o
   fit.should_continue = [&] { return !growing; };
   nn::fit(params, fit, [&](std::int64_t) { return mse((*model.network)(xt, time, label), want); });
   Tensor(params.flat_values()).copy_from(before);
+  params.refresh();
   params.zero_grad();
   return fmt::format(
       "find-lr: the loss grows at a rate of {:.2g}; try a tenth of it, {:.2g} (--lr is {:.2g})",

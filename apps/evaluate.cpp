@@ -14,6 +14,7 @@
 #include "diffusion/eval/classifier.h"
 #include "diffusion/eval/frechet.h"
 #include "diffusion/generate.h"
+#include "nn/precision.h"
 
 namespace sfumato::apps {
 namespace {
@@ -25,7 +26,8 @@ struct EvaluateOptions {
   std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
   std::uint64_t seed = 0;
   bool json = false;
-  std::optional<std::string> size, background;  // of the pictures, as for `train`
+  std::optional<std::string> size, background;                  // of the pictures, as for `train`
+  std::optional<nn::Precision> precision = nn::Precision::f32;  // of the model alone
 };
 
 void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
@@ -106,7 +108,7 @@ std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
 void evaluate(const EvaluateOptions& o, Device device) {
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
-  model.params->to(device);
+  nn::use(*model.params, device, *o.precision);
   print_notes(model.notes);
   data::LoadOptions load = load_options(o.size, o.background);
   data::ImageDataset train = open_dataset(o.data, load);
@@ -173,6 +175,7 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line(o->classifier, {"classifier",
                        "Weights of the classifier; trained and written there if missing (default: "
                        "in ~/.cache/sfumato)"});
+  line(o->precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
   line(o->json, {"json", "As JSON"});
   return [o](Device device) { evaluate(*o, device); };
 }

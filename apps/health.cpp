@@ -25,7 +25,7 @@ void Health::look(double loss, double smoothed) {
 
 std::string non_finite_weight(const nn::Params& params) {
   for (const nn::Params::Entry& p : params.entries()) {
-    const Tensor value = p.var.value().to(Device::cpu);
+    const Tensor value = p.value.to(Device::cpu);
     for (const float v : value.values<float>())
       if (!std::isfinite(v)) return fmt::format("tensor {} holds {}", io::in_quotes(p.name), v);
   }

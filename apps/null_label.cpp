@@ -31,8 +31,8 @@ diffusion::Pipeline with_another_row(diffusion::Pipeline model) {
   larger.class_names = std::move(model.class_names);
   larger.notes = std::move(model.notes);
   for (std::size_t i = 0; i < model.params->entries().size(); ++i) {
-    const Tensor& from = model.params->entries()[i].var.value();
-    Tensor to = larger.params->entries()[i].var.value();  // a handle to the parameter's own storage
+    const Tensor& from = model.params->entries()[i].value;
+    Tensor to = larger.params->entries()[i].value;  // a handle to the parameter's own storage
     if (from.shape() == to.shape()) {
       to.copy_from(from);
     } else {

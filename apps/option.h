@@ -50,6 +50,8 @@ inline const OptionInfo kClipOption{"clip",
                                     "model's scheduler says clip_sample)"};
 inline const OptionInfo kModelOption{"model",
                                      "Folder of a run, or any diffusers UNet2DModel folder"};
+inline const OptionInfo kPrecisionOption{"precision",
+                                         "What the network computes in on a GPU; default f32"};
 inline const OptionInfo kSeedOption{"seed", "Seed of the noise"};
 inline constexpr Integers kSeeds{0, INT64_MAX}, kSteps{1, 100000};
 inline constexpr Reals kGuidances{-100, 100};

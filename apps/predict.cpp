@@ -4,12 +4,14 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "apps/command_line.h"
 #include "apps/notes.h"
 #include "autograd/ops.h"
 #include "diffusion/pipeline.h"
+#include "nn/precision.h"
 #include "tensor/io/safetensors.h"
 #include "tensor/io/text.h"
 
@@ -19,6 +21,7 @@ namespace {
 struct PredictOptions {
   std::string model, in, out;
   bool grad = false;
+  std::optional<nn::Precision> precision = nn::Precision::f32;
 };
 
 Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t channels) {
@@ -36,7 +39,7 @@ Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t c
 
 void predict(const PredictOptions& o, Device device) {
   const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
-  model.params->to(device);
+  nn::use(*model.params, device, *o.precision);
   print_notes(model.notes);
   const io::SafeTensors in(o.in);
   const std::string source = in.path().string();
@@ -100,6 +103,7 @@ RunSubcommand declare_predict(CommandLine& line) {
                "target"});
   line(o->out, {"out", "safetensors to write: sample; with --grad also loss and grad.<parameter>"});
   line(o->grad, {"grad", "Also the mean squared error against `target` and its gradients"});
+  line(o->precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
   line.required({"model", "in", "out"});
   return [o](Device device) { predict(*o, device); };
 }

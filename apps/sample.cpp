@@ -15,6 +15,7 @@
 #include "apps/grid.h"
 #include "apps/notes.h"
 #include "diffusion/generate.h"
+#include "nn/precision.h"
 #include "tensor/io/file.h"
 #include "tensor/io/image.h"
 #include "tensor/io/npy.h"
@@ -35,6 +36,7 @@ struct SampleOptions {
   std::optional<std::int64_t> null_label;
   std::uint64_t seed = 0;
   std::int64_t batch = 64;
+  std::optional<nn::Precision> precision = nn::Precision::f32;
 };
 
 namespace fs = std::filesystem;
@@ -262,7 +264,7 @@ void sample(const SampleOptions& o, Device device) {
   if (kind == Kind::series) numbered(o.out, 0);  // throws for a bad pattern, before any work
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
-  model.params->to(device);
+  nn::use(*model.params, device, *o.precision);
   print_notes(model.notes);
   if (o.null_label) {
     if (const std::int64_t rows = model.conditioning().rows; *o.null_label >= rows)
@@ -323,6 +325,7 @@ RunSubcommand declare_sample(CommandLine& line) {
        {0, 1 << 24});
   line(o->seed, kSeedOption, kSeeds);
   line(o->batch, {"batch", "Pictures at a time"}, {1, 4096});
+  line(o->precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
   line.example("sfumato sample --model runs/mnist --out sevens.png --labels 7 --count 16");
   return [o](Device device) { sample(*o, device); };
 }

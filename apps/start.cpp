@@ -11,6 +11,7 @@
 #include "apps/journal.h"
 #include "apps/machine.h"
 #include "apps/setup.h"
+#include "nn/precision.h"
 #include "nn/presets.h"
 
 namespace sfumato::apps {
@@ -98,7 +99,7 @@ Run assembled(Run run) {
   return run;
 }
 
-Run resume(const TrainOptions& asked) {
+Run resume(const TrainOptions& asked, Device device) {
   RunFolder folder = RunFolder::open(asked.resume);
   const RunRecord record = folder.record();
   std::vector<std::string> notes;
@@ -107,6 +108,7 @@ Run resume(const TrainOptions& asked) {
   TrainOptions options = restate(record.options, now, notes);
   options.stop_after = asked.stop_after;
   options.previous = asked.previous;
+  nn::expect_precision(*options.precision, device);
   data::ImageDataset data = open_recorded_dataset(options, asked.resume);
   const DataIdentity identity = identify(data);
   expect_same_data(record, identity, asked, notes);
@@ -116,21 +118,24 @@ Run resume(const TrainOptions& asked) {
       folder.has_state() ? diffusion::load_pipeline(folder.dir()) : new_model(options, data);
   fit(model, data, options.pad);
   expect_null_label(model, asked);
+  nn::use(*model.params, device, *options.precision);
   return assembled({options, record.options, std::move(folder), std::move(data), identity, notes,
                     std::move(model)});
 }
 
 }  // namespace
 
-Run start(const TrainOptions& asked) {
-  if (!asked.resume.empty()) return resume(asked);
+Run start(const TrainOptions& asked, Device device) {
+  if (!asked.resume.empty()) return resume(asked, device);
   const TrainOptions options = located(asked);
+  nn::expect_precision(*options.precision, device);
   data::ImageDataset data =
       open_dataset(options.data, load_options(options.size, options.background));
   const DataIdentity identity = identify(data);
   diffusion::Pipeline model = new_model(options, data);
   fit(model, data, options.pad);
   expect_null_label(model, asked);
+  nn::use(*model.params, device, *options.precision);
   RunFolder folder = RunFolder::create(options.out, options, identity);
   return assembled(
       {options, options, std::move(folder), std::move(data), identity, {}, std::move(model)});

@@ -20,9 +20,9 @@ struct Run {
   diffusion::Pipeline model;
 };
 
-// Reads data and model and makes or opens the folder. Prints what the user should know. Throws
-// Error before anything is made or changed.
-Run start(const TrainOptions& asked);
+// Reads data and model and makes or opens the folder; the model's parameters are on the device, as --precision wants
+// them. Prints what the user should know. Throws Error before anything is made or changed.
+Run start(const TrainOptions& asked, Device device);
 
 double learning_rate(const TrainOptions& options, const TrainState& state, double progress);
 

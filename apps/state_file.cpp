@@ -83,6 +83,7 @@ void read_state(const std::filesystem::path& path, TrainState& state, diffusion:
   adam.steps = adam_steps;
   ema.updates = updates;
   values.copy_from(weights);
+  model.params->refresh();
   ema.average.copy_from(average);
   adam.m.copy_from(m);
   adam.v.copy_from(v);

@@ -35,11 +35,15 @@ std::string headline(const Run& run) {
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
   std::string line = fmt::format(
       "sfumato {}: {} pictures {}x{}x{}{}, U-Net of {:.2f} M parameters, {} schedule, predicting "
-      "{}, {} threads",
+      "{}, {}{} threads",
       kVersion, shape[0], shape[1], shape[2], shape[3],
       run.model.conditioning().classes() > 0 ? fmt::format(" in {} classes", run.data.classes) : "",
       static_cast<double>(run.model.params->count()) * 1e-6,
-      run.model.scheduler.beta_schedule.diffusers, prediction.name, thread_count());
+      run.model.scheduler.beta_schedule.diffusers, prediction.name,
+      *run.options.precision == nn::Precision::f32
+          ? ""
+          : fmt::format("in {}, ", run.options.precision->name),
+      thread_count());
   if (run.model.conditioning().classes() > 0) line += "\nclasses: " + data::class_list(run.data);
   if (prediction == diffusion::Prediction::v)
     line +=
@@ -100,8 +104,7 @@ void expect_trainable(const diffusion::SchedulerConfig& scheduler) {
 }
 
 void train(const TrainOptions& asked, Device device) {
-  Run run = start(asked);
-  run.model.params->to(device);
+  Run run = start(asked, device);
   const TrainOptions& o = run.options;
   const nn::Network& network = *run.model.network;
   nn::Params& params = *run.model.params;

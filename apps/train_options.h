@@ -11,6 +11,7 @@
 
 #include "apps/option.h"
 #include "diffusion/scheduler_config.h"
+#include "nn/precision.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::apps {
@@ -53,8 +54,9 @@ struct TrainOptions {
   bool pad = false;
   std::optional<std::string> size, background;  // of the pictures: none: as stored
   bool recompute = false;                       // less memory, more time
-  double sample_every = 60;                     // seconds between sample grids; 0: only at the end
-  double checkpoint_every = 30;                 // seconds
+  std::optional<nn::Precision> precision = nn::Precision::f32;
+  double sample_every = 60;      // seconds between sample grids; 0: only at the end
+  double checkpoint_every = 30;  // seconds
 };
 
 template <class Visitor, class Options>
@@ -130,6 +132,7 @@ void visit_train_options(Visitor&& v, Options& o) {
     Integers{0, INT64_MAX});
   v(o.recompute,
     OptionInfo{"recompute", "Less memory, more time: the insides of blocks are computed twice"});
+  v(o.precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
   v(o.sample_every, OptionInfo{"sample_every", "Seconds between sample grids; 0: only at the end"},
     Reals{0, 1e9});
   v(o.checkpoint_every, OptionInfo{"checkpoint_every", "Seconds between checkpoints"},

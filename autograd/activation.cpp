@@ -74,7 +74,7 @@ Var gelu(const Var& x) { return pointwise(x, Gelu{}); }
 // Here as a kernel because every residual block runs it over every activation.
 Var silu(const Var& x) {
   const Tensor xv = x.value();
-  return dispatch_float("silu", xv.dtype(), [&]<class T>() {
+  return dispatch_float("silu", xv.kind(), [&]<class T>() {
     Tensor y(xv.shape(), xv.kind());
     kernels::on<T>(xv.device()).silu_forward(xv.size(), xv.data<T>(), y.data<T>());
     return record("silu", y, {x}, kNoProducts, [xv](const Tensor& dy) {
@@ -91,7 +91,7 @@ Var softmax(const Var& x) {
   const Tensor& xv = x.value();
   if (xv.shape().rank() < 1) throw Error("softmax", "expected at least one axis");
   const std::int64_t cols = xv.dim(-1), rows = cols ? xv.size() / cols : 0;
-  return dispatch_float("softmax", xv.dtype(), [&]<class T>() {
+  return dispatch_float("softmax", xv.kind(), [&]<class T>() {
     Tensor y(xv.shape(), xv.kind());
     kernels::on<T>(xv.device()).softmax_forward(rows, cols, xv.data<T>(), y.data<T>());
     return record("softmax", y, {x}, kNoProducts, [rows, cols, y](const Tensor& dy) {

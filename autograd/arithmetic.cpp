@@ -1,4 +1,6 @@
 // Arithmetic: every derivative is one line beside its formula.
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "autograd/ops.h"
@@ -136,7 +138,7 @@ template <class Op>
 Var linear_sum(const Var& a, const Var& b, Op op, double sign) {
   expect_kind(Op::name, "second input", b.value(), a.kind());
   const Shape sa = a.shape(), sb = b.shape();
-  Tensor y = dispatch_float(Op::name, a.dtype(), [&]<class T>() {
+  Tensor y = dispatch_float(Op::name, a.kind(), [&]<class T>() {
     return broadcast_map<T>(Op::name, Forward<Op>{op}, a.value(), b.value());
   });
   return record(Op::name, y, {a, b}, kNoProducts,
@@ -150,6 +152,15 @@ Var linear_sum(const Var& a, const Var& b, Op op, double sign) {
 }
 
 }  // namespace
+
+Var cast(const Var& x, DType dtype) {
+  for (const DType type : {x.dtype(), dtype})
+    if (type == DType::i64 || type == DType::u8)
+      throw Error("cast", fmt::format("expected f32, f64 or bf16, got {}", name(type)));
+  if (dtype == x.dtype()) return x;
+  return record("cast", x.value().to(dtype), {x}, kNoProducts,
+                [from = x.dtype()](const Tensor& dy) { return Gradients{dy.to(from)}; });
+}
 
 Var operator+(const Var& a, const Var& b) { return linear_sum(a, b, Add{}, 1); }
 Var operator-(const Var& a, const Var& b) { return linear_sum(a, b, Sub{}, -1); }

@@ -32,15 +32,15 @@ Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads) {
                              .q_row = c,
                              .kv_row = c};
   const Tensor qv = q.value(), kv = k.value(), vv = v.value();
-  return dispatch_float("attention", q.dtype(), [&]<class T>() {
-    Tensor o(qv.shape(), qv.kind()), lse({n, heads, tq}, qv.kind());
+  return dispatch_float("attention", q.kind(), [&]<class T>() {
+    Tensor o(qv.shape(), qv.kind()), lse({n, heads, tq}, wide(qv.kind()));
     kernels::on<T>(qv.device())
         .attention_forward({.attention = s,
                             .q = qv.data<T>(),
                             .k = kv.data<T>(),
                             .v = vv.data<T>(),
                             .out = o.data<T>(),
-                            .lse = lse.data<T>()});
+                            .lse = lse.data<Wide<T>>()});
     const double flop = 4 * static_cast<double>(o.size()) * static_cast<double>(tk);  // q kᵀ, P v
     return record("attention", o, {q, k, v}, flop, [=](const Tensor& dout) {
       Tensor dq(qv.shape(), qv.kind()), dk(kv.shape(), kv.kind()), dv(vv.shape(), vv.kind());
@@ -50,7 +50,7 @@ Var attention(const Var& q, const Var& k, const Var& v, std::int64_t heads) {
                                .k = kv.data<T>(),
                                .v = vv.data<T>(),
                                .out = o.data<T>(),
-                               .lse = lse.data<T>(),
+                               .lse = lse.data<Wide<T>>(),
                                .dout = dout.data<T>(),
                                .dq = dq.data<T>(),
                                .dk = dk.data<T>(),
@@ -77,8 +77,8 @@ Var self_attention(const Var& qkv, std::int64_t heads) {
                              .q_row = 3 * c,
                              .kv_row = 3 * c};
   const Tensor x = qkv.value();
-  return dispatch_float(op, x.dtype(), [&]<class T>() {
-    Tensor o({n, t, c}, x.kind()), lse({n, heads, t}, x.kind());
+  return dispatch_float(op, x.kind(), [&]<class T>() {
+    Tensor o({n, t, c}, x.kind()), lse({n, heads, t}, wide(x.kind()));
     const T* q = x.data<T>();
     kernels::on<T>(x.device())
         .attention_forward({.attention = s,
@@ -86,7 +86,7 @@ Var self_attention(const Var& qkv, std::int64_t heads) {
                             .k = q + c,
                             .v = q + 2 * c,
                             .out = o.data<T>(),
-                            .lse = lse.data<T>()});
+                            .lse = lse.data<Wide<T>>()});
     const double flop = 4 * static_cast<double>(o.size()) * static_cast<double>(t);
     return record(op, o, {qkv}, flop, [=](const Tensor& dout) {
       Tensor dx(x.shape(), x.kind());
@@ -98,7 +98,7 @@ Var self_attention(const Var& qkv, std::int64_t heads) {
                                .k = q + c,
                                .v = q + 2 * c,
                                .out = o.data<T>(),
-                               .lse = lse.data<T>(),
+                               .lse = lse.data<Wide<T>>(),
                                .dout = dout.data<T>(),
                                .dq = dq,
                                .dk = dq + c,

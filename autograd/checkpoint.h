@@ -29,7 +29,7 @@ Var checkpoint(F f, std::initializer_list<Var> inputs) {
                   for (int i = 0; i < count; ++i) {
                     again.push_back(needs[i] ? Var(values[i], true) : Var(values[i]));
                     // Sums go on from where they stand, or their rounding would differ.
-                    if (needs[i]) again[i].node()->grad = needs.take(i);
+                    if (needs[i]) again[i].node()->grad = needs.take(i, values[i].dtype());
                   }
                   f(std::span<const Var>(again)).backward(dy);
                   Gradients g(count);

@@ -37,18 +37,19 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
                                 x.shape().str(), s.kh, s.kw, s.stride));
   s.oh = room_h / s.stride + 1;
   s.ow = room_w / s.stride + 1;
-  const auto expect = [&](const char* what, const Var& v, const Shape& shape) {
+  const auto expect = [&](const char* what, const Var& v, const Shape& shape, Kind kind) {
     if (!v.defined()) return;
     expect_shape(op, what, v.value(), shape);
-    expect_kind(op, what, v.value(), x.kind());
+    expect_kind(op, what, v.value(), kind);
   };
+  const Kind exact = wide(x.kind());
   expect_kind(op, "weight", weight.value(), x.kind());
-  expect("bias", bias, {s.k});
-  expect("per_image", fused.per_image, {s.n, s.k});
-  expect("residual", fused.residual, {s.n, s.oh, s.ow, s.k});
+  expect("bias", bias, {s.k}, exact);
+  expect("per_image", fused.per_image, {s.n, s.k}, exact);
+  expect("residual", fused.residual, {s.n, s.oh, s.ow, s.k}, x.kind());
   if (fused.norm) {
-    expect("gamma", fused.norm->gamma, {s.c});
-    expect("beta", fused.norm->beta, {s.c});
+    expect("gamma", fused.norm->gamma, {s.c}, exact);
+    expect("beta", fused.norm->beta, {s.c}, exact);
     expect_groups(op, s.c, fused.norm->groups);
   }
   return s;
@@ -72,8 +73,8 @@ struct ConvRead {
     kernels::ConvInput<T> in{.x = x.data<T>(), .upsample = upsample};
     if (groups > 0) {
       in.groups = groups, in.eps = eps, in.silu = true;
-      in.gamma = gamma.data<T>(), in.beta = beta.data<T>();
-      in.mean = mean.data<T>(), in.rstd = rstd.data<T>();
+      in.gamma = gamma.data<Wide<T>>(), in.beta = beta.data<Wide<T>>();
+      in.mean = mean.data<Wide<T>>(), in.rstd = rstd.data<Wide<T>>();
     }
     if (skip.defined()) in.skip = skip.data<T>(), in.skip_channels = skip.dim(3);
     return in;
@@ -85,8 +86,8 @@ ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusi
   if (!fused.norm) return r;
   r.groups = fused.norm->groups, r.eps = fused.norm->eps;
   r.gamma = fused.norm->gamma.value(), r.beta = fused.norm->beta.value();
-  r.mean = Tensor({x.dim(0), r.groups}, x.kind());
-  r.rstd = Tensor({x.dim(0), r.groups}, x.kind());
+  r.mean = Tensor({x.dim(0), r.groups}, wide(x.kind()));
+  r.rstd = Tensor({x.dim(0), r.groups}, wide(x.kind()));
   return r;
 }
 
@@ -112,27 +113,25 @@ Gradients conv_gradients(const kernels::Conv& s, ConvRead& in, const Tensor& w, 
                          const Needs& needs) {
   Gradients g(kInputs);
   // Where the gradient of input i is written, needed or not: the kernel computes some of them together.
-  const auto place = [&](Input i, const Shape& shape) {
-    g[i] = needs[i] ? needs.room(i) : Tensor(shape, dy.kind());
-    return g[i].template data<T>();
+  const auto place = [&]<class G>(G*& to, Input i, const Shape& shape) {
+    g[i] = needs[i] ? needs.room(i, dtype_of<G>()) : Tensor(shape, {dtype_of<G>(), dy.device()});
+    to = g[i].template data<G>();
   };
   // Where the gradient of image i goes: added to what was delivered already, if anything.
-  const auto image = [&](Input i, const Tensor& of, const T*& add) {
-    g[i] = needs.take(i);
-    if (!g[i].defined()) return place(i, of.shape());
-    T* const delivered = g[i].template data<T>();
-    add = delivered;
-    return delivered;
+  const auto image = [&](T*& to, const T*& add, Input i, const Tensor& of) {
+    g[i] = needs.take(i, dtype_of<T>());
+    if (!g[i].defined()) return place(to, i, of.shape());
+    add = to = g[i].template data<T>();
   };
   kernels::ConvGradients<T> to;
   if (needs[kX] || needs[kGamma] || needs[kBeta] || needs[kSkip]) {
-    to.dx = image(kX, in.x, to.add);
-    if (in.skip.defined()) to.dskip = image(kSkip, in.skip, to.add_skip);
-    if (in.groups > 0) to.dgamma = place(kGamma, {s.c}), to.dbeta = place(kBeta, {s.c});
+    image(to.dx, to.add, kX, in.x);
+    if (in.skip.defined()) image(to.dskip, to.add_skip, kSkip, in.skip);
+    if (in.groups > 0) place(to.dgamma, kGamma, {s.c}), place(to.dbeta, kBeta, {s.c});
   }
-  if (needs[kWeight] || needs[kBias]) to.dw = place(kWeight, w.shape());
-  if (needs[kBias]) to.db = place(kBias, {s.k});
-  if (needs[kPerImage]) to.per_image = place(kPerImage, {s.n, s.k});
+  if (needs[kWeight] || needs[kBias]) place(to.dw, kWeight, w.shape());
+  if (needs[kBias]) place(to.db, kBias, {s.k});
+  if (needs[kPerImage]) place(to.per_image, kPerImage, {s.n, s.k});
   kernels::on<T>(dy.device()).conv_backward(s, in.input<T>(), dy.data<T>(), w.data<T>(), to);
   if (needs[kResidual]) g[kResidual] = dy;
   return g;
@@ -150,14 +149,14 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
            const ConvFusion& fused) {
   const kernels::Conv s = conv_of(x, weight, bias, options, fused);
   const Tensor w = weight.value();
-  return dispatch_float("conv2d", x.dtype(), [&]<class T>() {
+  return dispatch_float("conv2d", x.kind(), [&]<class T>() {
     ConvRead in = read_through(x, options, fused);
     Tensor y({s.n, s.oh, s.ow, s.k}, x.kind());
     kernels::on<T>(y.device())
         .conv_forward(s, in.input<T>(), w.data<T>(),
                       {.y = y.data<T>(),
-                       .bias = data_or_null<T>(bias.value()),
-                       .per_image = data_or_null<T>(fused.per_image.value()),
+                       .bias = data_or_null<Wide<T>>(bias.value()),
+                       .per_image = data_or_null<Wide<T>>(fused.per_image.value()),
                        .residual = data_or_null<T>(fused.residual.value())},
                       data_or_null<T>(filters<T>(s, options.upsample, weight)));
     const Var gamma = fused.norm ? fused.norm->gamma : Var();

@@ -20,13 +20,13 @@ struct Masked {
   constexpr void operator()(std::int64_t block) const {
     const auto r = random(block);
     for (std::int64_t j = 0, i = block * kBlock; j < kBlock && i < n; ++j, ++i)
-      y[i] = x[i] * static_cast<T>(r[j] < threshold ? 0.0f : keep);
+      y[i] = static_cast<T>(x[i] * static_cast<Wide<T>>(r[j] < threshold ? 0.0f : keep));
   }
 };
 
 Tensor masked(const Tensor& x, double p, const Rng& rng) {
   Tensor y(x.shape(), x.kind());
-  dispatch_float("dropout", x.dtype(), [&]<class T>() {
+  dispatch_float("dropout", x.kind(), [&]<class T>() {
     for_each(x.device(), (x.size() + Masked<T>::kBlock - 1) / Masked<T>::kBlock,
              Masked<T>{.random = rng.blocks(),
                        .threshold = static_cast<std::uint32_t>(p * 4294967296.0),

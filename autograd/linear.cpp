@@ -14,6 +14,15 @@ void expect_inner(const char* op, const Tensor& x, std::int64_t k, const Tensor&
   expect_kind(op, "weight", w, x.kind());
 }
 
+template <class T>
+const T* data_or_null(const Tensor& t) {
+  return t.defined() ? t.data<T>() : nullptr;
+}
+template <class T>
+T* data_or_null(Tensor& t) {
+  return t.defined() ? t.data<T>() : nullptr;
+}
+
 }  // namespace
 
 // C = A B,  dA = dC Bᵀ,  dB = Aᵀ dC
@@ -23,7 +32,7 @@ Var matmul(const Var& a, const Var& b) {
   expect_inner("matmul", a.value(), k, b.value());
   const Tensor av = a.value(), bv = b.value();
   const std::int64_t m = k ? av.size() / k : 0;
-  return dispatch_float("matmul", a.dtype(), [&]<class T>() {
+  return dispatch_float("matmul", a.kind(), [&]<class T>() {
     Tensor c(av.shape().with(-1, n), av.kind());
     kernels::on<T>(c.device())
         .gemm({.m = m, .n = n, .k = k, .a = av.data<T>(), .b = bv.data<T>(), .c = c.data<T>()});
@@ -31,7 +40,7 @@ Var matmul(const Var& a, const Var& b) {
     return record("matmul", c, {a, b}, flop, [=](const Tensor& dc, const Needs& needs) {
       Gradients g(2);
       if (needs[0]) {
-        g[0] = needs.room(0);
+        g[0] = needs.room(0, dtype_of<T>());
         kernels::on<T>(dc.device())
             .gemm({.m = m,
                    .n = k,
@@ -42,15 +51,15 @@ Var matmul(const Var& a, const Var& b) {
                    .c = g[0].data<T>()});
       }
       if (needs[1]) {
-        g[1] = needs.room(1);
+        g[1] = needs.room(1, dtype_of<Wide<T>>());
         kernels::on<T>(dc.device())
-            .gemm({.m = k,
-                   .n = n,
-                   .k = m,
-                   .transpose_a = true,
-                   .a = av.data<T>(),
-                   .b = dc.data<T>(),
-                   .c = g[1].data<T>()});
+            .gemm_wide({.m = k,
+                        .n = n,
+                        .k = m,
+                        .transpose_a = true,
+                        .a = av.data<T>(),
+                        .b = dc.data<T>(),
+                        .c = g[1].data<Wide<T>>()});
       }
       return g;
     });
@@ -63,43 +72,44 @@ Var linear(const Var& x, const Var& weight, const Var& bias, const LinearFusion&
   const std::int64_t out = weight.dim(0), in = weight.dim(1);
   expect_inner("linear", x.value(), in, weight.value());
   const Shape y_shape = x.shape().with(-1, out);
-  const auto expect = [&](const char* what, const Var& v, const Shape& shape) {
+  const auto expect = [&](const char* what, const Var& v, const Shape& shape, Kind kind) {
     if (!v.defined()) return;
     expect_shape("linear", what, v.value(), shape);
-    expect_kind("linear", what, v.value(), x.kind());
+    expect_kind("linear", what, v.value(), kind);
   };
-  expect("bias", bias, {out});
-  expect("residual", fused.residual, y_shape);
+  expect("bias", bias, {out}, wide(x.kind()));
+  expect("residual", fused.residual, y_shape, x.kind());
   const Tensor xv = x.value(), w = weight.value();
   const kernels::Linear s{.m = in ? xv.size() / in : 0, .in = in, .out = out, .silu = fused.silu};
-  return dispatch_float("linear", x.dtype(), [&]<class T>() {
-    const auto data_or_null = [](auto& t) { return t.defined() ? t.template data<T>() : nullptr; };
+  return dispatch_float("linear", x.kind(), [&]<class T>() {
+    using W = Wide<T>;
     Tensor y(y_shape, xv.kind());
     kernels::on<T>(y.device())
         .linear_forward({.linear = s,
                          .x = xv.data<T>(),
                          .w = w.data<T>(),
-                         .bias = data_or_null(bias.value()),
-                         .residual = data_or_null(fused.residual.value()),
+                         .bias = data_or_null<W>(bias.value()),
+                         .residual = data_or_null<T>(fused.residual.value()),
                          .y = y.data<T>()});
     const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(in);
     return record("linear", y, {x, weight, bias, fused.residual}, flop,
                   [=](const Tensor& dy, const Needs& needs) {
                     Gradients g(4);
-                    g[0] = needs.take(0);
+                    g[0] = needs.take(0, dtype_of<T>());
                     const Tensor add = g[0];  // what was delivered already
-                    if (!add.defined()) g[0] = needs.room(0);
-                    g[1] = needs.room(1), g[2] = needs.room(2);
+                    if (!add.defined()) g[0] = needs.room(0, dtype_of<T>());
+                    g[1] = needs.room(1, dtype_of<W>());
+                    g[2] = needs.room(2, dtype_of<W>());
                     if (needs[3]) g[3] = dy;
                     kernels::on<T>(dy.device())
                         .linear_backward({.linear = s,
                                           .x = xv.data<T>(),
                                           .w = w.data<T>(),
                                           .dy = dy.data<T>(),
-                                          .dx = data_or_null(g[0]),
-                                          .add = data_or_null(add),
-                                          .dw = data_or_null(g[1]),
-                                          .db = data_or_null(g[2])});
+                                          .dx = data_or_null<T>(g[0]),
+                                          .add = data_or_null<T>(add),
+                                          .dw = data_or_null<W>(g[1]),
+                                          .db = data_or_null<W>(g[2])});
                     return g;
                   });
   });

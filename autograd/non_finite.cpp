@@ -8,6 +8,7 @@ namespace {
 
 // The first element that is not finite.
 std::optional<double> non_finite(const Tensor& t) {
+  if (t.defined() && t.dtype() == DType::bf16) return non_finite(t.to(DType::f32));
   if (!t.defined() || (t.dtype() != DType::f32 && t.dtype() != DType::f64)) return {};
   const Tensor here = t.to(Device::cpu);
   return dispatch_float("non_finite", t.dtype(), [&]<class T>() -> std::optional<double> {

@@ -13,39 +13,41 @@ Var normalise(const char* op, const Var& x, const Var& gamma, const Var& beta,
               const kernels::GroupNorm& s) {
   expect_shape(op, "gamma", gamma.value(), {s.c});
   expect_shape(op, "beta", beta.value(), {s.c});
-  expect_kind(op, "gamma", gamma.value(), x.kind());
-  expect_kind(op, "beta", beta.value(), x.kind());
+  expect_kind(op, "gamma", gamma.value(), wide(x.kind()));
+  expect_kind(op, "beta", beta.value(), wide(x.kind()));
   const Tensor xv = x.value(), ga = gamma.value(), be = beta.value();
-  return dispatch_float(op, x.dtype(), [&]<class T>() {
+  return dispatch_float(op, x.kind(), [&]<class T>() {
     Tensor y(xv.shape(), xv.kind());
-    Tensor mean({s.n, s.groups}, xv.kind()), rstd({s.n, s.groups}, xv.kind());
+    const Kind exact = wide(xv.kind());
+    Tensor mean({s.n, s.groups}, exact), rstd({s.n, s.groups}, exact);
     kernels::on<T>(xv.device())
         .group_norm_forward({.norm = s,
                              .x = xv.data<T>(),
-                             .gamma = ga.data<T>(),
-                             .beta = be.data<T>(),
+                             .gamma = ga.data<Wide<T>>(),
+                             .beta = be.data<Wide<T>>(),
                              .y = y.data<T>(),
-                             .mean = mean.data<T>(),
-                             .rstd = rstd.data<T>()});
+                             .mean = mean.data<Wide<T>>(),
+                             .rstd = rstd.data<Wide<T>>()});
     return record(op, y, {x, gamma, beta}, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
       // The kernel computes all three, needed or not.
-      const auto place = [&](int i, const Shape& shape) {
-        return needs[i] ? needs.room(i) : Tensor(shape, xv.kind());
+      const auto place = [&](int i, const Shape& shape, Kind kind) {
+        return needs[i] ? needs.room(i, kind.dtype) : Tensor(shape, kind);
       };
-      Tensor dx = needs.take(0), dgamma = place(1, {s.c}), dbeta = place(2, {s.c});
+      Tensor dx = needs.take(0, xv.dtype());
+      Tensor dgamma = place(1, {s.c}, exact), dbeta = place(2, {s.c}, exact);
       const bool add = dx.defined();
-      if (!add) dx = place(0, xv.shape());
+      if (!add) dx = place(0, xv.shape(), xv.kind());
       kernels::on<T>(xv.device())
           .group_norm_backward({.norm = s,
                                 .x = xv.data<T>(),
-                                .gamma = ga.data<T>(),
-                                .beta = be.data<T>(),
-                                .mean = mean.data<T>(),
-                                .rstd = rstd.data<T>(),
+                                .gamma = ga.data<Wide<T>>(),
+                                .beta = be.data<Wide<T>>(),
+                                .mean = mean.data<Wide<T>>(),
+                                .rstd = rstd.data<Wide<T>>(),
                                 .dy = dy.data<T>(),
                                 .dx = dx.data<T>(),
-                                .dgamma = dgamma.data<T>(),
-                                .dbeta = dbeta.data<T>(),
+                                .dgamma = dgamma.data<Wide<T>>(),
+                                .dbeta = dbeta.data<Wide<T>>(),
                                 .add = add ? dx.data<T>() : nullptr});
       return Gradients{dx, dgamma, dbeta};
     });

@@ -26,6 +26,10 @@ Var exp(const Var& x);
 Var log(const Var& x);
 Var sqrt(const Var& x);
 
+// x in another floating-point type, its gradient in x's. Nothing else changes a type: the ends of a network that
+// computes in bf16 say it (nn/precision.h).
+Var cast(const Var& x, DType dtype);
+
 // ---- activation.cpp
 Var silu(const Var& x);
 Var sigmoid(const Var& x);

@@ -1,5 +1,6 @@
 // Turns a struct of scalar math into a differentiable operation. The formula and its derivative are
-// written once, for f32 and f64, for the CPU and the GPU (`constexpr` is what lets it run there):
+// written once, for f32 and f64, for the CPU and the GPU (`constexpr` is what lets it run there), where elements of bf16
+// are computed in f32:
 //
 //   struct Square {
 //     static constexpr const char* name = "square";
@@ -59,7 +60,7 @@ struct First {
 template <class Op>
 Var pointwise(const Var& x, Op op) {
   const Tensor& xv = x.value();
-  return dispatch_float(Op::name, xv.dtype(), [&]<class T>() {
+  return dispatch_float(Op::name, xv.kind(), [&]<class T>() {
     Tensor y = map<T>(Forward<Op>{op}, xv);
     return record(Op::name, y, {x}, kNoProducts, [op, xv, y](const Tensor& dy) {
       return Gradients{map<T>(Backward<Op>{op}, xv, y, dy)};
@@ -71,7 +72,7 @@ template <class Op>
 Var pointwise(const Var& a, const Var& b, Op op) {
   expect_kind(Op::name, "second input", b.value(), a.kind());
   const Tensor av = a.value(), bv = b.value();
-  return dispatch_float(Op::name, a.dtype(), [&]<class T>() {
+  return dispatch_float(Op::name, a.kind(), [&]<class T>() {
     Tensor y = broadcast_map<T>(Op::name, Forward<Op>{op}, av, bv);
     return record(Op::name, y, {a, b}, kNoProducts,
                   [op, av, bv](const Tensor& dy, const Needs& needs) {

@@ -16,17 +16,17 @@ struct Sizes {
 template <class T>
 struct BlockSum {
   Sizes s;
-  T factor;
+  Wide<T> factor;
   const T* large;
   T* small;
 
   struct Row {  // the channels of one pixel
     std::int64_t c;
-    T factor;
+    Wide<T> factor;
     const T *top, *bottom;
     T* to;
     constexpr void operator()(std::int64_t p) const {
-      to[p] = factor * ((top[p] + top[c + p]) + (bottom[p] + bottom[c + p]));
+      to[p] = static_cast<T>(factor * ((top[p] + top[c + p]) + (bottom[p] + bottom[c + p])));
     }
   };
   constexpr Row operator()(std::int64_t pixel) const {
@@ -40,15 +40,17 @@ struct BlockSum {
 template <class T>
 struct BlockCopy {
   Sizes s;
-  T factor;
+  Wide<T> factor;
   const T* small;
   T* large;
 
   struct Row {
-    T factor;
+    Wide<T> factor;
     const T* from;
     T* to;
-    constexpr void operator()(std::int64_t p) const { to[p] = from ? factor * from[p] : T(0); }
+    constexpr void operator()(std::int64_t p) const {
+      to[p] = static_cast<T>(from ? factor * from[p] : 0);
+    }
   };
   constexpr Row operator()(std::int64_t pixel) const {
     const std::int64_t j = pixel % s.large_w / 2, i = pixel / s.large_w % s.large_h / 2,
@@ -67,8 +69,8 @@ template <class T>
 Tensor block_sum(const Tensor& large, const Shape& small, double factor) {
   Tensor y(small, large.kind());
   for_each_row(y.device(), small[0] * small[1] * small[2], small[3],
-               BlockSum<T>{sizes(small, large.shape()), static_cast<T>(factor), large.data<T>(),
-                           y.data<T>()});
+               BlockSum<T>{sizes(small, large.shape()), static_cast<Wide<T>>(factor),
+                           large.data<T>(), y.data<T>()});
   return y;
 }
 
@@ -76,8 +78,8 @@ template <class T>
 Tensor block_copy(const Tensor& small, const Shape& large, double factor) {
   Tensor y(large, small.kind());
   for_each_row(y.device(), large[0] * large[1] * large[2], large[3],
-               BlockCopy<T>{sizes(small.shape(), large), static_cast<T>(factor), small.data<T>(),
-                            y.data<T>()});
+               BlockCopy<T>{sizes(small.shape(), large), static_cast<Wide<T>>(factor),
+                            small.data<T>(), y.data<T>()});
   return y;
 }
 
@@ -87,7 +89,7 @@ Tensor block_copy(const Tensor& small, const Shape& large, double factor) {
 Var upsample_nearest2x(const Var& x) {
   expect_rank("upsample_nearest2x", "input", x.value(), 4);
   const Shape small = x.shape(), large{small[0], 2 * small[1], 2 * small[2], small[3]};
-  return dispatch_float("upsample_nearest2x", x.dtype(), [&]<class T>() {
+  return dispatch_float("upsample_nearest2x", x.kind(), [&]<class T>() {
     return record("upsample_nearest2x", block_copy<T>(x.value(), large, 1), {x}, kNoProducts,
                   [small](const Tensor& dy) { return Gradients{block_sum<T>(dy, small, 1)}; });
   });
@@ -99,7 +101,7 @@ Var avg_pool2x(const Var& x) {
   const Shape large = x.shape(), small{large[0], large[1] / 2, large[2] / 2, large[3]};
   if (small[1] == 0 || small[2] == 0)
     throw Error("avg_pool2x", fmt::format("input {} is smaller than 2x2", large.str()));
-  return dispatch_float("avg_pool2x", x.dtype(), [&]<class T>() {
+  return dispatch_float("avg_pool2x", x.kind(), [&]<class T>() {
     return record("avg_pool2x", block_sum<T>(x.value(), small, 0.25), {x}, kNoProducts,
                   [large](const Tensor& dy) { return Gradients{block_copy<T>(dy, large, 0.25)}; });
   });

@@ -18,7 +18,7 @@ namespace {
 void copy_columns(const Tensor& from, std::int64_t from_cols, std::int64_t from_col, Tensor& to,
                   std::int64_t to_cols, std::int64_t to_col, std::int64_t cols) {
   const std::int64_t rows = from_cols ? from.size() / from_cols : 0;
-  dispatch_float("copy", from.dtype(), [&]<class T>() {
+  dispatch_float("copy", from.kind(), [&]<class T>() {
     kernels::on<T>(from.device())
         .copy_rows(rows, cols, from.data<T>() + from_col, from_cols, to.data<T>() + to_col,
                    to_cols);
@@ -134,6 +134,22 @@ struct SplitRows {
   }
 };
 
+// The gradients of the parts that need one.
+Gradients split_rows(const Tensor& dy, const Needs& needs, const Rows& rows, std::int64_t width) {
+  Gradients g(static_cast<int>(rows.size()));
+  dispatch_float("concat_rows", dy.kind(), [&]<class T>() {
+    for_some_parts(rows, width, [&](const Parts& some, int first, std::int64_t before) {
+      SplitRows<T> split{some, dy.data<T>() + before * width, {}};
+      for (int k = 0; k < some.count; ++k) {
+        g[first + k] = needs.room(first + k, dy.dtype());
+        if (needs[first + k]) split.to[k] = g[first + k].template data<T>();
+      }
+      for_each_row(dy.device(), some.rows, width, split);
+    });
+  });
+  return g;
+}
+
 }  // namespace
 
 Var concat_rows(std::initializer_list<Var> parts) {
@@ -150,25 +166,20 @@ Var concat_rows(std::initializer_list<Var> parts) {
   const std::int64_t all = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
   Tensor y(first.shape().with(0, all), first.kind());
   const std::int64_t width = all ? y.size() / all : 0;
-  return dispatch_float(op, y.dtype(), [&]<class T>() {
+  return dispatch_float(op, y.kind(), [&]<class T>() {
     for_some_parts(rows, width, [&](const Parts& some, int k, std::int64_t before) {
       JoinRows<T> join{some, {}, y.data<T>() + before * width};
       std::transform(parts.begin() + k, parts.begin() + k + some.count, join.from,
                      [](const Var& part) { return part.value().data<T>(); });
       for_each_row(y.device(), some.rows, width, join);
     });
-    return record(op, y, parts, kNoProducts, [rows, width](const Tensor& dy, const Needs& needs) {
-      Gradients g(static_cast<int>(rows.size()));
-      for_some_parts(rows, width, [&](const Parts& some, int first, std::int64_t before) {
-        SplitRows<T> split{some, dy.data<T>() + before * width, {}};
-        for (int k = 0; k < some.count; ++k) {
-          g[first + k] = needs.room(first + k);
-          if (needs[first + k]) split.to[k] = g[first + k].template data<T>();
-        }
-        for_each_row(dy.device(), some.rows, width, split);
-      });
-      return g;
+    Var joined = record(op, y, parts, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
+      return split_rows(dy, needs, rows, width);
     });
+    // The gradient of parameters is not rounded on its way through here.
+    for (const Var& part : parts)
+      if (part.requires_grad() && joined.requires_grad()) joined.node()->kind = part.node()->kind;
+    return joined;
   });
 }
 
@@ -213,13 +224,13 @@ struct GatherAdjoint {
   std::int64_t n, width;
   const T* dy;
   const std::int64_t* index;
-  T* dtable;
+  Wide<T>* dtable;
 
   constexpr std::int64_t blocks() const { return (width + kColumns - 1) / kColumns; }
   constexpr void operator()(std::int64_t block) const {
     const std::int64_t row = block / blocks(), first = block % blocks() * kColumns;
     const std::int64_t columns = std::min(kColumns, width - first);
-    T sums[kColumns] = {};
+    Wide<T> sums[kColumns] = {};
     for (std::int64_t i = 0; i < n; ++i)
       if (index[i] == row)
         for (std::int64_t j = 0; j < columns; ++j) sums[j] += dy[i * width + first + j];
@@ -235,15 +246,15 @@ Var embedding(const Var& table, const Tensor& index) {
   expect_rank("embedding", "index", index, 1);
   const std::int64_t rows = table.dim(0), width = table.dim(1), n = index.dim(0);
   expect_indices("embedding", "index", index, rows);
-  return dispatch_float("embedding", table.dtype(), [&]<class T>() {
+  return dispatch_float("embedding", table.kind(), [&]<class T>() {
     Tensor y({n, width}, table.kind());
     for_each_row(
         y.device(), n, width,
         Gather<T>{rows, width, table.value().data<T>(), index.data<std::int64_t>(), y.data<T>()});
     return record("embedding", y, {table}, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
-      Tensor dtable = needs.room(0);
+      Tensor dtable = needs.room(0, dtype_of<Wide<T>>());
       const GatherAdjoint<T> sums{n, width, dy.data<T>(), index.data<std::int64_t>(),
-                                  dtable.data<T>()};
+                                  dtable.data<Wide<T>>()};
       for_each(dy.device(), rows * sums.blocks(), sums);
       return Gradients{dtable};
     });

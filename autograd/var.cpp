@@ -22,17 +22,18 @@ Observer* Observer::current() { return current_observer; }
 
 bool Needs::operator[](int i) const { return static_cast<bool>(node_.inputs[i]); }
 
-Tensor Needs::take(int i) const {
+Tensor Needs::take(int i, DType dtype) const {
   detail::Node* in = node_.inputs[i].get();
-  if (!in || in->accumulate || !in->grad.defined() || !in->grad.unique()) return {};
+  if (!in || in->accumulate || in->kind.dtype != dtype) return {};
+  if (!in->grad.defined() || !in->grad.unique()) return {};
   return std::exchange(in->grad, Tensor());
 }
 
-Tensor Needs::room(int i) const {
+Tensor Needs::room(int i, DType dtype) const {
   detail::Node* in = node_.inputs[i].get();
   if (!in) return {};
-  if (std::exchange(in->zeroed, false)) return in->grad;
-  return Tensor(in->shape, in->kind);
+  if (in->kind.dtype == dtype && std::exchange(in->zeroed, false)) return in->grad;
+  return Tensor(in->shape, {dtype, in->kind.device});
 }
 
 namespace detail {
@@ -91,6 +92,7 @@ Var::Var(Tensor value, bool requires_grad) : value_(std::move(value)) {
 Var Var::parameter(Tensor value, Tensor grad) {
   expect_shape("parameter", "gradient", grad, value.shape());
   Var v(std::move(value), true);
+  v.node_->kind = grad.kind();
   v.node_->grad = std::move(grad);
   v.node_->accumulate = true;
   return v;
@@ -146,6 +148,13 @@ void check_gradient(const Node& node, int i, const Tensor& g) {
                             g.shape().str(), name(in.kind), in.shape.str()));
 }
 
+// A gradient of f32 or bf16 as `node` keeps it: where a value is used in bf16, its gradient may be computed in either.
+Tensor as_kept(const Node& node, const Tensor& g) {
+  const bool narrow = node.kind.dtype == DType::bf16 || g.dtype() == DType::bf16;
+  const bool wide = node.kind.dtype == DType::f32 || g.dtype() == DType::f32;
+  return narrow && wide ? g.to(node.kind.dtype) : g;
+}
+
 using Stack = std::vector<Node*, memory::Allocator<Node*>>;
 
 // First walk: how many gradients will arrive at each node?
@@ -185,8 +194,10 @@ void pull_back(Node& node) {
     throw Error(node.op, fmt::format("{} gradients for {} inputs", g.size(), count));
   for (int i = 0; i < count; ++i) {
     if (!needs[i] || !g[i].defined()) continue;
+    Node& in = *node.inputs[i].get();
+    g[i] = as_kept(in, g[i]);
     check_gradient(node, i, g[i]);
-    deliver(*node.inputs[i].get(), g[i]);
+    deliver(in, g[i]);
     g[i] = Tensor();
   }
 }

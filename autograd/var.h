@@ -21,8 +21,9 @@
 
 namespace sfumato {
 
-// What a pullback returns: one gradient for each input, in their order. An undefined Tensor stands
-// for "no gradient" (an integer input, or one that needs none). A value, for one thread at a time.
+// What a pullback returns: one gradient for each input, in their order, of its shape and dtype; one of a bf16 input may
+// be f32. An undefined Tensor stands for "no gradient" (an integer input, or one that needs none). A value, for one
+// thread at a time.
 class Gradients {
  public:
   Gradients(std::initializer_list<Tensor> gradients) : gradients_(gradients) {}
@@ -46,12 +47,12 @@ class Needs {
   bool operator[](int i) const;
   // The sum of the gradients that other operations have already delivered to input i, for a pullback
   // that can add its own as it writes: the pullback then owns the tensor, and must return the sum.
-  // Undefined when nothing was delivered yet, or the tensor is shared.
-  Tensor take(int i) const;
-  // A tensor of input i's shape and kind, its elements unknown, for a pullback to write the gradient into and return:
-  // the place of a parameter's gradient (Var::parameter) when nothing has arrived there since it was zeroed, else a
-  // new tensor. Undefined when input i needs no gradient.
-  Tensor room(int i) const;
+  // Undefined when nothing was delivered yet, or the tensor is shared or not of that dtype.
+  Tensor take(int i, DType dtype) const;
+  // A tensor of input i's shape and of that dtype, its elements unknown, for a pullback to write the gradient into and
+  // return: the place of a parameter's gradient (Var::parameter) when that has the dtype and nothing has arrived there
+  // since it was zeroed, else a new tensor. Undefined when input i needs no gradient.
+  Tensor room(int i, DType dtype) const;
 
  private:
   const detail::Node& node_;
@@ -93,7 +94,7 @@ struct Node {
 
   const char* op = "leaf";
   Shape shape;
-  Kind kind;
+  Kind kind;  // of the gradient: that of the value, but f32 of a parameter used in bf16
   Tensor grad;
   bool is_leaf = true, accumulate = false, done = false;
   bool zeroed = false;  // of a parameter: `grad` is zero, as nothing has arrived since zero_grad()
@@ -123,7 +124,7 @@ class Var {
   Var() = default;
   Var(Tensor value);  // a constant; implicit, so that tensors can be passed to operations
   Var(Tensor value, bool requires_grad);
-  // A leaf whose gradient is accumulated into `grad` (same shape; the caller zeroes it).
+  // A leaf whose gradient is accumulated into `grad` (same shape; the caller zeroes it). Of a bf16 value it may be f32.
   static Var parameter(Tensor value, Tensor grad);
 
   const Tensor& value() const { return value_; }

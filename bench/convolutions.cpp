@@ -11,18 +11,15 @@
 #include <unistd.h>
 
 #include <array>
-#include <compare>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "autograd/ops.h"
 #include "bench/command_line.h"
 #include "bench/common.h"
-#include "diffusion/pipeline.h"
-#include "nn/unet.h"
+#include "bench/shapes.h"
 #include "tensor/io/json.h"
 #include "tensor/kernels/kernels.h"
 
@@ -33,6 +30,7 @@
 using namespace sfumato;  // NOLINT: a program of one file
 using kernels::Conv;
 
+using bench::ConvShape;
 using bench::Floats;
 using bench::numbers;
 
@@ -43,26 +41,6 @@ struct Options {
   std::int64_t batch = 64;
   std::int64_t threads = 0;  // the cores
   std::string json;
-};
-
-struct ConvShape {
-  std::int64_t size, c, k, kernel, stride, out;  // out: the side of the output
-  auto operator<=>(const ConvShape&) const = default;
-};
-using Counts = std::map<ConvShape, int>;
-
-// The convolutions of a forward pass, counted.
-class Collect : public Observer {
- public:
-  void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y, double) override {
-    if (std::strcmp(op, "conv2d") != 0) return;
-    const Tensor &x = inputs.begin()[0].value(), &w = inputs.begin()[1].value();
-    // An up-sampling convolution sees twice the pixels.
-    const bool up = y.dim(1) > x.dim(1);
-    const std::int64_t h = up ? 2 * x.dim(1) : x.dim(1), stride = h / y.dim(1);
-    ++count[{h, w.dim(1), w.dim(0), w.dim(2), stride, y.dim(1)}];
-  }
-  Counts count;
 };
 
 // Two ways of doing the same, timed in turns; medians in ms (0 for one that is missing).
@@ -162,20 +140,8 @@ double bandwidth() {
 
 struct Network {
   std::string file;
-  Counts convolutions;
+  bench::ConvCounts convolutions;
 };
-
-Network read_network(const std::string& file) {
-  const io::JsonObject config = io::JsonObject::read(file);
-  const auto [height, width] = diffusion::read_sample_size(config);
-  nn::Params params(1);
-  const nn::UNet unet(params, nn::parse_unet_config(config));
-  const NoGrad no_grad;
-  Collect collect;
-  unet(Tensor::zeros({1, height, width, unet.in_channels}), Tensor::zeros({1}, DType::i64),
-       unet.conditioning.zeros(1));
-  return {file, collect.count};
-}
 
 constexpr std::array kPasses = {"forward", "data", "weights"};
 
@@ -183,8 +149,7 @@ constexpr std::array kPasses = {"forward", "data", "weights"};
 class Passes {
  public:
   Passes(const ConvShape& s, std::int64_t batch)
-      : conv_{batch, s.size,   s.size,   s.c,      s.out,        s.out,
-              s.k,   s.kernel, s.kernel, s.stride, s.kernel / 2, s.kernel / 2},
+      : conv_(s.of_batch(batch)),
         x_(numbers(batch * s.size * s.size * s.c)),
         w_(numbers(s.k * s.c * s.kernel * s.kernel)),
         bias_(numbers(s.k)),
@@ -270,9 +235,9 @@ void print_sum(const Network& network, const std::map<ConvShape, Times>& times) 
 
 void run(const Options& o) {
   std::vector<Network> networks;
-  Counts all;
+  bench::ConvCounts all;
   for (const std::string& file : o.configs) {
-    networks.push_back(read_network(file));
+    networks.push_back({file, bench::convolutions_of(file)});
     for (const auto& [shape, count] : networks.back().convolutions) all[shape] += count;
   }
   const double gb_s = bandwidth();

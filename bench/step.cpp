@@ -2,7 +2,7 @@
 // random pictures. Or, with --inference, one network evaluation as a sampler makes it.
 //
 //   build/bench/step --config unet/config.json [--batch 64] [--steps 10] [--threads T] [--json]
-//   build-cuda-on/bench/step --config FILE --device cuda [--eager]
+//   build-cuda-on/bench/step --config FILE --device cuda [--precision f32|tf32|bf16] [--eager]
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -14,10 +14,12 @@
 #include "bench/command_line.h"
 #include "bench/common.h"
 #include "diffusion/forward.h"
+#include "diffusion/names.h"
 #include "diffusion/objective.h"
 #include "diffusion/pipeline.h"
 #include "diffusion/scheduler_config.h"
 #include "nn/optim.h"
+#include "nn/precision.h"
 #include "nn/unet.h"
 #include "tensor/backend.h"
 #include "tensor/io/json.h"
@@ -29,7 +31,7 @@ using namespace sfumato;  // NOLINT: a program of one file
 namespace {
 
 struct Options {
-  std::string config, device = "cpu";
+  std::string config, device = "cpu", precision = "f32";
   std::int64_t batch = 64, steps = 10;
   std::int64_t threads = 0;  // the cores
   bool json = false, inference = false, recompute = false, eager = false;
@@ -51,20 +53,20 @@ Input random_input(const nn::UNet& unet, io::Extent size, std::int64_t batch, co
   return in;
 }
 
-nn::Params& on(Device device, nn::Params& params) {
-  params.to(device);
+nn::Params& on(Device device, const nn::Precision& precision, nn::Params& params) {
+  nn::use(params, device, precision);
   return params;
 }
 
 // A network with what its training needs.
 class Network {
  public:
-  Network(const io::JsonObject& config, Device device)
+  Network(const io::JsonObject& config, Device device, const nn::Precision& precision)
       : size_(diffusion::read_sample_size(config)),
         params_(1),
         unet_(params_, nn::parse_unet_config(config)),
         device_(device),
-        adam_(on(device, params_), {.weight_decay = 0.01}),
+        adam_(on(device, precision, params_), {.weight_decay = 0.01}),
         ema_(params_, 0.999) {
     if (unet_.in_channels != unet_.out_channels)
       throw Error("step", "the network's output must have as many channels as its input");
@@ -166,7 +168,8 @@ void print_step(const Result& r) {
 
 Result measure(const Options& o, Device device) {
   const double begin = bench::wall_seconds();
-  Network network(io::JsonObject::read(o.config), device);
+  Network network(io::JsonObject::read(o.config), device,
+                  diffusion::parse_row("precision", nn::Precision::all, o.precision));
   std::optional<FixedWeights> fixed_weights;
   if (o.inference) fixed_weights.emplace();  // as the samplers do
   Steps step(o, network, device);
@@ -201,6 +204,7 @@ void print_json(const Options& o, const Result& r) {
                       {"batch", o.batch},
                       {"threads", thread_count()},
                       {"device", o.device},
+                      {"precision", o.precision},
                       {"isa", name(isa())},
                       {"inference", o.inference},
                       {"parameters", r.parameters},
@@ -245,6 +249,7 @@ int main(int argc, char** argv) {
   line.number("--steps", o.steps, 1, 1 << 20, "steps timed, after one that is not");
   line.number("--threads", o.threads, 1, 1024, "threads (default: the cores)");
   line.text("--device", o.device, "cpu, cuda, cuda:N or auto");
+  line.text("--precision", o.precision, "f32; on a GPU also tf32 or bf16");
   line.flag("--eager", o.eager, "on a GPU: start every kernel anew instead of replaying a record");
   line.flag("--inference", o.inference, "time the forward pass alone, as a sampler runs it");
   line.flag("--recompute", o.recompute,

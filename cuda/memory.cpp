@@ -106,7 +106,8 @@ void* allocate(std::size_t bytes) {
     const MemoryInfo info = memory_info();
     throw Error(
         name(),
-        fmt::format("no {} bytes left ({} of {} GB free): try a smaller --batch, or --recompute",
+        fmt::format("no {} bytes left ({} of {} GB free): try a smaller --batch, --recompute or "
+                    "--precision bf16",
                     bytes, gigabytes(info.free), gigabytes(info.total)));
   }
   block->pool->free.erase(block);

@@ -111,9 +111,10 @@ void load_parameters(Params& params, std::span<const io::SafeTensors> files,
   }
   std::size_t i = 0;
   for (const Params::Entry& p : params.entries()) {
-    Tensor target = p.var.value();  // a handle to the parameter's own storage
+    Tensor target = p.value;  // a handle to the parameter's own storage
     target.copy_from(values[i++]);
   }
+  params.refresh();
 }
 
 void load_parameters(Params& params, const io::SafeTensors& file) {
@@ -127,7 +128,7 @@ void save_parameters(Params& params, const Tensor& flat, const std::filesystem::
   std::vector<std::pair<std::string, Tensor>> tensors;
   std::int64_t at = 0;
   for (const Params::Entry& p : params.entries()) {
-    const std::int64_t n = p.var.value().size();
+    const std::int64_t n = p.value.size();
     tensors.emplace_back(p.name, here.slice(at, at + n).reshape(p.var.shape()));
     at += n;
   }

@@ -27,6 +27,7 @@ void fit(Params& params, const FitOptions& o, const std::function<Var(std::int64
     if (o.on_step) o.on_step(k, value);
   }
   if (o.ema > 0) Tensor(params.flat_values()).copy_from(average.average);
+  params.refresh();
 }
 
 }  // namespace sfumato::nn

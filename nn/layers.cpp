@@ -82,7 +82,7 @@ Var AttentionBlock::operator()(const Var& x) const {
 ResnetBlock::ResnetBlock(const Scope& s, const Options& o)
     : norm1(s / "norm1", o.in, o.groups, o.eps),
       conv1(s / "conv1", o.in, o.out, 3, Conv2dOptions::padded(1)),
-      time_emb_proj(s / "time_emb_proj", o.temb, o.scale_shift ? 2 * o.out : o.out),
+      time_emb_proj(s.exact() / "time_emb_proj", o.temb, o.scale_shift ? 2 * o.out : o.out),
       norm2(s / "norm2", o.out, o.groups, o.eps),
       dropout(s, o.dropout),
       conv2(s / "conv2", o.out, o.out, 3, Conv2dOptions::padded(1)),
@@ -101,9 +101,9 @@ Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode,
   Var y;
   if (scale_shift) {
     const std::int64_t n = h.dim(0), c = h.dim(3);
-    const Var scale = reshape(slice_last(t, 0, c), {n, 1, 1, c});
+    const Var scale = reshape(slice_last(t, 0, c), {n, 1, 1, c}) + 1.0;
     const Var shift = reshape(slice_last(t, c, 2 * c), {n, 1, 1, c});
-    h = silu(norm2(h) * (scale + 1.0) + shift);
+    h = silu(norm2(h) * cast(scale, h.dtype()) + cast(shift, h.dtype()));
     y = conv2(dropout(h, mode), {.residual = shortcut});
   } else if (dropout.active(mode)) {
     y = conv2(dropout(norm2.then_silu(h), mode), {.residual = shortcut});

@@ -95,7 +95,7 @@ struct AttentionBlock {
 };
 
 // The residual block of DDPM (Ho 2020, appendix B), conditioned on an embedding of the timestep:
-// x [N,H,W,in], temb [N,T] -> [N,H,W,out]
+// x [N,H,W,in], temb [N,T] -> [N,H,W,out]. temb is as exact as the parameters are kept (nn/precision.h).
 struct ResnetBlock {
   struct Options {
     std::int64_t in, out, temb, groups;

@@ -18,8 +18,8 @@ constexpr void move_towards(T& a, T w, T rate) {
 }
 
 // m = β1 m + (1-β1) g,  v = β2 v + (1-β2) g²,  m̂ = m/(1-β1^k),  v̂ = v/(1-β2^k),
-// w = w - lr (m̂/(√v̂ + eps) + λ w), and the average of w
-template <class T>
+// w = w - lr (m̂/(√v̂ + eps) + λ w), and the average of w; with_copy: w in bf16 besides
+template <class T, bool with_copy>
 struct AdamWUpdate {
   T beta1, beta2, eps;
   const T* rates;
@@ -28,6 +28,7 @@ struct AdamWUpdate {
   const T* g;
   T *w, *m, *v;
   T* average;  // null: none
+  bf16* copy;
 
   struct Elements {
     AdamWUpdate u;
@@ -40,6 +41,7 @@ struct AdamWUpdate {
       u.v[i] = u.beta2 * u.v[i] + (1 - u.beta2) * grad * grad;
       u.w[i] = decay * u.w[i] - step * u.m[i] / (std::sqrt(u.v[i]) * root + u.eps);
       if (u.average) move_towards(u.average[i], u.w[i], rate);
+      if constexpr (with_copy) u.copy[i] = bf16(static_cast<float>(u.w[i]));
     }
   };
   constexpr Elements operator()(std::int64_t) const {
@@ -85,21 +87,29 @@ Tensor AdamW::rates(double lr, Ema* ema) {
 
 void AdamW::step(const Tensor& rates, const Clip& clip, Ema* ema) {
   expect_shape("adamw", "rates", rates, {kRates});
+  if (params_.flat_copy().defined()) return step_with<true>(rates, clip, ema);
+  step_with<false>(rates, clip, ema);
+}
+
+template <bool with_copy>
+void AdamW::step_with(const Tensor& rates, const Clip& clip, Ema* ema) {
   const Tensor here = rates.to(params_.kind().device);
   dispatch_float("adamw", params_.kind().dtype, [&]<class T>() {
-    Tensor values = params_.flat_values();
-    for_each_row(values.device(), 1, values.size(),
-                 AdamWUpdate<T>{.beta1 = static_cast<T>(options_.beta1),
-                                .beta2 = static_cast<T>(options_.beta2),
-                                .eps = static_cast<T>(options_.eps),
-                                .rates = here.data<T>(),
-                                .norm = clip.norm.defined() ? clip.norm.data<double>() : nullptr,
-                                .max_norm = clip.max_norm,
-                                .g = params_.flat_grads().data<T>(),
-                                .w = values.data<T>(),
-                                .m = m.data<T>(),
-                                .v = v.data<T>(),
-                                .average = ema ? ema->average.data<T>() : nullptr});
+    Tensor values = params_.flat_values(), copy = params_.flat_copy();
+    for_each_row(
+        values.device(), 1, values.size(),
+        AdamWUpdate<T, with_copy>{.beta1 = static_cast<T>(options_.beta1),
+                                  .beta2 = static_cast<T>(options_.beta2),
+                                  .eps = static_cast<T>(options_.eps),
+                                  .rates = here.data<T>(),
+                                  .norm = clip.norm.defined() ? clip.norm.data<double>() : nullptr,
+                                  .max_norm = clip.max_norm,
+                                  .g = params_.flat_grads().data<T>(),
+                                  .w = values.data<T>(),
+                                  .m = m.data<T>(),
+                                  .v = v.data<T>(),
+                                  .average = ema ? ema->average.data<T>() : nullptr,
+                                  .copy = with_copy ? copy.data<bf16>() : nullptr});
   });
 }
 
@@ -125,11 +135,15 @@ void Ema::update() {
 }
 
 SwapValues::SwapValues(Params& params, const Tensor& values)
-    : live_(params.flat_values()), saved_(live_.clone()) {
+    : params_(params), live_(params.flat_values()), saved_(live_.clone()) {
   live_.copy_from(values);
+  params_.refresh();
 }
 
-SwapValues::~SwapValues() { live_.copy_from(saved_); }
+SwapValues::~SwapValues() {
+  live_.copy_from(saved_);
+  params_.refresh();
+}
 
 double warmup_cosine(std::int64_t step, std::int64_t warmup, double progress, double floor) {
   const double ramp =

@@ -44,8 +44,8 @@ class Ema {  // for one thread at a time, and not while the network runs
 class AdamW {  // for one thread at a time, and not while the network runs
  public:
   AdamW(Params& params, const AdamWOptions& options);
-  // One update, and in the same pass over memory one of `ema` unless it is null. Where the gradient's norm is not
-  // finite, nothing changes.
+  // One update, and in the same pass over memory one of `ema` unless it is null, and of the parameters' copy in bf16 if
+  // there is one. Where the gradient's norm is not finite, nothing changes.
   void step(double lr, const Clip& clip = {}, Ema* ema = nullptr) {
     step(rates(lr, ema), clip, ema);
   }
@@ -59,6 +59,9 @@ class AdamW {  // for one thread at a time, and not while the network runs
   std::int64_t steps = 0;  // updates done
 
  private:
+  template <bool with_copy>
+  void step_with(const Tensor& rates, const Clip& clip, Ema* ema);
+
   Params& params_;
   AdamWOptions options_;
 };
@@ -72,6 +75,7 @@ class SwapValues {  // as AdamW
   SwapValues& operator=(const SwapValues&) = delete;
 
  private:
+  Params& params_;
   Tensor live_, saved_;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 namespace sfumato::nn {
 
@@ -40,7 +41,7 @@ Init uniform_fan_in(std::int64_t fan_in) {
   };
 }
 
-Param Params::add(const std::string& name, const Shape& shape, const Init& init) {
+Param Params::add(const std::string& name, const Shape& shape, const Init& init, Use use) {
   if (values_.defined())
     throw Error("params",
                 fmt::format("'{}' comes too late: the parameters are laid out already", name));
@@ -52,7 +53,7 @@ Param Params::add(const std::string& name, const Shape& shape, const Init& init)
   count_ += shape.size();
   Tensor value(shape, kind_);
   init(value, Rng(seed_, Purpose::init, entries_.size()));
-  entries_.push_back({name, Var(value, true)});
+  entries_.push_back({name, value, Var(value, true), use});
   return Param(&entries_.back().var);
 }
 
@@ -72,19 +73,38 @@ void Params::flatten() {
   to(kind_.device);
 }
 
-void Params::to(Device device) {
-  if (values_.defined() && device == kind_.device) return;
+void Params::to(Device device, DType used) {
+  if (used != kind_.dtype && (used != DType::bf16 || !computes_in({used, device})))
+    throw Error("params", fmt::format("kept in {}, they cannot be used in {} on {}",
+                                      sfumato::name(kind_.dtype), sfumato::name(used),
+                                      sfumato::name(device)));
+  const bool stays = values_.defined() && device == kind_.device;
+  if (stays && copy_.defined() == (used != kind_.dtype)) return;
   kind_.device = device;
+  lay_out(used);
+}
+
+void Params::lay_out(DType used) {
   values_ = Tensor({count()}, kind_);
   grads_ = Tensor::zeros({count()}, kind_);
+  copy_ = used == kind_.dtype ? Tensor() : Tensor({count()}, {used, kind_.device});
   std::int64_t at = 0;
   for (Entry& e : entries_) {
-    const Tensor old = e.var.value();
-    Tensor value = values_.slice(at, at + old.size()).reshape(old.shape());
-    value.copy_from(old);
-    e.var = Var::parameter(value, grads_.slice(at, at + old.size()).reshape(old.shape()));
-    at += old.size();
+    const Shape shape = e.value.shape();
+    const auto place = [&](const Tensor& flat) {
+      return flat.slice(at, at + shape.size()).reshape(shape);
+    };
+    const Tensor old = std::exchange(e.value, place(values_));
+    e.value.copy_from(old);
+    const bool copied = copy_.defined() && e.use == Use::by_rank && shape.rank() >= 2;
+    e.var = Var::parameter(copied ? place(copy_) : e.value, place(grads_));
+    at += shape.size();
   }
+  refresh();
+}
+
+void Params::refresh() {
+  if (copy_.defined()) copy_.copy_from(values_.to(copy_.dtype()));
 }
 
 const Tensor& Params::flat_values() {
@@ -109,8 +129,14 @@ Scope Scope::operator/(const std::string& child) const {
   return s;
 }
 
+Scope Scope::exact() const {
+  Scope s = *this;
+  s.use_ = Params::Use::exact;
+  return s;
+}
+
 Param Scope::param(const std::string& name, const Shape& shape, const Init& init) const {
-  return params_->add(prefix_ + name, shape, init);
+  return params_->add(prefix_ + name, shape, init, use_);
 }
 
 }  // namespace sfumato::nn

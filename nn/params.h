@@ -52,12 +52,17 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   Params(const Params&) = delete;
   Params& operator=(const Params&) = delete;
 
+  // How a network that computes in bf16 uses a parameter: matrices and filters (two axes and more) in bf16, vectors as
+  // they are kept; or `exact`, all as they are kept.
+  enum class Use { by_rank, exact };
   // Throws Error when the name is taken, or after the first use of flat_values() or flat_grads().
-  Param add(const std::string& name, const Shape& shape, const Init& init);
+  Param add(const std::string& name, const Shape& shape, const Init& init, Use use = Use::by_rank);
 
   struct Entry {
     std::string name;
-    Var var;
+    Tensor value;  // as it is kept, in `kind()`
+    Var var;       // as it is used
+    Use use;
   };
   const std::deque<Entry>& entries() const { return entries_; }  // in order of creation
   // Null when there is none of that name.
@@ -65,28 +70,35 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   // Puts another Var in the place of parameter i, for checks that differentiate by it.
   void bind(std::size_t i, const Var& var);
   std::int64_t count() const { return count_; }  // elements of all parameters
-  Kind kind() const { return kind_; }
+  Kind kind() const { return kind_; }            // of values, gradients and what an optimiser keeps
   // Moves the values to the device, and zeroes the gradients there. New parameters are made on the CPU, so that they
-  // are the same bits on every device; handles and layers stay valid. Nothing can be added afterwards.
-  void to(Device device);
+  // are the same bits on every device; handles and layers stay valid. Nothing can be added afterwards. bf16 as `used`:
+  // matrices and filters are used as a copy in bf16; otherwise `used` is kind()'s dtype.
+  void to(Device device, DType used);
+  void to(Device device) { to(device, kind_.dtype); }
 
   // All values, and all gradients, end to end in one tensor each: the optimiser, clipping and EMA
   // are single passes. The first call lays them out; after it nothing can be added.
   const Tensor& flat_values();
   const Tensor& flat_grads();
+  // The values in bf16, if they are used so, else undefined. Who writes flat_values() writes this too, or calls
+  // refresh().
+  const Tensor& flat_copy() const { return copy_; }
+  void refresh();
   void zero_grad();
 
   int next_dropout_id() { return dropout_ids_++; }
 
  private:
   void flatten();
+  void lay_out(DType used);
 
   std::uint64_t seed_;
   Kind kind_;
   std::int64_t limit_, count_ = 0;
   std::deque<Entry> entries_;  // a deque: Param points into it
   std::map<std::string, std::size_t> index_;
-  Tensor values_, grads_;
+  Tensor values_, grads_, copy_;
   int dropout_ids_ = 0;
 };
 
@@ -95,12 +107,15 @@ class Scope {  // a value; const, as it only points to its Params
   Scope(Params& params) : params_(&params) {}
   Scope operator/(const std::string& child) const;
   Scope operator/(std::int64_t child) const { return *this / std::to_string(child); }
+  // The same, but its parameters are used as they are kept (Params::Use::exact): for what is small and must be exact.
+  Scope exact() const;
   Param param(const std::string& name, const Shape& shape, const Init& init) const;
   Params& params() const { return *params_; }
 
  private:
   Params* params_;
   std::string prefix_;
+  Params::Use use_ = Params::Use::by_rank;
 };
 
 }  // namespace sfumato::nn

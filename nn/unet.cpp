@@ -13,7 +13,8 @@ UNet::UNet(const Scope& s, const UNetConfig& config)
     : config_((config.check(), config)),
       conv_in_(s / "conv_in", config.in_channels, config.block_out_channels[0], 3,
                Conv2dOptions::padded(1)),
-      time_embedding_(s / "time_embedding", config.block_out_channels[0], config.temb_dim()),
+      time_embedding_(s.exact() / "time_embedding", config.block_out_channels[0],
+                      config.temb_dim()),
       conv_norm_out_(s / "conv_norm_out", config.block_out_channels[0], config.norm_num_groups,
                      config.norm_eps),
       conv_out_(s / "conv_out", config.block_out_channels[0], config.out_channels, 3,
@@ -24,9 +25,10 @@ UNet::UNet(const Scope& s, const UNetConfig& config)
   conditioning = config.conditioning;
   conditioning.width = config.temb_dim();
   if (conditioning.kind == Conditioning::Kind::table)
-    class_table_.emplace(s / "class_embedding", conditioning.rows, config.temb_dim());
+    class_table_.emplace(s.exact() / "class_embedding", conditioning.rows, config.temb_dim());
   if (conditioning.kind == Conditioning::Kind::timestep)
-    class_timestep_.emplace(s / "class_embedding", config.block_out_channels[0], config.temb_dim());
+    class_timestep_.emplace(s.exact() / "class_embedding", config.block_out_channels[0],
+                            config.temb_dim());
   std::vector<std::int64_t> skips{config.block_out_channels[0]};
   add_down(s, skips);
   add_middle(s);
@@ -151,7 +153,8 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
                             x.dim(2), multiple, config_.block_out_channels.size()));
 
   const Var temb = time_embedding(t, labels, n, x.dtype());
-  Var h = conv_in_(config_.center_input_sample ? x * 2.0 + -1.0 : x);
+  const DType inside = conv_in_.weight.var().dtype();  // bf16, if the filters are used so
+  Var h = conv_in_(cast(config_.center_input_sample ? x * 2.0 + -1.0 : x, inside));
   std::vector<Var, memory::Allocator<Var>> skips{h};
   for (const Level& level : down_) {
     for (std::size_t i = 0; i < level.resnets.size(); ++i) {
@@ -173,7 +176,7 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
     }
     if (level.up) h = (*level.up)(h);  // [N, 2H, 2W, C]
   }
-  return conv_out_(h, {.norm = conv_norm_out_.with_silu()});
+  return cast(conv_out_(h, {.norm = conv_norm_out_.with_silu()}), x.dtype());
 }
 
 BuildNetwork read_unet(const io::JsonObject& config, std::vector<std::string>* notes) {

@@ -22,15 +22,15 @@ template <class T>
 struct AddScaled {
   T* y;
   const T* x;
-  T factor;
-  constexpr void operator()(std::int64_t i) const { y[i] += factor * x[i]; }
+  Wide<T> factor;
+  constexpr void operator()(std::int64_t i) const { y[i] = static_cast<T>(y[i] + factor * x[i]); }
 };
 
 // [outer, reduced, inner] -> [outer, inner]
 Tensor sum_middle(const Tensor& g, std::int64_t outer, std::int64_t reduced, std::int64_t inner) {
-  Tensor y({outer, inner}, g.kind());
-  dispatch_float("reduce", g.dtype(), [&]<class T>() {
-    kernels::on<T>(g.device()).sum_rows(outer, reduced, inner, g.data<T>(), y.data<T>());
+  Tensor y({outer, inner}, wide(g.kind()));
+  dispatch_float("reduce", g.kind(), [&]<class T>() {
+    kernels::on<T>(g.device()).sum_rows(outer, reduced, inner, g.data<T>(), y.data<Wide<T>>());
   });
   return y;
 }
@@ -55,25 +55,27 @@ Tensor reduce_to(const Tensor& g, const Shape& shape) {
     while (axis > 0 && (stretched(axis - 1) || g.dim(axis - 1) == 1)) run *= g.dim(--axis);
     result = sum_middle(result, run ? result.size() / (run * inner) : 1, run, inner);
   }
-  return result.reshape(shape);
+  return result.reshape(shape).to(g.dtype());
 }
 
 Tensor add(const Tensor& a, const Tensor& b) {
   expect_kind("add", "second input", b, a.kind());
-  return dispatch_float("add", a.dtype(),
+  return dispatch_float("add", a.kind(),
                         [&]<class T>() { return broadcast_map<T>("add", Plus{}, a, b); });
 }
 
 Tensor scale(const Tensor& x, double factor) {
-  return dispatch_float("scale", x.dtype(),
-                        [&]<class T>() { return map<T>(Times<T>{static_cast<T>(factor)}, x); });
+  return dispatch_float("scale", x.kind(), [&]<class T>() {
+    return map<T>(Times<Wide<T>>{static_cast<Wide<T>>(factor)}, x);
+  });
 }
 
 void add_scaled(Tensor& y, const Tensor& x, double factor) {
   expect_shape("add_scaled", "summand", x, y.shape());
   expect_kind("add_scaled", "summand", x, y.kind());
-  dispatch_float("add_scaled", y.dtype(), [&]<class T>() {
-    for_each(y.device(), y.size(), AddScaled<T>{y.data<T>(), x.data<T>(), static_cast<T>(factor)});
+  dispatch_float("add_scaled", y.kind(), [&]<class T>() {
+    for_each(y.device(), y.size(),
+             AddScaled<T>{y.data<T>(), x.data<T>(), static_cast<Wide<T>>(factor)});
   });
 }
 

@@ -22,7 +22,7 @@ struct Map {
   constexpr void operator()(std::int64_t i) const { set(i, std::make_index_sequence<n>{}); }
   template <std::size_t... k>
   constexpr void set(std::int64_t i, std::index_sequence<k...>) const {
-    y[i] = f(x[k][i]...);
+    y[i] = static_cast<T>(f(static_cast<Wide<T>>(x[k][i])...));
   }
 };
 
@@ -42,7 +42,8 @@ struct BroadcastMap {
     T* y;
     const T *a, *b;
     constexpr void operator()(std::int64_t j) const {
-      y[j] = f(a[a_moves ? j : 0], b[b_moves ? j : 0]);
+      y[j] = static_cast<T>(
+          f(static_cast<Wide<T>>(a[a_moves ? j : 0]), static_cast<Wide<T>>(b[b_moves ? j : 0])));
     }
   };
   constexpr Row operator()(std::int64_t row) const {
@@ -68,7 +69,7 @@ inline void broadcast_strides(const Shape& s, int rank, std::int64_t* stride) {
 }  // namespace elementwise
 
 // y[i] = f(x[i]...) for tensors of one shape and kind, whose elements are T. f is a function as for_each.h wants it, of
-// elements T.
+// numbers Wide<T>.
 template <class T, class F, class... Tensors>
 Tensor map(F f, const Tensor& x, const Tensors&... rest) {
   Tensor y(x.shape(), x.kind());

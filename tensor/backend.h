@@ -51,9 +51,7 @@ struct Backend {
   const kernels::Kernels<float>* f32;
   const kernels::Kernels<double>* f64;
   const kernels::Kernels<sfumato::bf16>* bf16;
-  // Whether products of f32 may round their factors to 11 bits (TF32), which tensor cores multiply several times
-  // faster. Not at first.
-  void (*allow_tf32)(bool allow);
+  void (*allow_tf32)(bool allow);  // device.h
   // Kernels started so far by this process, those of replays not counted.
   std::uint64_t (*launches)();
 };

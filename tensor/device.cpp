@@ -73,6 +73,10 @@ Device use_device(std::string_view wanted) {
   throw Error(wanted, why);
 }
 
+void allow_tf32(Device device, bool allow) {
+  if (device != Device::cpu) backend(device).allow_tf32(allow);
+}
+
 void synchronize(Device device) {
   if (device != Device::cpu) backend(device).synchronize();
 }

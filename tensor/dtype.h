@@ -9,7 +9,7 @@
 
 namespace sfumato {
 
-// bf16 is for storage on a GPU: the CPU converts it and computes nothing in it.
+// bf16 is for storage on a GPU: the CPU converts it and computes nothing in it (computes_in).
 enum class DType : std::uint8_t { f32, f64, i64, u8, bf16 };
 
 const char* name(DType dtype);
@@ -48,6 +48,14 @@ struct Kind {
   constexpr bool operator==(const Kind&) const = default;
 };
 std::string name(Kind kind);  // "f32", "f32 on cuda:0"
+// Whether operations take floating-point elements of that kind: f32 and f64, on a GPU also bf16.
+constexpr bool computes_in(Kind kind) {
+  return kind.dtype != DType::bf16 || kind.device != Device::cpu;
+}
+// What Wide<T> is of a type: f32 of bf16, any other itself.
+constexpr Kind wide(Kind kind) {
+  return {kind.dtype == DType::bf16 ? DType::f32 : kind.dtype, kind.device};
+}
 
 // Calls f.operator()<T>() with the element type of `dtype`.
 template <class F>

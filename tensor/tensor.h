@@ -129,6 +129,14 @@ decltype(auto) dispatch_float(const char* op, DType dtype, F&& f) {
   if (dtype == DType::f64) return f.template operator()<double>();
   throw Error(op, std::string("expected f32 or f64, got ") + name(dtype));
 }
+// The same for the types that a device computes in: a GPU also in bf16.
+template <class F>
+decltype(auto) dispatch_float(const char* op, Kind kind, F&& f) {
+  if (kind.dtype != DType::bf16) return dispatch_float(op, kind.dtype, std::forward<F>(f));
+  if (!computes_in(kind))
+    throw Error(op, "bf16 is computed on a GPU, the CPU computes in f32 and f64");
+  return f.template operator()<bf16>();
+}
 
 // Throws Error naming `op` and the argument `what` unless the tensor has that shape, rank, dtype or kind.
 void expect_shape(const char* op, const char* what, const Tensor& t, const Shape& shape);

@@ -76,6 +76,7 @@ void copy_weights(const Pipeline& from, Pipeline& to) {
     throw Error("copy_weights", fmt::format("{} weights for a network of {}", from.params->count(),
                                             to.params->count()));
   Tensor(to.params->flat_values()).copy_from(from.params->flat_values());
+  to.params->refresh();
 }
 
 }  // namespace sfumato::diffusion

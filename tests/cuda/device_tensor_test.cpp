@@ -127,7 +127,7 @@ TEST_F(DeviceTensor, ExhaustedMemorySaysWhatHelps) {
   expect_error([] { Tensor({std::int64_t{1} << 40}, kGpu); },
                "[cuda:0] no 4398046511104 bytes left (68.");
   expect_error([] { Tensor({std::int64_t{1} << 40}, kGpu); },
-               "GB free): try a smaller --batch, or --recompute");
+               "GB free): try a smaller --batch, --recompute or --precision bf16");
 }
 #endif
 
