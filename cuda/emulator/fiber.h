@@ -22,7 +22,6 @@ struct Fiber {
 
 // Makes `fiber` call entry() when it is first switched to. entry() never returns.
 void start_fiber(Fiber& fiber, void (*entry)());
-void end_fiber(Fiber& fiber);
 // From the scheduler to a fiber and back. A fiber that is done never goes on.
 void switch_to_fiber(Fiber& fiber);
 void switch_to_scheduler(Fiber& fiber);

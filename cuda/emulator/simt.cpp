@@ -41,7 +41,8 @@ struct Block {
 };
 thread_local Block block;
 std::uint64_t order_seed = 0;
-char kernel_end;  // for the thread sanitizer: a kernel comes before what follows it
+// For the thread sanitizer: a block comes after what went before its kernel, and a kernel before what follows it.
+char block_begin, kernel_end;
 
 void open(Barrier& b) {
   b.arrived = 0;
@@ -56,6 +57,7 @@ void leave(Barrier& b) {
 // A fiber's first and last function.
 void run_thread() {
   fiber_begins();
+  acquire_order(&block_begin);
   block.thread(block.kernel);
   Fiber& fiber = *block.current;
   release_order(&kernel_end);
@@ -111,6 +113,7 @@ void start_block(BlockSize size) {
     start_fiber(fiber, run_thread);
     ++block.warps[static_cast<std::size_t>(i / 32)].barrier.alive;
   }
+  release_order(&block_begin);
 }
 
 void run_block(BlockSize size) {
@@ -140,7 +143,6 @@ void run_block(BlockSize size) {
   block.current = nullptr;
   step_aside();
   acquire_order(&kernel_end);
-  for (Fiber& fiber : fibers) end_fiber(fiber);
   std::vector<unsigned char>().swap(block.shared);
   step_back();
 }
