@@ -67,7 +67,8 @@ void train_consistency(Pipeline& model, const data::Batches& batches, std::uint6
     }
     const Tensor xt = q_sample(levels_from_data(schedule, t), x0, eps);
     const Tensor xr = q_sample(levels_from_data(schedule, r), x0, eps);
-    const Tensor nearer = [&] {
+    // (`labels = labels`: clang 14 captures no structured binding otherwise.)
+    const Tensor nearer = [&, labels = labels] {
       NoGrad no_grad;
       return consistency_function(model, schedule, xr, r, labels).value();
     }();
