@@ -29,7 +29,9 @@ std::optional<Fault> parameters() {
   if (params.entries().size() != 1)
     return Fault{"count", fmt::format("It makes {} parameters; one is asked for, γ.",
                                       params.entries().size())};
-  const auto& [name, var] = params.entries().front();
+  const nn::Params::Entry& entry = params.entries().front();
+  const std::string& name = entry.name;
+  const sfumato::Var& var = entry.var;
   if (name != "gamma")
     return Fault{"name",
                  fmt::format("Its parameter is called \"{}\"; \"gamma\" is asked for.", name)};
@@ -38,14 +40,16 @@ std::optional<Fault> parameters() {
         "shape",
         fmt::format("γ has the shape {}; one number for each of the {} channels is asked for.",
                     var.shape().str(), kC)};
-  for (const double g : var.value().values<double>())
-    if (g != 1)
+  for (const double g : var.value().values<double>()) {
+    if (g != 1) {
       return Fault{
           "start",
           fmt::format(
               "γ begins at {:.3g}; it should begin at 1: nn::ones(). (At 0 the layer would let "
               "nothing through.)",
               g)};
+    }
+  }
   return {};
 }
 
