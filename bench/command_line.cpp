@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 
 namespace sfumato::bench {
@@ -116,6 +117,16 @@ std::optional<int> CommandLine::parse(int argc, char** argv) {
   if (problem.empty()) return std::nullopt;
   fmt::print(stderr, "{} (--help lists the options)\n", problem);
   return 2;
+}
+
+int status_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{}\n", e.what());
+    return 1;
+  }
+  return 0;
 }
 
 }  // namespace sfumato::bench

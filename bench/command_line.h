@@ -43,4 +43,7 @@ class CommandLine {
   std::vector<Option> options_;
 };
 
+// Calls f. The exit status of the program: 1, and a message on the standard error, if f throws.
+int status_of(const std::function<void()>& f);
+
 }  // namespace sfumato::bench

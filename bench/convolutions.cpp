@@ -272,11 +272,5 @@ int main(int argc, char** argv) {
     execv(argv[0], argv);
   }
 #endif
-  try {
-    run(o);
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return 1;
-  }
-  return 0;
+  return bench::status_of([&] { run(o); });
 }

@@ -93,11 +93,5 @@ int main(int argc, char** argv) {
   line.number("--calls", o.calls, 1, 1000, "calls in a row that are timed together");
   line.text("--precision", o.precision, "f32, tf32 or bf16");
   if (const auto status = line.parse(argc, argv)) return *status;
-  try {
-    run(o);
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return 1;
-  }
-  return 0;
+  return bench::status_of([&] { run(o); });
 }

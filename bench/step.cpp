@@ -256,11 +256,5 @@ int main(int argc, char** argv) {
             "compute the insides of blocks twice instead of keeping them");
   line.flag("--json", o.json, "print one JSON object");
   if (const auto status = line.parse(argc, argv)) return *status;
-  try {
-    run(o);
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return 1;
-  }
-  return 0;
+  return bench::status_of([&] { run(o); });
 }
