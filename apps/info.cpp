@@ -22,7 +22,7 @@ struct InfoOptions {
   bool json = false;
 };
 
-struct Row {
+struct LayerRow {
   std::string layer, output;
   std::int64_t parameters = 0;
   double flop = 0;
@@ -39,7 +39,7 @@ class Watch : public Observer {
 
   void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y,
            double flop) override {
-    Row row{.layer = op, .output = y.shape().str(), .flop = flop};
+    LayerRow row{.layer = op, .output = y.shape().str(), .flop = flop};
     bool only_parameters = true;
     for (const Var& v : inputs) {
       if (!v.defined()) continue;
@@ -60,7 +60,7 @@ class Watch : public Observer {
     }
   }
 
-  std::vector<Row> rows;
+  std::vector<LayerRow> rows;
 
  private:
   struct Known {
@@ -99,7 +99,7 @@ std::array<std::int64_t, 2> shown_size(const diffusion::Pipeline& model,
   return {h, w};
 }
 
-std::vector<Row> table(const diffusion::Pipeline& model, std::vector<std::string>& notes) {
+std::vector<LayerRow> table(const diffusion::Pipeline& model, std::vector<std::string>& notes) {
   const nn::Network& network = *model.network;
   NoGrad no_grad;
   Watch watch(*model.params);
@@ -150,17 +150,17 @@ void info(const InfoOptions& o, Device device) {
   std::vector<std::string> notes = model.notes;
   if (!model.sampling_problem.empty())
     notes.push_back("pictures cannot be sampled: " + model.sampling_problem);
-  const std::vector<Row> rows = table(model, notes);
+  const std::vector<LayerRow> rows = table(model, notes);
   print_notes(notes);
   double flop = 0;
-  for (const Row& r : rows) flop += r.flop;
+  for (const LayerRow& r : rows) flop += r.flop;
   if (o.json) {
     io::Json j = io::Json::object();
     j["parameters"] = model.params->count();
     j["flop"] = flop;
     if (!model.class_names.empty()) j["class_names"] = model.class_names;
     j["layers"] = io::Json::array();
-    for (const Row& r : rows)
+    for (const LayerRow& r : rows)
       j["layers"].push_back({{"layer", r.layer},
                              {"output", r.output},
                              {"parameters", r.parameters},
@@ -169,7 +169,7 @@ void info(const InfoOptions& o, Device device) {
     return;
   }
   fmt::print("{:<44} {:<20} {:>12} {:>12}\n", "layer", "output [N,H,W,C]", "parameters", "MFLOP");
-  for (const Row& r : rows)
+  for (const LayerRow& r : rows)
     fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", r.layer, r.output, r.parameters, r.flop * 1e-6);
   fmt::print("{:<44} {:<20} {:>12} {:>12.2f}\n", "total, one picture forward", "",
              model.params->count(), flop * 1e-6);

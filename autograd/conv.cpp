@@ -55,11 +55,6 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
   return s;
 }
 
-template <class T>
-const T* data_or_null(const Tensor& t) {
-  return t.defined() ? t.data<T>() : nullptr;
-}
-
 // The tensors that a convolution reads, and the statistics of their normalisation.
 struct ConvRead {
   Tensor x, skip;
@@ -151,14 +146,15 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions
   const Tensor w = weight.value();
   return dispatch_float("conv2d", x.kind(), [&]<class T>() {
     ConvRead in = read_through(x, options, fused);
+    const Tensor prepared = filters<T>(s, options.upsample, weight);
     Tensor y({s.n, s.oh, s.ow, s.k}, x.kind());
     kernels::on<T>(y.device())
         .conv_forward(s, in.input<T>(), w.data<T>(),
                       {.y = y.data<T>(),
-                       .bias = data_or_null<Wide<T>>(bias.value()),
-                       .per_image = data_or_null<Wide<T>>(fused.per_image.value()),
-                       .residual = data_or_null<T>(fused.residual.value())},
-                      data_or_null<T>(filters<T>(s, options.upsample, weight)));
+                       .bias = bias.value().data_or_null<Wide<T>>(),
+                       .per_image = fused.per_image.value().data_or_null<Wide<T>>(),
+                       .residual = fused.residual.value().data_or_null<T>()},
+                      prepared.data_or_null<T>());
     const Var gamma = fused.norm ? fused.norm->gamma : Var();
     const Var beta = fused.norm ? fused.norm->beta : Var();
     const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(s.c * s.kh * s.kw);

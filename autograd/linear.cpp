@@ -14,15 +14,6 @@ void expect_inner(const char* op, const Tensor& x, std::int64_t k, const Tensor&
   expect_kind(op, "weight", w, x.kind());
 }
 
-template <class T>
-const T* data_or_null(const Tensor& t) {
-  return t.defined() ? t.data<T>() : nullptr;
-}
-template <class T>
-T* data_or_null(Tensor& t) {
-  return t.defined() ? t.data<T>() : nullptr;
-}
-
 }  // namespace
 
 // C = A B,  dA = dC Bᵀ,  dB = Aᵀ dC
@@ -88,8 +79,8 @@ Var linear(const Var& x, const Var& weight, const Var& bias, const LinearFusion&
         .linear_forward({.linear = s,
                          .x = xv.data<T>(),
                          .w = w.data<T>(),
-                         .bias = data_or_null<W>(bias.value()),
-                         .residual = data_or_null<T>(fused.residual.value()),
+                         .bias = bias.value().data_or_null<W>(),
+                         .residual = fused.residual.value().data_or_null<T>(),
                          .y = y.data<T>()});
     const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(in);
     return record("linear", y, {x, weight, bias, fused.residual}, flop,
@@ -106,10 +97,10 @@ Var linear(const Var& x, const Var& weight, const Var& bias, const LinearFusion&
                                           .x = xv.data<T>(),
                                           .w = w.data<T>(),
                                           .dy = dy.data<T>(),
-                                          .dx = data_or_null<T>(g[0]),
-                                          .add = data_or_null<T>(add),
-                                          .dw = data_or_null<W>(g[1]),
-                                          .db = data_or_null<W>(g[2])});
+                                          .dx = g[0].data_or_null<T>(),
+                                          .add = add.data_or_null<T>(),
+                                          .dw = g[1].data_or_null<W>(),
+                                          .db = g[2].data_or_null<W>()});
                     return g;
                   });
   });

@@ -14,6 +14,7 @@ if(SFUMATO_CUDA STREQUAL "emulated")
   set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX)
   target_sources(sfumato PRIVATE ${cuda_sources} ${emulator_sources})
   target_compile_definitions(sfumato PUBLIC SFUMATO_CUDA_EMULATED=1)
+  target_compile_definitions(sfumato_rest PRIVATE SFUMATO_CUDA_EMULATED=1)
   target_compile_definitions(sfumato PRIVATE SFUMATO_CUDA=1)
   # The emulator's own data is shared by all fibers, which the thread sanitizer takes for threads.
   if(SFUMATO_SANITIZE STREQUAL "thread")

@@ -19,7 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kWeights = "diffusion_pytorch_model.safetensors";
 constexpr std::string_view kStem = "diffusion_pytorch_model.";
 constexpr std::string_view kEnding = ".safetensors";
 
@@ -112,8 +111,8 @@ std::vector<fs::path> parts_of(const fs::path& index) {
   for (const std::string& name : names)
     if (const std::string kind = kind_of_pickle(name); !kind.empty())
       throw Error(folder.string(), fmt::format("holds {}, {}; expected {} ({})", name, kind,
-                                               kWeights, how_to_convert(folder)));
-  throw Error(folder.string(), fmt::format("{} is missing", kWeights));
+                                               kWeightsFile, how_to_convert(folder)));
+  throw Error(folder.string(), fmt::format("{} is missing", kWeightsFile));
 }
 
 // ---- folders of something else
@@ -246,24 +245,24 @@ ModelFolder find_model(const fs::path& dir) {
 }
 
 std::vector<fs::path> find_weights(const fs::path& folder, std::vector<std::string>& notes) {
-  if (is_there(folder / kWeights)) return {folder / kWeights};
-  const std::string plain_index = std::string(kWeights) + ".index.json";
+  if (is_there(folder / kWeightsFile)) return {folder / kWeightsFile};
+  const std::string plain_index = std::string(kWeightsFile) + ".index.json";
   if (is_there(folder / plain_index)) return parts_of(folder / plain_index);
   const std::vector<std::string> names = names_in(folder);
   std::vector<std::string> variants;
   for (const std::string& name : names) {
     const bool whole = name.starts_with(kStem) && name.ends_with(kEnding) &&
                        name.find("-of-") == std::string::npos;
-    const bool index = name.starts_with(kWeights) && name.ends_with(".json");
+    const bool index = name.starts_with(kWeightsFile) && name.ends_with(".json");
     if (whole || index || name == "model.safetensors") variants.push_back(name);
   }
   if (variants.empty()) refuse_without_weights(folder, names);
   if (variants.size() > 1)
     throw Error(folder.string(), fmt::format("holds several variants of the weights: {}; give the "
                                              "one to be used the name {}",
-                                             io::in_quotes(variants), kWeights));
+                                             io::in_quotes(variants), kWeightsFile));
   notes.push_back(fmt::format("{}: read {}, as there is no {}", folder.string(),
-                              io::in_quotes(variants), kWeights));
+                              io::in_quotes(variants), kWeightsFile));
   const fs::path only = folder / variants[0];
   return only.extension() == ".json" ? parts_of(only) : std::vector{only};
 }

@@ -3,9 +3,13 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sfumato::diffusion {
+
+// The file of a network's weights, beside its config.json.
+inline constexpr std::string_view kWeightsFile = "diffusion_pytorch_model.safetensors";
 
 struct ModelFolder {
   std::filesystem::path config;     // the network's config.json

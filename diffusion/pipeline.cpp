@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kWeights = "diffusion_pytorch_model.safetensors";
 // In the weights' metadata: a row, and a list in JSON.
 constexpr const char* kNullLabel = "sfumato.null_label";
 constexpr const char* kClassNames = "sfumato.class_names";
@@ -205,7 +204,7 @@ void save_pipeline_weights(const fs::path& dir, const Pipeline& p, const Tensor&
   if (const auto row = p.conditioning().null_label) metadata[kNullLabel] = std::to_string(*row);
   if (!p.class_names.empty() && p.conditioning().named_rows() > 0)
     metadata[kClassNames] = write_class_names(p);
-  nn::save_parameters(*p.params, flat, dir / "unet" / kWeights, metadata);
+  nn::save_parameters(*p.params, flat, dir / "unet" / kWeightsFile, metadata);
 }
 
 }  // namespace sfumato::diffusion

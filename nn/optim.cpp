@@ -96,20 +96,19 @@ void AdamW::step_with(const Tensor& rates, const Clip& clip, Ema* ema) {
   const Tensor here = rates.to(params_.kind().device);
   dispatch_float("adamw", params_.kind().dtype, [&]<class T>() {
     Tensor values = params_.flat_values(), copy = params_.flat_copy();
-    for_each_row(
-        values.device(), 1, values.size(),
-        AdamWUpdate<T, with_copy>{.beta1 = static_cast<T>(options_.beta1),
-                                  .beta2 = static_cast<T>(options_.beta2),
-                                  .eps = static_cast<T>(options_.eps),
-                                  .rates = here.data<T>(),
-                                  .norm = clip.norm.defined() ? clip.norm.data<double>() : nullptr,
-                                  .max_norm = clip.max_norm,
-                                  .g = params_.flat_grads().data<T>(),
-                                  .w = values.data<T>(),
-                                  .m = m.data<T>(),
-                                  .v = v.data<T>(),
-                                  .average = ema ? ema->average.data<T>() : nullptr,
-                                  .copy = with_copy ? copy.data<bf16>() : nullptr});
+    for_each_row(values.device(), 1, values.size(),
+                 AdamWUpdate<T, with_copy>{.beta1 = static_cast<T>(options_.beta1),
+                                           .beta2 = static_cast<T>(options_.beta2),
+                                           .eps = static_cast<T>(options_.eps),
+                                           .rates = here.data<T>(),
+                                           .norm = clip.norm.data_or_null<double>(),
+                                           .max_norm = clip.max_norm,
+                                           .g = params_.flat_grads().data<T>(),
+                                           .w = values.data<T>(),
+                                           .m = m.data<T>(),
+                                           .v = v.data<T>(),
+                                           .average = ema ? ema->average.data<T>() : nullptr,
+                                           .copy = with_copy ? copy.data<bf16>() : nullptr});
   });
 }
 

@@ -21,7 +21,7 @@ namespace sfumato {
 
 class Tensor {
  public:
-  // Undefined: no shape, no elements. Only defined() and assignment may be used on it.
+  // Undefined: no shape, no elements. Only defined(), data_or_null() and assignment may be used on it.
   Tensor() = default;
   // Uninitialised elements.
   explicit Tensor(const Shape& shape, Kind kind = {});
@@ -67,6 +67,15 @@ class Tensor {
   const T* data() const {
     expect(dtype_of<T>());
     return static_cast<const T*>(begin_);
+  }
+  // The same, or null for an undefined tensor: an optional argument of a kernel.
+  template <class T>
+  T* data_or_null() {
+    return defined() ? data<T>() : nullptr;
+  }
+  template <class T>
+  const T* data_or_null() const {
+    return defined() ? data<T>() : nullptr;
   }
   const void* address() const { return begin_; }
 

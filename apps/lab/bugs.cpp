@@ -25,8 +25,8 @@ namespace {
 using diffusion::NoiseLevel;
 using diffusion::operator*, diffusion::operator+;
 
-constexpr std::int64_t kSteps = 20;  // of the sampler
-constexpr int kCurve = 16;           // points of a loss curve
+constexpr std::int64_t kBugsSteps = 20;  // of the sampler
+constexpr int kCurve = 16;               // points of a loss curve
 
 // How a model is trained, and how it is drawn with. What it is by default is right.
 struct Recipe {
@@ -38,13 +38,13 @@ struct Recipe {
   bool previous_timestep = false, ddpm = false, noise_at_end = false, average = true;
 };
 
-struct Row {
+struct Mistake {
   const char *name, *why;  // null: it is right
   void (*change)(Recipe& recipe);
   bool trains;  // else it draws with the model of the row before
 };
 
-constexpr Row kRows[] = {
+constexpr Mistake kMistakes[] = {
     {"(all right)", nullptr, [](Recipe&) {}, true},
     {"steps to t-1, not to the next time",
      "with 20 of 1000 timesteps the sampler must step to the ᾱ of the timestep that it asks the "
@@ -189,9 +189,9 @@ Tensor draw(const Trained& trained, const Recipe& r, const std::vector<std::int6
     return diffusion::guided(net(x, time, label).value(), net(x, time, none).value(), r.guidance);
   };
   const diffusion::Chain chain = diffusion::make_chain(
-      schedule, {.config = r.scheduler, .steps = kSteps, .seed = seed}, network);
+      schedule, {.config = r.scheduler, .steps = kBugsSteps, .seed = seed}, network);
   Tensor x = Rng(seed, Purpose::sample_start).normal({n, shape[1], shape[2], shape[3]});
-  for (std::int64_t i = 0; i < kSteps; ++i) {
+  for (std::int64_t i = 0; i < kBugsSteps; ++i) {
     const auto k = static_cast<std::size_t>(i);
     const NoiseLevel from = chain.levels[k];
     const NoiseLevel to = r.previous_timestep
@@ -201,7 +201,7 @@ Tensor draw(const Trained& trained, const Recipe& r, const std::vector<std::int6
     if (r.ddpm) {
       const auto [of_x0, of_xt, variance, beta] = diffusion::posterior_weights(to, from);
       x = of_x0 * x0 + of_xt * x;
-      if (i + 1 < kSteps || r.noise_at_end) x = x + std::sqrt(beta) * chain.noise(i, x);
+      if (i + 1 < kBugsSteps || r.noise_at_end) x = x + std::sqrt(beta) * chain.noise(i, x);
     } else {
       x = to.signal() * x0 + to.noise() * eps;
     }
@@ -250,26 +250,26 @@ LabResult lab_bugs(const LabSetting& setting) {
   std::unique_ptr<Trained> trained;
   std::vector<Tensor> shown;
   Recipe recipe;
-  for (const Row& row : kRows) {
-    if (row.trains) recipe = {};
-    row.change(recipe);
-    if (row.trains) {
+  for (const Mistake& mistake : kMistakes) {
+    if (mistake.trains) recipe = {};
+    mistake.change(recipe);
+    if (mistake.trains) {
       trained = std::make_unique<Trained>(train(setting, recipe, o.count(2000, 500)));
-      result.seconds.emplace_back(row.name, watch.lap());
+      result.seconds.emplace_back(mistake.name, watch.lap());
     }
     const Tensor pictures = draw(*trained, recipe, judge.labels(), shape, o.seed);
-    if (!row.trains) recipe.previous_timestep = recipe.ddpm = recipe.noise_at_end = false;
+    if (!mistake.trains) recipe.previous_timestep = recipe.ddpm = recipe.noise_at_end = false;
     const Judge::Verdict v = judge(pictures);
     const std::vector<double> losses = in_parts(trained->losses);
-    result.rows.push_back({row.name, Number{losses.front(), 3}, Number{losses.back(), 3},
+    result.rows.push_back({mistake.name, Number{losses.front(), 3}, Number{losses.back(), 3},
                            Number{v.agreement, 1}, Number{v.error, 1}, Number{v.of_floor, 2},
                            curve(losses)});
     shown.push_back(pictures);
-    result.picture_rows.emplace_back(row.name);
-    if (row.why)
+    result.picture_rows.emplace_back(mistake.name);
+    if (mistake.why)
       result.findings.push_back(
-          fmt::format("{}: {}. Loss {:.3f}, agreement {:.1f} %, distance {:.2f} floors.", row.name,
-                      row.why, losses.back(), v.agreement, v.of_floor));
+          fmt::format("{}: {}. Loss {:.3f}, agreement {:.1f} %, distance {:.2f} floors.",
+                      mistake.name, mistake.why, losses.back(), v.agreement, v.of_floor));
   }
   result.picture = picture_of_rows(shown, 10);
   return result;

@@ -22,7 +22,7 @@ namespace {
 using diffusion::NoiseLevel;
 using diffusion::Schedule;
 
-constexpr std::int64_t kSteps = 50;                        // of the sampler
+constexpr std::int64_t kElboSteps = 50;                    // of the sampler
 constexpr std::int64_t kPictures = 128;                    // whose bound is computed
 constexpr std::int64_t kEnds[] = {1, 10, 100, 500, 1000};  // of the ranges of t in the table
 
@@ -136,7 +136,7 @@ LabResult lab_elbo(const LabSetting& setting) {
                               {.steps = o.count(6000, 1500)});
     const diffusion::VariationalBound bound = test_bound(model, schedule, setting);
     const Tensor drawn =
-        diffusion::generate(model, {.labels = judge.labels(), .steps = kSteps, .seed = o.seed});
+        diffusion::generate(model, {.labels = judge.labels(), .steps = kElboSteps, .seed = o.seed});
     const Judge::Verdict v = judge(drawn);
     std::vector<Cell> row = {weighting.name, Number{bound.prior, 5}, Number{bound.last_step, 3}};
     for (std::size_t i = 0; i + 1 < std::size(kEnds); ++i)

@@ -16,7 +16,7 @@
 namespace sfumato::apps {
 namespace {
 
-constexpr std::int64_t kSteps = 20;  // of the sampler
+constexpr std::int64_t kMemorySteps = 20;  // of the sampler
 constexpr std::int64_t kSets[] = {10, 30, 100, 300, 1000, 10000};
 constexpr std::int64_t kQuickSets[] = {10, 100, 1000, 10000};
 
@@ -76,8 +76,8 @@ LabResult lab_memory(const LabSetting& setting) {
     diffusion::train_denoiser(
         model, data::Batches(set, Tensor::from<std::int64_t>({size}, labels), kLabBatch, o.seed),
         o.seed, {.steps = steps});
-    const Tensor drawn =
-        diffusion::generate(model, {.labels = judge.labels(), .steps = kSteps, .seed = o.seed});
+    const Tensor drawn = diffusion::generate(
+        model, {.labels = judge.labels(), .steps = kMemorySteps, .seed = o.seed});
     const Copies copied = copies(drawn, set), control = copies(fresh, set);
     result.rows.push_back(
         {Number{static_cast<double>(size), 0},

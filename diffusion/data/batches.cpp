@@ -115,7 +115,7 @@ Batch Batches::at(const Tensor& k) const {
                 .k = k.data<std::int64_t>(),
                 .batch = batch_,
                 .n = n,
-                .labels = labels_.defined() ? labels_.data<std::int64_t>() : nullptr,
+                .labels = labels_.data_or_null<std::int64_t>(),
                 .random = drops ? Rng(seed_, Purpose::label_dropout, k).blocks() : RandomBlocks{},
                 .label_dropout = drops ? label_dropout_ : 0,
                 .null_label = null_label_.value_or(0),

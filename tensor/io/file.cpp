@@ -32,8 +32,6 @@ namespace fs = std::filesystem;
 // One system call moves at most this much: macOS refuses counts of 2 GiB, Linux cuts them.
 constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;
 
-std::string reason(int error) { return std::generic_category().message(error); }
-
 // Bytes read, fewer than `count` only at the end of the file.
 std::size_t read_some(const fs::path& path, int fd, std::uint64_t offset, void* to,
                       std::size_t count) {
@@ -43,7 +41,7 @@ std::size_t read_some(const fs::path& path, int fd, std::uint64_t offset, void* 
         ::pread(fd, static_cast<char*>(to) + done, std::min(count - done, kMaxTransfer),
                 static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw Error(path.string(), fmt::format("cannot read: {}", reason(errno)));
+    if (n < 0) throw Error(path.string(), fmt::format("cannot read: {}", error_text(errno)));
     if (n == 0) break;
     done += static_cast<std::size_t>(n);
   }
@@ -60,11 +58,11 @@ Opened open_regular(const fs::path& path) {
   FileDescriptor fd = FileDescriptor::open(path, O_RDONLY | O_NONBLOCK);
   if (fd.get() < 0) {
     if (errno == ENOENT) throw Error(path.string(), "no such file");
-    throw Error(path.string(), fmt::format("cannot open: {}", reason(errno)));
+    throw Error(path.string(), fmt::format("cannot open: {}", error_text(errno)));
   }
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0)
-    throw Error(path.string(), fmt::format("cannot open: {}", reason(errno)));
+    throw Error(path.string(), fmt::format("cannot open: {}", error_text(errno)));
   if (S_ISDIR(info.st_mode)) throw Error(path.string(), "expected a file, this is a directory");
   if (!S_ISREG(info.st_mode))
     throw Error(path.string(), "expected a regular file, this is a device or a pipe");
@@ -133,6 +131,8 @@ void clear_once(const fs::path& directory) {
 }
 
 }  // namespace
+
+std::string error_text(int error) { return std::generic_category().message(error); }
 
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
   std::swap(fd_, other.fd_);
@@ -262,7 +262,7 @@ void AtomicFile::discard() noexcept {
 
 void AtomicFile::fail(const char* what, int error) {
   discard();
-  throw Error(path_.string(), fmt::format("{}: {}", what, reason(error)));
+  throw Error(path_.string(), fmt::format("{}: {}", what, error_text(error)));
 }
 
 void AtomicFile::write(const void* bytes, std::size_t count) {

@@ -14,6 +14,9 @@
 
 namespace sfumato::io {
 
+// What the system says of a value of errno.
+std::string error_text(int error);
+
 // The bytes of a regular file. Throws when it is missing, a directory, a device or a pipe, cannot
 // be read, or holds more than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);

@@ -14,13 +14,12 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tensor/io/file.h"
 
 namespace sfumato::io {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string reason(int error) { return std::generic_category().message(error); }
 
 // "run/" -> "run", "." -> "": what paths below the directory begin with.
 fs::path beginning(const fs::path& directory) {
@@ -86,7 +85,7 @@ bool DirectoryLock::acquire() {
   fd_ = FileDescriptor::open(path_, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0666);
   if (fd_.get() < 0 || ::fstat(fd_.get(), &info) != 0) {
     if (errno == ELOOP) return false;  // has become a link since we looked
-    throw Error("lock", fmt::format("cannot use {}: {}", path_.string(), reason(errno)));
+    throw Error("lock", fmt::format("cannot use {}: {}", path_.string(), error_text(errno)));
   }
   expect_regular(path_, info);
   if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -98,7 +97,7 @@ bool DirectoryLock::acquire() {
     }
     note_ = fmt::format(
         "the file system of {} has no locks ({}): nothing keeps a second sfumato process out",
-        directory_.string(), reason(errno));
+        directory_.string(), error_text(errno));
   }
   // The last holder may have removed the file between our open and our flock: then this lock is
   // on a file that nobody else will find.
@@ -109,7 +108,7 @@ bool DirectoryLock::acquire() {
   if (info.st_nlink == 1) return true;
   // Its other names, in a copy of the folder made of hard links, are not ours to write to.
   if (::unlink(path_.c_str()) != 0)
-    throw Error("lock", fmt::format("cannot use {}: {}", path_.string(), reason(errno)));
+    throw Error("lock", fmt::format("cannot use {}: {}", path_.string(), error_text(errno)));
   return false;
 }
 

@@ -23,7 +23,7 @@ namespace sfumato::io {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr std::uint64_t kMaxHeader = 1 << 16;  // ours take 128 bytes
+constexpr std::uint64_t kMaxNpyHeader = 1 << 16;  // ours take 128 bytes
 
 const char* descr_of(DType dtype) {
   switch (dtype) {
@@ -192,7 +192,7 @@ Layout read_layout(const std::string& where, const Source& source) {
   std::uint64_t length = start[8] | start[9] << 8;
   if (start[6] == 2) length |= std::uint64_t{start[10]} << 16 | std::uint64_t{start[11]} << 24;
   const std::uint64_t header_begin = start[6] == 1 ? 10 : 12;
-  const std::uint64_t limit = std::min(kMaxHeader, source.size() - header_begin);
+  const std::uint64_t limit = std::min(kMaxNpyHeader, source.size() - header_begin);
   if (length > limit)
     throw Error(where, fmt::format("expected a .npy header of at most {} bytes, its length says {}",
                                    limit, length));

@@ -1,38 +1,11 @@
 // How a convolution reads its input (ConvInput): copied row by row into scratch memory, with the
 // prologue (normalisation, SiLU, nearest-neighbour 2x upsampling) applied while copying.
 #pragma once
-#include "tensor/kernels/norm_statistics.h"
+#include "tensor/kernels/conv_arguments.h"
+#include "tensor/kernels/simd_math.h"
 #include "tensor/kernels/tile.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
-
-// Pixels of one image of x as stored, before upsampling.
-template <class T>
-index stored_pixels(const Conv& conv, const ConvInput<T>& in) {
-  return in.upsample ? conv.h / 2 * (conv.w / 2) : conv.h * conv.w;
-}
-template <class T>
-GroupNorm norm_of(const Conv& conv, const ConvInput<T>& in) {
-  return {.n = conv.n,
-          .hw = stored_pixels(conv, in),
-          .c = conv.c,
-          .groups = in.groups,
-          .eps = in.eps,
-          .silu = in.silu};
-}
-template <class T>
-Image<const T> image_of(const Conv& conv, const ConvInput<T>& in) {
-  return {in.x, conv.c, in.skip, in.skip_channels};
-}
-// Where the gradient of the input goes, and what is added to it.
-template <class T>
-Image<T> gradient_of(const Conv& conv, const ConvInput<T>& in, const ConvGradients<T>& g) {
-  return {g.dx, conv.c, g.dskip, in.skip_channels};
-}
-template <class T>
-Image<const T> added_of(const Conv& conv, const ConvInput<T>& in, const ConvGradients<T>& g) {
-  return {g.add, conv.c, g.add_skip, in.skip_channels};
-}
 
 // The prologue, x -> (x - center) scale + shift, with one center, scale and shift per channel of one
 // image, then SiLU.
@@ -109,22 +82,6 @@ class Prologue {
   index channels_;
   Scratch<T> center_scale_;  // [2, channels]
 };
-
-// dx = du + add, for an input without a prologue; `add` may be null.
-template <class T>
-void add_gradient(const T* du, index pixels, const Image<const T>& add, const Image<T>& dx) {
-  dx.for_arrays({0, dx.c}, [&](Range segment) {
-    const T* summand = add.at(0, segment.begin);
-    T* to = dx.at(0, segment.begin);
-    for (index i = 0; i < pixels; ++i) {
-      for_vectors<T>(segment.size(), [&](index c, auto lanes) {
-        const Vec<T> d = load(du + i * dx.c + segment.begin + c, lanes);
-        const index j = i * segment.size() + c;
-        store<T>(to + j, summand ? d + load(summand + j, lanes) : d, lanes);
-      });
-    }
-  });
-}
 
 // A rectangle of an image, copied to [row][column][step channels], with zeros outside the image.
 struct Window {

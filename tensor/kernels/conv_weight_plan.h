@@ -34,12 +34,6 @@ inline index weight_row(const Conv& conv, index u, index v, index p) {
   return u * tap_row_step(conv) + first * conv.kw + tap * width + p - first;
 }
 
-// The layout of dw[o, p, u, v]: taps are contiguous, in ascending or, mirrored, in descending order.
-struct WeightOrder {
-  index out, in;  // distance between output channels (o), input channels (p)
-  bool mirrored;
-};
-
 // ---- the work
 //
 // The pixels of all images are split into `splits` partitions (split-K), each with a partial result.

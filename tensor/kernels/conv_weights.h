@@ -6,6 +6,7 @@
 // The pixels are split (split-K); the partial sums are added up in order. The number of partitions
 // depends on the shape alone, and is small for large weights, whose partial sums are large.
 #pragma once
+#include "tensor/kernels/conv_arguments.h"
 #include "tensor/kernels/conv_weight_plan.h"
 #include "tensor/kernels/gemm.h"
 #include "tensor/kernels/image.h"

@@ -3,7 +3,6 @@
 #include "tensor/kernels/conv_input.h"
 #include "tensor/kernels/conv_input_gradient.h"
 #include "tensor/kernels/conv_weights.h"
-#include "tensor/kernels/norm_backward.h"
 #include "tensor/kernels/winograd.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
@@ -57,6 +56,22 @@ void add_to_output(const Conv& conv, const ConvOutput<T>& out) {
       }
     });
   });
+}
+
+// Whether Winograd is faster than the direct sum: for 3x3 at stride 1 (after nearest-neighbour
+// upsampling: with a padding of 1 all round), unless most of the 4x4 tiles reach over the edge of
+// the image, or the channels are so few that the transforms cost more than the products save.
+// f64 is for gradient checks, where its rounding error would be in the way.
+template <class T>
+inline bool winograd_is_profitable(const Conv& conv, bool upsample) {
+  if (conv.kh != 3 || conv.kw != 3 || conv.stride != 1) return false;
+  if (conv.n <= 0 || conv.c <= 0 || conv.k <= 0) return false;
+  if (upsample &&
+      !(conv.pad_top == 1 && conv.pad_left == 1 && conv.oh == conv.h && conv.ow == conv.w))
+    return false;
+  if (conv_method() != ConvMethod::automatic) return conv_method() == ConvMethod::winograd;
+  const index covered = 16 * div_up(conv.oh, 4) * div_up(conv.ow, 4);
+  return sizeof(T) == 4 && conv.c >= 8 && conv.k >= 8 && 5 * conv.oh * conv.ow >= 2 * covered;
 }
 
 template <class T>
@@ -130,17 +145,7 @@ void direct_backward(const Conv& conv, const ConvInput<T>& in, const T* dy, cons
   const GroupNorm norm = norm_of(conv, in);
   const Scratch<T> du(norm.n * norm.hw * norm.c);
   direct_input_gradient(conv, dy, w, in.upsample, {nullptr, conv.c}, Image<T>{du.get(), conv.c});
-  group_norm_gradients<T>({.norm = norm,
-                           .x = image_of(conv, in),
-                           .gamma = in.gamma,
-                           .beta = in.beta,
-                           .mean = in.mean,
-                           .rstd = in.rstd,
-                           .dy = du.get(),
-                           .add = add,
-                           .dx = dx,
-                           .dgamma = g.dgamma,
-                           .dbeta = g.dbeta});
+  input_norm_gradients(conv, in, du.get(), g);
 }
 
 template <class T>

@@ -3,7 +3,7 @@
 // The variance is a second pass over an image that is in the cache by then: the one-pass
 // E[x²] - E[x]² loses all its digits if the mean is large against the deviation.
 #pragma once
-#include "tensor/kernels/image.h"
+#include "tensor/kernels/group_norm.h"
 #include "tensor/kernels/simd_math.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
@@ -95,7 +95,6 @@ template <class T, int W, class Lanes>
   for (int v = 0; v < W; ++v) to[v] = load(p + v * kLanes<T>, lanes);
 }
 
-// mean and rstd of the groups in `channels`, for one image.
 template <class T>
 void group_statistics(const GroupNorm& s, Range channels, const Image<const T>& x, T* of_channel,
                       T* mean, T* rstd) {
@@ -134,7 +133,6 @@ void group_statistics(const GroupNorm& s, Range channels, const Image<const T>& 
     rstd[g] = static_cast<T>(1 / __builtin_sqrt(average(g, of_channel) + s.eps));
 }
 
-// Of all images.
 template <class T>
 void group_norm_statistics(const GroupNorm& s, const Image<const T>& x, T* mean, T* rstd) {
   if (s.n <= 0 || s.hw <= 0 || s.c <= 0) return;

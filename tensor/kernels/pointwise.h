@@ -1,7 +1,5 @@
 // Kernels that pass over memory once or twice: SiLU, softmax, sums of rows.
 #pragma once
-#include <algorithm>
-
 #include "tensor/kernels/simd_math.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
@@ -146,7 +144,7 @@ double sum_terms_in_order(index n, const T* x, Term term) {
       for (index i = 0; i < end - begin; ++i)
         sums[i / kGrain] += term(static_cast<double>(from[i]));
     }
-    std::copy_n(sums, (end - begin + kGrain - 1) / kGrain, partials.get() + begin / kGrain);
+    for (index k = 0; k < div_up(end - begin, kGrain); ++k) partials[begin / kGrain + k] = sums[k];
   });
   double total = 0;
   for (index i = 0; i < parts; ++i) total += partials[i];

@@ -1,20 +1,9 @@
 // U = G g Gᵀ: the filters of a convolution, transformed once per call or kept (conv_filters).
 #pragma once
-#include "tensor/kernels/conv_weight_plan.h"
 #include "tensor/kernels/transpose.h"
-#include "tensor/kernels/winograd_layout.h"
+#include "tensor/kernels/winograd_passes.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
-
-template <class T>
-PointPanels<T> filter_panels(const Conv& conv) {
-  return {{conv.k}, conv.c};
-}
-// Elements of U.
-template <class T>
-index winograd_filters_size(const Conv& conv) {
-  return filter_panels<T>(conv).size();
-}
 
 // Some channels of panel p of U, [point][channel][lane].
 template <class T, int Taps, bool Mirrored>
@@ -44,7 +33,6 @@ void winograd_filter_panel(const Conv& conv, const WeightOrder& order, index p, 
   }
 }
 
-// All of U, for a convolution whose weights have the layout `order`.
 template <class T>
 void winograd_filters(const Conv& conv, const WeightOrder& order, const T* w, T* filters) {
   const Panels<T> panels{conv.k};

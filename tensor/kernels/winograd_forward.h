@@ -12,25 +12,35 @@
 // that, or, for the gradient of an upsampled input, a quarter (docs/performance.md has the table,
 // tests/kernels/conv_test.cpp holds it).
 #pragma once
+#include "tensor/kernels/conv_input.h"
 #include "tensor/kernels/winograd_filters.h"
-#include "tensor/kernels/winograd_images.h"
+#include "tensor/kernels/winograd_passes.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // ---- V
 
-// The input of V: the input of a convolution, its layout, and whether the statistics of its
-// normalisation are to be written first.
+// A window of an image, in blocks.
 template <class T>
-struct WinogradInput {
-  const Conv& conv;
-  const WinogradPlan& plan;
-  const ConvInput<T>& in;
-  TiledImage tiled = {};
-  bool measure = false;
-};
+void read_blocks(const TiledImage& tiled, const T* image, const Window& window, T* to) {
+  const index padded = round_up(tiled.channels, kLanes<T>);
+  for (index r = window.top; r < window.top + window.rows; ++r) {
+    for (index c = window.left; c < window.left + window.cols; ++c, to += window.step) {
+      for (index phase = 0; phase < 4; ++phase) {
+        const index row = 2 * r - 1 + phase / 2, col = 2 * c - 1 + phase % 2;
+        T* const pixel = to + phase * padded;
+        if (row < 0 || row >= tiled.rows || col < 0 || col >= tiled.cols) {
+          zero(pixel, padded);
+          continue;
+        }
+        const T* from = image + (row * tiled.cols + col) * tiled.channels;
+        for_vectors<T>(tiled.channels,
+                       [&](index i, auto lanes) { store<T>(pixel + i, load(from + i, lanes)); });
+      }
+    }
+  }
+}
 
-// V for some images of a block and some rows of their tiles.
 template <class T>
 void winograd_inputs(const WinogradInput<T>& input, const WinogradBlock& b, Range images,
                      Range tile_rows, const TileLayout& layout, T* v) {
@@ -162,20 +172,6 @@ void winograd_outputs(const WinogradOutput<T>& output, const WinogradBlock& b, c
 }
 
 // ---- M and the whole
-
-// A forward convolution, or the input gradient as the convolution of dy with mirrored filters.
-template <class T>
-struct WinogradJob {
-  Conv conv;
-  ConvInput<T> in;
-  TiledImage in_tiled;  // blocks, if the input is a gradient of blocks
-  bool measure;         // write the statistics of the input's normalisation first
-  const T* filters;     // U
-  ConvOutput<T> out;
-  TiledImage out_tiled;
-  bool streamed;
-  Image<const T> prefetch = {};  // images like y that the caller reads next
-};
 
 template <class T>
 class WinogradForward {

@@ -8,7 +8,7 @@
 // convolution", Shi et al. 2016): 16 multiplications instead of 36, by F(5x5, 2x2) 5.76 instead of
 // F(4x4, 3x3)'s 9. The first and the last block reach over the edge of y.
 #pragma once
-#include "tensor/kernels/conv_input.h"
+#include "tensor/kernels/tile.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
@@ -68,27 +68,6 @@ struct TiledImage {
             .cols = {c < 0, smaller(tile_cols, div_up(cols - c, 2))}};
   }
 };
-
-// A window of an image, in blocks.
-template <class T>
-void read_blocks(const TiledImage& tiled, const T* image, const Window& window, T* to) {
-  const index padded = round_up(tiled.channels, kLanes<T>);
-  for (index r = window.top; r < window.top + window.rows; ++r) {
-    for (index c = window.left; c < window.left + window.cols; ++c, to += window.step) {
-      for (index phase = 0; phase < 4; ++phase) {
-        const index row = 2 * r - 1 + phase / 2, col = 2 * c - 1 + phase % 2;
-        T* const pixel = to + phase * padded;
-        if (row < 0 || row >= tiled.rows || col < 0 || col >= tiled.cols) {
-          zero(pixel, padded);
-          continue;
-        }
-        const T* from = image + (row * tiled.cols + col) * tiled.channels;
-        for_vectors<T>(tiled.channels,
-                       [&](index i, auto lanes) { store<T>(pixel + i, load(from + i, lanes)); });
-      }
-    }
-  }
-}
 
 // The convolution that tiles compute, and the layout of its output.
 struct WinogradConv {

@@ -1,8 +1,8 @@
 // The input gradient of a convolution by F(4x4, 3x3): the convolution of dy with the mirrored
 // filters, then the adjoint of the prologue (conv_input.h).
 #pragma once
-#include "tensor/kernels/norm_backward.h"
-#include "tensor/kernels/winograd_forward.h"
+#include "tensor/kernels/conv_geometry.h"
+#include "tensor/kernels/winograd_passes.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
@@ -12,7 +12,8 @@ class WinogradInputGradient {
  public:
   WinogradInputGradient(const WinogradConv& tiled, const ConvInput<T>& in, const T* dy, const T* w,
                         const ConvGradients<T>& g)
-      : in_(in),
+      : conv_(tiled.conv),
+        in_(in),
         dy_tiled_(tiled.out),
         dy_(dy),
         g_(g),
@@ -40,17 +41,7 @@ class WinogradInputGradient {
       parallel_for(norm_.n,
                    [&](index image) { add_to_dx(image, du.get() + image * norm_.hw * norm_.c); });
     } else {
-      group_norm_gradients<T>({.norm = norm_,
-                               .x = x_,
-                               .gamma = in_.gamma,
-                               .beta = in_.beta,
-                               .mean = in_.mean,
-                               .rstd = in_.rstd,
-                               .dy = du.get(),
-                               .add = add_,
-                               .dx = dx_,
-                               .dgamma = g_.dgamma,
-                               .dbeta = g_.dbeta});
+      input_norm_gradients(conv_, in_, du.get(), g_);
     }
   }
   // In a task: some images, whose du stays in the cache. `sums`: their part of dgamma and dbeta, for
@@ -121,6 +112,7 @@ class WinogradInputGradient {
                                   .y = y});
   }
 
+  const Conv& conv_;
   const ConvInput<T>& in_;
   TiledImage dy_tiled_;
   const T* dy_;

@@ -2,7 +2,8 @@
 // to the filters, point by point:
 //     dy --A·Aᵀ--> Z[36][tiles, k],   dU[36] = Σ_tiles V[36]ᵀ Z[36],   dU --Gᵀ·G--> dw.
 #pragma once
-#include "tensor/kernels/winograd_forward.h"
+#include "tensor/kernels/conv_weight_plan.h"
+#include "tensor/kernels/winograd_passes.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 

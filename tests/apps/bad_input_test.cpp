@@ -23,8 +23,6 @@ namespace {
 using io::Json;
 using Tensors = std::vector<std::pair<std::string, Tensor>>;
 
-const std::string kGolden = SFUMATO_SOURCE_DIR "/tests/golden";
-
 class BadInput : public AppTest {
  protected:
   struct Row {

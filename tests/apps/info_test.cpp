@@ -13,8 +13,6 @@
 namespace sfumato::apps {
 namespace {
 
-const fs::path kGolden = fs::path(SFUMATO_SOURCE_DIR) / "tests" / "golden";
-
 using Info = AppTest;
 
 TEST_F(Info, Machine) {
@@ -41,7 +39,7 @@ TEST_F(Info, ModelTable) {
   std::vector<fs::path> models{at("run")};
   for (const char* name : {"grey28", "class_labels", "class_timestep", "class_identity", "legacy",
                            "scale_shift", "nonsquare"})
-    models.push_back(kGolden / name);
+    models.push_back(fs::path(kGolden) / name);
   for (const fs::path& model : models) {
     SCOPED_TRACE(model.string());
     const std::int64_t count = diffusion::load_pipeline(model).params->count();

@@ -15,8 +15,6 @@
 namespace sfumato::apps {
 namespace {
 
-const fs::path kGolden = fs::path(SFUMATO_SOURCE_DIR) / "tests" / "golden";
-
 using Predict = AppTest;
 
 TEST_F(Predict, EqualsDiffusers) {
@@ -59,7 +57,7 @@ TEST_F(Predict, EqualsDiffusers) {
 }
 
 TEST_F(Predict, OneTimestepForAll) {
-  const std::string model = (kGolden / "grey28").string();
+  const std::string model = kGolden + "/grey28";
   const Tensor x = Tensor::full({2, 1, 28, 28}, 0.5);
   auto predict = [&](const Tensor& t) {
     io::write_safetensors(at("in.safetensors"), {{"sample", x}, {"timestep", t}});
@@ -77,10 +75,10 @@ TEST_F(Predict, GenericInstructionsComputeTheSame) {
   const Setting generic{{{"SFUMATO_ISA", "generic"}}};
   const Outcome o = done("info --json", generic);
   EXPECT_EQ(io::JsonObject(io::parse_json(o.out, "info"), "info").get_string("isa"), "generic");
-  const std::string model = (kGolden / "class_labels").string();
+  const std::string model = kGolden + "/class_labels";
   done(fmt::format("predict --model {0} --in {0}/in.safetensors --out y.safetensors", model),
        generic);
-  const Tensor want = io::SafeTensors(kGolden / "class_labels/out.safetensors").tensor("sample");
+  const Tensor want = io::SafeTensors(kGolden + "/class_labels/out.safetensors").tensor("sample");
   EXPECT_LE(distance(io::SafeTensors(at("y.safetensors")).tensor("sample"), want),
             2e-5 * norm(want));
   put_digits("data");

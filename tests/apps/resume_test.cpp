@@ -18,7 +18,6 @@ namespace sfumato::apps {
 namespace {
 
 using io::Json;
-const std::string kTiny = " --data data --model tiny --batch 8";
 const std::string kState = "run/sfumato/state.safetensors";
 
 class Resume : public AppTest {

@@ -25,9 +25,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const std::string kTiny = " --data data --model tiny --batch 8";
-const std::string kGolden = SFUMATO_SOURCE_DIR "/tests/golden/grey28";
-
 class Robust : public AppTest {
  protected:
   // The exit code of `line` in a shell, where {} stands for the program; 128 + n after signal n.
@@ -107,7 +104,7 @@ TEST_F(Robust, StreamsThatAreFull) {
     EXPECT_EQ(shell("{} " + result + " > out 2> /dev/full"), 0) << result;
   }
   io::read_image(at("x.png"));
-  EXPECT_EQ(shell("{} predict --model " + kGolden + " --in " + kGolden +
+  EXPECT_EQ(shell("{} predict --model " + kGolden + "/grey28 --in " + kGolden +
                   "/in.safetensors --out y.safetensors > /dev/full 2> /dev/full"),
             0);
 }

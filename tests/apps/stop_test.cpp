@@ -23,8 +23,6 @@
 namespace sfumato::apps {
 namespace {
 
-const std::string kTiny = " --data data --model tiny --batch 8";
-
 class Stop : public AppTest {
  protected:
   Stop() { put_digits("data"); }

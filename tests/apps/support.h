@@ -22,6 +22,11 @@ namespace fs = std::filesystem;
 
 inline constexpr bool kSanitized = kAddressSanitizer || kThreadSanitizer;
 
+// Models with what diffusers makes of them (tests/golden/make_golden.py).
+inline const std::string kGolden = SFUMATO_SOURCE_DIR "/tests/golden";
+// Options of the smallest training run.
+inline const std::string kTiny = " --data data --model tiny --batch 8";
+
 // How a process ended, and all that it said.
 struct Outcome {
   std::string command;

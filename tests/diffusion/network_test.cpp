@@ -51,7 +51,7 @@ class PixelMlp : public nn::Network {
   nn::Linear out_;
 };
 
-Pipeline new_model() {
+Pipeline new_pixel_model() {
   Pipeline model =
       make_pipeline([](const nn::Scope& scope) { return std::make_unique<PixelMlp>(scope, 3); },
                     default_scheduler(), 1);
@@ -90,7 +90,7 @@ double mean_grey(const Tensor& pictures, std::int64_t i) {
 }
 
 TEST(Network, AnotherThanTheUNetIsTrainedAndDraws) {
-  const Pipeline model = new_model();
+  const Pipeline model = new_pixel_model();
   train(model, 150);
   const Tensor pictures =
       generate(model, {.labels = {0, 1, 0, 1}, .guidance = default_guidance(model), .seed = 3});
@@ -109,7 +109,7 @@ std::string message_of(const std::function<void()>& call) {
 }
 
 TEST(Network, ItsLimitsArePipelineLimits) {
-  const Pipeline model = new_model();
+  const Pipeline model = new_pixel_model();
   EXPECT_NE(
       message_of([&] { generate(model, {.labels = {0}, .height = 5}); }).find("multiples of 2"),
       std::string::npos);
@@ -124,7 +124,7 @@ TEST(Network, ItsLimitsArePipelineLimits) {
 TEST(Network, TheClassInAConfigIsLookedUp) {
   ASSERT_NE(nn::find_network_class("UNet2DModel"), nullptr);
   EXPECT_EQ(nn::find_network_class("PixelMlp"), nullptr);
-  const io::JsonObject config(new_model().network->config(), "c.json");
+  const io::JsonObject config(new_pixel_model().network->config(), "c.json");
   EXPECT_EQ(message_of([&] { nn::network_class_of(config, " of a \"P\""); }),
             "[c.json] this is the config of a \"PixelMlp\" of a \"P\"; sfumato reads UNet2DModel");
 }

@@ -4,17 +4,19 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/extend/documents.h"
+
+namespace sfumato {
 namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kRoot = SFUMATO_SOURCE_DIR;
+using extend::kRoot, extend::lines_of;
 
 std::vector<fs::path> documents() {
   std::vector<fs::path> files;
@@ -22,13 +24,6 @@ std::vector<fs::path> documents() {
     for (const auto& entry : fs::directory_iterator(folder))
       if (entry.path().extension() == ".md") files.push_back(entry.path());
   return files;
-}
-
-std::vector<std::string> lines_of(const fs::path& path) {
-  std::ifstream in(path);
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
 }
 
 // With single spaces, and none around it: a document indents and aligns as it likes.
@@ -108,3 +103,4 @@ TEST(Docs, FilesThatAreNamedExist) {
 }
 
 }  // namespace
+}  // namespace sfumato

@@ -3,33 +3,20 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <regex>
 #include <set>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/extend/documents.h"
+
+namespace sfumato {
 namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kRoot = SFUMATO_SOURCE_DIR;
-
-std::string text_of(const fs::path& path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-std::vector<std::string> lines_of(const fs::path& path) {
-  std::istringstream in(text_of(path));
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
-}
+using extend::kRoot, extend::lines_of, extend::text_of;
 
 // The formulas of a document: its lines that begin with "> ".
 std::set<std::string> formulas(const fs::path& document) {
@@ -115,3 +102,4 @@ TEST(Lesson, IsTheSameInBothLanguages) {
 }
 
 }  // namespace
+}  // namespace sfumato

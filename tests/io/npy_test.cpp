@@ -20,13 +20,13 @@ std::string npy(const std::string& dict, std::string_view data, int version = 1)
 }
 
 // Python: numpy.save(f, numpy.arange(6, dtype=numpy.float32).reshape(2, 3)), numpy 2.4.6.
-const std::string kReference =
+const std::string kReferenceNpy =
     npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" + std::string(58, ' ') + "\n",
         "\0\0\0\0\0\0\x80?\0\0\0@\0\0@@\0\0\x80@\0\0\xa0@"s);
 
 TEST_F(NpyTest, WritesWhatNumpyWrites) {
   write_npy(at("f.npy"), Tensor::from<float>({2, 3}, {0, 1, 2, 3, 4, 5}));
-  EXPECT_EQ(get(at("f.npy")), kReference);
+  EXPECT_EQ(get(at("f.npy")), kReferenceNpy);
 }
 
 TEST_F(NpyTest, RoundTrips) {
@@ -94,10 +94,10 @@ TEST_F(NpyTest, RefusesBrokenFiles) {
 }
 
 TEST_F(NpyTest, DamageNeverCrashes) {
-  survive_damage(kReference, "f.npy", 1500,
+  survive_damage(kReferenceNpy, "f.npy", 1500,
                  [&](const std::string& bytes) { read_npy(put("f.npy", bytes)); });
-  for (std::size_t n = 0; n < kReference.size(); ++n)
-    expect_error("f.npy", "", [&] { read_npy(put("f.npy", kReference.substr(0, n))); });
+  for (std::size_t n = 0; n < kReferenceNpy.size(); ++n)
+    expect_error("f.npy", "", [&] { read_npy(put("f.npy", kReferenceNpy.substr(0, n))); });
 }
 
 }  // namespace

@@ -8,9 +8,6 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 extern template void gemm_rows(const GemmShape&, const GemmRows<Number>&, const Number*,
                                const Number*, Number*);
 extern template void gemm_columns(const GemmShape&, const Number*, const Number*, Number*, Number*);
-extern template void group_norm_statistics(const GroupNorm&, const Image<const Number>&, Number*,
-                                           Number*);
-extern template void group_norm_gradients(const NormBackward<Number>&);
 template void fill(ConvKernels<Number>&);
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

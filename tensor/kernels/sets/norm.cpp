@@ -8,7 +8,9 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 template void fill(NormKernels<Number>&);
 template void fill(PointwiseKernels<Number>&);
-// For the convolutions:
+// group_norm.h, for the convolutions:
+template void group_statistics(const GroupNorm&, Range, const Image<const Number>&, Number*,
+                               Number*, Number*);
 template void group_norm_statistics(const GroupNorm&, const Image<const Number>&, Number*, Number*);
 template void group_norm_gradients(const NormBackward<Number>&);
 template void group_norm_backward_image(const NormImageBackward<Number>&);

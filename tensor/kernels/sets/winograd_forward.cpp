@@ -5,13 +5,11 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-extern template void group_norm_statistics(const GroupNorm&, const Image<const Number>&, Number*,
-                                           Number*);
 template index winograd_conv_filters_size<Number>(const Conv&, bool);
 template void winograd_conv_filters(const Conv&, bool, const Number*, Number*);
 template void winograd_conv_forward(const Conv&, const ConvInput<Number>&, const Number*,
                                     const ConvOutput<Number>&, const Number*);
-// For sets/winograd_backward.cpp:
+// winograd_passes.h, for sets/winograd_backward.cpp:
 template void winograd_filters(const Conv&, const WeightOrder&, const Number*, Number*);
 template void winograd(const WinogradJob<Number>&);
 template void winograd_inputs(const WinogradInput<Number>&, const WinogradBlock&, Range, Range,
