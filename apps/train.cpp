@@ -97,12 +97,6 @@ void examine(Doctor& doctor, std::int64_t step, Journal& journal) {
   for (const std::string& line : doctor.examine(step)) journal.print(line);
 }
 
-// Throws Error where the schedule leaves a network of this kind nothing to learn.
-void expect_trainable(const diffusion::SchedulerConfig& scheduler) {
-  const std::string problem = diffusion::combination_problem(scheduler);
-  if (!problem.empty()) throw Error("train", problem);
-}
-
 void train(const TrainOptions& asked, Device device) {
   Run run = start(asked, device);
   const TrainOptions& o = run.options;
@@ -110,7 +104,6 @@ void train(const TrainOptions& asked, Device device) {
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
-  expect_trainable(run.model.scheduler);
   const data::Batches batches = training_batches(run, device);
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
   nn::Ema ema(params, o.ema);
