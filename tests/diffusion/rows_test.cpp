@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "diffusion/gaussian.h"
+#include "diffusion/loss.h"
 #include "diffusion/names.h"
 #include "diffusion/scheduler_file.h"
 #include "tensor/io/file.h"
@@ -28,8 +29,8 @@ void expect_names(const Table& rows) {
     EXPECT_FALSE(row->help.empty()) << row->name;
     EXPECT_EQ(find_row(rows, row->name), row);
     // A class may have several samplers, which its settings tell apart.
-    ASSERT_NE(find_row(rows, row->diffusers), nullptr);
-    EXPECT_EQ(find_row(rows, row->diffusers)->diffusers, row->diffusers);
+    ASSERT_NE(find_row(rows, other_name(*row)), nullptr);
+    EXPECT_EQ(other_name(*find_row(rows, other_name(*row))), other_name(*row));
   }
   EXPECT_EQ(find_row(rows, "no such name"), nullptr);
 }
@@ -38,6 +39,8 @@ TEST(Rows, AreFoundByEitherName) {
   expect_names(BetaSchedule::all);
   expect_names(Prediction::all);
   expect_names(Sampler::all);
+  expect_names(LossFunction::all);
+  expect_names(LossWeight::all);
 }
 
 // What to_json writes, parse_scheduler_config reads: without a note, and with the row.
