@@ -31,6 +31,7 @@ struct SampleOptions {
   std::string clip;    // "", on, diffusers, off
   std::optional<std::int64_t> steps;
   std::optional<diffusion::Sampler> sampler;
+  std::string spacing;  // "": as the model's scheduler says
   double eta = 0;
   std::optional<double> guidance;
   std::optional<std::int64_t> null_label;
@@ -202,6 +203,7 @@ diffusion::GenerateOptions generate_options(const SampleOptions& o,
   parse_size(o.size, g);
   if (!o.clip.empty()) g.clip = diffusion::parse_clip(o.clip);
   if (o.sampler) g.sampler = *o.sampler;
+  if (!o.spacing.empty()) g.spacing = diffusion::parse_spacing(o.spacing);
   g.steps = o.steps.value_or(diffusion::default_steps(model, g.sampler));
   g.eta = o.eta;
   g.guidance = o.guidance.value_or(diffusion::default_guidance(model));
@@ -250,12 +252,14 @@ void write(const SampleOptions& o, Kind kind, const Tensor& pictures, std::vecto
   }
 }
 
-// "20 for ddim, all for ddpm"
+// "20; all for ddpm; 5 for dopri5"
 std::string default_steps_help() {
-  std::string steps;
+  const std::int64_t usual = diffusion::Sampler::ddim.default_steps;
+  std::string steps = std::to_string(usual);
   for (const diffusion::Sampler* s : diffusion::Sampler::all)
-    steps += fmt::format("{}{} for {}", steps.empty() ? "" : ", ",
-                         s->default_steps > 0 ? std::to_string(s->default_steps) : "all", s->name);
+    if (s->default_steps != usual)
+      steps += fmt::format(
+          "; {} for {}", s->default_steps > 0 ? std::to_string(s->default_steps) : "all", s->name);
   return steps;
 }
 
@@ -314,6 +318,9 @@ RunSubcommand declare_sample(CommandLine& line) {
   line(o->steps, {"steps", "Denoising steps (default: " + default_steps_help() + ")"}, kSteps);
   line(o->sampler, {"sampler", "How noise becomes a picture; default ddim"},
        Choices<diffusion::Sampler>(diffusion::Sampler::all));
+  line(o->spacing,
+       {"spacing", "How the noise levels of the steps are chosen (default: as the model says)"},
+       {"leading", "trailing", "linspace", "karras", "log_snr"});
   line(o->eta, {"eta", "Noise in ddim's steps: 0 none, 1 as much as ddpm"}, {0, 1});
   line(o->clip, kClipOption, {"on", "diffusers", "off"});
   line(o->guidance,

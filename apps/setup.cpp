@@ -114,6 +114,8 @@ diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& d
 }
 
 void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad) {
+  if (const std::string problem = diffusion::combination_problem(model.scheduler); !problem.empty())
+    throw Error("train", problem);
   const nn::Network& network = *model.network;
   const std::int64_t multiple = network.size_multiple;
   if (pad) data::pad_to_multiple(data, multiple);

@@ -19,9 +19,9 @@
 #include "apps/notes.h"
 #include "apps/start.h"
 #include "apps/train_options.h"
-#include "autograd/ops.h"
 #include "diffusion/data/batches.h"
 #include "diffusion/forward.h"
+#include "diffusion/loss.h"
 #include "diffusion/objective.h"
 #include "tensor/parallel.h"
 #include "tensor/recorded.h"
@@ -97,12 +97,6 @@ void examine(Doctor& doctor, std::int64_t step, Journal& journal) {
   for (const std::string& line : doctor.examine(step)) journal.print(line);
 }
 
-// Throws Error where the schedule leaves a network of this kind nothing to learn.
-void expect_trainable(const diffusion::SchedulerConfig& scheduler) {
-  const std::string problem = diffusion::combination_problem(scheduler);
-  if (!problem.empty()) throw Error("train", problem);
-}
-
 void train(const TrainOptions& asked, Device device) {
   Run run = start(asked, device);
   const TrainOptions& o = run.options;
@@ -110,7 +104,7 @@ void train(const TrainOptions& asked, Device device) {
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
-  expect_trainable(run.model.scheduler);
+  const diffusion::Loss loss_of(*o.loss, *o.loss_weight, prediction, schedule);
   const data::Batches batches = training_batches(run, device);
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
   nn::Ema ema(params, o.ema);
@@ -132,11 +126,11 @@ void train(const TrainOptions& asked, Device device) {
     // The noisy picture: x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε.
     const Tensor xt = diffusion::q_sample(schedule, x0, t, eps);
 
-    // L = ‖ε - ε_θ(x_t, t)‖², or the same for v or x_0.
+    // L = ‖ε - ε_θ(x_t, t)‖², or the same for v or x_0, each time weighted as --loss-weight says.
     const Tensor target = diffusion::target(prediction, schedule, x0, eps, t);
     const nn::Mode mode{.training = true, .seed = o.seed, .step = k, .recompute = o.recompute};
     params.zero_grad();
-    const Var loss = mse(network(xt, schedule.network_time(t), label, mode), target);
+    const Var loss = loss_of(network(xt, schedule.network_time(t), label, mode), target, t);
     loss.backward();
     return {loss.value(), nn::gradient_norm(params)};
   });

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apps/option.h"
+#include "diffusion/loss.h"
 #include "diffusion/scheduler_config.h"
 #include "nn/precision.h"
 #include "tensor/io/json.h"
@@ -48,7 +49,9 @@ struct TrainOptions {
   // None: v, cosine and 1000, or what the folder of --init says.
   std::optional<diffusion::Prediction> prediction;
   std::optional<diffusion::BetaSchedule> schedule;
-  std::optional<std::int64_t> timesteps;   // T
+  std::optional<std::int64_t> timesteps;  // T
+  std::optional<diffusion::LossFunction> loss = diffusion::LossFunction::mse;
+  std::optional<diffusion::LossWeight> loss_weight = diffusion::LossWeight::constant;
   std::optional<std::int64_t> null_label;  // none: as the model says
   std::uint64_t seed = 0;
   bool pad = false;
@@ -98,6 +101,8 @@ void visit_optimiser_options(Visitor&& v, Options& o) {
 template <class Visitor, class Options>
 void visit_diffusion_options(Visitor&& v, Options& o) {
   using diffusion::BetaSchedule;
+  using diffusion::LossFunction;
+  using diffusion::LossWeight;
   using diffusion::Prediction;
   constexpr const char* kNoise = "the network has learned the noise levels of the old value";
   v(o.label_dropout,
@@ -113,6 +118,11 @@ void visit_diffusion_options(Visitor&& v, Options& o) {
     Choices<BetaSchedule>(BetaSchedule::all));
   v(o.timesteps, OptionInfo{"timesteps", "Length T of the noise schedule; default 1000", kNoise},
     Integers{2, kMaxTimesteps});
+  v(o.loss, OptionInfo{"loss", "What the answer's distance from its target costs; default mse"},
+    Choices<LossFunction>(LossFunction::all));
+  v(o.loss_weight,
+    OptionInfo{"loss_weight", "How much each time counts in the loss; default constant"},
+    Choices<LossWeight>(LossWeight::all));
   v(o.null_label,
     OptionInfo{"null_label", "The row of the class table that stands for 'no class'",
                "the network has learned the old one"},

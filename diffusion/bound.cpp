@@ -54,12 +54,14 @@ struct Bounded {
     double squares = 0;
     for (std::int64_t i = 0; i < x0.size(); ++i)
       squares += std::pow(x0.data<double>()[i] - estimated.data<double>()[i], 2);
-    const double weight = 0.5 * (schedule.level(t - 1).snr() - schedule.level(t).snr());
-    return weight * squares / static_cast<double>(x0.size());
+    return bound_weight(schedule.level(t - 1), schedule.level(t)) * squares /
+           static_cast<double>(x0.size());
   }
 };
 
 }  // namespace
+
+double bound_weight(const NoiseLevel& s, const NoiseLevel& t) { return 0.5 * (s.snr() - t.snr()); }
 
 double VariationalBound::bits(std::int64_t first, std::int64_t end) const {
   double sum = 0;

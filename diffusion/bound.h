@@ -9,12 +9,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "diffusion/noise_level.h"
 #include "diffusion/objective.h"
 #include "diffusion/sampler.h"
 #include "diffusion/schedule.h"
 #include "tensor/tensor.h"
 
 namespace sfumato::diffusion {
+
+// ½ (SNR(s) − SNR(t)), what L_t multiplies ‖x_0 − x̂_0‖² by; s is the level of timestep t−1.
+double bound_weight(const NoiseLevel& s, const NoiseLevel& t);
 
 // The distribution of the last step, around x̂_0 with variance β_0.
 enum class LastStep {

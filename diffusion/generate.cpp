@@ -84,6 +84,7 @@ SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
                       .eta = o.eta,
                       .seed = o.seed};
   chain.config.sampler = o.sampler;
+  if (o.spacing) chain.config.timestep_spacing = *o.spacing;
   if (o.clip) {
     chain.config.clip_sample = *o.clip != Clip::off;
     chain.config.use_clipped_model_output = *o.clip == Clip::on;
@@ -172,8 +173,9 @@ Tensor generate(const Pipeline& model, const GenerateOptions& o) {
 
   std::optional<Recorded> evaluate;
   std::int64_t recorded = 0;  // pictures at a time
-  for (std::int64_t begin = 0; begin < total; begin += o.batch) {
-    const std::int64_t end = std::min(total, begin + o.batch);
+  const std::int64_t batch = o.sampler.one_picture ? 1 : o.batch;
+  for (std::int64_t begin = 0; begin < total; begin += batch) {
+    const std::int64_t end = std::min(total, begin + batch);
     if (o.on_step)
       chain.on_step = [&](const Progress& p) {
         previews[p.step].slice(begin, end).copy_from(data::to_bytes(p.x0));

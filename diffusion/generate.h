@@ -28,6 +28,7 @@ struct GenerateOptions {
   std::optional<Clip> clip = {};       // none: `on` where the folder says clip_sample, else `off`
   std::optional<std::int64_t> steps = {};  // none: default_steps()
   Sampler sampler = Sampler::ddim;
+  std::optional<Spacing> spacing = {};  // none: as the folder says
   double eta = 0;
   double guidance = 1;  // above or below 1: needs the model's null label
   std::uint64_t seed = 0;

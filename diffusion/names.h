@@ -35,11 +35,20 @@ std::string_view name_of(const EnumName<E> (&table)[n], E value) {
   throw Error("name", "the value is no enumerator");
 }
 
+// The name that diffusers, or PyTorch, has for a row; ours where it has none.
+template <class Row>
+std::string_view other_name(const Row& row) {
+  if constexpr (requires { row.diffusers; })
+    return row.diffusers;
+  else
+    return row.name;
+}
+
 // The row of that name, which is ours or that of diffusers; null if there is none.
 template <class Table>
 auto find_row(const Table& table, std::string_view name) -> decltype(&row_of(*std::begin(table))) {
   for (const auto& entry : table)
-    if (const auto& row = row_of(entry); name == row.name || name == row.diffusers) return &row;
+    if (const auto& row = row_of(entry); name == row.name || name == other_name(row)) return &row;
   return nullptr;
 }
 

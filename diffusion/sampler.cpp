@@ -84,6 +84,31 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
   return e;
 }
 
+// K levels from the schedule's last σ / a to its first.
+std::vector<NoiseLevel> sigma_levels(const Schedule& schedule, const SchedulerConfig& config,
+                                     std::int64_t steps) {
+  validate(config);
+  const double high = schedule.level(schedule.steps() - 1).sigma(), low = schedule.level(0).sigma();
+  if (std::isinf(high))
+    throw Error("sample",
+                fmt::format("spacing {}: the schedule ends at zero SNR, where σ is infinite; "
+                            "expected leading, trailing or linspace",
+                            name(config.timestep_spacing)));
+  if (steps < 1 || steps > schedule.steps())
+    throw Error("timesteps",
+                fmt::format("expected 1 to {} steps, got {}", schedule.steps(), steps));
+  constexpr double kRho = 7;
+  std::vector<NoiseLevel> levels;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const double w = steps == 1 ? 0 : static_cast<double>(i) / static_cast<double>(steps - 1);
+    const double a = std::pow(high, 1 / kRho), b = std::pow(low, 1 / kRho);
+    levels.push_back(schedule.path->at_sigma(config.timestep_spacing == Spacing::karras
+                                                 ? std::pow(a + w * (b - a), kRho)
+                                                 : high * std::pow(low / high, w)));
+  }
+  return levels;
+}
+
 }  // namespace
 
 // Nobody waits for a GPU at each step: what it finds arrives some steps later, at the last one at the latest.
@@ -129,6 +154,7 @@ class FiniteCheck {
 
 Estimate Chain::estimate(std::int64_t step, const Tensor& x) const {
   const auto i = static_cast<std::size_t>(step);
+  if (i == times.size()) return estimate(levels.at(i), x);
   return ask(*this, times.at(i), levels.at(i), x);
 }
 
@@ -156,26 +182,44 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
       .eta = options.eta,
       .denoiser = denoiser,
       .path = schedule.path,
+      .lowest = schedule.level(0),
       .time_at =
           [schedule](const NoiseLevel& l) { return schedule.network_time(schedule.time_at(l)); },
       .noise = [seed = options.seed, first = options.first_picture](
                    std::int64_t step, const Tensor& x) { return step_noise(seed, first, step, x); },
       .first_picture = options.first_picture,
       .on_step = options.on_step};
-  for (const std::int64_t t : timesteps(config, options.steps)) {
-    chain.times.push_back(schedule.network_time(static_cast<double>(t)));
-    chain.levels.push_back(schedule.level(t));
+  const bool by_sigma =
+      config.timestep_spacing == Spacing::karras || config.timestep_spacing == Spacing::log_snr;
+  if (by_sigma) {
+    chain.levels = sigma_levels(schedule, config, options.steps);
+    for (const NoiseLevel& level : chain.levels) chain.times.push_back(chain.time_at(level));
+  } else {
+    for (const double t : grid_times(config, options.steps)) {
+      chain.times.push_back(schedule.network_time(t));
+      chain.levels.push_back(schedule.level_at(t));
+    }
   }
-  const bool to_data = config.set_alpha_to_one || !config.sampler.may_end_at_first_level;
+  const Sampler& sampler = config.sampler;
+  const bool to_data =
+      !sampler.ends_at_first_level && (config.set_alpha_to_one || !sampler.may_end_at_first_level);
   chain.levels.push_back(to_data ? kNoNoise : schedule.level(0));
   return chain;
 }
 
 Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,
               const Tensor& x_T) {
-  const Chain chain = make_chain(schedule, options, denoiser);
+  Chain chain = make_chain(schedule, options, denoiser);
   const double size = Path::variance_preserving.size(chain.levels.front());
-  return options.config.sampler.sample(chain, size == 1 ? x_T : size * x_T + 0.0 * x_T);
+  const Tensor x = size == 1 ? x_T : size * x_T + 0.0 * x_T;
+  const Sampler& sampler = options.config.sampler;
+  if (!sampler.one_picture || x.dim(0) == 1) return sampler.sample(chain, x);
+  Tensor pictures(x.shape(), x.kind());
+  for (std::int64_t n = 0; n < x.dim(0); ++n) {
+    chain.first_picture = options.first_picture + n;
+    pictures.slice(n, n + 1).copy_from(sampler.sample(chain, x.slice(n, n + 1)));
+  }
+  return pictures;
 }
 
 std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps) {
@@ -208,9 +252,29 @@ std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t 
                                     : round(static_cast<double>(from_end) *
                                             (last / static_cast<double>(steps - 1))));
         break;
+      default:
+        throw Error("timesteps", fmt::format("spacing {} chooses levels, not timesteps",
+                                             name(config.timestep_spacing)));
     }
   }
   return result;
+}
+
+std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps) {
+  const std::int64_t T = config.num_train_timesteps;
+  const bool linspace = config.timestep_spacing == Spacing::linspace;
+  const Sampler::Grid grid = config.sampler.grid;
+  const bool drop = grid == Sampler::Grid::without_last && steps < T &&
+                    config.timestep_spacing != Spacing::trailing;
+  const std::vector<std::int64_t> whole = timesteps(config, steps + (drop ? 1 : 0));
+  std::vector<double> times(whole.begin(), whole.end() - (drop ? 1 : 0));
+  if (grid != Sampler::Grid::fractional || !linspace) return times;
+  const auto last = static_cast<double>(T - 1);
+  for (std::int64_t i = 0; i < steps && steps > 1; ++i)
+    times[static_cast<std::size_t>(i)] =
+        last * static_cast<double>(steps - 1 - i) / static_cast<double>(steps - 1);
+  if (steps == 1 && *config.beta_schedule.path == Path::flow) times[0] = last;
+  return times;
 }
 
 }  // namespace sfumato::diffusion

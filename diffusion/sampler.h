@@ -56,6 +56,7 @@ struct Chain {
   std::vector<NoiseLevel> levels = {};  // [K + 1]: of x before each step, and of the result
   Denoiser denoiser = {};
   const Path* path = &Path::variance_preserving;  // of the levels
+  NoiseLevel lowest = {1, 1e-6};                  // of the schedule, that of timestep 0
   // What the network is told at a level of this path that is not in the list.
   std::function<double(const NoiseLevel&)> time_at = {};
   // z ~ N(0, I) for one step, of x's shape and dtype; the same whenever it is asked for.
@@ -91,14 +92,18 @@ struct SampleOptions {
   std::function<void(const Progress&)> on_step = {};  // may be empty
 };
 
-// K timesteps in falling order. Throws unless 1 <= K <= T. As `diffusers` chooses them, but for
+// K timesteps in falling order, of the spacings that choose timesteps. Throws unless 1 <= K <= T. As `diffusers` chooses them, but for
 // leading spacing where K does not divide T: it takes multiples of T / K rounded down, which for
 // 501 of 1000 steps begins at t = 500, in the middle of the noise; here they are i T / K rounded
 // down.
 std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps);
 
-// The chain over timesteps(config, steps) of a schedule: each step leads to the next timestep, the last one to the data
-// (for ddim without config.set_alpha_to_one, to ᾱ_0). For DDIM, `diffusers` goes T / K (rounded down) further instead. That is the
+// The same as config.sampler.grid has them: `whole` is timesteps(); without_last is all but the last of K + 1 (where K = T, all);
+// fractional does not round linspace.
+std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps);
+
+// The chain over K timesteps of a schedule, or over K levels from the schedule's last σ / a to its first: each step leads to the
+// next one, the last one to the data (for deis and sa_solver, and for ddim and plms without config.set_alpha_to_one, to ᾱ_0). For DDIM, `diffusers` goes T / K (rounded down) further instead. That is the
 // same where K divides T; elsewhere it leaves noise in the picture (all of it for 501 of 1000 steps).
 //
 // The noise that step i adds to picture p is the start of the stream (seed, Purpose::sample_step, p 2²⁰ + i): it depends

@@ -24,6 +24,20 @@ Schedule Schedule::scaled_linear(std::int64_t steps, double beta_start, double b
 
 Schedule Schedule::cosine(std::int64_t steps) { return make(BetaSchedule::cosine, steps, 0, 0); }
 
+Schedule Schedule::even_log_snr(std::int64_t steps, double first, double last) {
+  if (steps < 2) throw Error("schedule", fmt::format("expected at least 2 steps, got {}", steps));
+  std::vector<double> betas;
+  double before = 1;
+  for (std::int64_t t = 0; t < steps; ++t) {
+    const double log_snr =
+        first + (last - first) * static_cast<double>(t) / static_cast<double>(steps - 1);
+    const double alpha_bar = variance_preserving_at_log_snr(log_snr).signal_variance;
+    betas.push_back(1 - alpha_bar / before);
+    before = alpha_bar;
+  }
+  return from_betas(betas);
+}
+
 Schedule Schedule::make(const BetaSchedule& row, std::int64_t steps, double beta_start,
                         double beta_end) {
   if (steps < 1) throw Error("schedule", fmt::format("expected at least 1 step, got {}", steps));

@@ -68,6 +68,9 @@ struct Schedule {
                                 double beta_end = 0.012);
   // ᾱ a squared cosine of time. Improved DDPM (Nichol & Dhariwal 2021), eq. 17.
   static Schedule cosine(std::int64_t steps = 1000);
+  // The log-SNR evenly spaced from `first` down to `last`: SNR(t−1) / SNR(t) is the same at each step. Throws Error for
+  // steps < 2.
+  static Schedule even_log_snr(std::int64_t steps, double first = 10, double last = -10);
 
   std::int64_t steps() const { return static_cast<std::int64_t>(alpha_bar.size()); }
   // ᾱ_t, and 1 for t = −1. Throws Error outside −1..T−1.

@@ -14,12 +14,16 @@ constexpr EnumName<Variance> kVariances[] = {{Variance::fixed_small, "fixed_smal
                                              {Variance::fixed_large, "fixed_large"}};
 constexpr EnumName<Spacing> kSpacings[] = {{Spacing::leading, "leading"},
                                            {Spacing::trailing, "trailing"},
-                                           {Spacing::linspace, "linspace"}};
+                                           {Spacing::linspace, "linspace"},
+                                           {Spacing::karras, "karras"},
+                                           {Spacing::log_snr, "log_snr"}};
 
 }  // namespace
 
 const Sampler& parse_sampler(std::string_view name) {
-  return parse_row("scheduler", Sampler::all, name);
+  if (const Sampler* row = find_row(Sampler::all, name)) return *row;
+  throw Error("scheduler", fmt::format("{} is not supported; expected {}", io::in_quotes(name),
+                                       names_in(Sampler::all)));
 }
 
 std::string_view name(Variance variance) { return name_of(kVariances, variance); }

@@ -25,6 +25,14 @@ struct Sampler {
   // computed. (null stands for −∞ too, and is not written.)
   struct Setting {
     std::string_view key, value;
+    bool needed = false;  // a file without the key means another value
+  };
+
+  // Which timesteps the class chooses of a spacing.
+  enum class Grid : std::uint8_t {
+    whole,         // K, rounded
+    without_last,  // K + 1, rounded, but for the last: the DPM-Solver classes
+    fractional     // K, not rounded: k-diffusion's
   };
 
   std::string_view name;            // after the papers
@@ -32,13 +40,41 @@ struct Sampler {
   std::string_view pipeline = {};   // `_class_name` in model_index.json
   std::string_view field = {};  // the field of SchedulerConfig that its class alone has in the file
   bool may_end_at_first_level = false;  // at ᾱ_0 instead of at the data: without set_alpha_to_one
+  bool ends_at_first_level = false;     // always
   std::span<const Setting> settings = {};
+  Grid grid = Grid::whole;
+  bool sigma_spacing = false;  // the class has use_karras_sigmas and use_exponential_sigmas
+  bool one_picture = false;    // its steps depend on x: pictures are drawn one by one
   std::string_view help = {};
   std::int64_t default_steps = 0;  // 0: all T
   Tensor (*sample)(const Chain& chain, Tensor x_T);
 
-  static const Sampler ddim, ddpm, dpmpp_2m;
-  static constexpr const Sampler* all[] = {&ddim, &ddpm, &dpmpp_2m};
+  static const Sampler ddim, ddpm, euler, euler_ancestral, heun, dpm2, dpm2_ancestral, dpmpp_2s,
+      dpmpp_2m, dpmpp_3m, dpmpp_2m_sde, dpmpp_3m_sde, lms, plms, deis, unipc, sa_solver, edm,
+      restart, dopri5, flow_euler, midpoint, rk4;
+  static constexpr const Sampler* all[] = {&ddim,
+                                           &ddpm,
+                                           &euler,
+                                           &euler_ancestral,
+                                           &heun,
+                                           &dpm2,
+                                           &dpm2_ancestral,
+                                           &dpmpp_2s,
+                                           &dpmpp_2m,
+                                           &dpmpp_3m,
+                                           &dpmpp_2m_sde,
+                                           &dpmpp_3m_sde,
+                                           &lms,
+                                           &plms,
+                                           &deis,
+                                           &unipc,
+                                           &sa_solver,
+                                           &edm,
+                                           &restart,
+                                           &dopri5,
+                                           &flow_euler,
+                                           &midpoint,
+                                           &rk4};
 
   bool operator==(const Sampler& other) const { return name == other.name; }
 };
@@ -47,8 +83,9 @@ struct Sampler {
 // the right choices for data that is one point, and for data that is N(0, I).
 enum class Variance : std::uint8_t { fixed_small, fixed_large };
 // How K of the T timesteps are chosen. Lin 2023, "Common diffusion noise schedules and sample steps
-// are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends.
-enum class Spacing : std::uint8_t { leading, trailing, linspace };
+// are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends. The last two choose σ / a instead:
+// even in its seventh root (EDM, Karras 2022, eq. 5), and even in log-SNR.
+enum class Spacing : std::uint8_t { leading, trailing, linspace, karras, log_snr };
 
 // By either name; each throws Error for another.
 const Sampler& parse_sampler(std::string_view name);

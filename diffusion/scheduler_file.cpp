@@ -25,6 +25,7 @@ struct SchedulerClass {
   std::string_view beta_schedule = "linear";
   Spacing spacing = Spacing::leading;
   bool clip_sample = true, set_alpha_to_one = true;
+  std::string_view prediction = "epsilon";
 
   bool sampled_here() const { return !sampler.empty(); }
 };
@@ -73,6 +74,11 @@ constexpr SchedulerClass kClasses[] = {
      .clip_sample = false},
     {.name = "RePaintScheduler"},
     {.name = "UnCLIPScheduler", .beta_schedule = "cosine"},
+    {.name = "FlowMatchEulerDiscreteScheduler",
+     .beta_schedule = "flow",
+     .spacing = Spacing::linspace,
+     .clip_sample = false,
+     .prediction = "flow_prediction"},
 };
 
 // Keys that are honoured, whatever the class; the last two only matter to thresholding.
@@ -107,6 +113,16 @@ bool is_setting(const Sampler& sampler, std::string_view key) {
                      [&](const Sampler::Setting& s) { return s.key == key; });
 }
 
+constexpr std::pair<const char*, Spacing> kSigmaSpacings[] = {
+    {"use_karras_sigmas", Spacing::karras},
+    {"use_exponential_sigmas", Spacing::log_snr},
+    {"use_lu_lambdas", Spacing::log_snr}};
+
+bool spaces_sigma(const std::string& key) {
+  return std::any_of(std::begin(kSigmaSpacings), std::end(kSigmaSpacings),
+                     [&](const auto& entry) { return key == entry.first; });
+}
+
 // Reads one file; what is not supported becomes its problem, the first one wins.
 class Reader {
  public:
@@ -120,6 +136,7 @@ class Reader {
     c.beta_start = known->beta_start;
     c.beta_end = known->beta_end;
     c.beta_schedule = parse_beta_schedule(known->beta_schedule);
+    c.prediction_type = parse_prediction(known->prediction);
     c.timestep_spacing = known->spacing;
     c.clip_sample = known->clip_sample;
     c.set_alpha_to_one = known->set_alpha_to_one;
@@ -133,6 +150,7 @@ class Reader {
     visit_training_fields(read, c);
     if (!known->sampled_here()) {
       refuse_if_true("use_flow_sigmas");
+      refuse_if_true("use_dynamic_shifting");
       if (json_.get_string("timestep_type", "discrete") != "discrete")
         refuse("timestep_type " + io::in_quotes(json_.get_string("timestep_type")) +
                " is not supported");
@@ -140,6 +158,7 @@ class Reader {
     // Without what stands above, the schedule is another one than training's.
     result_.schedule_known = result_.problem.empty();
     visit_sampling_fields(read, c);
+    if (c.sampler.sigma_spacing) read_sigma_spacing(c);
     if (result_.schedule_known) {
       check(c);
       if (const std::string problem = combination_problem(c); !problem.empty()) refuse(problem);
@@ -191,12 +210,18 @@ class Reader {
     return std::all_of(sampler.settings.begin(), sampler.settings.end(),
                        [&](const Sampler::Setting& s) {
                          const auto it = json_.json().find(std::string(s.key));
-                         return it == json_.json().end() || it->dump() == s.value;
+                         return it == json_.json().end() ? !s.needed : it->dump() == s.value;
                        });
   }
 
   void refuse_if_true(const char* key) {
     if (json_.get_bool(key, false)) refuse(fmt::format("{} = true is not supported", key));
+  }
+
+  // The keys with which a class spaces σ instead of timesteps.
+  void read_sigma_spacing(SchedulerConfig& c) const {
+    for (const auto& [key, spacing] : kSigmaSpacings)
+      if (json_.get_bool(key, false)) c.timestep_spacing = spacing;
   }
 
   void check(const SchedulerConfig& c) const {
@@ -211,7 +236,9 @@ class Reader {
     std::vector<std::string> switched_on;
     for (const auto& [key, value] : json_.json().items()) {
       if (key.starts_with("_") || honoured_keys().contains(key)) continue;
-      if (known.sampled_here() && is_setting(result_.config.sampler, key)) continue;
+      const Sampler& sampler = result_.config.sampler;
+      if (known.sampled_here() && is_setting(sampler, key)) continue;
+      if (known.sampled_here() && sampler.sigma_spacing && spaces_sigma(key)) continue;
       if (known.sampled_here() || !goes_with_another_sampler(key)) {
         foreign_.push_back(key);
       } else if (key.ends_with("_sigmas") && value == true) {
@@ -243,10 +270,17 @@ io::Json to_json(const SchedulerConfig& config) {
   visit_training_fields(io::WriteFields{json}, config);
   visit_sampling_fields(io::WriteFields{json}, config);
   if (config.shift == 1) json.erase("shift");  // most classes do not know it
-  for (const auto& [key, value] : config.sampler.settings)
-    if (value != "null") json[std::string(key)] = io::Json::parse(value);
+  for (const auto& setting : config.sampler.settings)
+    if (setting.value != "null") json[std::string(setting.key)] = io::Json::parse(setting.value);
+  for (const auto& [key, spacing] : kSigmaSpacings)
+    if (config.sampler.sigma_spacing && config.timestep_spacing == spacing &&
+        json.at("timestep_spacing") != "linspace") {
+      json[key] = true;
+      json["timestep_spacing"] = "linspace";
+    }
   for (const Sampler* other : Sampler::all)
-    if (other->field != config.sampler.field) json.erase(std::string(other->field));
+    if (!other->field.empty() && other->field != config.sampler.field)
+      json.erase(std::string(other->field));
   return json;
 }
 

@@ -37,7 +37,7 @@ constexpr Weighting kWeightings[] = {
      [](const NoiseLevel&, const NoiseLevel& t) { return t.signal_variance; }},
     {"the bound's own",
      [](const NoiseLevel& s, const NoiseLevel& t) {
-       return 0.5 * (s.snr() - t.snr()) * t.noise_variance;
+       return diffusion::bound_weight(s, t) * t.noise_variance;
      }},
 };
 
@@ -69,19 +69,6 @@ diffusion::VariationalBound test_bound(const diffusion::Pipeline& model, const S
       {.seed = setting.options.seed, .stride = setting.options.quick ? 16 : 4});
 }
 
-// T steps in which the log-SNR falls evenly from 10 to −10.
-Schedule even_schedule(std::int64_t steps) {
-  std::vector<double> betas;
-  double before = 1;
-  for (std::int64_t i = 0; i < steps; ++i) {
-    const double log_snr = 10 - 20 * static_cast<double>(i) / static_cast<double>(steps - 1);
-    const double alpha_bar = diffusion::variance_preserving_at_log_snr(log_snr).signal_variance;
-    betas.push_back(1 - alpha_bar / before);
-    before = alpha_bar;
-  }
-  return Schedule::from_betas(betas);
-}
-
 // The bound of Gaussian numbers, with their best denoiser, against their exact −log₂ p.
 std::string gaussian_finding(const LabOptions& o) {
   constexpr double kMean = 0.3, kVariance = 0.25;
@@ -104,8 +91,9 @@ std::string gaussian_finding(const LabOptions& o) {
       "{} numbers from N({}, {}) have {:.4f} bits exactly. The bound with their best denoiser says "
       "{:.4f}, {:.4f} and {:.4f} where the log-SNR falls evenly in 100, 1000 and 10000 steps, and "
       "{:.4f} with the cosine schedule of 1000, whose first steps change the SNR by large factors.",
-      numbers, kMean, kVariance, exact / static_cast<double>(numbers), bits(even_schedule(100)),
-      bits(even_schedule(1000)), bits(even_schedule(10000)), bits(Schedule::cosine(1000)));
+      numbers, kMean, kVariance, exact / static_cast<double>(numbers),
+      bits(Schedule::even_log_snr(100)), bits(Schedule::even_log_snr(1000)),
+      bits(Schedule::even_log_snr(10000)), bits(Schedule::cosine(1000)));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 Json call(const Json& request) {
   const auto name = request.at("call").get<std::string>();
   for (const auto& functions : {forward_functions(), model_functions(), plane_functions(),
-                                live_functions(), notation_functions()})
+                                live_functions(), bound_functions(), notation_functions()})
     for (const Function& f : functions)
       if (f.name == name) return f.call(request);
   throw Error("lesson", "no function " + name);
@@ -57,6 +57,11 @@ const diffusion::Pipeline& model() {
 const diffusion::Schedule& schedule() {
   static const diffusion::Schedule s = diffusion::make_schedule(model().scheduler);
   return s;
+}
+
+Tensor network(const Tensor& xt, const Tensor& t, const Tensor& labels) {
+  NoGrad no_grad;
+  return (*model().network)(xt, t, labels).value();
 }
 
 const Pictures& pictures() {

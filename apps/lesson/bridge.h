@@ -23,6 +23,7 @@ std::span<const Function> forward_functions();   // forward.cpp: chapters 1 to 3
 std::span<const Function> model_functions();     // model.cpp: 4, 5, 7
 std::span<const Function> plane_functions();     // plane.cpp: 6 and 7 in the plane
 std::span<const Function> live_functions();      // live.cpp: 6 with digits
+std::span<const Function> bound_functions();     // bound.cpp: 10
 std::span<const Function> notation_functions();  // notation.cpp: 11
 
 // {"call": name, ...arguments} -> {"result": ...} or {"error": text}, as JSON text.
@@ -35,6 +36,8 @@ void emit(const Json& part);
 //   pictures/shape.json  [N,H,W,C]   pictures/images.u8  N H W C bytes   pictures/labels.u8  N bytes
 const diffusion::Pipeline& model();
 const diffusion::Schedule& schedule();  // the model's
+// The model's answer, without a graph. labels i64 [N], or not defined for a model without classes.
+Tensor network(const Tensor& xt, const Tensor& t, const Tensor& labels);
 struct Pictures {
   Tensor images;  // u8 [N,H,W,C]
   Tensor labels;  // i64 [N]

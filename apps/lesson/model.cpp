@@ -21,11 +21,6 @@ Tensor labels_of(const Json& args, std::int64_t n) {
   return Tensor::full({n}, args.value("label", none), DType::i64);
 }
 
-Tensor network(const Tensor& xt, const Tensor& t, const Tensor& labels) {
-  NoGrad no_grad;
-  return (*model().network)(xt, t, labels).value();
-}
-
 // The network with classifier-free guidance, for n pictures of one class.
 diffusion::Denoiser denoiser(const Json& args, std::int64_t n) {
   const double w = args.value("guidance", diffusion::default_guidance(model()));

@@ -9,6 +9,7 @@
 
 #include "diffusion/forward.h"
 #include "diffusion/sampler.h"
+#include "diffusion/samplers/dpm_settings.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -30,29 +31,17 @@ Tensor sample_dpmpp_2m(const Chain& chain, Tensor x) {
   return x;
 }
 
-constexpr Sampler::Setting kSettings[] = {{"algorithm_type", R"("dpmsolver++")"},
-                                          {"solver_order", "2"},
-                                          {"solver_type", R"("midpoint")"},
-                                          {"lower_order_final", "true"},
-                                          {"euler_at_final", "false"},
-                                          {"final_sigmas_type", R"("zero")"},
-                                          {"use_karras_sigmas", "false"},
-                                          {"use_exponential_sigmas", "false"},
-                                          {"use_beta_sigmas", "false"},
-                                          {"use_lu_lambdas", "false"},
-                                          {"use_flow_sigmas", "false"},
-                                          {"flow_shift", "1.0"},
-                                          {"lambda_min_clipped", "null"},
-                                          {"use_dynamic_shifting", "false"},
-                                          {"time_shift_type", R"("exponential")"},
-                                          {"variance_type", "null"}};
+constexpr Sampler::Setting kDpmpp2mSettings[] = {
+    {"algorithm_type", R"("dpmsolver++")"}, {"solver_order", "2"}, DPM_SOLVER_SETTINGS};
 
 }  // namespace
 
 const Sampler Sampler::dpmpp_2m = {.name = "dpmpp_2m",
                                    .diffusers = "DPMSolverMultistepScheduler",
                                    .pipeline = "DDPMPipeline",
-                                   .settings = kSettings,
+                                   .settings = kDpmpp2mSettings,
+                                   .grid = Sampler::Grid::without_last,
+                                   .sigma_spacing = true,
                                    .help = "DPM-Solver++, of second order without new noise",
                                    .default_steps = 20,
                                    .sample = sample_dpmpp_2m};

@@ -2,6 +2,7 @@
 
 #include "autograd/ops.h"
 #include "diffusion/forward.h"
+#include "diffusion/loss.h"
 #include "diffusion/objective.h"
 #include "diffusion/training/support.h"
 #include "diffusion/training/training.h"
@@ -45,18 +46,14 @@ void train_weighted(Pipeline& model, const data::Batches& batches,
   if (std::ssize(weights) != schedule.steps())
     throw Error("train_weighted",
                 fmt::format("{} weights for {} timesteps", weights.size(), schedule.steps()));
+  const Loss loss(LossFunction::mse, weights);
   nn::fit(*model.params, options, [&](std::int64_t k) {
     const auto [x0, labels] = batches.at(k);
     const std::int64_t n = x0.dim(0);
     const Tensor t = random_index(seed, k, n, schedule.steps()), eps = noise(seed, k, x0.shape());
-    Tensor w({n, 1, 1, 1});
-    for (std::int64_t i = 0; i < n; ++i)
-      w.data<float>()[i] =
-          static_cast<float>(weights[static_cast<std::size_t>(t.data<std::int64_t>()[i])]);
     const Tensor xt = q_sample(schedule, x0, t, eps);
     const Tensor want = target(model.scheduler.prediction_type, schedule, x0, eps, t);
-    const Var got = (*model.network)(xt, schedule.network_time(t), labels);
-    return mean(Var(w) * square(got - Var(want)));
+    return loss((*model.network)(xt, schedule.network_time(t), labels), want, t);
   });
 }
 

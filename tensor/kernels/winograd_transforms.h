@@ -100,15 +100,12 @@ struct InputTransform {
   }
 };
 
-// aⁱ = half_power(i) a^(i mod 2), bⁱ = double_power(i) b^(i mod 2).
+// aⁱ = kHalfPower[i] a^(i mod 2), bⁱ = kDoublePower[i] b^(i mod 2). (Tables, since clang unrolls a loop after it inlines:
+// a constexpr function of the loop's counter would be called.)
 template <class T>
-constexpr T half_power(int i) {
-  return i < 2 ? T{1} : T{0.5} * half_power<T>(i - 2);
-}
+inline constexpr T kHalfPower[6] = {1, 1, 0.5, 0.5, 0.25, 0.25};
 template <class T>
-constexpr T double_power(int i) {
-  return i < 2 ? T{1} : T{2} * double_power<T>(i - 2);
-}
+inline constexpr T kDoublePower[6] = {1, 1, 2, 2, 4, 4};
 
 // Aᵀ: points -> outputs
 template <class T, int Points, int Taps>
@@ -125,8 +122,8 @@ struct OutputTransform {
     if constexpr (Points == 5) even_b = m[3], odd_b = kB<T> * m[3];
 #pragma GCC unroll 6
     for (int i = 0; i < kOut; ++i) {
-      V sum = half_power<T>(i) * (i % 2 == 0 ? even_a : odd_a);
-      if constexpr (Points > 4) sum += double_power<T>(i) * (i % 2 == 0 ? even_b : odd_b);
+      V sum = kHalfPower<T>[i] * (i % 2 == 0 ? even_a : odd_a);
+      if constexpr (Points > 4) sum += kDoublePower<T>[i] * (i % 2 == 0 ? even_b : odd_b);
       if (i == 0) sum += m[0];
       if (i == kOut - 1) sum += m[5];
       o[i * step] = sum;
@@ -146,8 +143,8 @@ struct OutputGradientTransform {
     V even_a = y[0], odd_a = y[1], even_b = y[0], odd_b = y[1];
 #pragma GCC unroll 6
     for (int i = 2; i < kIn; ++i) {
-      (i % 2 == 0 ? even_a : odd_a) += half_power<T>(i) * y[i];
-      if constexpr (Points > 4) (i % 2 == 0 ? even_b : odd_b) += double_power<T>(i) * y[i];
+      (i % 2 == 0 ? even_a : odd_a) += kHalfPower<T>[i] * y[i];
+      if constexpr (Points > 4) (i % 2 == 0 ? even_b : odd_b) += kDoublePower<T>[i] * y[i];
     }
     o[0] = y[0];
     o[step] = even_a + kA<T> * odd_a;

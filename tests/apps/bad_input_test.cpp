@@ -92,7 +92,7 @@ TEST_F(BadInput, CommandLine) {
       {"sample --model '' --out x.png", {"--model: expected a value"}, 2},
       {sample + "--count 0", {"--count"}, 2},
       {sample + "--steps 0", {"--steps"}, 2},
-      {sample + "--sampler euler", {"--sampler", "euler", "ddim"}, 2},
+      {sample + "--sampler oiler", {"--sampler", "oiler", "ddim"}, 2},
       {sample + "--eta 2", {"--eta"}, 2},
       {sample + "--eta nan", {"--eta", "nan"}, 2},
       {sample + "--guidance nan", {"--guidance", "nan"}, 2},

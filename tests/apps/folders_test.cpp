@@ -89,8 +89,11 @@ TEST_F(Folders, SchedulersOfOtherClassesAreSampledByDdim) {
        {"EulerDiscreteScheduler", "UniPCMultistepScheduler", "LMSDiscreteScheduler"}) {
     put_model({{"_class_name", name}, {"use_karras_sigmas", false}});
     EXPECT_EQ(drawn(), expected) << name;
-    noted("sample --model m --count 1 --steps 1 --out x.png", {name, "ddim"});
   }
+  put_model({{"_class_name", "DPMSolverMultistepInverseScheduler"}});
+  EXPECT_EQ(drawn(), expected);
+  noted("sample --model m --count 1 --steps 1 --out x.png",
+        {"DPMSolverMultistepInverseScheduler", "ddim"});
   put(kScheduler, R"({"_class_name": "PNDMScheduler", "timestep_spacing": "linspace",
                       "set_alpha_to_one": true, "sigma_max": Infinity, "beta_start": 0.0001})");
   EXPECT_EQ(drawn(), expected);
@@ -101,10 +104,10 @@ TEST_F(Folders, SchedulersOfOtherClassesAreSampledByDdim) {
 }
 
 TEST_F(Folders, SchedulersWithoutBetasAreForOtherCommands) {
-  put_model({{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}});
-  refused("sample --model m --out x.png", {kScheduler, "FlowMatchEulerDiscreteScheduler"});
-  refused("evaluate --model m --data data", {kScheduler, "FlowMatchEulerDiscreteScheduler"});
-  expect_usable({"FlowMatchEulerDiscreteScheduler"}, 1, 0);
+  put_model({{"_class_name", "EDMEulerScheduler"}, {"sigma_max", 80.0}});
+  refused("sample --model m --out x.png", {kScheduler, "EDMEulerScheduler"});
+  refused("evaluate --model m --data data", {kScheduler, "EDMEulerScheduler"});
+  expect_usable({"EDMEulerScheduler"}, 1, 0);
   EXPECT_NE(run("info --model m").out.find("schedule not supported"), std::string::npos);
   // What a sampler would need and has not; the schedule goes on.
   put_model({{"_class_name", "DDPMScheduler"}, {"thresholding", true}, {"beta_end", 0.03}});

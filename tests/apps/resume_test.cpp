@@ -108,6 +108,8 @@ TEST_F(Resume, RestatedOptionsAreNamedAndRecorded) {
     done("train --resume run --stop-after 1" + flag + value);
   }
   EXPECT_EQ(step(), 2 + 2 * std::ssize(rows));
+  noted("train --resume run --stop-after 1 --loss-weight min_snr --loss huber",
+        {R"(loss: "mse" -> "huber")", R"(loss_weight: "constant" -> "min_snr")"});
 }
 
 TEST_F(Resume, ARestatedLearningRateActs) {

@@ -30,22 +30,9 @@ double exact_bits(const Tensor& x) {
   return nats / static_cast<double>(x.size()) / std::numbers::ln2;
 }
 
-// The log-SNR falls evenly from 10 to −10: SNR(t−1) / SNR(t) is the same at each step.
-Schedule even_schedule(std::int64_t steps) {
-  std::vector<double> betas;
-  double before = 1;
-  for (std::int64_t i = 0; i < steps; ++i) {
-    const double log_snr = 10 - 20 * static_cast<double>(i) / static_cast<double>(steps - 1);
-    const double alpha_bar = variance_preserving_at_log_snr(log_snr).signal_variance;
-    betas.push_back(1 - alpha_bar / before);
-    before = alpha_bar;
-  }
-  return Schedule::from_betas(betas);
-}
-
 VariationalBound bound_with(std::int64_t steps, const Prediction& prediction,
                             std::int64_t stride = 1) {
-  const Schedule schedule = even_schedule(steps);
+  const Schedule schedule = Schedule::even_log_snr(steps);
   const std::vector<Gaussian> data = {{1, {kMean, kMean}, {kVariance, kVariance}}};
   return variational_bound(schedule, prediction, exact_denoiser(schedule, data, prediction),
                            gaussian_data(2000), {.last_step = LastStep::density, .stride = stride});

@@ -4,6 +4,7 @@
 #include "diffusion/data/batches.h"
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
+#include "diffusion/names.h"
 #include "diffusion/objective.h"
 #include "diffusion/sampler.h"
 #include "tests/diffusion/support.h"
@@ -108,10 +109,10 @@ TEST(Errors, Names) {
       {[] { parse_variance("learned_range"); },
        "[variance_type] \"learned_range\" is not supported; expected fixed_small, fixed_large"},
       {[] { parse_spacing(""); },
-       "[timestep_spacing] \"\" is not supported; expected leading, trailing, linspace"},
-      {[] { parse_sampler("PNDMScheduler"); },
-       "[scheduler] \"PNDMScheduler\" is not supported; expected DDIMScheduler, DDPMScheduler, "
-       "DPMSolverMultistepScheduler"},
+       "[timestep_spacing] \"\" is not supported; expected leading, trailing, linspace, karras, "
+       "log_snr"},
+      {[] { parse_sampler("LCMScheduler"); },
+       "[scheduler] \"LCMScheduler\" is not supported; expected " + names_in(Sampler::all)},
   });
 }
 

@@ -39,18 +39,18 @@ TEST(SchedulerFile, MissingKeysMeanWhatTheClassSays) {
       {"DDIMParallelScheduler", true, 1e-4, 0.02, kLinear, kLeading, true, true},
       {"FlaxDDPMScheduler", true, 1e-4, 0.02, kLinear, kLeading, true, true},
       {"PNDMScheduler", false, 1e-4, 0.02, kLinear, kLeading, true, false},
-      {"EulerDiscreteScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
-      {"EulerAncestralDiscreteScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
-      {"LMSDiscreteScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
-      {"HeunDiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, false, true},
-      {"KDPM2DiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
-      {"KDPM2AncestralDiscreteScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
+      {"EulerDiscreteScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"EulerAncestralDiscreteScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"LMSDiscreteScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"HeunDiscreteScheduler", true, 8.5e-4, 0.012, kLinear, kLinspace, false, true},
+      {"KDPM2DiscreteScheduler", true, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
+      {"KDPM2AncestralDiscreteScheduler", true, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
       {"DPMSolverMultistepScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
       {"DPMSolverSinglestepScheduler", false, 1e-4, 0.02, kLinear, kLeading, true, true},
       {"DPMSolverSDEScheduler", false, 8.5e-4, 0.012, kLinear, kLinspace, true, true},
-      {"DEISMultistepScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
-      {"UniPCMultistepScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
-      {"SASolverScheduler", false, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"DEISMultistepScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"UniPCMultistepScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
+      {"SASolverScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
       {"LCMScheduler", false, 8.5e-4, 0.012, kScaled, kLeading, false, true},
       {"TCDScheduler", false, 8.5e-4, 0.012, kScaled, kLeading, false, true},
       {"UnCLIPScheduler", false, 1e-4, 0.02, BetaSchedule::cosine, kLeading, true, true},
@@ -81,7 +81,6 @@ TEST(SchedulerFile, EveryClassHonoursWhatItSays) {
               "beta_schedule": "scaled_linear", "prediction_type": "v_prediction",
               "clip_sample": false, "set_alpha_to_one": false, "timestep_spacing": "trailing")"));
     EXPECT_EQ(f.problem, "") << name;
-    EXPECT_EQ(f.config.sampler, Sampler::ddim);
     EXPECT_EQ(f.config.num_train_timesteps, 50);
     EXPECT_EQ(f.config.beta_start, 0.001);
     EXPECT_EQ(f.config.beta_end, 0.3);
@@ -126,7 +125,7 @@ TEST(SchedulerFile, KeysOfOtherClassesAreReadPast) {
   EXPECT_EQ(
       parse(of_class("DDIMScheduler", R"("variance_type": "fixed_large")")).config.variance_type,
       Variance::fixed_large);
-  // These go with their sampler; what was switched on is named.
+  // All that the class can say, with the values that are computed here.
   const SchedulerFile f = parse(of_class(
       "DPMSolverMultistepScheduler", R"("algorithm_type": "dpmsolver++", "euler_at_final": false,
       "final_sigmas_type": "zero", "flow_shift": 1.0, "lambda_min_clipped": -Infinity,
@@ -134,12 +133,12 @@ TEST(SchedulerFile, KeysOfOtherClassesAreReadPast) {
       "time_shift_type": "exponential", "use_beta_sigmas": false, "use_dynamic_shifting": false,
       "use_flow_sigmas": false, "use_karras_sigmas": true, "use_lu_lambdas": false,
       "variance_type": null, "clip_sample": false, "_use_default_values": ["a"])"));
-  ASSERT_EQ(f.notes.size(), 1u);
-  expect_fragments(f.notes[0], {"DPMSolverMultistepScheduler", "\"use_karras_sigmas\""});
-  EXPECT_EQ(f.notes[0].find("solver_order"), std::string::npos);
+  EXPECT_EQ(f.notes, std::vector<std::string>());
+  EXPECT_EQ(f.config.sampler, Sampler::dpmpp_2m);
+  EXPECT_EQ(f.config.timestep_spacing, Spacing::karras);
 }
 
-// DPMSolverMultistepScheduler is sampled here where its choices are those of DPM-Solver++(2M), its defaults.
+// DPMSolverMultistepScheduler is sampled here where its choices are those of a row of Sampler::all.
 TEST(SchedulerFile, ChoicesDecideWhetherASamplerIsHere) {
   const auto read = [](const char* more) {
     return parse(of_class("DPMSolverMultistepScheduler", more));
@@ -150,8 +149,21 @@ TEST(SchedulerFile, ChoicesDecideWhetherASamplerIsHere) {
          "use_karras_sigmas": false)");
   EXPECT_EQ(here.config.sampler, Sampler::dpmpp_2m);
   EXPECT_EQ(here.notes, std::vector<std::string>());
-  for (const char* more : {R"("algorithm_type": "sde-dpmsolver++")", R"("solver_order": 3)",
-                           R"("use_karras_sigmas": true)", R"("lambda_min_clipped": -5.1)"}) {
+  EXPECT_EQ(read(R"("solver_order": 3)").config.sampler, Sampler::dpmpp_3m);
+  EXPECT_EQ(read(R"("algorithm_type": "sde-dpmsolver++")").config.sampler, Sampler::dpmpp_2m_sde);
+  EXPECT_EQ(read(R"("algorithm_type": "sde-dpmsolver++", "solver_order": 3)").config.sampler,
+            Sampler::dpmpp_3m_sde);
+  EXPECT_EQ(read(R"("use_lu_lambdas": true)").config.timestep_spacing, Spacing::log_snr);
+  EXPECT_EQ(parse(of_class("PNDMScheduler", R"("skip_prk_steps": true)")).config.sampler,
+            Sampler::plms);
+  const SchedulerFile flow = parse(of_class("FlowMatchEulerDiscreteScheduler", R"("shift": 3.0)"));
+  EXPECT_EQ(flow.problem, "");
+  EXPECT_EQ(flow.config.sampler, Sampler::flow_euler);
+  EXPECT_EQ(flow.config.beta_schedule, BetaSchedule::flow);
+  EXPECT_EQ(flow.config.prediction_type, Prediction::flow);
+  EXPECT_EQ(flow.config.shift, 3);
+  for (const char* more : {R"("algorithm_type": "dpmsolver")", R"("solver_order": 1)",
+                           R"("use_beta_sigmas": true)", R"("lambda_min_clipped": -5.1)"}) {
     const SchedulerFile other = read(more);
     EXPECT_EQ(other.problem, "") << more;
     EXPECT_EQ(other.config.sampler, Sampler::ddim) << more;
@@ -167,8 +179,8 @@ TEST(SchedulerFile, ProblemsAreNamed) {
     bool schedule_known;
   } rows[] = {
       {"FlowMatchEulerDiscreteScheduler",
-       "\"shift\": 3.0",
-       {"FlowMatchEulerDiscreteScheduler"},
+       "\"use_dynamic_shifting\": true",
+       {"use_dynamic_shifting"},
        false},
       {"EDMEulerScheduler", "\"sigma_max\": 80.0", {"EDMEulerScheduler"}, false},
       {"ScoreSdeVeScheduler", "", {"ScoreSdeVeScheduler"}, false},

@@ -30,6 +30,9 @@ REQUESTS = [
     ({"call": "loss", "t": 400}, 1e-4),
     ({"call": "draw", "label": 3, "seed": 5, "exact": True}, 1e-4),
     ({"call": "draw", "label": 8, "sampler": "ddpm", "steps": 10, "guidance": 1, "exact": True}, 1e-4),
+    ({"call": "bound", "picture": 3, "count": 2, "stride": 256}, 1e-3),
+    ({"call": "bound_weights"}, 1e-9),
+    ({"call": "bound_gaussian", "steps": 50, "count": 500}, 1e-6),
     ({"call": "notation", "t": 700, "guidance": 3}, 1e-9),
     ({"call": "curve", "schedule": "linear"}, 1e-9),
     ({"call": "plane_start", "data": "two", "steps": 200, "schedule": "linear"}, 1e-6),
@@ -78,9 +81,10 @@ def compare(browser, native, files):
 # Uses every control of a widget once. Long training is asked for in its shortest form.
 USE = """(async () => {
   const root = document.getElementById(%s).querySelectorAll('[data-widget]')[%d];
-  root.scrollIntoView({block: 'center'});
   const idle = async () => {
     for (let wait = 0; wait < 1200; ++wait) {
+      // Again until it is there: what is built on the way moves it.
+      if (!root.dataset.built) root.scrollIntoView({block: 'center', behavior: 'instant'});
       await new Promise((r) => setTimeout(r, 50));
       if (root.getAttribute('aria-busy') === 'false') return;
     }

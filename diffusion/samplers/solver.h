@@ -1,0 +1,67 @@
+// What the solvers of the probability flow share: they integrate dx/dtime = velocity in the coordinates of a process of
+// path.h, whatever process x itself belongs to.
+#pragma once
+#include <algorithm>
+#include <cmath>
+
+#include "diffusion/forward.h"
+#include "diffusion/sampler.h"
+
+namespace sfumato::diffusion {
+
+class Flow {
+ public:
+  // In the coordinates of the chain's path.solver, or in the flow's where x_T has no signal, at which EDM's σ is infinite.
+  explicit Flow(const Chain& chain)
+      : chain_(chain),
+        path_(chain.levels.at(0).signal_variance > 0 ? *chain.path->solver : Path::flow) {}
+
+  double time(const NoiseLevel& level) const { return path_.time(level); }
+  NoiseLevel at_time(double time) const { return chain_.path->with_snr_of(path_.at_time(time)); }
+
+  // dx/dtime at one level.
+  Tensor velocity(const NoiseLevel& level, const Estimate& e) const {
+    const double size = path_.size(level);
+    return path_.velocity->target(level.signal() / size, level.noise() / size, e.x0, e.eps);
+  }
+
+  // x + (time_s − time_t) d, for x of level t; exact where the velocity is d all along.
+  Tensor step(const NoiseLevel& t, const NoiseLevel& s, const Tensor& x, const Tensor& d) const {
+    return add(t, s, x, time(s) - time(t), d);
+  }
+  // x + c d.
+  Tensor add(const NoiseLevel& t, const NoiseLevel& s, const Tensor& x, double c,
+             const Tensor& d) const {
+    return path_.size(s) / path_.size(t) * x + path_.size(s) * c * d;
+  }
+
+ private:
+  const Chain& chain_;
+  const Path& path_;
+};
+
+// Heun's step from level t, where the estimate is e, to level s; Euler's where s has no noise. `ask` estimates at s.
+template <class Ask>
+Tensor heun_step(const Flow& flow, const NoiseLevel& t, const NoiseLevel& s, const Tensor& x,
+                 const Estimate& e, Ask ask) {
+  const Tensor d = flow.velocity(t, e);
+  const Tensor next = flow.step(t, s, x, d);
+  if (s.noise_variance == 0) return next;
+  return flow.step(t, s, x, 0.5 * d + 0.5 * flow.velocity(s, ask(next)));
+}
+
+// The step from σ_t to σ_s in two parts: along the flow to σ_down, and noise of standard deviation σ_up. In EDM's σ;
+// σ_up² = σ_s² (1 − σ_s² / σ_t²) is the posterior's variance. k-diffusion (Crowson 2022).
+struct Ancestral {
+  double down, up;
+  Ancestral(const NoiseLevel& t, const NoiseLevel& s) {
+    const double ratio = s.sigma() / t.sigma();
+    down = s.sigma() * ratio;
+    up = s.sigma() * std::sqrt(std::max(0.0, 1 - ratio * ratio));
+  }
+};
+
+// λ = log(a / σ), half the log-SNR, in which the formulas of DPM-Solver are written.
+inline double lambda(const NoiseLevel& level) { return level.log_snr() / 2; }
+
+}  // namespace sfumato::diffusion
