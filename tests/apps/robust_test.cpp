@@ -105,7 +105,7 @@ TEST_F(Robust, StreamsThatAreFull) {
   }
   io::read_image(at("x.png"));
   EXPECT_EQ(shell("{} predict --model " + kGolden + "/grey28 --in " + kGolden +
-                  "/in.safetensors --out y.safetensors > /dev/full 2> /dev/full"),
+                  "/grey28/in.safetensors --out y.safetensors > /dev/full 2> /dev/full"),
             0);
 }
 
