@@ -55,6 +55,7 @@
 #include "diffusion/sampler.h"
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
+#include "diffusion/times.h"
 #include "diffusion/training/training.h"
 
 // How good drawn pictures are: a classifier and the Fréchet distance of its features.

@@ -70,6 +70,7 @@ Doctor::Doctor(const diffusion::Pipeline& model, const TrainOptions& o,
                const data::ImageDataset& train)
     : model_(model),
       schedule_(diffusion::make_schedule(model.scheduler)),
+      times_(*o.times, schedule_),
       seed_(o.seed),
       train_(batches_of(train, model, kPictures, o.seed)) {
   try {
@@ -183,7 +184,7 @@ std::string Doctor::non_finite_in(std::int64_t step, const data::Batch& batch) c
   const auto [x0, labels] = batch;
   const Device device = model_.params->kind().device;
   const auto k = static_cast<std::uint64_t>(step);
-  const Tensor t = Rng(seed_, Purpose::timestep, k, device).randint({x0.dim(0)}, schedule_.steps());
+  const Tensor t = times_.draw(Rng(seed_, Purpose::timestep, k, device), x0.dim(0));
   const Tensor eps = Rng(seed_, Purpose::noise, k, device).normal(x0.shape());
   const Tensor xt = diffusion::q_sample(schedule_, x0, t, eps);
   FirstNonFinite watch;

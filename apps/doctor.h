@@ -10,6 +10,7 @@
 #include "diffusion/data/dataset.h"
 #include "diffusion/pipeline.h"
 #include "diffusion/schedule.h"
+#include "diffusion/times.h"
 
 namespace sfumato::apps {
 
@@ -45,6 +46,7 @@ class Doctor {
 
   const diffusion::Pipeline& model_;
   const diffusion::Schedule schedule_;
+  const diffusion::Times times_;
   std::uint64_t seed_;
   data::Batches train_;
   std::optional<data::Batches> test_;

@@ -23,6 +23,7 @@
 #include "diffusion/forward.h"
 #include "diffusion/loss.h"
 #include "diffusion/objective.h"
+#include "diffusion/times.h"
 #include "tensor/parallel.h"
 #include "tensor/recorded.h"
 
@@ -104,6 +105,7 @@ void train(const TrainOptions& asked, Device device) {
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
+  const diffusion::Times times(*o.times, schedule);
   const diffusion::Loss loss_of(*o.loss, *o.loss_weight, prediction, schedule);
   const data::Batches batches = training_batches(run, device);
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
@@ -119,9 +121,9 @@ void train(const TrainOptions& asked, Device device) {
     const Tensor& k = in[0];
 
     // A picture, a time, a noise.
-    const auto [x0, label] = batches.at(k);  // x_0 in [-1, 1]
-    const Tensor t = Rng(o.seed, Purpose::timestep, k).randint({o.batch}, schedule.steps());
-    const Tensor eps = Rng(o.seed, Purpose::noise, k).normal(x0.shape());  // ε ~ N(0, I)
+    const auto [x0, label] = batches.at(k);                                   // x_0 in [-1, 1]
+    const Tensor t = times.draw(Rng(o.seed, Purpose::timestep, k), o.batch);  // U{0..T-1}
+    const Tensor eps = Rng(o.seed, Purpose::noise, k).normal(x0.shape());     // ε ~ N(0, I)
 
     // The noisy picture: x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε.
     const Tensor xt = diffusion::q_sample(schedule, x0, t, eps);

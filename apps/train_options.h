@@ -12,6 +12,7 @@
 #include "apps/option.h"
 #include "diffusion/loss.h"
 #include "diffusion/scheduler_config.h"
+#include "diffusion/times.h"
 #include "nn/precision.h"
 #include "tensor/io/json.h"
 
@@ -50,6 +51,7 @@ struct TrainOptions {
   std::optional<diffusion::Prediction> prediction;
   std::optional<diffusion::BetaSchedule> schedule;
   std::optional<std::int64_t> timesteps;  // T
+  std::optional<diffusion::TimeDistribution> times = diffusion::TimeDistribution::uniform;
   std::optional<diffusion::LossFunction> loss = diffusion::LossFunction::mse;
   std::optional<diffusion::LossWeight> loss_weight = diffusion::LossWeight::constant;
   std::optional<std::int64_t> null_label;  // none: as the model says
@@ -104,6 +106,7 @@ void visit_diffusion_options(Visitor&& v, Options& o) {
   using diffusion::LossFunction;
   using diffusion::LossWeight;
   using diffusion::Prediction;
+  using diffusion::TimeDistribution;
   constexpr const char* kNoise = "the network has learned the noise levels of the old value";
   v(o.label_dropout,
     OptionInfo{"label_dropout", "Share of labels hidden, for guidance (default: 0.1)"},
@@ -118,6 +121,8 @@ void visit_diffusion_options(Visitor&& v, Options& o) {
     Choices<BetaSchedule>(BetaSchedule::all));
   v(o.timesteps, OptionInfo{"timesteps", "Length T of the noise schedule; default 1000", kNoise},
     Integers{2, kMaxTimesteps});
+  v(o.times, OptionInfo{"times", "Which timesteps are drawn in training; default uniform"},
+    Choices<TimeDistribution>(TimeDistribution::all));
   v(o.loss, OptionInfo{"loss", "What the answer's distance from its target costs; default mse"},
     Choices<LossFunction>(LossFunction::all));
   v(o.loss_weight,

@@ -12,6 +12,7 @@
 #include "diffusion/loss.h"
 #include "diffusion/names.h"
 #include "diffusion/scheduler_file.h"
+#include "diffusion/times.h"
 #include "tensor/io/file.h"
 #include "tensor/rng.h"
 #include "tests/diffusion/support.h"
@@ -41,6 +42,7 @@ TEST(Rows, AreFoundByEitherName) {
   expect_names(Sampler::all);
   expect_names(LossFunction::all);
   expect_names(LossWeight::all);
+  expect_names(TimeDistribution::all);
 }
 
 // What to_json writes, parse_scheduler_config reads: without a note, and with the row.
