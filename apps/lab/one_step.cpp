@@ -71,6 +71,7 @@ class OneStep {
   void pairs();
   void progressive();
   void consistency();
+  void shortcut();
   void vae();
   LabResult finish();
 
@@ -85,11 +86,11 @@ class OneStep {
   // A row of the table; `shown` where it is a row of the picture too.
   Distances add(const std::string& what, std::int64_t steps, std::int64_t evaluations,
                 const Tensor& pictures, bool shown = false);
-  Pipeline new_flow() const {
+  Pipeline new_flow(std::int64_t rows_per_label = 1) const {
     return lab_model(
         setting_,
         diffusion::default_scheduler(diffusion::Prediction::flow, diffusion::BetaSchedule::flow),
-        o_.seed);
+        o_.seed, rows_per_label);
   }
   nn::FitOptions further(std::int64_t full, std::int64_t quick) const {
     return {.steps = o_.count(full, quick), .lr = 1e-3, .ema = 0.99};
@@ -213,6 +214,17 @@ void OneStep::consistency() {
   lap("consistency");
 }
 
+// The line to where a step of the given length ends.
+void OneStep::shortcut() {
+  Pipeline model = new_flow(diffusion::kShortcutSizes);
+  const nn::FitOptions fit{.steps = o_.count(8000, 1600)};
+  diffusion::train_shortcut(model, batches_, o_.seed + 4, fit);
+  for (const std::int64_t k : {1, 2, 4, 16})
+    add("shortcut", fit.steps, k, diffusion::sample_shortcut(model, judge_.labels(), k, o_.seed),
+        k == 1);
+  lap("shortcut");
+}
+
 void OneStep::vae() {
   LabVae vae(setting_);
   const std::int64_t steps = o_.count(8000, 1600);
@@ -243,6 +255,7 @@ LabResult lab_one_step(const LabSetting& setting) {
   lab.pairs();
   lab.progressive();
   lab.consistency();
+  lab.shortcut();
   lab.vae();
   return lab.finish();
 }

@@ -15,10 +15,11 @@
 namespace sfumato::apps {
 
 diffusion::Pipeline lab_model(const LabSetting& setting,
-                              const diffusion::SchedulerConfig& scheduler, std::uint64_t seed) {
+                              const diffusion::SchedulerConfig& scheduler, std::uint64_t seed,
+                              std::int64_t rows_per_label) {
   const Shape& shape = setting.train.images.shape();
   diffusion::Pipeline model = diffusion::make_pipeline(
-      nn::preset("small", shape[3], setting.train.classes), scheduler, seed);
+      nn::preset("small", shape[3], setting.train.classes * rows_per_label), scheduler, seed);
   model.sample_size = {shape[1], shape[2]};
   return model;
 }

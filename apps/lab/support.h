@@ -16,7 +16,8 @@ inline constexpr std::int64_t kLabBatch = 32;
 
 // A new U-Net `small` for the data, told the label and predicting v, or what `scheduler` says.
 diffusion::Pipeline lab_model(const LabSetting& setting,
-                              const diffusion::SchedulerConfig& scheduler, std::uint64_t seed);
+                              const diffusion::SchedulerConfig& scheduler, std::uint64_t seed,
+                              std::int64_t rows_per_label = 1);
 
 // The same network with the same weights.
 diffusion::Pipeline copy_of(const LabSetting& setting, const diffusion::Pipeline& model);

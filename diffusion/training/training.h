@@ -47,6 +47,18 @@ Tensor sample_consistency(const Pipeline& model, const std::vector<std::int64_t>
 void train_progressive(Pipeline& student, const Pipeline& teacher, std::int64_t steps,
                        const data::Batches& batches, std::uint64_t seed, const nn::FitOptions& fit);
 
+// Shortcut models (Frans 2024), eq. 5: the network is told the length of its step and answers with the velocity s of the
+// straight line that leads there, so that a step of 2d leads where two of d do. With x_u = (1−u) x_0 + u ε,
+//     L = ¾ ‖s(x_u, u, 0) − (ε − x_0)‖² + ¼ ‖s(x_u, u, 2d) − ½ (s(x_u, u, d) + s(x_{u−d}, u−d, d))‖²,
+// the second on a quarter of the batch, its target without gradient. The length is told as part of the label: the network has
+// kShortcutSizes rows for each, of the lengths 1, 1/2, 1/4, .. and 0. It is one of flow matching (`default_scheduler`).
+inline constexpr std::int64_t kShortcutSizes = 7;
+void train_shortcut(Pipeline& model, const data::Batches& batches, std::uint64_t seed,
+                    const nn::FitOptions& fit);
+// u8 [labels, H, W, C] in `steps` equal steps, a power of two up to 32.
+Tensor sample_shortcut(const Pipeline& model, const std::vector<std::int64_t>& labels,
+                       std::int64_t steps, std::uint64_t seed);
+
 // Noise and the pictures that a sampler made of it.
 struct Pairs {
   Tensor eps, x0;  // f32 [N,H,W,C]

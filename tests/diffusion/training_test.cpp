@@ -19,6 +19,7 @@ namespace {
 // Class 0 is black or dark grey, class 1 white or light grey: as often the one as the other.
 constexpr std::uint8_t kValues[] = {0, 204, 51, 255};  // of picture i mod 4; its class is i mod 2
 constexpr double kDark = 25.5, kLight = 229.5;         // the means
+constexpr double kBlur = 25.5;                         // from a mean to either picture
 
 data::Batches batches() {
   Tensor images({64, 8, 8, 1}, DType::u8), labels({64}, DType::i64);
@@ -97,6 +98,17 @@ TEST(Training, DistillationBringsOneStepToTheData) {
   EXPECT_LT(distance_to_data(sample_consistency(consistent, kLabels, 1, 5)), 0.8 * blur);
 }
 
+// A step that knows its length: the shortest ones are flow matching, and one of length 1 is nearer to the data than flow
+// matching's, whose best answer at noise is the mean.
+TEST(Training, AShortcutIsToldItsLength) {
+  const SchedulerConfig flow = default_scheduler(Prediction::flow, BetaSchedule::flow);
+  Pipeline m = make_pipeline(nn::preset("tiny", 1, 2 * kShortcutSizes), flow, 1);
+  m.sample_size = {8, 8};
+  train_shortcut(m, batches(), 6, {.steps = 400, .ema = 0.98});
+  EXPECT_LT(distance_to_data(sample_shortcut(m, kLabels, 32, 5)), 0.6 * kBlur);
+  EXPECT_LT(distance_to_data(sample_shortcut(m, kLabels, 1, 5)), 0.6 * kBlur);
+}
+
 TEST(Training, SameSeedSameWeights) {
   const auto trained = [] {
     Pipeline m = model(default_scheduler(Prediction::flow, BetaSchedule::flow));
@@ -126,6 +138,7 @@ TEST(Training, BadInput) {
   EXPECT_THROW(train_consistency(flow, batches(), 1, {.steps = 1}), Error);
   EXPECT_THROW(train_progressive(v, flow, 1, batches(), 1, {.steps = 1}), Error);
   EXPECT_THROW(train_reflow(v, {}, {}, 1, {.steps = 1}), Error);
+  EXPECT_THROW(train_shortcut(flow, batches(), 1, {.steps = 1}), Error);  // 2 rows, not 14
 }
 
 }  // namespace
