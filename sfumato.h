@@ -49,6 +49,7 @@
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
 #include "diffusion/generate.h"
+#include "diffusion/guidance.h"
 #include "diffusion/loss.h"
 #include "diffusion/objective.h"
 #include "diffusion/pipeline.h"

@@ -104,6 +104,8 @@ void Journal::arrive(const Arrived& step) {
 
 void Journal::save() {
   folder_.save(state_, model_, adam_, ema_, saved_is_good_);
+  // A checkpoint may be late, but one of the second half is too good to guide the last one.
+  if (progress() >= 0.25 && progress() < 0.5) folder_.keep_earlier(model_, ema_);
   folder_.draw_loss_curve();
   last_checkpoint_ = state_.seconds;
   saved_step_ = state_.step;

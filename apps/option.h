@@ -50,6 +50,13 @@ inline const OptionInfo kClipOption{"clip",
                                     "model's scheduler says clip_sample)"};
 inline const OptionInfo kModelOption{"model",
                                      "Folder of a run, or any diffusers UNet2DModel folder"};
+inline const OptionInfo kGuidanceMethodOption{"guidance_method",
+                                              "How the two answers are put together; default cfg"};
+inline const OptionInfo kGuideOption{
+    "guide",
+    "Guide away from this model's answer instead of the one without the label: a folder, or "
+    "earlier: "
+    "the run's own after a quarter of its training (autoguidance)"};
 inline const OptionInfo kPrecisionOption{"precision",
                                          "What the network computes in on a GPU; default f32"};
 inline const OptionInfo kSeedOption{"seed", "Seed of the noise"};

@@ -67,7 +67,8 @@ io::Json record_of(const TrainOptions& options, const DataIdentity& data) {
 
 RunFolder::RunFolder(const fs::path& dir)
     : dir_(dir), lock_(std::make_unique<io::DirectoryLock>(made(dir))) {
-  for (const char* part : {".", "unet", "scheduler", "sfumato", "samples"}) {
+  for (const char* part : {".", "unet", "scheduler", "sfumato", "samples", "earlier",
+                           "earlier/unet", "earlier/scheduler"}) {
     io::check_locked(dir / part);
     io::remove_stale_temporaries(dir / part);
   }
@@ -149,6 +150,14 @@ void RunFolder::save(const TrainState& state, const diffusion::Pipeline& model,
   diffusion::save_pipeline_weights(dir_, model, ema.average);
   if (keep) link_over(state_path(dir_), previous_path(dir_));
   write_state(state_path(dir_), state, model, adam, ema);
+}
+
+void RunFolder::keep_earlier(const diffusion::Pipeline& model, const nn::Ema& ema) const {
+  const fs::path dir = dir_ / kEarlierModel;
+  if (is_there(dir / "model_index.json")) return;
+  io::make_directories(dir / "unet");
+  diffusion::save_pipeline_weights(dir, model, ema.average);
+  diffusion::save_pipeline_config(dir, model);
 }
 
 void RunFolder::open_metrics(std::int64_t step) {

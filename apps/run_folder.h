@@ -6,6 +6,7 @@
 //   DIR/sfumato/state.safetensors               weights, EMA, optimiser, step: one file, replaced
 //                                               atomically, so it is whole at any moment
 //   DIR/sfumato/state.previous.safetensors      the one before, from which training went well
+//   DIR/earlier/                                the model when a quarter of the training was done, for `sample --guide earlier`
 //   DIR/metrics.jsonl, loss.svg, samples/       what one looks at
 #pragma once
 #include <filesystem>
@@ -34,6 +35,9 @@ struct RunRecord {
   std::optional<DataIdentity> data;  // none in records of old versions
   std::string isa, convolution;      // of the last process; empty where an old version says none
 };
+
+// In a run's folder: the model of an earlier step.
+inline constexpr const char* kEarlierModel = "earlier";
 
 class RunFolder {
  public:
@@ -65,6 +69,9 @@ class RunFolder {
   // previous one.
   void save(const TrainState& state, const diffusion::Pipeline& model, const nn::AdamW& adam,
             const nn::Ema& ema, bool keep) const;
+
+  // The moving average as a model of its own, unless there is one already.
+  void keep_earlier(const diffusion::Pipeline& model, const nn::Ema& ema) const;
 
   // Drops what an earlier process logged beyond `step`, and continues from there.
   void open_metrics(std::int64_t step);

@@ -13,6 +13,7 @@
 
 #include "apps/command_line.h"
 #include "apps/grid.h"
+#include "apps/guide.h"
 #include "apps/notes.h"
 #include "diffusion/generate.h"
 #include "nn/precision.h"
@@ -34,6 +35,8 @@ struct SampleOptions {
   std::string spacing;  // "": as the model's scheduler says
   double eta = 0;
   std::optional<double> guidance;
+  std::optional<diffusion::Guidance> method = diffusion::Guidance::cfg;
+  std::string guide;  // "", earlier, or a folder
   std::optional<std::int64_t> null_label;
   std::uint64_t seed = 0;
   std::int64_t batch = 64;
@@ -193,6 +196,7 @@ void expect_writable(const std::string& out, Kind kind, const Shape& pictures,
 
 diffusion::GenerateOptions generate_options(const SampleOptions& o,
                                             const diffusion::Pipeline& model,
+                                            const diffusion::Pipeline* guide,
                                             const std::vector<std::int64_t>& labels) {
   diffusion::GenerateOptions g;
   const auto distinct = static_cast<std::int64_t>(labels.size());
@@ -206,7 +210,9 @@ diffusion::GenerateOptions generate_options(const SampleOptions& o,
   if (!o.spacing.empty()) g.spacing = diffusion::parse_spacing(o.spacing);
   g.steps = o.steps.value_or(diffusion::default_steps(model, g.sampler));
   g.eta = o.eta;
-  g.guidance = o.guidance.value_or(diffusion::default_guidance(model));
+  g.method = *o.method;
+  g.guide = guide;
+  g.guidance = o.guidance.value_or(diffusion::default_guidance(model, g.method, guide));
   g.seed = o.seed;
   g.batch = o.batch;
   return g;
@@ -263,6 +269,14 @@ std::string default_steps_help() {
   return steps;
 }
 
+std::string guidance_text(const SampleOptions& o, const diffusion::GenerateOptions& g) {
+  if (!diffusion::guides(g)) return "";
+  const bool plain = g.method == diffusion::Guidance::cfg;
+  return fmt::format(", guidance {}{}{}{}", plain ? "" : std::string(g.method.name) + " ",
+                     g.guidance, o.guide.empty() ? "" : " by " + o.guide,
+                     g.method.own_eps ? "" : "; --guidance 1 for none");
+}
+
 void sample(const SampleOptions& o, Device device) {
   const Kind kind = kind_of(o.out);
   if (kind == Kind::series) numbered(o.out, 0);  // throws for a bad pattern, before any work
@@ -277,7 +291,9 @@ void sample(const SampleOptions& o, Device device) {
     model.network->conditioning.null_label = o.null_label;
   }
   const std::vector<std::int64_t> labels = parse_labels(o.labels, model);
-  diffusion::GenerateOptions g = generate_options(o, model, labels);
+  const std::optional<diffusion::Pipeline> guide =
+      load_guide(o.guide, o.model, model, device, *o.precision);
+  diffusion::GenerateOptions g = generate_options(o, model, guide ? &*guide : nullptr, labels);
   const GridOptions grid = grid_options(model, labels);
   std::vector<Tensor> frames;
   if (kind == Kind::gif || kind == Kind::series)
@@ -289,9 +305,7 @@ void sample(const SampleOptions& o, Device device) {
   const Tensor pictures = diffusion::generate(model, g);
   write(o, kind, pictures, frames, grid, labels);
   fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", pictures.dim(0), g.sampler.name, *g.steps,
-             g.eta > 0 ? fmt::format(", eta {}", g.eta) : "",
-             g.guidance != 1 ? fmt::format(", guidance {}; --guidance 1 for none", g.guidance) : "",
-             o.out);
+             g.eta > 0 ? fmt::format(", eta {}", g.eta) : "", guidance_text(o, g), o.out);
   if (!model.scheduler_found)
     fmt::print(
         stderr,
@@ -325,9 +339,12 @@ RunSubcommand declare_sample(CommandLine& line) {
   line(o->clip, kClipOption, {"on", "diffusers", "off"});
   line(o->guidance,
        {"guidance",
-        "Classifier-free guidance; 1 is none (default: 2 where the model was trained "
-        "for it)"},
+        "Scale of the guidance; 1 is none (default, where the model was trained for it or there is "
+        "a --guide: 2, "
+        "0.6 for cfgpp, 4 for apg)"},
        kGuidances);
+  line(o->method, kGuidanceMethodOption, Choices<diffusion::Guidance>(diffusion::Guidance::all));
+  line(o->guide, kGuideOption);
   line(o->null_label, {"null_label", "The label that means 'no class', for models that do not say"},
        {0, 1 << 24});
   line(o->seed, kSeedOption, kSeeds);

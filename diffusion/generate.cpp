@@ -45,37 +45,56 @@ void expect_labels(const Pipeline& model, const std::vector<std::int64_t>& label
   }
 }
 
-// The network with guidance as a function of tensors: x_t, t and, where the model has classes, the labels and, where
-// there is guidance, null labels. On a GPU it is recorded, and replayed at each step of the samplers.
-Recorded::Function evaluation(const nn::Network& network, double w) {
-  return [&network, w](std::span<const Tensor> in) -> std::vector<Tensor> {
-    const Tensor &xt = in[0], &t = in[1];
-    const Tensor output = network(xt, t, in.size() > 2 ? in[2] : Tensor()).value();
-    if (in.size() < 4) return {output};
-    return {guided(output, network(xt, t, in[3]).value(), w)};  // ε = ε_u + w (ε_c - ε_u)
+// The network as a function of tensors: x_t, t and, where the model has classes, the labels. On a GPU it is recorded, and
+// replayed at each step of the samplers.
+Recorded::Function evaluation(const nn::Network& network) {
+  return [&network](std::span<const Tensor> in) -> std::vector<Tensor> {
+    return {network(in[0], in[1], in.size() > 2 ? in[2] : Tensor()).value()};
   };
 }
 
-// `evaluate` for pictures begin..end−1.
-Denoiser denoiser_for(const Pipeline& model, const GenerateOptions& o, std::int64_t begin,
-                      std::int64_t end, Recorded& evaluate) {
-  const std::int64_t n = end - begin;
-  const Kind kind{DType::i64, model.params->kind().device};
-  Tensor labels, null_labels;
-  if (model.conditioning().has_table()) {
-    labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n)).to(kind.device);
-    if (o.guidance != 1)
-      null_labels = Tensor::full({n}, static_cast<double>(*model.conditioning().null_label), kind);
-  }
+// `evaluate` for the labels [N], undefined where there are none.
+Denoiser denoiser_for(const GenerateOptions& o, const Tensor& labels, Recorded& evaluate) {
   return [=, &o, &evaluate](const Tensor& xt, double t) {
     if (o.cancelled && o.cancelled()) throw Cancelled();
-    const Tensor time = Tensor::full({n}, t, {DType::f32, kind.device});
-    const std::vector<Tensor>& output = null_labels.defined()
-                                            ? evaluate({xt, time, labels, null_labels})
-                                        : labels.defined() ? evaluate({xt, time, labels})
-                                                           : evaluate({xt, time});
+    const Tensor time = Tensor::full({xt.dim(0)}, t, {DType::f32, xt.device()});
+    const std::vector<Tensor>& output =
+        labels.defined() ? evaluate({xt, time, labels}) : evaluate({xt, time});
     return output[0].clone();  // the next call may write there
   };
+}
+
+// The networks for some number of pictures at a time: the model's, and the one that its answers are guided away from.
+struct Networks {
+  Recorded model;
+  std::optional<Recorded> guide;
+  Networks(Device device, const Pipeline& pipeline, const GenerateOptions& o)
+      : model(device, evaluation(*pipeline.network)) {
+    if (o.guide) guide.emplace(device, evaluation(*o.guide->network));
+  }
+};
+
+// What draws pictures begin..end−1: the denoiser, and what guides it.
+struct Denoisers {
+  Denoiser denoiser;
+  Guide guide;
+};
+Denoisers denoisers_for(const Pipeline& model, const GenerateOptions& o, std::int64_t begin,
+                        std::int64_t end, Networks& networks) {
+  const std::int64_t n = end - begin;
+  const Kind kind{DType::i64, model.params->kind().device};
+  Tensor labels, away;
+  if (model.conditioning().has_table()) {
+    labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n)).to(kind.device);
+    away = labels;
+    if (guides(o) && !o.guide)
+      away = Tensor::full({n}, static_cast<double>(*model.conditioning().null_label), kind);
+  }
+  Denoisers result{.denoiser = denoiser_for(o, labels, networks.model),
+                   .guide = {.method = o.method, .scale = o.guidance}};
+  if (guides(o))
+    result.guide.away = denoiser_for(o, away, networks.guide ? *networks.guide : networks.model);
+  return result;
 }
 
 SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
@@ -131,22 +150,43 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
                             network.out_channels));
   const Shape shape = picture_shape(model, o);
   expect_size(network, shape[1], shape[2]);
+  if (o.guide) expect_guide(model, *o.guide);
   if (conditioning.kind == nn::Conditioning::Kind::none) {
-    if (o.guidance != 1) throw Error("sample", "guidance needs a class-conditional model");
+    if (guides(o) && !o.guide) throw Error("sample", "guidance needs a class-conditional model");
     return;
   }
   if (!conditioning.has_table())
     throw Error("sample",
                 "class_embed_type timestep and identity cannot be sampled here; see `predict`");
   expect_labels(model, o.labels);
-  if (o.guidance != 1 && !conditioning.null_label)
+  if (guides(o) && !o.guide && !conditioning.null_label)
     throw Error(
         "sample",
         "guidance needs to know which label means 'no class', and this folder does not say: "
         "set it (--null-label)");
 }
 
-double default_guidance(const Pipeline& model) { return model.conditioning().null_label ? 2 : 1; }
+void expect_guide(const Pipeline& model, const Pipeline& guide) {
+  const auto expect_same = [](const char* what, const auto& got, const auto& expected) {
+    if (got != expected)
+      throw Error("sample",
+                  fmt::format("the guide is of another kind than the model: {} {}, expected {}",
+                              what, got, expected));
+  };
+  guide.expect_sampling();
+  const SchedulerConfig &a = model.scheduler, &b = guide.scheduler;
+  expect_same("prediction", b.prediction_type.name, a.prediction_type.name);
+  expect_same("schedule", b.beta_schedule.name, a.beta_schedule.name);
+  expect_same("timesteps", b.num_train_timesteps, a.num_train_timesteps);
+  expect_same("channels", guide.network->out_channels, model.network->out_channels);
+  expect_same("classes", guide.conditioning().rows, model.conditioning().rows);
+}
+
+bool guides(const GenerateOptions& o) { return o.guidance != 1 || o.method.own_eps; }
+
+double default_guidance(const Pipeline& model, const Guidance& method, const Pipeline* guide) {
+  return guide || model.conditioning().null_label ? method.default_scale : 1;
+}
 
 std::int64_t default_steps(const Pipeline& model, const Sampler& sampler) {
   const std::int64_t T = model.scheduler.num_train_timesteps;
@@ -171,7 +211,7 @@ Tensor generate(const Pipeline& model, const GenerateOptions& o) {
   if (o.on_step)
     for (std::int64_t i = 0; i < chain.steps; ++i) previews.emplace_back(shape, DType::u8);
 
-  std::optional<Recorded> evaluate;
+  std::optional<Networks> networks;
   std::int64_t recorded = 0;  // pictures at a time
   const std::int64_t batch = o.sampler.one_picture ? 1 : o.batch;
   for (std::int64_t begin = 0; begin < total; begin += batch) {
@@ -181,10 +221,11 @@ Tensor generate(const Pipeline& model, const GenerateOptions& o) {
         previews[p.step].slice(begin, end).copy_from(data::to_bytes(p.x0));
       };
     chain.first_picture = begin;
-    if (end - begin != recorded) evaluate.emplace(device, evaluation(*model.network, o.guidance));
+    if (end - begin != recorded) networks.emplace(device, model, o);
     recorded = end - begin;
-    const Tensor x0 = sample(schedule, chain, denoiser_for(model, o, begin, end, *evaluate),
-                             x_T.slice(begin, end));
+    const Denoisers d = denoisers_for(model, o, begin, end, *networks);
+    chain.guide = d.guide;
+    const Tensor x0 = sample(schedule, chain, d.denoiser, x_T.slice(begin, end));
     pictures.slice(begin, end).copy_from(data::to_bytes(x0));
   }
   for (std::size_t i = 0; i < previews.size(); ++i)

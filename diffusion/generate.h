@@ -30,7 +30,12 @@ struct GenerateOptions {
   Sampler sampler = Sampler::ddim;
   std::optional<Spacing> spacing = {};  // none: as the folder says
   double eta = 0;
-  double guidance = 1;  // above or below 1: needs the model's null label
+  // The scale of guidance; other than 1, it needs the model's null label, or a guide.
+  double guidance = 1;
+  Guidance method = Guidance::cfg;
+  // Autoguidance (Karras 2024): a weaker model of the same pictures and labels, such as an earlier checkpoint, in the place of
+  // the answer without the label. Not owned; may be null.
+  const Pipeline* guide = nullptr;
   std::uint64_t seed = 0;
   std::int64_t batch = 64;  // pictures at a time
   // Called with the x̂_0 of each step, u8 [N,H,W,C], once all batches are drawn; may be empty.
@@ -42,8 +47,12 @@ struct GenerateOptions {
 
 struct Cancelled {};
 
-// 2 where a model was trained for guidance, else 1.
-double default_guidance(const Pipeline& model);
+// Whether two answers are asked for.
+bool guides(const GenerateOptions& options);
+
+// The method's own scale where a model was trained for guidance or has a guide, else 1.
+double default_guidance(const Pipeline& model, const Guidance& method = Guidance::cfg,
+                        const Pipeline* guide = nullptr);
 
 // The number of steps of a sampler where none is asked for.
 std::int64_t default_steps(const Pipeline& model, const Sampler& sampler);
@@ -61,6 +70,10 @@ Shape picture_shape(const Pipeline& model, const GenerateOptions& options);
 // Throws Error unless generate() can draw what `options` ask for: a network that maps pictures to
 // pictures, a size that it can halve, labels that it knows, guidance that it was trained for.
 void expect_drawable(const Pipeline& model, const GenerateOptions& options);
+
+// Throws Error, naming what differs, unless the guide answers in the model's words: the same prediction, process, channels and
+// classes.
+void expect_guide(const Pipeline& model, const Pipeline& guide);
 
 // The pictures, u8 [N,H,W,C]. Throws Error as expect_drawable does and where a picture turns
 // infinite, and Cancelled if `options.cancelled` says so. Leaves the model as it is.

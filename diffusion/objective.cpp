@@ -164,6 +164,18 @@ Tensor to_eps(const Prediction& prediction, const Schedule& schedule, const Tens
   return prediction.to_eps(signal, noise, xt, output);
 }
 
+Estimate read(const Prediction& prediction, const NoiseLevel& level, const Tensor& xt,
+              const Tensor& output) {
+  const auto [signal, noise] = levels(level);
+  return {prediction.to_x0(signal, noise, xt, output),
+          prediction.to_eps(signal, noise, xt, output)};
+}
+
+Tensor eps_of_x0(const NoiseLevel& level, const Tensor& xt, const Tensor& x0) {
+  const auto [signal, noise] = levels(level);
+  return Prediction::x0.to_eps(signal, noise, xt, x0);
+}
+
 Tensor guided(const Tensor& cond, const Tensor& uncond, double w) {
   expect_alike("guided", {"cond", cond}, {"uncond", uncond});
   return w * cond + (1 - w) * uncond;

@@ -63,6 +63,16 @@ Tensor to_x0(const Prediction& prediction, const Schedule& schedule, const Tenso
 Tensor to_eps(const Prediction& prediction, const Schedule& schedule, const Tensor& output,
               const Tensor& xt, const Tensor& t);
 
+// What an output of the network says about x_0 and ε.
+struct Estimate {
+  Tensor x0, eps;
+};
+
+// The same at one noise level, of any process.
+Estimate read(const Prediction& prediction, const NoiseLevel& level, const Tensor& xt,
+              const Tensor& output);
+Tensor eps_of_x0(const NoiseLevel& level, const Tensor& xt, const Tensor& x0);
+
 // Classifier-free guidance (Ho & Salimans 2021), eq. 6: ε = ε_u + w (ε_c − ε_u), away from what the
 // network says without the label and on past what it says with it. w = 1 is no guidance, as in
 // `diffusers` (the paper's own w is one less). The two weights, w and 1 − w, sum to 1; so x0 and v,

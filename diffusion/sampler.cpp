@@ -72,14 +72,21 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
   if (x.shape().rank() < 1) throw Error("sample", "xt has no batch axis");
   const Tensor output = chain.denoiser(x, time);
   expect_alike("sample", {"xt", x}, {"output", output});
-  const auto [signal, noise] = levels(level);
   const Prediction& kind = chain.config.prediction_type;
-  Estimate e{kind.to_x0(signal, noise, x, output), kind.to_eps(signal, noise, x, output)};
+  const Guidance& method = chain.guide.method;
+  Estimate e;
+  if (chain.guide.away && (!method.acts_at || method.acts_at(level))) {
+    const Tensor away = chain.guide.away(x, time);
+    expect_alike("sample", {"xt", x}, {"output", away});
+    e = method.guide({kind, level, x, output, away, chain.guide_memory}, chain.guide.scale);
+  } else {
+    e = read(kind, level, x, output);
+  }
   if (chain.config.clip_sample) {
-    if (kind == Prediction::x0) e.x0 = e.x0.clone();  // it is the network's own tensor
+    if (kind == Prediction::x0) e.x0 = e.x0.clone();  // it may be the network's own tensor
     clamp(e.x0, chain.config.clip_sample_range);
-    if (chain.config.use_clipped_model_output)
-      e.eps = Prediction::x0.to_eps(signal, noise, x, e.x0);
+    if (chain.config.use_clipped_model_output && !(chain.guide.away && method.own_eps))
+      e.eps = eps_of_x0(level, x, e.x0);
   }
   return e;
 }
@@ -167,6 +174,7 @@ void Chain::done(std::int64_t step, const Tensor& x, const Tensor& x0) const {
   if (step == 0 || !finite)
     finite = std::make_shared<FiniteCheck>(x.device(), first_picture, steps());
   finite->look_at(x, step, t);
+  if (step + 1 == steps()) guide_memory = {};
   if (on_step) on_step({step, t, x, x0});
 }
 
@@ -177,10 +185,17 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
                                       schedule.steps(), config.num_train_timesteps));
   if (const std::string problem = combination_problem(config); !problem.empty())
     throw Error("sample", problem);
+  if (options.guide.away && options.guide.method.own_eps && !config.sampler.takes_both)
+    throw Error(
+        "sample",
+        fmt::format("guidance {} takes x_0 from one estimate and the noise from another: expected "
+                    "the sampler ddim, got {}",
+                    options.guide.method.name, config.sampler.name));
   Chain chain{
       .config = config,
       .eta = options.eta,
       .denoiser = denoiser,
+      .guide = options.guide,
       .path = schedule.path,
       .lowest = schedule.level(0),
       .time_at =

@@ -21,6 +21,7 @@
 #include <memory>
 #include <vector>
 
+#include "diffusion/guidance.h"
 #include "diffusion/noise_level.h"
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
@@ -33,17 +34,20 @@ namespace sfumato::diffusion {
 // its output, of x_t's shape and dtype, of the kind SchedulerConfig::prediction_type.
 using Denoiser = std::function<Tensor(const Tensor& xt, double t)>;
 
-// What an output of the network says about x_0 (clipped if so configured) and ε.
-struct Estimate {
-  Tensor x0, eps;
-};
-
 // What a callback sees after each step; the references live until it returns.
 struct Progress {
   std::int64_t step;  // 0..steps−1
   double t;           // the time of the network's answer
   const Tensor& x;    // after the step
   const Tensor& x0;   // the estimate of x_0
+};
+
+// What the network's answers are guided away from, by a row of guidance.h: those of `away`, which is asked the same. Without
+// `away` there is no guidance.
+struct Guide {
+  Guidance method = Guidance::cfg;
+  double scale = 1;
+  Denoiser away = {};
 };
 
 class FiniteCheck;
@@ -55,6 +59,7 @@ struct Chain {
   std::vector<double> times = {};       // [K]: of x before each step, for the network
   std::vector<NoiseLevel> levels = {};  // [K + 1]: of x before each step, and of the result
   Denoiser denoiser = {};
+  Guide guide = {};
   const Path* path = &Path::variance_preserving;  // of the levels
   NoiseLevel lowest = {1, 1e-6};                  // of the schedule, that of timestep 0
   // What the network is told at a level of this path that is not in the list.
@@ -80,13 +85,15 @@ struct Chain {
   // where x is infinite or NaN: on a GPU, for which nobody waits at each step, some steps later, but at the last one.
   void done(std::int64_t step, const Tensor& x, const Tensor& x0) const;
   mutable std::shared_ptr<FiniteCheck> finite =
-      {};  // what `done` has seen; the first call makes it
+      {};                            // what `done` has seen; the first call makes it
+  mutable Tensor guide_memory = {};  // Guidance's, from the first estimate of a walk to its end
 };
 
 struct SampleOptions {
   SchedulerConfig config = {};
-  std::int64_t steps = 50;                            // K
-  double eta = 0;                                     // ddim only
+  std::int64_t steps = 50;  // K
+  double eta = 0;           // ddim only
+  Guide guide = {};
   std::uint64_t seed = 0;                             // of the noise in the steps
   std::int64_t first_picture = 0;                     // the number of the picture in row 0
   std::function<void(const Progress&)> on_step = {};  // may be empty

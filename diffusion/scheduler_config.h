@@ -44,7 +44,8 @@ struct Sampler {
   std::span<const Setting> settings = {};
   Grid grid = Grid::whole;
   bool sigma_spacing = false;  // the class has use_karras_sigmas and use_exponential_sigmas
-  bool one_picture = false;    // its steps depend on x: pictures are drawn one by one
+  bool takes_both = false;   // its step is a x̂_0 + σ ε̂: the two may be of different estimates
+  bool one_picture = false;  // its steps depend on x: pictures are drawn one by one
   std::string_view help = {};
   std::int64_t default_steps = 0;  // 0: all T
   Tensor (*sample)(const Chain& chain, Tensor x_T);

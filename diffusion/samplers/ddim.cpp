@@ -39,6 +39,7 @@ const Sampler Sampler::ddim = {.name = "ddim",
                                .pipeline = "DDIMPipeline",
                                .field = "set_alpha_to_one",
                                .may_end_at_first_level = true,
+                               .takes_both = true,
                                .help = "no new noise, or as much as --eta says",
                                .default_steps = 20,
                                .sample = sample_ddim};

@@ -3,11 +3,16 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <numeric>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "diffusion/guidance.h"
+#include "diffusion/loss.h"
 #include "diffusion/scheduler_config.h"
+#include "diffusion/times.h"
 #include "tensor/io/image.h"
 #include "tensor/io/npy.h"
 #include "tensor/rng.h"
@@ -153,6 +158,28 @@ TEST_F(Sample, TheSeedDecides) {
 }
 
 // Whatever the library can do, the help lists and the command line takes.
+TEST_F(Sample, GuidanceByEveryMethodAndByAnEarlierModel) {
+  put_run();
+  refused(kRun + "--guide earlier --out x.npy", {"--guide earlier", "run/earlier"});
+  done("train --out long --data data --model tiny --batch 8 --steps 8 --checkpoint-every 0.0001");
+  const auto draw = [&](const std::string& options) {
+    done("sample --model long --steps 3 --count 2 --out x.npy" + options);
+    return get("x.npy");
+  };
+  std::set<std::string> seen = {draw("")};
+  for (const diffusion::Guidance* method : diffusion::Guidance::all)
+    for (const char* guide : {"", " --guide earlier"})
+      seen.insert(draw(fmt::format(" --guidance-method {} --guidance 3{}", method->name, guide)));
+  EXPECT_EQ(seen.size(), 1 + 2 * std::size(diffusion::Guidance::all));
+  EXPECT_EQ(draw(" --guide long/earlier"), draw(" --guide earlier"));
+  EXPECT_EQ(draw(" --guide long"), draw(" --guidance 1"));  // its own answer
+  refused("sample --model long --guide data --out x.npy", {"data"});
+  refused("sample --model long --guidance-method cfgpp --sampler heun --out x.npy",
+          {"cfgpp", "heun"});
+  refused("sample --model long --guidance-method none --out x.npy",
+          {"--guidance-method", "cfg_zero"}, 2);
+}
+
 TEST_F(Sample, HelpListsEveryRow) {
   const std::string sample = done("sample --help").out, train = done("train --help").out;
   const auto expect = [](const std::string& help, std::string_view name) {
@@ -166,6 +193,10 @@ TEST_F(Sample, HelpListsEveryRow) {
   }
   for (const auto* row : diffusion::Prediction::all) expect(train, row->name);
   for (const auto* row : diffusion::BetaSchedule::all) expect(train, row->name);
+  for (const auto* row : diffusion::Guidance::all) expect(sample, row->name);
+  for (const auto* row : diffusion::LossFunction::all) expect(train, row->name);
+  for (const auto* row : diffusion::LossWeight::all) expect(train, row->name);
+  for (const auto* row : diffusion::TimeDistribution::all) expect(train, row->name);
 }
 
 // Classes by name; and at another size than the pictures of training.

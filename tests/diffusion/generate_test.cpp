@@ -76,6 +76,19 @@ TEST_F(Generate, NeitherBatchNorCountChangesAPicture) {
   }
 }
 
+// The same for every method of guidance, and for another model as the guide.
+TEST_F(Generate, NeitherDoesGuidance) {
+  const Pipeline model = new_model(), guide = new_model();
+  for (const Guidance* method : Guidance::all)
+    for (const Pipeline* by : {static_cast<const Pipeline*>(nullptr), &guide}) {
+      GenerateOptions o{.labels = {3, 1, 4}, .height = 8, .width = 8, .steps = 4, .seed = 5};
+      o.method = *method, o.guidance = method->default_scale, o.guide = by;
+      const Tensor together = generate(model, o);
+      o.batch = 2;
+      EXPECT_EQ(testing::max_difference(generate(model, o), together), 0) << method->name;
+    }
+}
+
 TEST_F(Generate, RefusesWhatTheModelCannotDraw) {
   Pipeline model = new_model();
   EXPECT_THROW(generate(model, {}), Error);                              // no picture
@@ -85,6 +98,10 @@ TEST_F(Generate, RefusesWhatTheModelCannotDraw) {
   EXPECT_THROW(generate(model, {.labels = {1}, .cancelled = [] { return true; }}), Cancelled);
   model.network->conditioning.null_label.reset();
   EXPECT_THROW(generate(model, {.labels = {1}, .guidance = 2}), Error);
+  Pipeline other = new_model();
+  EXPECT_EQ(generate(model, {.labels = {1}, .steps = 1, .guidance = 2, .guide = &other}).dim(0), 1);
+  other.scheduler.prediction_type = Prediction::eps;
+  EXPECT_THROW(generate(model, {.labels = {1}, .guidance = 2, .guide = &other}), Error);
   model.sampling_problem = "no schedule";
   EXPECT_THROW(generate(model, {.labels = {1}}), Error);
 }

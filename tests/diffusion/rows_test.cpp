@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "diffusion/gaussian.h"
+#include "diffusion/guidance.h"
 #include "diffusion/loss.h"
 #include "diffusion/names.h"
 #include "diffusion/scheduler_file.h"
@@ -43,6 +44,7 @@ TEST(Rows, AreFoundByEitherName) {
   expect_names(LossFunction::all);
   expect_names(LossWeight::all);
   expect_names(TimeDistribution::all);
+  expect_names(Guidance::all);
 }
 
 // What to_json writes, parse_scheduler_config reads: without a note, and with the row.

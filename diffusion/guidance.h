@@ -1,0 +1,43 @@
+// Guidance: a network that knows what is asked for (the label), led away from one that knows less: the same without the label
+// (classifier-free guidance, Ho & Salimans 2021), or an earlier or smaller one with it (autoguidance, Karras 2024). With scale w,
+// all write, of answers "good" and "away", something like
+//     away + w (good − away),
+// and differ in when, in which words (ε, x_0, velocity) and in what of the difference is kept. A method is a row of guidance.cpp;
+// samplers see its estimate and know nothing of it.
+#pragma once
+#include <string_view>
+
+#include "diffusion/noise_level.h"
+#include "diffusion/objective.h"
+#include "tensor/tensor.h"
+
+namespace sfumato::diffusion {
+
+// Two answers about one x_t, [N, ...]. Each picture is guided by itself.
+struct Answers {
+  const Prediction& prediction;  // what the outputs are
+  NoiseLevel level;
+  const Tensor& xt;
+  Tensor good, away;
+  Tensor&
+      memory;  // the method's own, from one evaluation of a walk to the next; undefined at the first one
+
+  Estimate estimate(const Tensor& output) const { return read(prediction, level, xt, output); }
+};
+
+struct Guidance {
+  std::string_view name, help;
+  Estimate (*guide)(const Answers& answers, double w);
+  double default_scale = 2;
+  // Where it does not act, the good answer stands and the other one is not asked for. Null: it acts everywhere.
+  bool (*acts_at)(const NoiseLevel& level) = nullptr;
+  // Its ε̂ is not that of its x̂_0, so that it needs a sampler that takes both (Sampler::takes_both).
+  bool own_eps = false;
+
+  static const Guidance cfg, interval, rescale, cfgpp, apg, cfg_zero;
+  static constexpr const Guidance* all[] = {&cfg, &interval, &rescale, &cfgpp, &apg, &cfg_zero};
+
+  bool operator==(const Guidance& other) const { return name == other.name; }
+};
+
+}  // namespace sfumato::diffusion
