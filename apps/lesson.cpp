@@ -81,7 +81,7 @@ std::string with_data(const fs::path& path, const PageFiles& files) {
 }
 
 // The weights as a safetensors file in float16.
-std::string halved(const diffusion::Pipeline& model) {
+std::string in_float16(const diffusion::Pipeline& model) {
   io::Json header = {{"__metadata__", diffusion::weights_metadata(model)}};
   std::string numbers;
   for (const nn::Params::Entry& entry : model.params->entries()) {
@@ -157,7 +157,7 @@ void expect_fitting(const data::ImageDataset& data, const diffusion::Pipeline& m
                                     conditioning.rows));
 }
 
-PageFiles pictures(const data::ImageDataset& data) {
+PageFiles picture_files(const data::ImageDataset& data) {
   constexpr std::int64_t kBytes = 6000 * 28 * 28;  // of all pictures, unless fewer than 100 fit
   const Shape& s = data.images.shape();
   const std::int64_t size = s[1] * s[2] * s[3];
@@ -212,10 +212,10 @@ void lesson(const LessonOptions& o) {
   const data::ImageDataset data = page_dataset(o, trained, model);
   expect_fitting(data, model);
   print_notes(model.notes);
-  PageFiles files = pictures(data);
+  PageFiles files = picture_files(data);
   for (const auto& [name, json] : diffusion::pipeline_config(model))
     files.emplace_back("model/" + name, json.dump());
-  files.emplace_back("model/unet/diffusion_pytorch_model.safetensors", halved(model));
+  files.emplace_back("model/unet/diffusion_pytorch_model.safetensors", in_float16(model));
   files.emplace_back("run.json", run_file(o.model));
   const std::string text = with_data(page, files);
   out.write(text);

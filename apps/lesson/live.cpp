@@ -1,4 +1,5 @@
 // Chapter 6 with digits: a network of 0.16 M parameters that learns the page's pictures at 16x16 while the reader looks.
+// It predicts x_0, in batches of 16: of what was tried, readable soonest (docs/page.md).
 #include <algorithm>
 #include <optional>
 #include <vector>
@@ -17,7 +18,7 @@
 namespace sfumato::lesson {
 namespace {
 
-constexpr std::int64_t kSide = 16, kBatch = 32;
+constexpr std::int64_t kSide = 16, kBatch = 16;
 
 std::int64_t classes_of_pictures() {
   const auto labels = pictures().labels.values<std::int64_t>();
@@ -54,7 +55,7 @@ struct Live {
       : seed(s),
         classes(classes_of_pictures()),
         model(diffusion::make_pipeline(small_unet(pictures().images.dim(3), classes),
-                                       diffusion::default_scheduler(), s)),
+                                       diffusion::default_scheduler(diffusion::Prediction::x0), s)),
         schedule(diffusion::make_schedule(model.scheduler)),
         batches(shrunk(pictures().images), pictures().labels, kBatch, s, classes, 0.1),
         adam(*model.params, {}),

@@ -50,7 +50,7 @@ widget('live', async (ui) => {
       x.push(r.step);
       y.push(r.loss);
       if (x.length % 4 === 0 || trained >= total)
-        losses.draw({x: [0, r.step], y: [0, 1]}, [{kind: 'line', x, y: y.map((v) => Math.min(v, 1)), name: ui.say('loss of v', 'v 的损失')}]);
+        losses.draw({x: [0, r.step], y: [0, 1]}, [{kind: 'line', x, y: y.map((v) => Math.min(v, 1)), name: ui.say('loss of x₀', 'x₀ 的损失')}]);
       ui.tell(ui.say(`${digits(trained / 1000, 3)} s of training, step ${r.step} (${batch} pictures each), ${digits(parameters / 1e6, 2)} M parameters`,
                      `已训练 ${digits(trained / 1000, 3)} 秒，第 ${r.step} 步，每步 ${batch} 张图，${digits(parameters / 1e6, 2)} M 参数`));
       if (trained - drawn > 10000) { await draw(); drawn = trained; }
