@@ -97,8 +97,10 @@ RunFolder RunFolder::open(const fs::path& dir) {
   return RunFolder(dir);
 }
 
-RunRecord RunFolder::record() const {
-  const auto json = io::JsonObject::read(record_path(dir_));
+RunRecord RunFolder::record() const { return read_record(dir_); }
+
+RunRecord read_record(const fs::path& dir) {
+  const auto json = io::JsonObject::read(record_path(dir));
   if (const auto format = json.get_int("format"); format != 1)
     throw Error(json.source(), fmt::format("format: expected 1, got {}", format));
   RunRecord record{parse_train_options(json.get_object("options")), {}, "", ""};

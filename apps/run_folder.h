@@ -39,6 +39,9 @@ struct RunRecord {
 // In a run's folder: the model of an earlier step.
 inline constexpr const char* kEarlierModel = "earlier";
 
+// Of the run in `dir`, which may be training meanwhile. Throws Error when there is none.
+RunRecord read_record(const std::filesystem::path& dir);
+
 class RunFolder {
  public:
   // A new run: creates the folder, locks it, records what it is. Throws Error when it holds a run

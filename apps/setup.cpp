@@ -63,13 +63,18 @@ void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
 
 }  // namespace
 
+fs::path program_folder() {
+  std::error_code ignored;
+  return fs::read_symlink("/proc/self/exe", ignored).parent_path();
+}
+
 std::string bundled_mnist() {
   std::vector<fs::path> places;
   if (const char* named = std::getenv("SFUMATO_MNIST")) places.emplace_back(named);
   std::error_code ignored;
-  if (const fs::path exe = fs::read_symlink("/proc/self/exe", ignored); !exe.empty()) {
-    places.push_back(exe.parent_path() / ".." / "data" / "mnist");
-    places.push_back(exe.parent_path() / ".." / "share" / "sfumato" / "mnist");
+  if (const fs::path folder = program_folder(); !folder.empty()) {
+    places.push_back(folder / ".." / "data" / "mnist");
+    places.push_back(folder / ".." / "share" / "sfumato" / "mnist");
   }
   places.emplace_back(fs::path("data") / "mnist");
   std::string tried;

@@ -1,5 +1,6 @@
 // From options to the things a run is made of: the data, and a model that fits them.
 #pragma once
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -8,6 +9,9 @@
 #include "diffusion/pipeline.h"
 
 namespace sfumato::apps {
+
+// Where the running program is; empty where the system does not say.
+std::filesystem::path program_folder();
 
 // Where the bundled MNIST is, or an Error that says where it was looked for.
 std::string bundled_mnist();

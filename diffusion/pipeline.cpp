@@ -183,28 +183,36 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
   return p;
 }
 
-void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
-  io::make_directories(dir / "unet");
-  io::make_directories(dir / "scheduler");
+std::vector<std::pair<std::string, io::Json>> pipeline_config(const Pipeline& p) {
   io::Json config = p.network->config();
   if (const auto [height, width] = p.sample_size; height > 0)
     config["sample_size"] = height == width ? io::Json(height) : io::Json::array({height, width});
-  io::write_json(dir / "unet" / "config.json", config);
-  io::write_json(dir / "scheduler" / "scheduler_config.json", to_json(p.scheduler));
   io::Json index = io::Json::object();
   index["_class_name"] = p.scheduler.sampler.pipeline;
   index["_diffusers_version"] = nn::kDiffusersVersion;
   index["scheduler"] = {"diffusers", p.scheduler.sampler.diffusers};
   index["unet"] = {"diffusers", config.at("_class_name")};
-  io::write_json(dir / "model_index.json", index);
+  return {{"unet/config.json", config},
+          {"scheduler/scheduler_config.json", to_json(p.scheduler)},
+          {"model_index.json", index}};
 }
 
-void save_pipeline_weights(const fs::path& dir, const Pipeline& p, const Tensor& flat) {
+std::map<std::string, std::string> weights_metadata(const Pipeline& p) {
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   if (const auto row = p.conditioning().null_label) metadata[kNullLabel] = std::to_string(*row);
   if (!p.class_names.empty() && p.conditioning().named_rows() > 0)
     metadata[kClassNames] = write_class_names(p);
-  nn::save_parameters(*p.params, flat, dir / "unet" / kWeightsFile, metadata);
+  return metadata;
+}
+
+void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
+  io::make_directories(dir / "unet");
+  io::make_directories(dir / "scheduler");
+  for (const auto& [name, json] : pipeline_config(p)) io::write_json(dir / name, json);
+}
+
+void save_pipeline_weights(const fs::path& dir, const Pipeline& p, const Tensor& flat) {
+  nn::save_parameters(*p.params, flat, dir / "unet" / kWeightsFile, weights_metadata(p));
 }
 
 }  // namespace sfumato::diffusion

@@ -10,8 +10,10 @@
 // compute is refused by name.
 #pragma once
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "diffusion/schedule.h"
@@ -63,6 +65,10 @@ enum class NotFinite { refuse, note };
 
 // Throws Error naming the file, and there the key or the tensor.
 Pipeline load_pipeline(const std::filesystem::path& dir, NotFinite rule = NotFinite::refuse);
+
+// What the three JSON files say, by their names in the folder; and what the file of weights says beside them.
+std::vector<std::pair<std::string, io::Json>> pipeline_config(const Pipeline& pipeline);
+std::map<std::string, std::string> weights_metadata(const Pipeline& pipeline);
 
 // The three JSON files; made once, before the weights.
 void save_pipeline_config(const std::filesystem::path& dir, const Pipeline& pipeline);

@@ -34,6 +34,7 @@ void emit(const Json& part);
 
 // The model and the pictures of the page, read from the folders model/ and pictures/ at first use.
 //   pictures/shape.json  [N,H,W,C]   pictures/images.u8  N H W C bytes   pictures/labels.u8  N bytes
+// run.json, in a page of `sfumato lesson`: {"name", "step": [...], "loss": [...]} of the run.
 const diffusion::Pipeline& model();
 const diffusion::Schedule& schedule();  // the model's
 // The model's answer, without a graph. labels i64 [N], or not defined for a model without classes.

@@ -6,7 +6,7 @@ A chapter is chapters/NN_name.en.html with its translation chapters/NN_name.zh.h
   <formula ref="NAME"/>   becomes the formula NAME of formulas.html, with file and line of the code that computes it
   <code ref="FILE TEXT"/> becomes FILE:LINE, the first line of FILE that has TEXT outside of comments
   <lab ref="NAME"/>       becomes table and picture of docs/labs/NAME.json and .png, which `sfumato lab NAME` wrote
-Whatever is missing is an error.
+Whatever is missing is an error. `sfumato lesson` (apps/lesson.cpp) puts another model and other pictures into a page.
 """
 import argparse
 import base64
@@ -15,12 +15,12 @@ import html
 import json
 import pathlib
 import re
-import struct
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-MODEL_FILES = ("model_index.json", "unet/config.json", "scheduler/scheduler_config.json")
+MODEL_FILES = ("model_index.json", "unet/config.json", "scheduler/scheduler_config.json",
+               "unet/diffusion_pytorch_model.fp16.safetensors")
 PICTURES = 6000
 
 
@@ -131,50 +131,19 @@ def pictures(folder):
     }
 
 
-def halved(weights):
-    """A safetensors file with its float32 tensors as float16; another one as it is"""
-    (size,) = struct.unpack_from("<Q", weights)
-    header, data = json.loads(weights[8 : 8 + size]), weights[8 + size :]
-    if any(entry.get("dtype", "F32") != "F32" for entry in header.values()):
-        return weights
-    parts, end = [], 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1].get("data_offsets", [0])[0]):
-        if name != "__metadata__":
-            first, last = entry["data_offsets"]
-            numbers = struct.unpack_from(f"<{(last - first) // 4}f", data, first)
-            parts.append(struct.pack(f"<{len(numbers)}e", *numbers))
-            header[name] = {**entry, "dtype": "F16", "data_offsets": [end, end + len(parts[-1])]}
-            end += len(parts[-1])
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + b"".join(parts)
-
-
-def model_files(folder):
-    for name in MODEL_FILES:
-        if not (folder / name).is_file():
-            fail(f"expected the folder of a run, {folder} has no {name}")
-    size = json.loads((folder / "unet/config.json").read_text()).get("sample_size")
-    if size != 28:
-        fail(f"expected a model of MNIST's 28x28 pictures, {folder} is of {size}")
-    files = {f"model/{name}": (folder / name).read_bytes() for name in MODEL_FILES}
-    weights = sorted(folder.glob("unet/*.safetensors"))
-    if len(weights) != 1:
-        fail(f"expected one file of weights in {folder}/unet, found {len(weights)}")
-    files[f"model/unet/{weights[0].name}"] = halved(weights[0].read_bytes())
-    return files
+def model_files():
+    """The bundled model (apps/lesson/model/README.md), with its weights in float16"""
+    return {f"model/{name}": (HERE / "model" / name).read_bytes() for name in MODEL_FILES}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wasm", type=pathlib.Path, required=True, help="folder of lesson.js and lesson.wasm")
-    parser.add_argument("--model", type=pathlib.Path, default=HERE / "model")
-    parser.add_argument("--mnist", type=pathlib.Path, default=ROOT / "data/mnist")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--files", type=pathlib.Path, help="also write model/ and pictures/ into this folder")
     o = parser.parse_args()
 
-    changing = {**model_files(o.model), **pictures(o.mnist)}
+    changing = {**model_files(), **pictures(ROOT / "data/mnist")}
     if o.files:
         for name, content in changing.items():
             (o.files / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
 // Chapter 6 with digits: a network of 0.16 M parameters that learns the page's pictures at 16x16 while the reader looks.
+// It predicts x_0, in batches of 16: of what was tried, readable soonest (docs/page.md).
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -16,9 +18,14 @@
 namespace sfumato::lesson {
 namespace {
 
-constexpr std::int64_t kSide = 16, kBatch = 32, kClasses = 10;
+constexpr std::int64_t kSide = 16, kBatch = 16;
 
-nn::UNetConfig small_unet(std::int64_t channels) {
+std::int64_t classes_of_pictures() {
+  const auto labels = pictures().labels.values<std::int64_t>();
+  return *std::max_element(labels.begin(), labels.end()) + 1;
+}
+
+nn::UNetConfig small_unet(std::int64_t channels, std::int64_t classes) {
   nn::UNetConfig c;
   c.in_channels = c.out_channels = channels;
   c.block_out_channels = {16, 32};
@@ -27,7 +34,7 @@ nn::UNetConfig small_unet(std::int64_t channels) {
   c.norm_num_groups = 8;
   c.add_attention = false;
   c.conditioning = {
-      .kind = nn::Conditioning::Kind::table, .rows = kClasses + 1, .null_label = kClasses};
+      .kind = nn::Conditioning::Kind::table, .rows = classes + 1, .null_label = classes};
   return c;
 }
 
@@ -46,16 +53,18 @@ Tensor shrunk(const Tensor& images) {
 struct Live {
   explicit Live(std::uint64_t s)
       : seed(s),
-        model(diffusion::make_pipeline(small_unet(pictures().images.dim(3)),
-                                       diffusion::default_scheduler(), s)),
+        classes(classes_of_pictures()),
+        model(diffusion::make_pipeline(small_unet(pictures().images.dim(3), classes),
+                                       diffusion::default_scheduler(diffusion::Prediction::x0), s)),
         schedule(diffusion::make_schedule(model.scheduler)),
-        batches(shrunk(pictures().images), pictures().labels, kBatch, s, kClasses, 0.1),
+        batches(shrunk(pictures().images), pictures().labels, kBatch, s, classes, 0.1),
         adam(*model.params, {}),
         ema(*model.params, 0.999) {
     model.sample_size = {kSide, kSide};
   }
 
   std::uint64_t seed;
+  std::int64_t classes;
   diffusion::Pipeline model;
   diffusion::Schedule schedule;
   data::Batches batches;
@@ -73,7 +82,8 @@ Live& current() {
 // {seed}: a new network.
 Json live_start(const Json& args) {
   live.emplace(args.value("seed", std::uint64_t{0}));
-  return {{"parameters", live->model.params->count()}, {"batch", kBatch}};
+  return {
+      {"parameters", live->model.params->count()}, {"batch", kBatch}, {"classes", live->classes}};
 }
 
 // One step of training. `watched`: each of its five stages is emitted when it is done, with a picture of it.

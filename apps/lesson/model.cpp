@@ -1,6 +1,7 @@
 // Chapters 4, 5 and 7: what the trained model of the page answers, how good that is, and the way back.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <vector>
 
 #include "apps/lesson/bridge.h"
@@ -10,6 +11,7 @@
 #include "diffusion/gaussian.h"
 #include "diffusion/generate.h"
 #include "diffusion/objective.h"
+#include "tensor/io/json.h"
 #include "tensor/rng.h"
 
 namespace sfumato::lesson {
@@ -33,6 +35,11 @@ diffusion::Denoiser denoiser(const Json& args, std::int64_t n) {
   };
 }
 
+// Whether the best linear denoiser is computed of all pixels together, or of each alone: the matrix has as many rows.
+bool full_covariance(const Shape& pictures) {
+  return pictures[1] * pictures[2] * pictures[3] <= 1024;
+}
+
 // {}: the model and its parts, in words for the page.
 Json describe(const Json&) {
   const diffusion::Pipeline& m = model();
@@ -49,7 +56,9 @@ Json describe(const Json&) {
           {"height", shape[1]},
           {"width", shape[2]},
           {"channels", shape[3]},
-          {"pictures", shape[0]}};
+          {"pictures", shape[0]},
+          {"linear", full_covariance(shape) ? "full" : "diagonal"},
+          {"run", std::filesystem::exists("run.json") ? io::read_json("run.json") : Json()}};
 }
 
 double mean_square(const Tensor& a, const Tensor& b) {
@@ -91,6 +100,13 @@ diffusion::Gaussian gaussian_of(const Tensor& images) {
     g.mean[static_cast<std::size_t>(i % D)] += at[i] / static_cast<double>(n);
   for (std::int64_t i = 0; i < x.size(); ++i)
     at[i] -= static_cast<float>(g.mean[static_cast<std::size_t>(i % D)]);
+  if (!full_covariance(images.shape())) {
+    g.covariance.resize(g.mean.size());
+    for (std::int64_t i = 0; i < x.size(); ++i)
+      g.covariance[static_cast<std::size_t>(i % D)] +=
+          double{at[i]} * at[i] / static_cast<double>(n);
+    return g;
+  }
   NoGrad no_grad;
   const Tensor products = matmul(permute(x, {1, 0}), x).value();
   for (const float product : products.values<float>())

@@ -7,7 +7,6 @@
 #include <array>
 #include <bit>
 #include <charconv>
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tensor/f16.h"
 #include "tensor/io/budget.h"
 #include "tensor/io/file.h"
 #include "tensor/io/json.h"
@@ -249,15 +249,6 @@ Numbers parse_descr(const std::string& where, std::string_view descr) {
                                  advice));
 }
 
-float from_half(std::uint16_t bits) {
-  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-  const float magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)
-                          : exponent == 0
-                              ? std::ldexp(static_cast<float>(fraction), -24)
-                              : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
-  return bits >> 15 ? -magnitude : magnitude;
-}
-
 // One number of `n.size` bytes, little-endian, into element i of `to`.
 void put(const std::string& where, const Numbers& n, const std::uint8_t* from, Tensor& to,
          std::int64_t i) {
@@ -275,7 +266,7 @@ void put(const std::string& where, const Numbers& n, const std::uint8_t* from, T
     to.data<double>()[i] = std::bit_cast<double>(bits);
   } else {
     to.data<float>()[i] = n.size == 4 ? std::bit_cast<float>(static_cast<std::uint32_t>(bits))
-                                      : from_half(static_cast<std::uint16_t>(bits));
+                                      : from_f16(static_cast<std::uint16_t>(bits));
   }
 }
 

@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "tensor/error.h"
+#include "tensor/f16.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::io {
@@ -49,15 +50,6 @@ const FileType* find_type(std::string_view name) {
 
 float from_bf16(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-
-float from_f16(std::uint16_t bits) {
-  const std::uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31u;
-  const std::uint32_t fraction = bits & 0x3ffu;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | fraction << 13);
-  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
-  const float magnitude = static_cast<float>(fraction) * 0x1p-24f;  // subnormal, exact
-  return sign ? -magnitude : magnitude;
 }
 
 // Reads `count` values of type From and stores f(value), through a small buffer: the file's form of

@@ -4,7 +4,8 @@
   - each widget, in both languages, is used: all its sliders, choices, boxes and buttons;
   - a picture of each chapter is written, for a person to look at (--shots FOLDER);
   - one digit within a second and the plane's training within ten are measured (--timing makes them conditions);
-  - --live SECONDS trains the 16x16 digits and writes drawn ones to --drawn FILE (scripts/test_lesson --live judges them).
+  - a page of `sfumato lesson` shows the run.
+Or, with --live SECONDS, trains the 16x16 digits alone and writes drawn ones to --drawn FILE for lesson_judge.
 """
 import argparse
 import base64
@@ -82,13 +83,13 @@ def compare(browser, native, files):
 USE = """(async () => {
   const root = document.getElementById(%s).querySelectorAll('[data-widget]')[%d];
   const idle = async () => {
-    for (let wait = 0; wait < 1200; ++wait) {
+    for (let wait = 0; wait < 6000; ++wait) {
       // Again until it is there: what is built on the way moves it.
       if (!root.dataset.built) root.scrollIntoView({block: 'center', behavior: 'instant'});
       await new Promise((r) => setTimeout(r, 50));
       if (root.getAttribute('aria-busy') === 'false') return;
     }
-    throw new Error(root.dataset.widget + ': still busy after a minute');
+    throw new Error(root.dataset.widget + ': still busy after five minutes');
   };
   await idle();
   const failed = () => { if (root.querySelector('.status.error')) throw new Error(root.dataset.widget + ': ' + root.querySelector('.status').textContent); };
@@ -131,11 +132,15 @@ def sections(browser, language):
         [s.id, s.querySelectorAll('[data-widget]').length])""")
 
 
-def use_widgets(browser, language):
+def use_widgets(browser, language, chapters=None):
+    """All controls of all widgets, or of those of some chapters."""
     browser.run(f"document.querySelector('[data-set-lang={language}]').click()")
     for section, count in sections(browser, language):
+        if chapters and section.split("_")[0] not in chapters:
+            continue
         for i in range(count):
-            print("  " + browser.run(USE % (json.dumps(section), i)), flush=True)
+            begin = time.monotonic()
+            print(f"  {browser.run(USE % (json.dumps(section), i))} ({time.monotonic() - begin:.1f} s)", flush=True)
 
 
 def shoot(browser, folder, language, theme):
@@ -152,8 +157,26 @@ def shoot(browser, folder, language, theme):
 def open_page(browser, page):
     browser.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
     browser.call("Page.navigate", url=page.resolve().as_uri())
-    browser.wait("document.readyState === 'complete' && typeof library === 'object'", 60, "the page")
+    browser.wait("document.readyState === 'complete' && typeof library === 'object'", 300, "the page")
     browser.run("library.ready")
+
+
+def use_page_of_run(browser, page):
+    """A page of `sfumato lesson`: it says whose it is, draws, and shows the loss while training."""
+    open_page(browser, page)
+    model = browser.run("library.call('describe')")
+    assert model["run"]["name"] and model["run"]["step"], model["run"]
+    use_widgets(browser, "en", ("00", "05"))
+    assert browser.run("document.getElementById('05_loss.en').querySelectorAll('svg').length") == 2
+
+
+def expect_quiet(browser):
+    """Nothing was asked of the network, and no error went unnoticed."""
+    outside = [e["params"]["request"]["url"][:80] for e in browser.events if e.get("method") == "Network.requestWillBeSent"
+               and not e["params"]["request"]["url"].startswith(("file:", "blob:", "data:", "about:"))]
+    assert not outside, f"the page asks the network: {outside}"
+    errors = [e["params"]["exceptionDetails"] for e in browser.events if e.get("method") == "Runtime.exceptionThrown"]
+    assert not errors, errors
 
 
 def measure(browser):
@@ -167,7 +190,7 @@ def measure(browser):
 
 
 def live(browser, seconds, drawn):
-    """Trains by the page's own loop, then draws 100 of each class at guidance 1 and 2."""
+    """Trains by the page's own loop, then draws 50 of each class at guidance 1 and 2."""
     steps = browser.run(f"""(async () => {{
       await library.call('live_start', {{seed: 0}});
       let trained = 0, step = 0;
@@ -186,38 +209,36 @@ def live(browser, seconds, drawn):
     drawn.write_text(json.dumps({"steps": steps, "labels": labels, "pictures": pictures}))
 
 
+def test(browser, o):
+    open_page(browser, o.page)
+    if o.live:
+        return live(browser, o.live, o.drawn)
+    compare(browser, o.native, o.files)
+    digit, plane = measure(browser)
+    assert not o.timing or (digit < 1 and plane < 10)
+    for language, theme in zip(("en", "zh"), ("light", "dark")):
+        use_widgets(browser, language)
+        shoot(browser, o.shots, language, theme)
+    use_page_of_run(browser, o.run_page)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=pathlib.Path)
-    parser.add_argument("--native", help="program lesson_native, and")
+    parser.add_argument("--native", help="the program lesson_native, and")
     parser.add_argument("--files", help="the folder with the page's model/ and pictures/")
-    parser.add_argument("--languages", default="en,zh")
+    parser.add_argument("--run-page", type=pathlib.Path, help="a page of `sfumato lesson`")
     parser.add_argument("--shots", type=pathlib.Path)
-    parser.add_argument("--width", type=int, default=1200)
     parser.add_argument("--timing", action="store_true")
     parser.add_argument("--live", type=int)
     parser.add_argument("--drawn", type=pathlib.Path)
     o = parser.parse_args()
     assert o.page.stat().st_size < 4e6, f"{o.page} has {o.page.stat().st_size} bytes, 4 MB allowed"
     begin = time.monotonic()
-    browser = Browser(width=o.width)
+    browser = Browser()
     try:
-        open_page(browser, o.page)
-        if o.native:
-            compare(browser, o.native, o.files)
-        digit, plane = measure(browser)
-        assert not o.timing or (digit < 1 and plane < 10)
-        for language, theme in zip(o.languages.split(","), ("light", "dark")):
-            use_widgets(browser, language)
-            if o.shots:
-                shoot(browser, o.shots, language, theme)
-        if o.live:
-            live(browser, o.live, o.drawn)
-        outside = [e["params"]["request"]["url"][:80] for e in browser.events if e.get("method") == "Network.requestWillBeSent"
-                   and not e["params"]["request"]["url"].startswith(("file:", "blob:", "data:", "about:"))]
-        assert not outside, f"the page asks the network: {outside}"
-        errors = [e["params"]["exceptionDetails"] for e in browser.events if e.get("method") == "Runtime.exceptionThrown"]
-        assert not errors, errors
+        test(browser, o)
+        expect_quiet(browser)
     finally:
         browser.close()
     print(f"lesson: passed in {time.monotonic() - begin:.0f} s")

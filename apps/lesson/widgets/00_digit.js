@@ -15,7 +15,8 @@ widget('digit', async (ui) => {
       ui.tell(`t = ${t}`);
     });
     const seconds = digits((performance.now() - begin) / 1000, 2);
-    ui.tell(ui.say(`${digits(model.parameters / 1e6, 2)} M parameters, 20 steps of DDIM with guidance ${model.guidance}: ${seconds} s in this browser.`,
+    const whose = model.run ? `${model.run.name}: ` : '';
+    ui.tell(whose + ui.say(`${digits(model.parameters / 1e6, 2)} M parameters, 20 steps of DDIM with guidance ${model.guidance}: ${seconds} s in this browser.`,
                    `${digits(model.parameters / 1e6, 2)} M 参数，DDIM 20 步，引导 ${model.guidance}：在这个浏览器里用了 ${seconds} 秒。`));
     const name = label.select.selectedOptions[0]?.text;
     shown.canvas.setAttribute('aria-label', ui.say(`A drawn picture, asked for: ${name}`, `画出的图，要求是：${name}`));

@@ -7,7 +7,7 @@ widget('live', async (ui) => {
   const start = ui.button(ui.say('Train from nothing', '从零开始训练'), () => { stopped = false; run(); });
   const stop = ui.button(ui.say('Stop', '停止'), () => { stopped = true; });
   stop.disabled = true;
-  let stopped = false;
+  let stopped = false, classes = 10;
   const list = ui.add(ui.stage, 'ol', {class: 'stages'});
   const stages = [
     ui.say('1 a batch x₀ and its labels', '1 取一批 x₀ 和标签'), ui.say('2 noise ε and times t', '2 抽噪声 ε 与时刻 t'),
@@ -29,15 +29,17 @@ widget('live', async (ui) => {
     if (part.x) stages[part.stage - 1].picture.draw(part.x);
   };
   const draw = async () => {
-    const labels = places.map((_, i) => i % 10);
+    const labels = places.map((_, i) => i % Math.min(classes, 10));
     const {x} = await library.call('live_draw', {labels, guidance: guidance.value});
     const size = 256 * model.channels;
-    places.forEach((p, i) => p.draw(x.slice(i * size, (i + 1) * size), ui.say(`Drawn ${i % 10}`, `画出的 ${i % 10}`)));
+    places.forEach((p, i) => p.draw(x.slice(i * size, (i + 1) * size), ui.say(`Drawn ${labels[i]}`, `画出的 ${labels[i]}`)));
+    places.forEach((p, i) => { p.caption = String(labels[i]); });
   };
   const run = ui.latest(async () => {
     start.disabled = true;
     stop.disabled = false;
-    const {parameters, batch} = await library.call('live_start', {seed: 0});
+    const {parameters, batch, ...started} = await library.call('live_start', {seed: 0});
+    classes = started.classes;
     const x = [], y = [], total = seconds.value * 1000;
     let trained = 0, drawn = 0;
     // The time of drawing is not counted: what is told is time of training.
@@ -48,7 +50,7 @@ widget('live', async (ui) => {
       x.push(r.step);
       y.push(r.loss);
       if (x.length % 4 === 0 || trained >= total)
-        losses.draw({x: [0, r.step], y: [0, 1]}, [{kind: 'line', x, y: y.map((v) => Math.min(v, 1)), name: ui.say('loss of v', 'v 的损失')}]);
+        losses.draw({x: [0, r.step], y: [0, 1]}, [{kind: 'line', x, y: y.map((v) => Math.min(v, 1)), name: ui.say('loss of x₀', 'x₀ 的损失')}]);
       ui.tell(ui.say(`${digits(trained / 1000, 3)} s of training, step ${r.step} (${batch} pictures each), ${digits(parameters / 1e6, 2)} M parameters`,
                      `已训练 ${digits(trained / 1000, 3)} 秒，第 ${r.step} 步，每步 ${batch} 张图，${digits(parameters / 1e6, 2)} M 参数`));
       if (trained - drawn > 10000) { await draw(); drawn = trained; }

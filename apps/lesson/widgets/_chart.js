@@ -32,14 +32,14 @@ class Chart {
   // What the plot is clipped to, and the heads of arrows.
   define() {
     const {width, height} = this.size, defs = this.element(this.svg, 'defs', {});
-    this.element(this.element(defs, 'clipPath', {id: this.id}), 'rect', {x: 46, y: 4, width: width - 64, height: height - 37});
+    this.element(this.element(defs, 'clipPath', {id: this.id}), 'rect', {x: 52, y: 4, width: width - 70, height: height - 37});
     const head = this.element(defs, 'marker', {id: `${this.id}-head`, viewBox: '0 0 6 6', refX: 5, refY: 3, markerWidth: 4, markerHeight: 4, orient: 'auto'});
     this.element(head, 'path', {d: 'M0 0L6 3L0 6z', fill: 'context-stroke'});
   }
 
   axes(range) {
     this.define();
-    const {width, height} = this.size, left = 46, right = 18, top = 8, bottom = 34;
+    const {width, height} = this.size, left = 52, right = 18, top = 8, bottom = 34;
     const scale = (v, [a, b], from, to) => from + (v - a) / (b - a || 1) * (to - from);
     const y = (v) => this.log ? Math.log10(Math.max(v, 1e-6)) : v;
     const ys = range.y.map(y);

@@ -146,9 +146,13 @@ function typeset(element, text) {
   }));
 }
 
-// A number as a reader wants it: four digits, no exponent where that can be.
+// A number as a reader wants it: four digits, no power of ten where that can be.
 function digits(x, n = 4) {
   if (x === null || !Number.isFinite(x)) return x === null ? '–' : String(x);
-  if (x !== 0 && (Math.abs(x) < 1e-3 || Math.abs(x) >= 1e5)) return x.toExponential(2).replace('e', '·10^').replace('+', '');
+  if (x !== 0 && (Math.abs(x) < 1e-3 || Math.abs(x) >= 1e5)) {
+    const [mantissa, exponent] = x.toExponential(Math.min(n, 3) - 1).split('e');
+    const raised = '10' + [...exponent.replace('+', '')].map((c) => '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'['-0123456789'.indexOf(c)]).join('');
+    return +mantissa === 1 ? raised : `${+mantissa}·${raised}`;
+  }
   return String(+x.toPrecision(n));
 }
