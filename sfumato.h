@@ -50,6 +50,8 @@
 #include "diffusion/gaussian.h"
 #include "diffusion/generate.h"
 #include "diffusion/guidance.h"
+#include "diffusion/inversion.h"
+#include "diffusion/likelihood.h"
 #include "diffusion/loss.h"
 #include "diffusion/objective.h"
 #include "diffusion/pipeline.h"
