@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "apps/command_line.h"
 #include "apps/judge.h"
+#include "apps/likelihood.h"
 #include "apps/notes.h"
+#include "apps/sampler_table.h"
 #include "apps/setup.h"
 #include "diffusion/eval/classifier.h"
 #include "diffusion/eval/frechet.h"
@@ -24,8 +27,9 @@ struct EvaluateOptions {
   std::string clip;                               // "", on, diffusers, off
   std::int64_t count = 1000, steps = 20;
   std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
+  std::string table;               // "", samplers
   std::uint64_t seed = 0;
-  bool json = false;
+  bool likelihood = false, json = false;
   std::optional<std::string> size, background;                  // of the pictures, as for `train`
   std::optional<nn::Precision> precision = nn::Precision::f32;  // of the model alone
 };
@@ -60,6 +64,7 @@ struct Row {
 struct Result {
   double accuracy = 0, floor = 0;  // of the classifier in per cent; of real pictures
   std::vector<Row> rows;
+  std::vector<SamplerCell> cells;  // of --table samplers: the last rows' samplers
 };
 
 io::Json to_json(const EvaluateOptions& o, const Result& result) {
@@ -68,18 +73,32 @@ io::Json to_json(const EvaluateOptions& o, const Result& result) {
              {"steps", o.steps},
              {"floor", result.floor}};
   j["rows"] = io::Json::array();
-  for (const Row& r : result.rows) {
+  for (std::size_t i = 0; i < result.rows.size(); ++i) {
+    const Row& r = result.rows[i];
     io::Json row{{"pictures", r.what},
                  {"frechet_distance", r.distance},
                  {"of_floor", r.distance / result.floor}};
     if (r.guidance) row["guidance"] = *r.guidance;
     if (r.agreement) row["agreement"] = *r.agreement;
+    if (i > 0 && !result.cells.empty())
+      row["evaluations"] = result.cells[i - 1].evaluations,
+      row["steps"] = result.cells[i - 1].steps;
     j["rows"].push_back(row);
   }
   return j;
 }
 
 void print_table(const EvaluateOptions& o, const Result& result) {
+  if (!result.cells.empty()) {
+    std::vector<SamplerResult> cells;
+    for (std::size_t i = 0; i < result.cells.size(); ++i) {
+      const Row& r = result.rows.at(i + 1);  // the first one is of real pictures
+      cells.push_back({result.cells[i], r.agreement, r.distance / result.floor});
+    }
+    fmt::print("{} pictures; columns: evaluations of the network\n\n{}", o.count,
+               sampler_table(cells));
+    return;
+  }
   fmt::print("{} pictures, DDIM, {} steps\n\n{:<16} {:>14} {:>18} {:>10}\n", o.count, o.steps,
              "pictures", "agreement", "Frechet distance", "of floor");
   for (const Row& r : result.rows)
@@ -91,7 +110,8 @@ void print_table(const EvaluateOptions& o, const Result& result) {
 // What is to be drawn: one set a guidance. Throws Error for what generate() would refuse.
 std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
                                                  const diffusion::Pipeline& model,
-                                                 const std::vector<std::int64_t>& labels) {
+                                                 const std::vector<std::int64_t>& labels,
+                                                 const std::vector<SamplerCell>& cells) {
   std::vector<double> guidances{o.guidance.value_or(1)};
   if (!o.guidance && model.conditioning().null_label) guidances.push_back(2);
   std::vector<diffusion::GenerateOptions> all;
@@ -102,7 +122,30 @@ std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
     diffusion::expect_drawable(model, g);
     all.push_back(g);
   }
+  if (cells.empty()) return all;
+  diffusion::GenerateOptions g = all.front();
+  all.clear();
+  for (const SamplerCell& cell : cells) {
+    g.sampler = cell.sampler, g.steps = cell.steps;
+    all.push_back(g);
+  }
   return all;
+}
+
+// --likelihood
+void print_likelihood(const EvaluateOptions& o, const diffusion::Pipeline& model,
+                      const data::ImageDataset& test) {
+  const BitsPerDim b = bits_per_dim(model, test, o.count, o.seed);
+  const bool bounded = std::isfinite(b.bound);
+  if (o.json) {
+    io::Json j{{"pictures", b.pictures}, {"flow", b.flow}, {"flow_error", b.flow_error}};
+    j["bound"] = bounded ? io::Json(b.bound) : io::Json(nullptr);
+    fmt::print("{}\n", j.dump(2));
+    return;
+  }
+  fmt::print("{} test pictures, bits/dim\n\n{:<52} {:.3f} ± {:.3f}\n", b.pictures,
+             "probability flow, of uniformly dequantised pixels", b.flow, b.flow_error);
+  if (bounded) fmt::print("{:<52} {:.3f}\n", "variational bound, of the pixels", b.bound);
 }
 
 void evaluate(const EvaluateOptions& o, Device device) {
@@ -122,11 +165,14 @@ void evaluate(const EvaluateOptions& o, Device device) {
     model.sample_size = {train.images.dim(1), train.images.dim(2)};
   check(model, train);
   data::match_split(test, train);
+  if (o.likelihood) return print_likelihood(o, model, test);
   const std::vector<std::int64_t> used = data::used_labels(train);
   std::vector<std::int64_t> labels;
   for (std::int64_t i = 0; i < o.count; ++i)
     labels.push_back(used[static_cast<std::size_t>(i) % used.size()]);
-  const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels);
+  Result result;
+  if (!o.table.empty()) result.cells = sampler_cells(model);
+  const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels, result.cells);
   const Tensor real_ones = real_pictures(train, labels);
   print_notes(train.notes);
 
@@ -135,7 +181,6 @@ void evaluate(const EvaluateOptions& o, Device device) {
   const eval::Classifier classifier = load_or_train_classifier(file, train, !o.classifier.empty());
   const eval::Predictions test_stats = eval::classify(classifier, test.images);
   const eval::Predictions train_stats = eval::classify(classifier, real_ones);
-  Result result;
   result.accuracy = eval::accuracy(test_stats, labels_of(test));
   result.floor = eval::frechet_distance(train_stats.features, test_stats.features);
   result.rows.push_back({"real pictures", {}, eval::accuracy(train_stats, labels), result.floor});
@@ -143,8 +188,10 @@ void evaluate(const EvaluateOptions& o, Device device) {
   for (const diffusion::GenerateOptions& g : sets) {
     const eval::Predictions drawn = eval::classify(classifier, diffusion::generate(model, g));
     result.rows.push_back(
-        {conditional ? fmt::format("guidance {}", g.guidance) : "drawn", g.guidance,
-         conditional ? std::optional(eval::accuracy(drawn, labels)) : std::nullopt,
+        {!result.cells.empty() ? std::string(g.sampler.name)
+         : conditional         ? fmt::format("guidance {}", g.guidance)
+                               : "drawn",
+         g.guidance, conditional ? std::optional(eval::accuracy(drawn, labels)) : std::nullopt,
          eval::frechet_distance(drawn.features, test_stats.features)});
   }
   if (o.json) {
@@ -171,12 +218,20 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line(o->guidance,
        {"guidance", "Only this guidance (default: 1, and 2 where the model was trained for it)"},
        kGuidances);
+  line(o->table,
+       {"table", "Instead: every sampler at 1 to 50 evaluations of the network, as a table"},
+       {"samplers"});
+  line.excludes("table", {"steps"});
   line(o->seed, kSeedOption, kSeeds);
   line(o->classifier, {"classifier",
                        "Weights of the classifier; trained and written there if missing (default: "
                        "in ~/.cache/sfumato)"});
   line(o->precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
+  line(o->likelihood, {"likelihood",
+                       "Instead: bits/dim of the first --count test pictures, by the probability "
+                       "flow and by the bound"});
   line(o->json, {"json", "As JSON"});
+  line.excludes("likelihood", {"table", "steps"});
   return [o](Device device) { evaluate(*o, device); };
 }
 

@@ -237,6 +237,18 @@ Tensor sample(const Schedule& schedule, const SampleOptions& options, const Deno
   return pictures;
 }
 
+std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options) {
+  std::int64_t count = 0;
+  const Denoiser zero = [&](const Tensor& x, double) {
+    ++count;
+    return Tensor::zeros(x.shape(), x.kind());
+  };
+  SampleOptions quiet = options;
+  quiet.on_step = {};
+  sample(schedule, quiet, zero, Tensor::full({1, 1}, 1));
+  return count;
+}
+
 std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps) {
   validate(config);
   const std::int64_t T = config.num_train_timesteps;

@@ -117,6 +117,10 @@ std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps
 // neither on other steps nor on which pictures are drawn together.
 Chain make_chain(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser);
 
+// How often the network is asked on such a chain. (A sampler that chooses its steps by the answers asks as often as for a network
+// that always answers 0.)
+std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options);
+
 // From x_T ~ N(0, I) [N, ...] to x_0 with the sampler options.config.sampler. In processes in which x_T is of another size
 // (σ = 80 in EDM's), x_T is scaled to it.
 Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,

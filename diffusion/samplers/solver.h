@@ -11,10 +11,12 @@ namespace sfumato::diffusion {
 
 class Flow {
  public:
-  // In the coordinates of the chain's path.solver, or in the flow's where x_T has no signal, at which EDM's σ is infinite.
+  // In the coordinates of the chain's path.solver, or in the flow's where EDM's σ begins above 1000 (the cosine schedule's at
+  // 20,000, without signal at infinity): the first step in σ would lead over nearly all of it, and a method of higher order
+  // would extrapolate by it.
   explicit Flow(const Chain& chain)
       : chain_(chain),
-        path_(chain.levels.at(0).signal_variance > 0 ? *chain.path->solver : Path::flow) {}
+        path_(chain.levels.at(0).sigma() < 1000 ? *chain.path->solver : Path::flow) {}
 
   double time(const NoiseLevel& level) const { return path_.time(level); }
   NoiseLevel at_time(double time) const { return chain_.path->with_snr_of(path_.at_time(time)); }

@@ -48,7 +48,19 @@ TEST_F(Evaluate, ReportsBothRowsBesideRealPictures) {
   EXPECT_EQ(text.out.find("guidance 1"), std::string::npos) << text.out;
 }
 
+TEST_F(Evaluate, LikelihoodInBits) {
+  const Outcome o = done("evaluate --model run --data data --count 100 --likelihood --json");
+  const io::Json j = io::parse_json(o.out, "evaluate");
+  EXPECT_EQ(j.at("pictures"), 100);
+  EXPECT_GT(j.at("flow").get<double>(), 0);
+  EXPECT_GT(j.at("flow_error").get<double>(), 0);
+  EXPECT_GT(j.at("bound").get<double>(), j.at("flow").get<double>());
+}
+
 TEST_F(Evaluate, BadInput) {
+  refused("evaluate --model run --data data --table sampler", {"--table", "samplers"}, 2);
+  refused("evaluate --model run --data data --table samplers --steps 3", {"--table", "--steps"}, 2);
+
   refused("evaluate --model nowhere --data data", {"nowhere"});
   refused("evaluate --model run --data run", {"run"});
   refused("evaluate --model run --data data --count 1000 --classifier classifier.safetensors",

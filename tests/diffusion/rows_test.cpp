@@ -112,6 +112,17 @@ TEST(Rows, OfSamplersAreNamedInOneFile) {
   }
 }
 
+TEST(Rows, AreInThePageOfSamplers) {
+  const std::string page = io::read_file(
+      std::filesystem::path(SFUMATO_SOURCE_DIR) / "docs/samplers.md", std::size_t{1} << 20);
+  for (const Sampler* sampler : Sampler::all)
+    EXPECT_NE(page.find("| [" + std::string(sampler->name) + "]("), std::string::npos)
+        << sampler->name;
+  for (const Guidance* method : Guidance::all)
+    EXPECT_NE(page.find("| " + std::string(method->name) + " |"), std::string::npos)
+        << method->name;
+}
+
 // A sampler of one's own is a function that nobody else need know of.
 TEST(Rows, OfOnesOwnNeedNoTable) {
   const Sampler in_one_step = {

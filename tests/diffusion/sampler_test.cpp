@@ -408,5 +408,17 @@ TEST(Sample, IsItsStepsInOrder) {
   }
 }
 
+TEST(Sampler, EvaluationsAreCounted) {
+  SchedulerConfig config;
+  const Schedule s = make_schedule(config);
+  const std::tuple<const Sampler*, std::int64_t, std::int64_t> rows[] = {
+      {&Sampler::ddim, 10, 10},   {&Sampler::dpmpp_2m, 7, 7}, {&Sampler::heun, 10, 19},
+      {&Sampler::midpoint, 1, 1}, {&Sampler::rk4, 5, 17},     {&Sampler::plms, 4, 5}};
+  for (const auto& [sampler, steps, count] : rows) {
+    config.sampler = *sampler;
+    EXPECT_EQ(evaluations(s, {.config = config, .steps = steps}), count) << sampler->name;
+  }
+}
+
 }  // namespace
 }  // namespace sfumato::diffusion
