@@ -46,14 +46,34 @@ def read_formulas():
     return {name: (where(html.unescape(code)), math.strip()) for name, code, math in found}
 
 
+def subscripts(text):
+    """x_t -> x<sub>t</sub>"""
+    return re.sub(r"\b([A-Za-z])_(\w+)", r"\1<sub>\2</sub>", text)
+
+
+def expect_measured(path, text):
+    """Decimal numbers of a chapter about labs are their tables'."""
+    labs = re.findall(r'<lab ref="([\w-]+)"/>', text)
+    measured = {float(n) for name in labs for n in re.findall(r"\d+\.\d+", (ROOT / f"docs/labs/{name}.json").read_text())}
+    prose = re.sub(r'<[^>]*>', " ", text)
+    wrong = [n for n in re.findall(r"\d+\.\d+", prose) if labs and float(n) not in measured]
+    if wrong:
+        fail(f"{path.name}: no table of docs/labs has {', '.join(wrong)}")
+
+
 def lab(match):
     file = ROOT / "docs/labs" / match[1]
     if not file.with_suffix(".json").is_file() or not file.with_suffix(".png").is_file():
         fail(f"docs/labs has no {match[1]}.json with its picture {match[1]}.png")
     result = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
 
+    def decimals(column):
+        return max((len(repr(r[column]).partition(".")[2].rstrip("0")) for r in result["rows"] if isinstance(r[column], float)), default=0)
+
+    places = [decimals(i) for i in range(len(result["columns"]))]
+
     def row(cells, tag):
-        texts = (f"{cell:g}" if isinstance(cell, float) else html.escape(str(cell)) for cell in cells)
+        texts = (f"{c:.{n}f}" if isinstance(c, float) else subscripts(html.escape(str(c))) for c, n in zip(cells, places))
         return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
 
     picture = base64.b64encode(file.with_suffix(".png").read_bytes()).decode()
@@ -61,7 +81,7 @@ def lab(match):
     body = "".join(row(r, "td") for r in result["rows"])
     return (
         f'<figure class="lab"><img src="data:image/png;base64,{picture}" alt="{html.escape(rows)}">'
-        f'<figcaption>{rows}</figcaption></figure><div class="scroll lab" tabindex="0"><table><caption>sfumato lab {match[1]}</caption>'
+        f'<figcaption>{subscripts(rows)}</figcaption></figure><div class="scroll lab" tabindex="0"><table><caption>sfumato lab {match[1]}</caption>'
         f'<thead>{row(result["columns"], "th")}</thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -74,6 +94,7 @@ def chapter(path, formulas):
         return f'<div class="formula">{math}<code class="where">{html.escape(line)}</code></div>'
 
     text = path.read_text(encoding="utf-8")
+    expect_measured(path, text)
     text = re.sub(r'<formula ref="(\w+)"/>', formula, text)
     text = re.sub(r'<code ref="([^"]+)"/>', lambda m: f"<code>{where(html.unescape(m[1]))}</code>", text)
     text = re.sub(r'<lab ref="([\w-]+)"/>', lab, text)

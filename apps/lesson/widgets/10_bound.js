@@ -26,7 +26,7 @@ widget('bound', async (ui) => {
                ui.say(`${digits(100 * share, 3)} per cent of the bits by t = ${t.value}`, `到 t = ${t.value} 为止占 ${digits(100 * share, 3)}%`));
     weights.draw({x: [0, model.steps], y: [1e-3, 2]}, [
       {kind: 'line', x: weight.t, y: weight.weight, name: ui.say('the bound', '变分界')},
-      {kind: 'line', x: weight.t, y: weight.t.map(() => 1), name: 'L_simple', dashed: true},
+      {kind: 'line', x: weight.t, y: weight.t.map(() => 1), name: 'L_{simple}', dashed: true},
       {kind: 'mark', x: [t.value], y: [1e-3], name: `t = ${t.value}`}]);
     ui.tell(ui.say(`${digits(bits.total, 3)} bits a pixel. Timesteps 0 to ${t.value} cost ${digits(100 * share, 3)} % of them; x_t above shows how much of the picture is gone by then.`,
                    `每像素 ${digits(bits.total, 3)} 比特，其中第 0 到 ${t.value} 步占 ${digits(100 * share, 3)}%；上面的 x_t 就是到那时为止图片的样子。`));
@@ -47,7 +47,7 @@ widget('bound', async (ui) => {
 });
 
 widget('likelihood', async (ui) => {
-  const choices = [10, 20, 50, 100, 200, 500, 1000];
+  const choices = [30, 50, 100, 200, 500, 1000];
   const steps = ui.slider('T', {min: 0, max: choices.length - 1, value: 3, show: (i) => choices[i]}, () => run());
   const sigma = ui.slider(ui.say('σ of the data', '数据的 σ'), {min: 0.1, max: 1, step: 0.1, value: 0.5}, () => run());
   const schedule = ui.choice(ui.say('Schedule', '加噪计划'), [['even', ui.say('log-SNR falls evenly', '对数信噪比均匀下降')], ['cosine', ui.say('cosine', '余弦')], ['linear', ui.say('linear', '线性')]], () => run());
@@ -61,10 +61,10 @@ widget('likelihood', async (ui) => {
       bound.push(r.total);
     }
     const top = Math.max(...bound, r.exact + 0.5);
-    chart.draw({x: [0.9, 3.1], y: [Math.min(r.exact, 0) - 0.2, top]}, [
+    chart.draw({x: [1.4, 3.1], y: [Math.min(r.exact, 0) - 0.2, top]}, [
       {kind: 'line', x: T, y: bound, name: ui.say('the bound, with the best denoiser', '变分界，用最好的去噪器')},
       {kind: 'dots', x: T, y: bound, radius: 3, colour: 0},
-      {kind: 'line', x: [0.9, 3.1], y: [r.exact, r.exact], name: ui.say('exact', '精确值'), dashed: true, colour: 1}]);
+      {kind: 'line', x: [1.4, 3.1], y: [r.exact, r.exact], name: ui.say('exact', '精确值'), dashed: true, colour: 1}]);
     const last = choices[steps.value];
     ui.tell(ui.say(`T = ${last}: exact ${r.exact.toFixed(3)}, bound ${r.total.toFixed(3)} (of which L_T ${r.prior.toFixed(3)}). Too much by ${(r.total - r.exact).toFixed(3)} bits.`,
                    `T = ${last}：精确值 ${r.exact.toFixed(3)}，变分界 ${r.total.toFixed(3)}（其中 L_T ${r.prior.toFixed(3)}），高出 ${(r.total - r.exact).toFixed(3)} 比特。`));

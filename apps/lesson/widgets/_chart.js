@@ -1,10 +1,10 @@
 // A chart as SVG. draw({x: [from, to], y: [from, to]}, series), a series being {kind: 'line', 'bars', 'dots', 'arrows' or
 // 'mark', x, y, name}; the colours are those of page.css, in the order of the series.
 class Chart {
-  constructor(ui, {body, figure}, {xlabel = '', ylabel = '', width = 560, height = 260, log = false, square = false} = {}) {
+  constructor(ui, {body, figure}, {xlabel = '', ylabel = '', width = 450, height = 250, log = false, square = false} = {}) {
     this.ui = ui;
     this.figure = figure;
-    figure.classList.add('chart');
+    figure.classList.add('chart', ...(square ? ['square'] : []));
     this.size = {width: square ? 340 : width, height: square ? 340 : height};
     this.labels = {xlabel, ylabel};
     this.log = log;
