@@ -52,6 +52,7 @@ target_include_directories(sfumato PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_definitions(sfumato PRIVATE SFUMATO_CUDA=1
                            SFUMATO_CUBLASLT="libcublasLt.so.${CUDAToolkit_VERSION_MAJOR}")
 # nvcc does not take {fmt}'s constant-evaluated checks of formats in C++20, of fmt 9 at least.
-target_compile_options(sfumato PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -DFMT_USE_CONSTEXPR=1
-                                         -diag-suppress=177 -Xcompiler=-Wall,-Wextra>)
+set(SFUMATO_NVCC_OPTIONS $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -DFMT_USE_CONSTEXPR=1
+                         -diag-suppress=177 -Xcompiler=-Wall,-Wextra>)
+target_compile_options(sfumato PRIVATE ${SFUMATO_NVCC_OPTIONS})
 target_link_libraries(sfumato PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
