@@ -17,7 +17,7 @@ namespace {
 using testing::f64;
 
 // Data N(μ, Σ) in the plane, of nearly mean 0, as the noise that the flow is taken to end in; Σ = [[0.09, 0.03], [0.03, 0.05]].
-constexpr double kMean[2] = {0.03, -0.02}, kA = 0.09, kB = 0.03, kD = 0.05;
+constexpr double kMeans[2] = {0.03, -0.02}, kA = 0.09, kB = 0.03, kD = 0.05;
 
 // ε̂ = σ (a² Σ + σ²)⁻¹ (x − a μ), through which gradients pass; x0 and v likewise.
 DifferentiableDenoiser exact(const Schedule& s, const Prediction& prediction) {
@@ -27,7 +27,7 @@ DifferentiableDenoiser exact(const Schedule& s, const Prediction& prediction) {
     const double p = a2 * kA + sigma * sigma, q = a2 * kB, r = a2 * kD + sigma * sigma;
     const double det = p * r - q * q;
     const Var inverse(f64({2, 2}, {r / det, -q / det, -q / det, p / det}));
-    const Var eps = matmul(x - Var(f64({1, 2}, {a * kMean[0], a * kMean[1]})), inverse) * sigma;
+    const Var eps = matmul(x - Var(f64({1, 2}, {a * kMeans[0], a * kMeans[1]})), inverse) * sigma;
     if (prediction == Prediction::eps) return eps;
     const Var x0 = (x - eps * sigma) * (1 / a);
     return prediction == Prediction::x0 ? x0 : eps * a - x0 * sigma;  // v
@@ -36,7 +36,7 @@ DifferentiableDenoiser exact(const Schedule& s, const Prediction& prediction) {
 
 double log_density(double x, double y, double added) {
   const double p = kA + added, r = kD + added, det = p * r - kB * kB;
-  const double u = x - kMean[0], v = y - kMean[1];
+  const double u = x - kMeans[0], v = y - kMeans[1];
   return -(r * u * u - 2 * kB * u * v + p * v * v) / (2 * det) -
          std::log(2 * std::numbers::pi * std::sqrt(det));
 }
@@ -87,8 +87,8 @@ TEST(Likelihood, LiesBelowTheBound) {
   const double l11 = std::sqrt(kA), l21 = kB / l11, l22 = std::sqrt(kD - l21 * l21);
   for (std::int64_t i = 0; i < 500; ++i) {
     const double* u = z.data<double>() + 2 * i;
-    points.data<double>()[2 * i] = kMean[0] + l11 * u[0];
-    points.data<double>()[2 * i + 1] = kMean[1] + l21 * u[0] + l22 * u[1];
+    points.data<double>()[2 * i] = kMeans[0] + l11 * u[0];
+    points.data<double>()[2 * i + 1] = kMeans[1] + l21 * u[0] + l22 * u[1];
   }
   double bits = 0;
   for (const double l : log_likelihood(s, Prediction::eps, exact(s, Prediction::eps), points,
