@@ -1,6 +1,8 @@
 #include "diffusion/guidance.h"
 
 #include <cmath>
+#include <cstdint>
+#include <vector>
 
 #include "autograd/ops.h"
 #include "diffusion/forward.h"

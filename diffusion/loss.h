@@ -7,6 +7,7 @@
 // so that one weight serves networks of every prediction.
 #pragma once
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "autograd/var.h"

@@ -1,6 +1,7 @@
 #include "diffusion/times.h"
 
 #include <cmath>
+#include <cstdint>
 #include <numbers>
 
 #include "tensor/constant.h"
