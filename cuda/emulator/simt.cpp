@@ -30,7 +30,9 @@ struct Warp {
 };
 
 struct Block {
-  std::vector<Fiber> fibers;
+  // Of even and of odd blocks: a fiber comes after what it did before, so that a block whose fibers an earlier one had would
+  // need no wait for that one, as the thread sanitizer sees it.
+  std::vector<Fiber> fibers[2];
   std::vector<Warp> warps;
   Barrier barrier;
   Fiber* current = nullptr;  // nullptr while threads run one after another
@@ -75,10 +77,12 @@ Fiber& current() {
 }
 Warp& warp() { return block.warps[static_cast<std::size_t>(current().thread / 32)]; }
 
-void wait_at(Barrier& b) {
+// A barrier makes what the threads wrote visible to one another; an exchange of values does not.
+enum class Memory { ordered, unordered };
+void wait_at(Barrier& b, Memory memory) {
   Fiber& fiber = current();
   char* const order = &b.order[b.generation % 2];
-  release_order(order);
+  if (memory == Memory::ordered) release_order(order);
   if (++b.arrived == b.alive) {
     open(b);
   } else {
@@ -86,7 +90,7 @@ void wait_at(Barrier& b) {
     fiber.until = b.generation;
     switch_to_scheduler(fiber);
   }
-  acquire_order(order);
+  if (memory == Memory::ordered) acquire_order(order);
 }
 
 [[noreturn]] void throw_stuck() {
@@ -97,16 +101,17 @@ void wait_at(Barrier& b) {
                               ":" + std::to_string(b.line) + ", the others never come");
 }
 
-void start_block(BlockSize size) {
+std::span<Fiber> start_block(BlockSize size) {
   const auto threads = static_cast<std::size_t>(size.threads);
+  std::vector<Fiber>& fibers = block.fibers[(blockIdx.x + blockIdx.y + blockIdx.z) % 2];
   block.barrier = {};
   block.barrier.alive = size.threads;
   block.warps.assign((threads + 31) / 32, Warp{});
-  if (block.fibers.size() < threads) block.fibers.resize(threads);
+  if (fibers.size() < threads) fibers.resize(threads);
   block.shared =
       std::vector<unsigned char>(size.shared_bytes + 128, 0xff);  // NaNs; fresh for the sanitizers
   for (int i = 0; i < size.threads; ++i) {
-    Fiber& fiber = block.fibers[static_cast<std::size_t>(i)];
+    Fiber& fiber = fibers[static_cast<std::size_t>(i)];
     fiber.thread = i;
     fiber.done = false;
     fiber.waits = nullptr;
@@ -114,13 +119,12 @@ void start_block(BlockSize size) {
     ++block.warps[static_cast<std::size_t>(i / 32)].barrier.alive;
   }
   release_order(&block_begin);
+  return {fibers.data(), threads};
 }
 
 void run_block(BlockSize size) {
-  start_block(size);
-  const std::span fibers(block.fibers.data(), static_cast<std::size_t>(size.threads));
   std::vector<Fiber*> order;
-  for (Fiber& fiber : fibers) order.push_back(&fiber);
+  for (Fiber& fiber : start_block(size)) order.push_back(&fiber);
   std::mt19937_64 random(order_seed + blockIdx.x);
   for (int left = size.threads; left > 0;) {
     if (order_seed != 0) std::shuffle(order.begin(), order.end(), random);
@@ -194,10 +198,10 @@ void block_barrier(const char* file, int line) {
     fail("threads of one block wait at two barriers, lines " + std::to_string(b.line) + " and " +
          std::to_string(line) + " of " + file);
   }
-  wait_at(b);
+  wait_at(b, Memory::ordered);
 }
 
-void warp_barrier() { wait_at(warp().barrier); }
+void warp_barrier() { wait_at(warp().barrier, Memory::ordered); }
 int lane() { return current().thread % 32; }
 
 // Not memcpy, which the thread sanitizer sees: the warps of all blocks use the same bytes.
@@ -209,9 +213,9 @@ void exchange(void* value, std::size_t bytes, int from) {
   Warp& w = warp();
   auto* const own = static_cast<unsigned char*>(value);
   copy_unseen(w.value[lane()], own, bytes);
-  wait_at(w.barrier);
+  wait_at(w.barrier, Memory::unordered);
   copy_unseen(own, w.value[from], bytes);
-  wait_at(w.barrier);
+  wait_at(w.barrier, Memory::unordered);
 }
 
 unsigned add(unsigned* counter) { return __atomic_fetch_add(counter, 1u, __ATOMIC_RELAXED); }

@@ -7,8 +7,9 @@
 //   - shared memory starts as NaNs, and so does every block of the device's memory (memory.h);
 //   - the device's memory can be touched by kernels and copies alone: elsewhere it is a fault at that line;
 //   - the address sanitizer finds what is read or written past the end of shared memory or of a block;
-//   - the thread sanitizer finds threads that touch the same number without a barrier between them. It is told that
-//     fibers are threads, and of no other order among them than what barriers make.
+//   - the thread sanitizer finds threads that touch the same number without a barrier between them, or in another block
+//     without a wait for that block. It is told that fibers are threads, and of no other order among them than what
+//     barriers and waits make: an exchange of values in a warp makes none.
 #pragma once
 #include <cstddef>
 #include <cstdint>
