@@ -10,29 +10,21 @@ namespace sfumato::diffusion {
 namespace {
 
 Tensor sample_dpmpp_3m(const Chain& chain, Tensor x) {
-  Tensor m1, m2;  // x̂_0 of the steps before
-  double h1 = 0, h2 = 0;
-  const std::int64_t K = chain.steps();
-  for (std::int64_t i = 0; i < K; ++i) {
+  Multistep history(chain.steps(), 3);
+  for (std::int64_t i = 0; i < chain.steps(); ++i) {
     const NoiseLevel t = chain.levels[i], s = chain.levels[i + 1];
     const Tensor m0 = chain.estimate(i, x).x0;
-    const double h = lambda(s) - lambda(t), r0 = h1 / h, r1 = h2 / h, e = std::expm1(-h);
-    const bool second = r0 > 0 && std::isfinite(r0);
-    const bool third = second && std::isfinite(r1) && m2.defined() && !(i + 2 == K && K < 15);
+    const double h = lambda(s) - lambda(t), e = std::expm1(-h);
+    const auto [D1, D2] = history.differences(i, h, m0);
     x = s.noise() / t.noise() * x - s.signal() * e * m0;
-    if (third) {
-      const Tensor d0 = 1 / r0 * m0 - 1 / r0 * m1, d1 = 1 / r1 * m1 - 1 / r1 * m2;
-      const Tensor D1 = (1 + r0 / (r0 + r1)) * d0 - r0 / (r0 + r1) * d1;
-      const Tensor D2 = 1 / (r0 + r1) * d0 - 1 / (r0 + r1) * d1;
+    if (D2.defined()) {
       x = x + s.signal() * (e / h + 1) * D1;
       x = x + -s.signal() * ((e + h) / (h * h) - 0.5) * D2;
-    } else if (second) {
-      const Tensor D1 = 1 / r0 * m0 - 1 / r0 * m1;
+    } else if (D1.defined()) {
       x = x + -0.5 * s.signal() * e * D1;
     }
     chain.done(i, x, m0);
-    m2 = m1, h2 = h1;
-    m1 = m0, h1 = h;
+    history.remember(h, m0);
   }
   return x;
 }

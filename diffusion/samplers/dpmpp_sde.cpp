@@ -11,31 +11,22 @@ namespace sfumato::diffusion {
 namespace {
 
 Tensor multistep_sde(const Chain& chain, Tensor x, int order) {
-  Tensor m1, m2;  // x̂_0 of the steps before
-  double h1 = 0, h2 = 0;
-  const std::int64_t K = chain.steps();
-  for (std::int64_t i = 0; i < K; ++i) {
+  Multistep history(chain.steps(), order);
+  for (std::int64_t i = 0; i < chain.steps(); ++i) {
     const NoiseLevel t = chain.levels[i], s = chain.levels[i + 1];
     const Tensor m0 = chain.estimate(i, x).x0;
-    const double h = lambda(s) - lambda(t), r0 = h1 / h, r1 = h2 / h, phi1 = -std::expm1(-2 * h);
-    const bool second = r0 > 0 && std::isfinite(r0);
-    const bool third =
-        order == 3 && second && std::isfinite(r1) && m2.defined() && !(i + 2 == K && K < 15);
+    const double h = lambda(s) - lambda(t), phi1 = -std::expm1(-2 * h);
+    const auto [D1, D2] = history.differences(i, h, m0);
     x = s.noise() / t.noise() * std::exp(-h) * x + s.signal() * phi1 * m0;
-    if (third) {
-      const Tensor d0 = 1 / r0 * m0 - 1 / r0 * m1, d1 = 1 / r1 * m1 - 1 / r1 * m2;
-      const Tensor D1 = (1 + r0 / (r0 + r1)) * d0 - r0 / (r0 + r1) * d1;
-      const Tensor D2 = 1 / (r0 + r1) * d0 - 1 / (r0 + r1) * d1;
+    if (D2.defined()) {
       x = x + s.signal() * (1 - phi1 / (2 * h)) * D1;
       x = x + s.signal() * ((phi1 - 2 * h) / (4 * h * h) + 0.5) * D2;
-    } else if (second) {
-      const Tensor D1 = 1 / r0 * m0 - 1 / r0 * m1;
+    } else if (D1.defined()) {
       x = x + 0.5 * s.signal() * phi1 * D1;
     }
     if (s.noise_variance > 0) x = x + s.noise() * std::sqrt(phi1) * chain.noise(i, x);
     chain.done(i, x, m0);
-    m2 = m1, h2 = h1;
-    m1 = m0, h1 = h;
+    history.remember(h, m0);
   }
   return x;
 }

@@ -66,4 +66,35 @@ struct Ancestral {
 // λ = log(a / σ), half the log-SNR, in which the formulas of DPM-Solver are written.
 inline double lambda(const NoiseLevel& level) { return level.log_snr() / 2; }
 
+// What the multistep solvers in λ know of earlier steps: x̂_0 as a line or a parabola through its last values (DPM-Solver++,
+// Lu 2022). m0 is x̂_0 of this step, of length h in λ; D1 and D2 are its first and second difference.
+class Multistep {
+ public:
+  Multistep(std::int64_t steps, int order) : steps_(steps), order_(order) {}
+
+  struct Differences {
+    Tensor D1, D2;  // undefined where too few steps came before, or the last of few steps is near
+  };
+  Differences differences(std::int64_t i, double h, const Tensor& m0) const {
+    const double r0 = h1_ / h, r1 = h2_ / h;
+    if (!(r0 > 0 && std::isfinite(r0))) return {};
+    const Tensor d0 = 1 / r0 * m0 - 1 / r0 * m1_;
+    if (order_ < 3 || !std::isfinite(r1) || !m2_.defined() || (i + 2 == steps_ && steps_ < 15))
+      return {d0, {}};
+    const Tensor d1 = 1 / r1 * m1_ - 1 / r1 * m2_;
+    return {(1 + r0 / (r0 + r1)) * d0 - r0 / (r0 + r1) * d1,
+            1 / (r0 + r1) * d0 - 1 / (r0 + r1) * d1};
+  }
+  void remember(double h, const Tensor& m0) {
+    m2_ = m1_, h2_ = h1_;
+    m1_ = m0, h1_ = h;
+  }
+
+ private:
+  std::int64_t steps_;
+  int order_;
+  Tensor m1_, m2_;  // x̂_0 of the steps before
+  double h1_ = 0, h2_ = 0;
+};
+
 }  // namespace sfumato::diffusion

@@ -38,9 +38,8 @@ Var column(const Coefficient& c) {
 Var consistency_function(const Pipeline& model, const Schedule& schedule, const Tensor& x,
                          const Tensor& t, const Tensor& labels) {
   const auto [a, sigma] = levels_from_data(schedule, t);
-  Tensor timestep = t.clone();
-  for (std::int64_t& value : timestep.values<std::int64_t>())
-    value = std::max<std::int64_t>(value - 1, 0);
+  const Tensor timestep =
+      map(t, [](std::int64_t value) { return std::max<std::int64_t>(value - 1, 0); });
   const Var v = (*model.network)(x, schedule.network_time(timestep), labels);
   return column(a) * Var(x) - column(sigma) * v;
 }

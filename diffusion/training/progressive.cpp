@@ -38,18 +38,13 @@ struct Grid {
     });
   }
   Tensor time(const Tensor& i) const {
-    Tensor t = i.clone();
-    for (std::int64_t& value : t.values<std::int64_t>())
-      value = times[static_cast<std::size_t>(value)];
-    return t;
+    return map(i, [&](std::int64_t k) { return times[static_cast<std::size_t>(k)]; });
   }
 };
 
 // factor · i + offset
 Tensor position(const Tensor& i, std::int64_t factor, std::int64_t offset) {
-  Tensor p = i.clone();
-  for (std::int64_t& value : p.values<std::int64_t>()) value = factor * value + offset;
-  return p;
+  return map(i, [=](std::int64_t k) { return factor * k + offset; });
 }
 
 }  // namespace

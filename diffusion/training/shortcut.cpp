@@ -36,15 +36,6 @@ Var velocity(const Pipeline& model, const Schedule& schedule, const Tensor& x, c
   return (*model.network)(x, told, row);
 }
 
-// f of every element.
-template <class F>
-Tensor map(const Tensor& x, F f) {
-  Tensor y(x.shape(), DType::i64);
-  for (std::int64_t i = 0; i < x.size(); ++i)
-    y.values<std::int64_t>()[i] = f(x.values<std::int64_t>()[i]);
-  return y;
-}
-
 // x of time u, one step of that length along s: x_{u−d} = x_u − d s.
 Tensor step(const Tensor& x, const Tensor& length, const Tensor& s) {
   const Coefficient d = per_image(length, kTimes + 1,

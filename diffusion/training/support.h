@@ -17,6 +17,14 @@ inline Tensor noise(std::uint64_t seed, std::int64_t k, const Shape& shape) {
   return Rng(seed, Purpose::noise, static_cast<std::uint64_t>(k)).normal(shape);
 }
 
+// f of every element of an i64 tensor.
+template <class F>
+Tensor map(const Tensor& x, F f) {
+  Tensor y = x.clone();
+  for (std::int64_t& value : y.values<std::int64_t>()) value = f(value);
+  return y;
+}
+
 // Throws Error naming `op` unless the network predicts v of the variance-preserving process.
 void expect_v(const char* op, const Pipeline& model);
 
