@@ -269,6 +269,15 @@ std::string default_steps_help() {
   return steps;
 }
 
+// "2, 0.6 for cfgpp, 4 for apg"
+std::string default_guidance_help() {
+  const double usual = diffusion::Guidance::cfg.default_scale;
+  std::string scales = fmt::format("{}", usual);
+  for (const diffusion::Guidance* g : diffusion::Guidance::all)
+    if (g->default_scale != usual) scales += fmt::format(", {} for {}", g->default_scale, g->name);
+  return scales;
+}
+
 std::string guidance_text(const SampleOptions& o, const diffusion::GenerateOptions& g) {
   if (!diffusion::guides(g)) return "";
   const bool plain = g.method == diffusion::Guidance::cfg;
@@ -340,8 +349,8 @@ RunSubcommand declare_sample(CommandLine& line) {
   line(o->guidance,
        {"guidance",
         "Scale of the guidance; 1 is none (default, where the model was trained for it or there is "
-        "a --guide: 2, "
-        "0.6 for cfgpp, 4 for apg)"},
+        "a --guide: " +
+            default_guidance_help() + ")"},
        kGuidances);
   line(o->method, kGuidanceMethodOption, Choices<diffusion::Guidance>(diffusion::Guidance::all));
   line(o->guide, kGuideOption);
