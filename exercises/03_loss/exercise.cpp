@@ -20,7 +20,7 @@ double loss(const Picture& x0, const std::vector<double>& alpha_bar, const Netwo
 
   Picture x_t(x0.size());  // as many pixels as x0, all 0 so far
   for (std::size_t i = 0; i < x0.size(); ++i) {
-    x_t[i] = your_code("q_sample of exercise 2, for pixel i");
+    x_t[i] = your_code("the formula of exercise 2 for pixel i, with alpha_bar[t]");
   }
   Picture answer = your_code("what the network says about x_t at time t: network(..., ...)");
   return your_code("the mean squared error between the answer and what it should have been");

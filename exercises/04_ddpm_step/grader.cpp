@@ -240,6 +240,24 @@ Check check_ddpm_step() {
           .tolerance = 1e-5};  // β = 1 − ᾱ_t / ᾱ_{t−1} loses digits
 }
 
+// By the student's steps, z times `noise`: the points at the beginning, after t = 100 and at the end.
+std::vector<Points> walk(double noise) {
+  const Schedule schedule = Schedule::linear();
+  constexpr std::size_t kPoints = 1000;
+  Points x = normal_points(0, kPoints);
+  std::vector<Points> seen = {x};
+  for (int t = 999; t >= 0; --t) {
+    const Points eps = best_answer(x, schedule.level(t), heaps());
+    const Points z = normal_points(static_cast<std::uint64_t>(t) + 1, kPoints);
+    for (std::size_t i = 0; i < kPoints; ++i) {
+      x.x[i] = ddpm_step(x.x[i], eps.x[i], t, schedule.alpha_bar, noise * z.x[i]);
+      x.y[i] = ddpm_step(x.y[i], eps.y[i], t, schedule.alpha_bar, noise * z.y[i]);
+    }
+    if (t == 100 || t == 0) seen.push_back(x);
+  }
+  return seen;
+}
+
 }  // namespace
 
 void grade(Grader& grader) {
@@ -249,29 +267,17 @@ void grade(Grader& grader) {
 }
 
 void show() {
-  const Schedule schedule = Schedule::linear();
-  constexpr std::size_t kPoints = 1000;
-  Points x = normal_points(0, kPoints);
-  std::vector<Points> seen = {x};
-  std::vector<std::string> captions = {"x_T: noise"};
   fmt::print(
-      "{} points, 1000 of your steps. The data are five heaps; the answers are those of a perfect "
-      "network.\n\n",
-      kPoints);
-  for (int t = 999; t >= 0; --t) {
-    const Points eps = best_answer(x, schedule.level(t), heaps());
-    const Points z = normal_points(static_cast<std::uint64_t>(t) + 1, kPoints);
-    for (std::size_t i = 0; i < kPoints; ++i) {
-      x.x[i] = ddpm_step(x.x[i], eps.x[i], t, schedule.alpha_bar, z.x[i]);
-      x.y[i] = ddpm_step(x.y[i], eps.y[i], t, schedule.alpha_bar, z.y[i]);
-    }
-    if (t == 100 || t == 0) {
-      seen.push_back(x);
-      captions.push_back(t == 0 ? "the end" : fmt::format("before t = {}", t));
-    }
-  }
-  print(seen, captions);
-  fmt::print("{} (Chance: 200 each, give or take 13.)\n", count_heaps(x));
+      "1000 points, 1000 of your steps. The data are five heaps; the answers are those of a "
+      "perfect "
+      "network.\n\n");
+  const std::vector<Points> seen = walk(1);
+  print(seen, {"x_T: noise", "before t = 100", "the end"});
+  fmt::print("{} (Chance: 200 each, give or take 13.)\n", count_heaps(seen.back()));
+  const std::vector<Points> still = walk(0);
+  fmt::print("With z = 0 in all steps:\n{}\n", count_heaps(still.back()));
+  fmt::print("σ within the heaps: {:.3f}, with z = 0 {:.3f}; the data's is 0.100.\n",
+             spread(seen.back()), spread(still.back()));
 }
 
 }  // namespace exercises

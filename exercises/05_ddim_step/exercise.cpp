@@ -13,7 +13,7 @@ std::vector<int> times(int T, int K) {
 }
 
 double ddim_sigma(double alpha_bar, double alpha_bar_to, double eta) {
-  return your_code("eta times the posterior's σ, from ᾱ to ᾱ_to: exercise 4");
+  return your_code("eta times the posterior's σ, from ᾱ to ᾱ_to: the formula for σ");
 }
 
 double ddim_step(double x_t, double eps, double alpha_bar, double alpha_bar_to, double eta,

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "common/pictures.h"
@@ -74,6 +76,19 @@ std::string count_heaps(const Points& points) {
     elsewhere += !found;
   }
   return fmt::format("in the heaps: {}; elsewhere: {}", fmt::join(inside, ", "), elsewhere);
+}
+
+double spread(const Points& points) {
+  double sum = 0;
+  for (std::size_t i = 0; i < points.x.size(); ++i) {
+    double nearest = std::numeric_limits<double>::infinity();
+    for (std::size_t h = 0; h < kHeaps; ++h) {
+      const std::vector<double> c = centre(h);
+      nearest = std::min(nearest, std::hypot(points.x[i] - c[0], points.y[i] - c[1]));
+    }
+    sum += nearest * nearest / 2;
+  }
+  return std::sqrt(sum / static_cast<double>(points.x.size()));
 }
 
 }  // namespace exercises

@@ -33,4 +33,7 @@ void print(const std::vector<Points>& points, const std::vector<std::string>& ca
 // "in the heaps: 198, 205, ..., elsewhere: 3", where a point belongs to a heap within 4 σ.
 std::string count_heaps(const Points& points);
 
+// The points' standard deviation about the centre of the nearest heap, along one axis; the data's is 0.1.
+double spread(const Points& points);
+
 }  // namespace exercises
