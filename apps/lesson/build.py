@@ -5,7 +5,8 @@ pictures. Only stitches; scripts/lesson calls it.
 A chapter is chapters/NN_name.en.html with its translation chapters/NN_name.zh.html. In it
   <formula ref="NAME"/>   becomes the formula NAME of formulas.html, with file and line of the code that computes it
   <code ref="FILE TEXT"/> becomes FILE:LINE, the first line of FILE that has TEXT outside of comments
-  <lab ref="NAME"/>       becomes table and picture of docs/labs/NAME.json and .png, which `sfumato lab NAME` wrote
+  <lab ref="NAME"/>       becomes table and picture of docs/labs/NAME.json and .png, which `sfumato lab NAME` wrote; in a
+                          translation with the words of labs.zh.json
 Whatever is missing is an error. `sfumato lesson` (apps/lesson.cpp) puts another model and other pictures into a page.
 """
 import argparse
@@ -61,7 +62,19 @@ def expect_measured(path, text):
         fail(f"{path.name}: no table of docs/labs has {', '.join(wrong)}")
 
 
-def lab(match):
+def in_chinese(text):
+    """A lab's heading, row or caption; "ROW: 4 evaluations" as its row."""
+    words = json.loads((HERE / "labs.zh.json").read_text(encoding="utf-8"))
+    evaluations = re.fullmatch(r"(.*): (\d+) evaluations?", text)
+    if evaluations:
+        return f"{in_chinese(evaluations[1])}：计算 {evaluations[2]} 次"
+    if text not in words:
+        fail(f'labs.zh.json has no "{text}"')
+    return words[text]
+
+
+def lab(match, say):
+    """`say` translates the words of the tables."""
     file = ROOT / "docs/labs" / match[1]
     if not file.with_suffix(".json").is_file() or not file.with_suffix(".png").is_file():
         fail(f"docs/labs has no {match[1]}.json with its picture {match[1]}.png")
@@ -73,11 +86,11 @@ def lab(match):
     places = [decimals(i) for i in range(len(result["columns"]))]
 
     def row(cells, tag):
-        texts = (f"{c:.{n}f}" if isinstance(c, float) else subscripts(html.escape(str(c))) for c, n in zip(cells, places))
+        texts = (f"{c:.{n}f}" if isinstance(c, float) else subscripts(html.escape(say(c))) for c, n in zip(cells, places))
         return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
 
     picture = base64.b64encode(file.with_suffix(".png").read_bytes()).decode()
-    rows = "; ".join(f"{i}. {html.escape(caption)}" for i, caption in enumerate(result["picture"], 1))
+    rows = "; ".join(f"{i}. {html.escape(say(caption))}" for i, caption in enumerate(result["picture"], 1))
     body = "".join(row(r, "td") for r in result["rows"])
     return (
         f'<figure class="lab"><img src="data:image/png;base64,{picture}" alt="{html.escape(rows)}">'
@@ -97,7 +110,8 @@ def chapter(path, formulas):
     expect_measured(path, text)
     text = re.sub(r'<formula ref="(\w+)"/>', formula, text)
     text = re.sub(r'<code ref="([^"]+)"/>', lambda m: f"<code>{where(html.unescape(m[1]))}</code>", text)
-    text = re.sub(r'<lab ref="([\w-]+)"/>', lab, text)
+    say = in_chinese if path.name.endswith(".zh.html") else str
+    text = re.sub(r'<lab ref="([\w-]+)"/>', lambda m: lab(m, say), text)
     title = re.search(r"<h2>(.*?)</h2>", text)
     if not title or "<formula" in text or "<code ref" in text or "<lab" in text:
         fail(f"{path.name}: expected a title <h2> and markers as build.py describes them")

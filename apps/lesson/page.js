@@ -50,8 +50,17 @@ const library = (() => {
       worker.postMessage({...args, id, call: name});
     });
   }
-  return {ready, call};
+  return {ready, call, unpack};
 })();
+
+// A page of `sfumato lesson` holds run.json, and says around which run it is.
+async function tellRun() {
+  const file = document.querySelector('script[data-file="run.json"]');
+  if (!file) return;
+  const {name} = JSON.parse(new TextDecoder().decode(await library.unpack(file)));
+  for (const place of document.querySelectorAll('#run strong')) place.textContent = name;
+  document.querySelector('#run').hidden = false;
+}
 
 // ---- language and colours
 function setLanguage(language) {
@@ -106,6 +115,7 @@ addEventListener('DOMContentLoaded', () => {
         : matchMedia('(prefers-color-scheme: dark)').matches;
     setTheme(dark ? 'light' : 'dark');
   });
+  tellRun();
   if (remembered('theme')) setTheme(remembered('theme'));
   setLanguage(remembered('language') ?? (navigator.language.startsWith('zh') ? 'zh' : 'en'));
 });

@@ -166,6 +166,9 @@ def use_page_of_run(browser, page):
     open_page(browser, page)
     model = browser.run("library.call('describe')")
     assert model["run"]["name"] and model["run"]["step"], model["run"]
+    browser.wait("!document.getElementById('run').hidden", 10, "the note about the run")
+    note = browser.run("document.querySelector('#run [data-lang=en]').textContent")
+    assert f"around the run {model['run']['name']}:" in note, note
     use_widgets(browser, "en", ("00", "05"))
     assert browser.run("document.getElementById('05_loss.en').querySelectorAll('svg').length") == 2
 
@@ -213,6 +216,7 @@ def test(browser, o):
     open_page(browser, o.page)
     if o.live:
         return live(browser, o.live, o.drawn)
+    assert browser.run("document.getElementById('run').hidden"), "a note about a run, and there is none"
     compare(browser, o.native, o.files)
     digit, plane = measure(browser)
     assert not o.timing or (digit < 1 and plane < 10)
