@@ -5,7 +5,8 @@
   - a picture of each chapter is written, for a person to look at (--shots FOLDER);
   - one digit within a second and the plane's training within ten are measured (--timing makes them conditions);
   - a page of `sfumato lesson` shows the run.
-Or, with --live SECONDS, trains the 16x16 digits alone and writes drawn ones to --drawn FILE for lesson_judge.
+Or, with --live SECONDS, trains the 16x16 digits alone and writes drawn ones to --drawn FILE for lesson_judge; with
+--steps N the native program trains them for so many steps, without a browser.
 """
 import argparse
 import base64
@@ -193,7 +194,7 @@ def measure(browser):
 
 
 def live(browser, seconds, drawn):
-    """Trains by the page's own loop, then draws 50 of each class at guidance 1 and 2."""
+    """Trains by the page's own loop, then draws."""
     steps = browser.run(f"""(async () => {{
       await library.call('live_start', {{seed: 0}});
       let trained = 0, step = 0;
@@ -204,11 +205,30 @@ def live(browser, seconds, drawn):
       }}
       return step; }})()""", timeout=seconds * 10 + 600)
     print(f"  {steps} steps in {seconds} s", flush=True)
+    write_drawn(drawn, steps, lambda request: browser.run(f"library.call('live_draw', {json.dumps(request)})", timeout=1200))
+
+
+def live_natively(native, files, steps, drawn):
+    """The same for a number of steps by the native program, its rate by the steps that are done."""
+    with subprocess.Popen([native, files], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+
+        def call(name, **request):
+            program.stdin.write(json.dumps({"call": name, **request}) + "\n")
+            program.stdin.flush()
+            return next(reply for reply in map(json.loads, program.stdout) if "part" not in reply)["result"]
+
+        call("live_start", seed=0)
+        begin = time.monotonic()
+        for step in range(0, steps, 5):
+            call("live_train", count=5, progress=step / steps)
+        print(f"  {steps} steps, {1000 * (time.monotonic() - begin) / steps:.1f} ms each", flush=True)
+        write_drawn(drawn, steps, lambda request: call("live_draw", **request))
+
+
+def write_drawn(drawn, steps, draw):
+    """50 pictures of each class at guidance 1 and 2."""
     labels = [i % 10 for i in range(500)]
-    pictures = {}
-    for guidance in (1, 2):
-        pictures[guidance] = browser.run(
-            f"library.call('live_draw', {{labels: {labels}, guidance: {guidance}}}).then((r) => r.x)", timeout=1200)
+    pictures = {guidance: draw({"labels": labels, "guidance": guidance})["x"] for guidance in (1, 2)}
     drawn.write_text(json.dumps({"steps": steps, "labels": labels, "pictures": pictures}))
 
 
@@ -234,10 +254,13 @@ def main():
     parser.add_argument("--run-page", type=pathlib.Path, help="a page of `sfumato lesson`")
     parser.add_argument("--shots", type=pathlib.Path)
     parser.add_argument("--timing", action="store_true")
-    parser.add_argument("--live", type=int)
+    parser.add_argument("--live", type=int, metavar="SECONDS")
+    parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--drawn", type=pathlib.Path)
     o = parser.parse_args()
     assert o.page.stat().st_size < 4e6, f"{o.page} has {o.page.stat().st_size} bytes, 4 MB allowed"
+    if o.steps:
+        return live_natively(o.native, o.files, o.steps, o.drawn)
     begin = time.monotonic()
     browser = Browser()
     try:
