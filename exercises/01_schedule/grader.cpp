@@ -135,6 +135,11 @@ Check check_q_step() {
             with([](double x, double a, double e) { return std::sqrt(a) * x + (1 - a) * e; })},
            {"signal_without_root", "The pixel is multiplied by α; √α is asked for.",
             with([](double x, double a, double e) { return a * x + std::sqrt(1 - a) * e; })},
+           {"half_is_zero",
+            "Yours is x + ε: 1/2 of two integers is 0 in C++, and anything to the power 0 is 1. "
+            "Use "
+            "std::sqrt.",
+            with([](double x, double, double e) { return x + e; })},
            {"no_shrinking",
             "You added the noise without shrinking the pixel. Then the variance grows by 1 − α in "
             "every step, without "
