@@ -46,6 +46,8 @@
 
 // Diffusion: schedules, the forward process, predictions, samplers, models as diffusers folders.
 #include "diffusion/bound.h"
+#include "diffusion/edit_pictures.h"
+#include "diffusion/editing.h"
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
 #include "diffusion/generate.h"

@@ -14,6 +14,7 @@ namespace sfumato::apps {
 // Each in a file of its own: train.cpp, ...
 RunSubcommand declare_train(CommandLine& line);
 RunSubcommand declare_sample(CommandLine& line);
+RunSubcommand declare_edit(CommandLine& line);
 RunSubcommand declare_evaluate(CommandLine& line);
 RunSubcommand declare_predict(CommandLine& line);
 RunSubcommand declare_info(CommandLine& line);
@@ -25,6 +26,7 @@ namespace {
 constexpr Subcommand kSubcommands[] = {
     {"train", "Train a diffusion U-Net", declare_train},
     {"sample", "Draw pictures with a trained model", declare_sample},
+    {"edit", "Change pictures with a trained model: inpaint, vary, interpolate, ...", declare_edit},
     {"evaluate", "Judge a model's pictures: read as asked? how far from real?", declare_evaluate},
     {"predict", "Run the bare network on tensors in a file", declare_predict},
     {"info", "Describe this program and machine, or a model", declare_info},

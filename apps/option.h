@@ -57,6 +57,8 @@ inline const OptionInfo kGuideOption{
     "Guide away from this model's answer instead of the one without the label: a folder, or "
     "earlier: "
     "the run's own after a quarter of its training (autoguidance)"};
+inline const OptionInfo kNegativeOption{
+    "negative", "A class to be guided away from, instead of from 'no class'"};
 inline const OptionInfo kPrecisionOption{"precision",
                                          "What the network computes in on a GPU; default f32"};
 inline const OptionInfo kSeedOption{"seed", "Seed of the noise"};

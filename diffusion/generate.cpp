@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "autograd/fixed_weights.h"
@@ -45,6 +48,28 @@ void expect_labels(const Pipeline& model, const std::vector<std::int64_t>& label
   }
 }
 
+// The negative class, and the second ones.
+void expect_more_labels(const Pipeline& model, const GenerateOptions& o) {
+  if (o.negative) {
+    expect_labels(model, {*o.negative});
+    if (o.guide) throw Error("sample", "expected a negative class or a guide, got both");
+    if (!guides(o))
+      throw Error("sample",
+                  fmt::format("a negative class acts by guidance: expected a scale other than 1, "
+                              "got {}",
+                              o.guidance));
+  }
+  if (!o.mix.empty() && o.mix.size() != o.labels.size())
+    throw Error("sample", fmt::format("expected a second class for each of {} pictures, got {}",
+                                      o.labels.size(), o.mix.size()));
+  for (const Mix& mix : o.mix) {
+    expect_labels(model, {mix.label});
+    if (!(mix.share >= 0 && mix.share <= 1))
+      throw Error("sample",
+                  fmt::format("expected a share of the second class in [0, 1], got {}", mix.share));
+  }
+}
+
 // The network as a function of tensors: x_t, t and, where the model has classes, the labels. On a GPU it is recorded, and
 // replayed at each step of the samplers.
 Recorded::Function evaluation(const nn::Network& network) {
@@ -74,6 +99,25 @@ struct Networks {
   }
 };
 
+// (1 − share) answer + share (the answer for the second class), for pictures begin..begin+n−1.
+Denoiser mixed(const GenerateOptions& o, std::int64_t begin, std::int64_t n, Device device,
+               const Denoiser& first, Recorded& evaluate) {
+  std::vector<std::int64_t> labels, rows;
+  std::vector<double> shares;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Mix& mix = o.mix[static_cast<std::size_t>(begin + i)];
+    labels.push_back(mix.label), shares.push_back(mix.share), rows.push_back(i);
+  }
+  const auto tensor = [&](const std::vector<std::int64_t>& values) {
+    return Tensor::from<std::int64_t>({n}, std::span(values)).to(device);
+  };
+  const Denoiser second = denoiser_for(o, tensor(labels), evaluate);
+  const Coefficient share(shares, tensor(rows));
+  return [=](const Tensor& xt, double t) {
+    return (1.0 + -share) * first(xt, t) + share * second(xt, t);
+  };
+}
+
 // What draws pictures begin..end−1: the denoiser, and what guides it.
 struct Denoisers {
   Denoiser denoiser;
@@ -88,10 +132,14 @@ Denoisers denoisers_for(const Pipeline& model, const GenerateOptions& o, std::in
     labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n)).to(kind.device);
     away = labels;
     if (guides(o) && !o.guide)
-      away = Tensor::full({n}, static_cast<double>(*model.conditioning().null_label), kind);
+      away = Tensor::full(
+          {n}, static_cast<double>(o.negative ? *o.negative : *model.conditioning().null_label),
+          kind);
   }
   Denoisers result{.denoiser = denoiser_for(o, labels, networks.model),
                    .guide = {.method = o.method, .scale = o.guidance}};
+  if (!o.mix.empty())
+    result.denoiser = mixed(o, begin, n, kind.device, result.denoiser, networks.model);
   if (guides(o))
     result.guide.away = denoiser_for(o, away, networks.guide ? *networks.guide : networks.model);
   return result;
@@ -152,6 +200,8 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
   expect_size(network, shape[1], shape[2]);
   if (o.guide) expect_guide(model, *o.guide);
   if (conditioning.kind == nn::Conditioning::Kind::none) {
+    if (o.negative || !o.mix.empty())
+      throw Error("sample", "a negative or a second class needs a class-conditional model");
     if (guides(o) && !o.guide) throw Error("sample", "guidance needs a class-conditional model");
     return;
   }
@@ -159,7 +209,8 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
     throw Error("sample",
                 "class_embed_type timestep and identity cannot be sampled here; see `predict`");
   expect_labels(model, o.labels);
-  if (guides(o) && !o.guide && !conditioning.null_label)
+  expect_more_labels(model, o);
+  if (guides(o) && !o.guide && !o.negative && !conditioning.null_label)
     throw Error(
         "sample",
         "guidance needs to know which label means 'no class', and this folder does not say: "
@@ -193,41 +244,49 @@ std::int64_t default_steps(const Pipeline& model, const Sampler& sampler) {
   return sampler.default_steps > 0 ? std::min(sampler.default_steps, T) : T;
 }
 
-Tensor generate(const Pipeline& model, const GenerateOptions& o) {
+void draw(const Pipeline& model, const GenerateOptions& o,
+          const std::function<void(Drawing&)>& each) {
   expect_drawable(model, o);
   NoGrad no_grad;
   FixedWeights fixed_weights;
   const auto total = static_cast<std::int64_t>(o.labels.size());
-  const Shape shape = picture_shape(model, o);
   const Schedule schedule = make_schedule(model.scheduler);
-  SampleOptions chain = chain_options(model, o);
 
   // x_T ~ N(0, I), drawn for all pictures at once, so that it does not depend on `batch`.
   const Device device = model.params->kind().device;
-  const Tensor x_T = Rng(o.seed, Purpose::sample_start, 0, device).normal(shape);
-  Tensor pictures(shape, DType::u8);
-  // The x̂_0 of one step come from several batches; they are shown when complete.
-  std::vector<Tensor> previews;
-  if (o.on_step)
-    for (std::int64_t i = 0; i < chain.steps; ++i) previews.emplace_back(shape, DType::u8);
-
+  const Tensor x_T = Rng(o.seed, Purpose::sample_start, 0, device).normal(picture_shape(model, o));
   std::optional<Networks> networks;
   std::int64_t recorded = 0;  // pictures at a time
   const std::int64_t batch = o.sampler.one_picture ? 1 : o.batch;
   for (std::int64_t begin = 0; begin < total; begin += batch) {
     const std::int64_t end = std::min(total, begin + batch);
-    if (o.on_step)
-      chain.on_step = [&](const Progress& p) {
-        previews[p.step].slice(begin, end).copy_from(data::to_bytes(p.x0));
-      };
-    chain.first_picture = begin;
     if (end - begin != recorded) networks.emplace(device, model, o);
     recorded = end - begin;
     const Denoisers d = denoisers_for(model, o, begin, end, *networks);
-    chain.guide = d.guide;
-    const Tensor x0 = sample(schedule, chain, d.denoiser, x_T.slice(begin, end));
-    pictures.slice(begin, end).copy_from(data::to_bytes(x0));
+    Drawing drawing{
+        begin, end, schedule, chain_options(model, o), d.denoiser, x_T.slice(begin, end)};
+    drawing.options.first_picture = begin;
+    drawing.options.guide = d.guide;
+    each(drawing);
   }
+}
+
+Tensor generate(const Pipeline& model, const GenerateOptions& o) {
+  expect_drawable(model, o);
+  const Shape shape = picture_shape(model, o);
+  Tensor pictures(shape, DType::u8);
+  // The x̂_0 of one step come from several batches; they are shown when complete.
+  std::vector<Tensor> previews;
+  draw(model, o, [&](Drawing& d) {
+    if (o.on_step)
+      d.options.on_step = [&](const Progress& p) {
+        while (static_cast<std::int64_t>(previews.size()) <= p.step)
+          previews.emplace_back(shape, DType::u8);
+        previews[p.step].slice(d.begin, d.end).copy_from(data::to_bytes(p.x0));
+      };
+    const Tensor x0 = sample(d.schedule, d.options, d.denoiser, d.x_T);
+    pictures.slice(d.begin, d.end).copy_from(data::to_bytes(x0));
+  });
   for (std::size_t i = 0; i < previews.size(); ++i)
     o.on_step(static_cast<std::int64_t>(i), previews[i]);
   return pictures;

@@ -20,6 +20,11 @@ namespace sfumato::diffusion {
 enum class Clip : std::uint8_t { on, diffusers, off };
 Clip parse_clip(std::string_view name);  // throws Error for another name
 
+struct Mix {
+  std::int64_t label;
+  double share;  // 0..1
+};
+
 struct GenerateOptions {
   // One a picture; for an unconditional model, only their number counts. Picture i depends on the
   // seed, on i and on the other options alone, not on `batch` or how many pictures there are.
@@ -36,6 +41,10 @@ struct GenerateOptions {
   // Autoguidance (Karras 2024): a weaker model of the same pictures and labels, such as an earlier checkpoint, in the place of
   // the answer without the label. Not owned; may be null.
   const Pipeline* guide = nullptr;
+  // A class to be guided away from, in the place of "no class".
+  std::optional<std::int64_t> negative = {};
+  // A second class for each picture, or empty: the answer is (1 − share) that of the label + share that of this one.
+  std::vector<Mix> mix = {};
   std::uint64_t seed = 0;
   std::int64_t batch = 64;  // pictures at a time
   // Called with the x̂_0 of each step, u8 [N,H,W,C], once all batches are drawn; may be empty.
@@ -78,5 +87,19 @@ void expect_guide(const Pipeline& model, const Pipeline& guide);
 // The pictures, u8 [N,H,W,C]. Throws Error as expect_drawable does and where a picture turns
 // infinite, and Cancelled if `options.cancelled` says so. Leaves the model as it is.
 Tensor generate(const Pipeline& model, const GenerateOptions& options);
+
+// What draws pictures begin..end−1 of those that some options ask for.
+struct Drawing {
+  std::int64_t begin, end;
+  const Schedule& schedule;
+  SampleOptions options;
+  Denoiser denoiser;
+  Tensor
+      x_T;  // ~ N(0, I), [end − begin,H,W,C]; depends on the seed and the pictures' numbers alone
+};
+// Calls `each` for options.batch pictures at a time, without gradients. generate() samples from x_T there; edits
+// (edit_pictures.h) do something else. Throws as generate does.
+void draw(const Pipeline& model, const GenerateOptions& options,
+          const std::function<void(Drawing& drawing)>& each);
 
 }  // namespace sfumato::diffusion

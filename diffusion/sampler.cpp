@@ -88,6 +88,7 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
     if (chain.config.use_clipped_model_output && !(chain.guide.away && method.own_eps))
       e.eps = eps_of_x0(level, x, e.x0);
   }
+  if (chain.correct) chain.correct(level, x, e);
   return e;
 }
 
@@ -203,7 +204,8 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
       .noise = [seed = options.seed, first = options.first_picture](
                    std::int64_t step, const Tensor& x) { return step_noise(seed, first, step, x); },
       .first_picture = options.first_picture,
-      .on_step = options.on_step};
+      .on_step = options.on_step,
+      .correct = options.correct};
   const bool by_sigma =
       config.timestep_spacing == Spacing::karras || config.timestep_spacing == Spacing::log_snr;
   if (by_sigma) {
@@ -222,19 +224,27 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
   return chain;
 }
 
-Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,
-              const Tensor& x_T) {
-  Chain chain = make_chain(schedule, options, denoiser);
+Tensor start(const Chain& chain, const Tensor& x_T) {
   const double size = Path::variance_preserving.size(chain.levels.front());
-  const Tensor x = size == 1 ? x_T : size * x_T + 0.0 * x_T;
-  const Sampler& sampler = options.config.sampler;
+  return size == 1 ? x_T : size * x_T + 0.0 * x_T;
+}
+
+Tensor walk(Chain chain, const Tensor& x) {
+  const Sampler& sampler = chain.config.sampler;
   if (!sampler.one_picture || x.dim(0) == 1) return sampler.sample(chain, x);
   Tensor pictures(x.shape(), x.kind());
+  const std::int64_t first = chain.first_picture;
   for (std::int64_t n = 0; n < x.dim(0); ++n) {
-    chain.first_picture = options.first_picture + n;
+    chain.first_picture = first + n;
     pictures.slice(n, n + 1).copy_from(sampler.sample(chain, x.slice(n, n + 1)));
   }
   return pictures;
+}
+
+Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,
+              const Tensor& x_T) {
+  const Chain chain = make_chain(schedule, options, denoiser);
+  return walk(chain, start(chain, x_T));
 }
 
 std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options) {
@@ -245,6 +255,7 @@ std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options)
   };
   SampleOptions quiet = options;
   quiet.on_step = {};
+  quiet.correct = {};
   sample(schedule, quiet, zero, Tensor::full({1, 1}, 1));
   return count;
 }

@@ -50,6 +50,9 @@ struct Guide {
   Denoiser away = {};
 };
 
+// Changes an estimate about x of this level, after guidance and clipping: what an edit knows of x_0 (editing.h).
+using Correct = std::function<void(const NoiseLevel& level, const Tensor& x, Estimate& estimate)>;
+
 class FiniteCheck;
 
 // The way that a sampler walks, K steps from noise to a picture.
@@ -68,6 +71,7 @@ struct Chain {
   std::function<Tensor(std::int64_t step, const Tensor& x)> noise = {};
   std::int64_t first_picture = 0;                     // the number of the picture in row 0
   std::function<void(const Progress&)> on_step = {};  // may be empty
+  Correct correct = {};                               // may be empty
 
   std::int64_t steps() const { return static_cast<std::int64_t>(times.size()); }
 
@@ -97,6 +101,7 @@ struct SampleOptions {
   std::uint64_t seed = 0;                             // of the noise in the steps
   std::int64_t first_picture = 0;                     // the number of the picture in row 0
   std::function<void(const Progress&)> on_step = {};  // may be empty
+  Correct correct = {};                               // may be empty
 };
 
 // K timesteps in falling order, of the spacings that choose timesteps. Throws unless 1 <= K <= T. As `diffusers` chooses them, but for
@@ -121,8 +126,12 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
 // that always answers 0.)
 std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options);
 
-// From x_T ~ N(0, I) [N, ...] to x_0 with the sampler options.config.sampler. In processes in which x_T is of another size
-// (σ = 80 in EDM's), x_T is scaled to it.
+// x_T ~ N(0, I) at the size that x has at the chain's first level (σ = 80 in EDM's process).
+Tensor start(const Chain& chain, const Tensor& x_T);
+// From x [N, ...] of the chain's first level to x_0 with the sampler chain.config.sampler.
+Tensor walk(Chain chain, const Tensor& x);
+
+// From x_T ~ N(0, I) [N, ...] to x_0 with the sampler options.config.sampler. walk(start()).
 Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,
               const Tensor& x_T);
 

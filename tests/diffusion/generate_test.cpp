@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <vector>
 
+#include "diffusion/edit_pictures.h"
 #include "nn/presets.h"
 #include "tensor/io/image.h"
 #include "tests/diffusion/support.h"
@@ -55,6 +57,27 @@ TEST_F(Generate, AsTheReadmeDoesIt) {
       io::write_png(fmt::format("{}.png", i), digits.slice(i, i + 1).reshape({28, 28, 1}));
   }
   EXPECT_EQ(io::read_image("9.png").shape(), (Shape{28, 28, 1}));
+}
+
+// docs/editing.md shows these lines.
+TEST_F(Generate, EditsInALineEach) {
+  const Pipeline untrained = new_model();
+  save_pipeline_config("runs/a", untrained);
+  save_pipeline_weights("runs/a", untrained, untrained.params->flat_values());
+  for (const char* name : {"seven.png", "mask.png"})
+    fs::copy_file(fs::path(SFUMATO_SOURCE_DIR) / "docs/editing" / name, name);
+  std::vector<Tensor> all;
+  {
+    const diffusion::Pipeline model = diffusion::load_pipeline("runs/a");
+    const Tensor seven = io::read_image("seven.png"), mask = io::read_image("mask.png");
+    const diffusion::GenerateOptions o{.labels = {2, 7, 8}};
+    const Tensor filled = diffusion::repaint(model, o, seven, mask);
+    const Tensor painted = diffusion::image_to_image(model, o, seven, /*strength=*/0.6);
+    const Tensor others = diffusion::redraw(model, o, seven, {.label = 7});
+    const Tensor varied = diffusion::redraw(model, o, seven, {.label = 7}, /*share=*/0.3);
+    all = {filled, painted, others, varied};
+  }
+  for (const Tensor& pictures : all) EXPECT_EQ(pictures.shape(), (Shape{3, 28, 28, 1}));
 }
 
 TEST_F(Generate, NeitherBatchNorCountChangesAPicture) {
