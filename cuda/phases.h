@@ -25,7 +25,7 @@ class Phases {
 
   // First: the block's number, less than gridDim.x.
   __device__ unsigned begin(Shared& s) const {
-    if (threadIdx.x == 0) s.number = add(&counters_[kBegun]);
+    if (threadIdx.x == 0) s.number = take_number(&counters_[kBegun]);
     __syncthreads();
     return s.number;
   }
@@ -39,9 +39,9 @@ class Phases {
     if (threadIdx.x == 0) wait_for(&counters_[kFirstEvent + event], times);
     __syncthreads();
   }
-  // Last.
+  // Last. (No barrier first: of a block's threads only the first has touched counters, and nobody in this launch waits for
+  // what others write now.)
   __device__ void end(Shared& s) const {
-    __syncthreads();
     if (threadIdx.x == 0) {
       s.last = add_after_writes(&counters_[kEnded]) == gridDim.x - 1;
       if (s.last) wait_for(&counters_[kEnded], gridDim.x);
@@ -55,7 +55,7 @@ class Phases {
   enum Counter : unsigned { kBegun, kEnded, kFirstEvent };
 
   // Each adds 1 and returns what was there.
-  static __device__ unsigned add(unsigned* counter);
+  static __device__ unsigned take_number(unsigned* counter);
   static __device__ unsigned add_after_writes(unsigned* counter);
   static __device__ void wait_for(unsigned* counter, unsigned times);
 
@@ -65,7 +65,7 @@ class Phases {
 
 #if defined(__CUDACC__)
 
-inline __device__ unsigned Phases::add(unsigned* counter) { return atomicAdd(counter, 1u); }
+inline __device__ unsigned Phases::take_number(unsigned* counter) { return atomicAdd(counter, 1u); }
 inline __device__ unsigned Phases::add_after_writes(unsigned* counter) {
   __threadfence();
   return atomicAdd(counter, 1u);
@@ -77,7 +77,7 @@ inline __device__ void Phases::wait_for(unsigned* counter, unsigned times) {
 
 #else
 
-inline unsigned Phases::add(unsigned* counter) { return emulator::add(counter); }
+inline unsigned Phases::take_number(unsigned* counter) { return emulator::take_number(counter); }
 inline unsigned Phases::add_after_writes(unsigned* counter) {
   return emulator::add_after_writes(counter);
 }

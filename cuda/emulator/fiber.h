@@ -17,6 +17,8 @@ struct Fiber {
   bool done = true;
   const struct Barrier* waits = nullptr;  // until its generation is no longer `until`
   std::uint64_t until = 0;
+  const unsigned* counter = nullptr;  // waits until it is at least `times`
+  unsigned times = 0;
   void *tsan = nullptr, *asan = nullptr;  // what the sanitizers know it by
 };
 

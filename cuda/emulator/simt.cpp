@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <numeric>
 #include <random>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,20 +33,46 @@ struct Warp {
   alignas(16) unsigned char value[32][64];
 };
 
+// One that has begun.
 struct Block {
-  // Of even and of odd blocks: a fiber comes after what it did before, so that a block whose fibers an earlier one had would
-  // need no wait for that one, as the thread sanitizer sees it.
-  std::vector<Fiber> fibers[2];
+  uint3 index;
+  unsigned number = 0;  // in the order of indices
+  std::vector<Fiber> fibers;
+  std::vector<Fiber*> order;  // of their turns
+  int left = 0;               // threads that are not done
   std::vector<Warp> warps;
   Barrier barrier;
-  Fiber* current = nullptr;  // nullptr while threads run one after another
+  std::vector<unsigned char> shared;
+  const Fiber* waits = nullptr;  // one of those that wait for a counter, if no thread can go on
+};
+using BlockPtr = std::unique_ptr<Block>;
+
+struct Counted {
+  unsigned last, highest;  // of the numbers of the blocks that counted
+};
+
+// What runs now.
+struct Launch {
+  BlockSize size{};
   void (*thread)(const void*) = nullptr;
   const void* kernel = nullptr;
-  std::vector<unsigned char> shared;
+  Block* block = nullptr;
+  Fiber* fiber = nullptr;  // nullptr while threads run one after another
+  unsigned took_number = 0;
+  std::map<const unsigned*, Counted> counted;
   std::string error;
+  std::vector<BlockPtr> waiting;  // blocks that wait for others
+  // Blocks to be used again, the longest unused one first, and two of them at least: a fiber comes after what it did before,
+  // so that a block whose fibers an earlier one had would need no wait for that one, as the thread sanitizer sees it.
+  std::deque<BlockPtr> unused;
 };
-thread_local Block block;
+thread_local Launch launch;
+
+// Of blocks that wait at a time: their threads' stacks are memory, and each is a thread that the thread sanitizer knows,
+// whose time grows with their number. With 0 blocks begin in the order of their numbers.
+constexpr std::size_t kMostWaiting = kThreadSanitizer ? 0 : kAddressSanitizer ? 8 : 32;
 std::uint64_t order_seed = 0;
+std::mt19937_64 random_order;
 // For the thread sanitizer: a block comes after what went before its kernel, and a kernel before what follows it.
 char block_begin, kernel_end;
 
@@ -60,10 +90,12 @@ void leave(Barrier& b) {
 void run_thread() {
   fiber_begins();
   acquire_order(&block_begin);
-  block.thread(block.kernel);
-  Fiber& fiber = *block.current;
+  launch.thread(launch.kernel);
+  Fiber& fiber = *launch.fiber;
+  Block& block = *launch.block;
   release_order(&kernel_end);
   fiber.done = true;
+  --block.left;
   leave(block.warps[static_cast<std::size_t>(fiber.thread / 32)].barrier);
   leave(block.barrier);
   switch_to_scheduler(fiber);
@@ -71,11 +103,11 @@ void run_thread() {
 }
 
 Fiber& current() {
-  if (!block.current)
+  if (!launch.fiber)
     throw Error("emulator", "a kernel without Shared waits or exchanges values: see cuda/simt.h");
-  return *block.current;
+  return *launch.fiber;
 }
-Warp& warp() { return block.warps[static_cast<std::size_t>(current().thread / 32)]; }
+Warp& warp() { return launch.block->warps[static_cast<std::size_t>(current().thread / 32)]; }
 
 // A barrier makes what the threads wrote visible to one another; an exchange of values does not.
 enum class Memory { ordered, unordered };
@@ -93,62 +125,132 @@ void wait_at(Barrier& b, Memory memory) {
   if (memory == Memory::ordered) acquire_order(order);
 }
 
-[[noreturn]] void throw_stuck() {
+unsigned value(const unsigned* counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
+
+[[noreturn]] void throw_stuck(const Block& block) {
   const Barrier& b = block.barrier;
-  throw Error("emulator", "block " + std::to_string(blockIdx.x) + ": " + std::to_string(b.arrived) +
-                              " of " + std::to_string(b.alive) +
+  throw Error("emulator", "block " + std::to_string(block.number) + ": " +
+                              std::to_string(b.arrived) + " of " + std::to_string(b.alive) +
                               " threads wait at the barrier of " + (b.file ? b.file : "a warp") +
                               ":" + std::to_string(b.line) + ", the others never come");
 }
 
-std::span<Fiber> start_block(BlockSize size) {
-  const auto threads = static_cast<std::size_t>(size.threads);
-  std::vector<Fiber>& fibers = block.fibers[(blockIdx.x + blockIdx.y + blockIdx.z) % 2];
-  block.barrier = {};
-  block.barrier.alive = size.threads;
-  block.warps.assign((threads + 31) / 32, Warp{});
-  if (fibers.size() < threads) fibers.resize(threads);
-  block.shared =
-      std::vector<unsigned char>(size.shared_bytes + 128, 0xff);  // NaNs; fresh for the sanitizers
-  for (int i = 0; i < size.threads; ++i) {
-    Fiber& fiber = fibers[static_cast<std::size_t>(i)];
+[[noreturn]] void throw_waiting() {
+  acquire_order(&kernel_end);
+  const Block& block = *launch.waiting.front();
+  throw Error("emulator",
+              "block " + std::to_string(block.number) + " waits until a counter that is " +
+                  std::to_string(value(block.waits->counter)) + " is " +
+                  std::to_string(block.waits->times) + ": no block is left that counts");
+}
+
+BlockPtr begin_block(unsigned number) {
+  const auto threads = static_cast<std::size_t>(launch.size.threads);
+  BlockPtr block;
+  if (launch.unused.size() < 2) {
+    block = std::make_unique<Block>();
+  } else {
+    block = std::move(launch.unused.front());
+    launch.unused.pop_front();
+  }
+  block->number = number;
+  block->index = {number % gridDim.x, number / gridDim.x % gridDim.y,
+                  number / gridDim.x / gridDim.y};
+  block->barrier = {};
+  block->barrier.alive = block->left = launch.size.threads;
+  block->warps.assign((threads + 31) / 32, Warp{});
+  if (block->fibers.size() < threads) block->fibers.resize(threads);
+  block->order.clear();
+  block->shared = std::vector<unsigned char>(launch.size.shared_bytes + 128,
+                                             0xff);  // NaNs; fresh for the sanitizers
+  for (int i = 0; i < launch.size.threads; ++i) {
+    Fiber& fiber = block->fibers[static_cast<std::size_t>(i)];
     fiber.thread = i;
     fiber.done = false;
     fiber.waits = nullptr;
+    fiber.counter = nullptr;
     start_fiber(fiber, run_thread);
-    ++block.warps[static_cast<std::size_t>(i / 32)].barrier.alive;
+    block->order.push_back(&fiber);
+    ++block->warps[static_cast<std::size_t>(i / 32)].barrier.alive;
   }
   release_order(&block_begin);
-  return {fibers.data(), threads};
+  return block;
 }
 
-void run_block(BlockSize size) {
-  std::vector<Fiber*> order;
-  for (Fiber& fiber : start_block(size)) order.push_back(&fiber);
-  std::mt19937_64 random(order_seed + blockIdx.x);
-  for (int left = size.threads; left > 0;) {
-    if (order_seed != 0) std::shuffle(order.begin(), order.end(), random);
-    bool moved = false;
-    for (Fiber* fiber : order) {
-      if (fiber->done || (fiber->waits && fiber->waits->generation == fiber->until)) continue;
+bool can_go_on(const Fiber& fiber) {
+  if (fiber.counter) return value(fiber.counter) >= fiber.times;
+  return !fiber.done && !(fiber.waits && fiber.waits->generation == fiber.until);
+}
+
+// Threads take turns until none can go on. Whether all are done; if not, they wait for other blocks.
+bool go_on(Block& block) {
+  launch.block = &block;
+  blockIdx = block.index;
+  for (bool moved = true; moved;) {
+    if (order_seed != 0) std::shuffle(block.order.begin(), block.order.end(), random_order);
+    moved = false;
+    for (Fiber* fiber : block.order) {
+      if (!can_go_on(*fiber)) continue;
       fiber->waits = nullptr;
+      fiber->counter = nullptr;
       moved = true;
-      block.current = fiber;
+      launch.fiber = fiber;
       threadIdx = {static_cast<unsigned>(fiber->thread), 0, 0};
       switch_to_fiber(*fiber);
-      if (!block.error.empty()) {
+      if (!launch.error.empty()) {
         acquire_order(&kernel_end);
-        throw Error("emulator", std::exchange(block.error, {}));
+        throw Error("emulator", std::exchange(launch.error, {}));
       }
-      if (fiber->done) --left;
     }
-    if (!moved) throw_stuck();
   }
-  block.current = nullptr;
+  launch.fiber = nullptr;
+  if (block.left == 0) return true;
+  const auto waiting = std::find_if(block.order.begin(), block.order.end(),
+                                    [](const Fiber* fiber) { return fiber->counter; });
+  if (waiting == block.order.end()) throw_stuck(block);
+  block.waits = *waiting;
+  return false;
+}
+
+void end_block(BlockPtr block) {
   step_aside();
   acquire_order(&kernel_end);
-  std::vector<unsigned char>().swap(block.shared);
+  std::vector<unsigned char>().swap(block->shared);
   step_back();
+  launch.unused.push_back(std::move(block));
+}
+
+// Lets the blocks that waited go on, as far as they can. Whether there were any.
+bool go_on_waiting() {
+  bool moved = false;
+  for (BlockPtr& block : launch.waiting) {
+    if (!can_go_on(*block->waits)) continue;
+    moved = true;
+    if (go_on(*block)) end_block(std::move(block));
+  }
+  std::erase(launch.waiting, nullptr);
+  return moved;
+}
+
+// Those that wait for others come before them, as far as there is room: the last block first, or any.
+void run_blocks(unsigned count) {
+  std::vector<unsigned> later(count);  // the next one last
+  std::iota(later.begin(), later.end(), 0u);
+  if (order_seed != 0 || count > kMostWaiting)
+    std::shuffle(later.begin(), later.end(), random_order);
+  while (go_on_waiting() || !later.empty()) {
+    if (later.empty()) continue;
+    if (launch.waiting.size() >= kMostWaiting)
+      std::sort(later.begin(), later.end(), std::greater<>());  // the first waits for none of these
+    BlockPtr block = begin_block(later.back());
+    later.pop_back();
+    if (go_on(*block)) {
+      end_block(std::move(block));
+    } else {
+      launch.waiting.push_back(std::move(block));
+    }
+  }
+  if (!launch.waiting.empty()) throw_waiting();
 }
 
 }  // namespace
@@ -156,33 +258,40 @@ void run_block(BlockSize size) {
 void run(Blocks grid, BlockSize size, void (*thread)(const void*), const void* kernel) {
   gridDim = {grid.x, grid.y, grid.z};
   blockDim = {static_cast<unsigned>(size.threads), 1, 1};
-  block.thread = thread;
-  block.kernel = kernel;
-  block.current = nullptr;
+  launch.size = size;
+  launch.thread = thread;
+  launch.kernel = kernel;
+  launch.fiber = nullptr;
+  launch.took_number = 0;
+  launch.counted.clear();
+  launch.waiting.clear();  // what an Error left
   scheduler_begins();
-  for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
-    for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
-      for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) {
-        if (size.waits) {
-          run_block(size);
-        } else {
+  if (size.waits) {
+    run_blocks(grid.x * grid.y * grid.z);
+  } else {
+    for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
+      for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
+        for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x)
           for (threadIdx = {}; threadIdx.x < blockDim.x; ++threadIdx.x) thread(kernel);
-        }
-      }
+  }
   acquire_order(&kernel_end);
 }
 
-void set_order(std::uint64_t seed) { order_seed = seed; }
+void set_order(std::uint64_t seed) {
+  order_seed = seed;
+  random_order.seed(seed);
+}
 
 void* shared() {
-  const auto begin = reinterpret_cast<std::uintptr_t>(block.shared.data());
-  return block.shared.data() + (128 - begin % 128) % 128;
+  unsigned char* const bytes = launch.block->shared.data();
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes);
+  return bytes + (128 - begin % 128) % 128;
 }
 
 namespace {
 // Ends the kernel with an Error.
 void fail(std::string why) {
-  block.error = std::move(why);
+  launch.error = std::move(why);
   release_order(&kernel_end);
   switch_to_scheduler(current());
 }
@@ -190,7 +299,7 @@ void fail(std::string why) {
 
 void block_barrier(const char* file, int line) {
   current();
-  Barrier& b = block.barrier;
+  Barrier& b = launch.block->barrier;
   if (b.arrived == 0) {
     b.file = file;
     b.line = line;
@@ -218,19 +327,34 @@ void exchange(void* value, std::size_t bytes, int from) {
   wait_at(w.barrier, Memory::unordered);
 }
 
-unsigned add(unsigned* counter) { return __atomic_fetch_add(counter, 1u, __ATOMIC_RELAXED); }
+unsigned take_number(unsigned* counter) {
+  current();
+  const unsigned before = __atomic_fetch_add(counter, 1u, __ATOMIC_RELAXED);
+  return before - launch.took_number++ + launch.block->number;
+}
 unsigned add_after_writes(unsigned* counter) {
+  const unsigned number = launch.block->number;
+  const auto [place, is_new] = launch.counted.try_emplace(counter, Counted{number, number});
+  place->second = {number, std::max(number, place->second.highest)};
   release_order(counter);
-  return add(counter);
+  return __atomic_fetch_add(counter, 1u, __ATOMIC_RELAXED);
 }
 void wait_for(const unsigned* counter, unsigned times) {
-  const unsigned now = __atomic_load_n(counter, __ATOMIC_RELAXED);
-  if (now < times) {
-    fail("block " + std::to_string(blockIdx.x) + " waits until a counter that is " +
-         std::to_string(now) + " is " + std::to_string(times) +
-         ": no block before it counts so far");
+  Fiber& fiber = current();
+  if (value(counter) < times) {
+    fiber.counter = counter;
+    fiber.times = times;
+    release_order(&kernel_end);  // should this wait never end
+    switch_to_scheduler(fiber);
   }
   acquire_order(const_cast<unsigned*>(counter));
+  const unsigned number = launch.block->number;
+  const auto counted = launch.counted.find(counter);
+  // (Who has just counted last of all waits for nobody.)
+  if (counted != launch.counted.end() && counted->second.last != number &&
+      counted->second.highest > number)
+    fail("block " + std::to_string(number) + " waits for the later block " +
+         std::to_string(counted->second.highest));
 }
 
 }  // namespace sfumato::cuda::emulator

@@ -1,15 +1,17 @@
 // CUDA's words for a C++ compiler. The threads of a block are fibers of one thread of the CPU, which take turns where
-// they wait for one another. What the emulator finds wrong, it throws as Error:
+// they wait for one another. Blocks that wait for others begin before them, so that without their wait they read what is
+// not written yet. What the emulator finds wrong, it throws as Error:
 //   - a barrier that not all live threads of a block reach, or that they reach at different places;
 //   - a kernel that is given an address of the CPU's memory;
-//   - a block that waits for a later one.
+//   - a block that waits for a later one, or for what nobody counts.
 // Other faults show in what a kernel computes, or stop the program:
 //   - shared memory starts as NaNs, and so does every block of the device's memory (memory.h);
 //   - the device's memory can be touched by kernels and copies alone: elsewhere it is a fault at that line;
 //   - the address sanitizer finds what is read or written past the end of shared memory or of a block;
-//   - the thread sanitizer finds threads that touch the same number without a barrier between them, or in another block
-//     without a wait for that block. It is told that fibers are threads, and of no other order among them than what
-//     barriers and waits make: an exchange of values in a warp makes none.
+//   - a block that does not wait for what it reads finds the NaNs of a new block of memory;
+//   - the thread sanitizer finds threads of a block that touch the same number without a barrier between them. It is told
+//     that fibers are threads, and of no other order among them than what barriers and waits make: an exchange of values
+//     in a warp makes none. (It tells 256 threads apart, a block's, and so finds few races between blocks.)
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -38,7 +40,8 @@ struct BlockSize {
 // Runs thread(kernel) on every thread of every block.
 void run(Blocks grid, BlockSize size, void (*thread)(const void* kernel), const void* kernel);
 
-// In which order the threads of later blocks take turns: 0 in theirs, otherwise in one drawn from `seed`.
+// In which order the threads of later blocks take turns, 0 in theirs, otherwise in one drawn from `seed`; and in which
+// order blocks begin, 0 the last one first where they are few, otherwise in one drawn from `seed`.
 void set_order(std::uint64_t seed);
 
 // Throws Error naming `kernel` if an aligned word of its arguments is an address of the CPU's memory.
@@ -65,9 +68,9 @@ void warp_barrier();
 int lane();
 // Every live thread of the warp gives `bytes` bytes, at most 64, and gets those of lane `from`.
 void exchange(void* value, std::size_t bytes, int from);
-// A counter that blocks share (phases.h). Blocks run in the order of their numbers, so one that would have to wait has
-// the wrong number: that is an Error.
-unsigned add(unsigned* counter);
+// Counters that blocks share (phases.h). Each of the first two adds 1; the second returns what was there, the first what
+// would have been there if all blocks had begun, in the order of their indices.
+unsigned take_number(unsigned* counter);
 unsigned add_after_writes(unsigned* counter);
 void wait_for(const unsigned* counter, unsigned times);
 

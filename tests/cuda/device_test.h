@@ -16,8 +16,8 @@
 
 namespace sfumato {
 
-// Takes the GPU; without one its tests are skipped. SFUMATO_EMULATOR_ORDER=1, 2, ... makes the emulated threads of a
-// block take turns in another order.
+// Takes the GPU; without one its tests are skipped. SFUMATO_EMULATOR_ORDER=1, 2, ... makes the emulated blocks, and the
+// threads of a block, run in another order.
 class DeviceTest : public ::testing::Test {
  protected:
   void SetUp() override {

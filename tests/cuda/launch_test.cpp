@@ -9,6 +9,7 @@
 #include "cuda/block.h"
 #include "cuda/for_each.h"
 #include "cuda/memory.h"
+#include "cuda/phases.h"
 #include "tensor/backend.h"
 #include "tests/cuda/device_test.h"
 
@@ -86,9 +87,44 @@ TEST_F(LaunchTest, WarpsExchangeValues) {
   EXPECT_EQ(read(out, 1)[0], 95 * 96 / 2);
 }
 
+// The second block copies what the first one writes.
+struct Relay {
+  static constexpr int kThreads = 32;
+  struct Shared {
+    Phases::Shared phases;
+  };
+  Phases phases;
+  float *x, *out;
+  bool waits;
+  __device__ void operator()() const {
+    Shared& s = shared<Shared>();
+    if (phases.begin(s.phases) == 0) {
+      if (threadIdx.x == 0) *x = 7;
+      phases.count(0);
+    } else {
+      if (waits) phases.wait(0, 1);
+      if (threadIdx.x == 0) *out = *x;
+    }
+    phases.end(s.phases);
+  }
+};
+
+TEST_F(LaunchTest, BlocksWaitForOneAnother) {
+  const Scratch<float> x(1), out(1);
+  launch({2}, Relay{Phases(1), x.get(), out.get(), true});
+  EXPECT_EQ(read(out, 1)[0], 7);
+}
+
 #if defined(SFUMATO_CUDA_EMULATED)
 
 #if !defined(__SANITIZE_THREAD__)  // which would report the race
+TEST_F(LaunchTest, EmulatorShowsAMissingWait) {
+  emulator::set_order(0);
+  const Scratch<float> x(1), out(1);
+  launch({2}, Relay{Phases(1), x.get(), out.get(), false});
+  EXPECT_TRUE(std::isnan(read(out, 1)[0]));
+}
+
 TEST_F(LaunchTest, EmulatorShowsAMissingBarrier) {
   emulator::set_order(0);
   const Scratch<float> x(128);
@@ -122,6 +158,33 @@ TEST_F(LaunchTest, EmulatorThrowsForWhatWouldHang) {
   expect_error(synchronize, "threads of one block wait at two barriers");
   launch({1}, WaitsWithoutShared{out.get()});
   expect_error(synchronize, "a kernel without Shared waits");
+}
+
+struct Zeros {
+  unsigned* to;
+  constexpr void operator()(std::int64_t i) const { to[i] = 0; }
+};
+struct WaitsForABlock {
+  static constexpr int kThreads = 32;
+  struct Shared {};
+  unsigned* counter;
+  unsigned waiting, counting;
+  __device__ void operator()() const {
+    if (blockIdx.x == counting) emulator::add_after_writes(counter);
+    if (blockIdx.x == waiting) emulator::wait_for(counter, 1);
+  }
+};
+
+TEST_F(LaunchTest, EmulatorThrowsForAWaitThatMayNotEnd) {
+  const Scratch<unsigned> counter(1);
+  for_each(1, Zeros{counter.get()});
+  launch({2}, WaitsForABlock{counter.get(), 1, 2});
+  expect_error(synchronize, "block 1 waits until a counter that is 0 is 1: no block is left");
+  launch({2}, WaitsForABlock{counter.get(), 0, 1});
+  expect_error(synchronize, "block 0 waits for the later block 1");
+  for_each(1, Zeros{counter.get()});
+  launch({2}, WaitsForABlock{counter.get(), 1, 0});
+  synchronize();
 }
 
 TEST_F(LaunchTest, EmulatorThrowsForAnAddressOfTheCpu) {
