@@ -23,7 +23,7 @@ using diffusion::NoiseLevel;
 using diffusion::Schedule;
 
 constexpr std::int64_t kElboSteps = 50;                    // of the sampler
-constexpr std::int64_t kPictures = 128;                    // whose bound is computed
+constexpr std::int64_t kBoundPictures = 128;               // whose bound is computed
 constexpr std::int64_t kEnds[] = {1, 10, 100, 500, 1000};  // of the ranges of t in the table
 
 // What ‖v − v̂‖² is multiplied by. With v = a ε − σ x_0, ‖ε − ε̂‖² is a² and ‖x_0 − x̂_0‖² is σ² times it.
@@ -57,8 +57,8 @@ std::vector<double> weights(const Weighting& weighting, const Schedule& schedule
 diffusion::VariationalBound test_bound(const diffusion::Pipeline& model, const Schedule& schedule,
                                        const LabSetting& setting) {
   NoGrad no_grad;
-  const std::int64_t n =
-      std::min(setting.options.count(kPictures, kPictures, 8), setting.test.images.dim(0));
+  const std::int64_t n = std::min(setting.options.count(kBoundPictures, kBoundPictures, 8),
+                                  setting.test.images.dim(0));
   const Tensor labels = setting.test.labels.slice(0, n);
   const auto denoiser = [&](const Tensor& xt, double t) {
     return (*model.network)(xt, Tensor::full({n}, t), labels).value();
