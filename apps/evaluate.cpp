@@ -24,7 +24,7 @@ namespace {
 
 struct EvaluateOptions {
   std::string model, data = "mnist", classifier;  // classifier "": kept in the user's cache
-  std::string clip;                               // "", on, diffusers, off
+  std::string clip;                               // "", on, diffusers, dynamic, off
   std::int64_t count = 1000, steps = 20;
   std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
   std::string table;               // "", samplers
@@ -214,7 +214,7 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line(o->background, kBackgroundOption, kBackground);
   line(o->count, {"count", "Pictures to draw for each row"}, {100, 1 << 20});
   line(o->steps, {"steps", "DDIM steps"}, kSteps);
-  line(o->clip, kClipOption, {"on", "diffusers", "off"});
+  line(o->clip, kClipOption, {"on", "diffusers", "dynamic", "off"});
   line(o->guidance,
        {"guidance", "Only this guidance (default: 1, and 2 where the model was trained for it)"},
        kGuidances);

@@ -43,11 +43,13 @@ inline const OptionInfo kSizeOption{"size",
                                     "N or H,W: crop each picture to this shape and resize it"};
 inline const OptionInfo kBackgroundOption{
     "background", "Under transparent pixels: white, black, R,G,B or #RRGGBB; none: as stored"};
-inline const OptionInfo kClipOption{"clip",
-                                    "An estimate of x_0 outside the data's range: on (cut off, and "
-                                    "the noise computed anew from it), diffusers (cut "
-                                    "off, the network's noise kept), off (default: on where the "
-                                    "model's scheduler says clip_sample)"};
+inline const OptionInfo kClipOption{
+    "clip",
+    "An estimate of x_0 outside the data's range: on (cut off, and "
+    "the noise computed anew from it), diffusers (cut "
+    "off, the network's noise kept), dynamic (as on, at the 99.5 % "
+    "quantile of each picture, then scaled), off (default: on where the "
+    "model's scheduler says clip_sample)"};
 inline const OptionInfo kModelOption{"model",
                                      "Folder of a run, or any diffusers UNet2DModel folder"};
 inline const OptionInfo kGuidanceMethodOption{"guidance_method",

@@ -27,7 +27,7 @@ struct SampleOptions {
   std::optional<std::int64_t> count;
   std::string labels;  // "", "all", "7", "0,1,2", "cat,dog"
   std::string size;    // "", "32", "24,32"
-  std::string clip;    // "", on, diffusers, off
+  std::string clip;    // "", on, diffusers, dynamic, off
   std::optional<std::int64_t> steps;
   std::optional<diffusion::Sampler> sampler;
   std::string spacing;  // "": as the model's scheduler says
@@ -214,7 +214,7 @@ RunSubcommand declare_sample(CommandLine& line) {
        {"spacing", "How the noise levels of the steps are chosen (default: as the model says)"},
        {"leading", "trailing", "linspace", "karras", "log_snr"});
   line(o->eta, {"eta", "Noise in ddim's steps: 0 none, 1 as much as ddpm"}, {0, 1});
-  line(o->clip, kClipOption, {"on", "diffusers", "off"});
+  line(o->clip, kClipOption, {"on", "diffusers", "dynamic", "off"});
   line(o->guidance,
        {"guidance",
         "Scale of the guidance; 1 is none (default, where the model was trained for it or there is "

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -18,8 +19,10 @@
 namespace sfumato::diffusion {
 namespace {
 
-constexpr EnumName<Clip> kClips[] = {
-    {Clip::on, "on"}, {Clip::diffusers, "diffusers"}, {Clip::off, "off"}};
+constexpr EnumName<Clip> kClips[] = {{Clip::on, "on"},
+                                     {Clip::diffusers, "diffusers"},
+                                     {Clip::dynamic, "dynamic"},
+                                     {Clip::off, "off"}};
 
 constexpr std::int64_t kMaxPixels = std::int64_t{1} << 22;  // of one picture
 
@@ -154,7 +157,10 @@ SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
   if (o.spacing) chain.config.timestep_spacing = *o.spacing;
   if (o.clip) {
     chain.config.clip_sample = *o.clip != Clip::off;
-    chain.config.use_clipped_model_output = *o.clip == Clip::on;
+    chain.config.thresholding = *o.clip == Clip::dynamic;
+    if (chain.config.thresholding)
+      chain.config.sample_max_value = std::numeric_limits<double>::max();
+    chain.config.use_clipped_model_output = *o.clip != Clip::diffusers;
   }
   return chain;
 }

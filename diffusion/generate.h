@@ -16,8 +16,9 @@ namespace sfumato::diffusion {
 // What happens to an estimate x̂_0 outside the data's range.
 //   on         it is clipped, and ε̂ is computed anew from the clipped x̂_0 (sampler.h)
 //   diffusers  it is clipped, and the network's ε̂ is kept, the default of `diffusers`
+//   dynamic    as `on`, by dynamic thresholding without a largest value (clip.h)
 //   off        nothing
-enum class Clip : std::uint8_t { on, diffusers, off };
+enum class Clip : std::uint8_t { on, diffusers, dynamic, off };
 Clip parse_clip(std::string_view name);  // throws Error for another name
 
 struct Mix {

@@ -12,7 +12,7 @@ Tensor invert(const Schedule& schedule, const SampleOptions& options, const Deno
     throw Error("invert", fmt::format("expected at least 1 refinement, got {}", refinements));
   SampleOptions o = options;
   o.config.sampler = Sampler::ddim;
-  o.config.clip_sample = false;
+  o.config.clip_sample = o.config.thresholding = false;
   const Chain chain = make_chain(schedule, o, denoiser);
   const auto size = Path::variance_preserving.size;  // of x, where that of the data is 1
   const Path& flow = Path::flow;

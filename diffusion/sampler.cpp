@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 
+#include "diffusion/clip.h"
 #include "diffusion/expect.h"
 #include "diffusion/forward.h"
 #include "tensor/arrivals.h"
@@ -19,19 +20,6 @@ namespace {
 
 // A stream of noise is addressed by 28 bits of picture and 20 bits of step.
 constexpr int kStepBits = 20;
-
-template <class T>
-struct Clamp {
-  T* x;
-  T limit;
-  constexpr void operator()(std::int64_t i) const { x[i] = std::clamp(x[i], -limit, limit); }
-};
-
-void clamp(Tensor& x, double range) {
-  dispatch_float("sample", x.dtype(), [&]<class T>() {
-    for_each(x.device(), x.size(), Clamp<T>{x.data<T>(), static_cast<T>(range)});
-  });
-}
 
 // Row n is for picture first + n, and depends on (seed, step, picture) alone.
 Tensor step_noise(std::uint64_t seed, std::int64_t first, std::int64_t step, const Tensor& x) {
@@ -82,9 +70,9 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
   } else {
     e = read(kind, level, x, output);
   }
-  if (chain.config.clip_sample) {
+  if (clips(chain.config)) {
     if (kind == Prediction::x0) e.x0 = e.x0.clone();  // it may be the network's own tensor
-    clamp(e.x0, chain.config.clip_sample_range);
+    clip(e.x0, chain.config);
     if (chain.config.use_clipped_model_output && !(chain.guide.away && method.own_eps))
       e.eps = eps_of_x0(level, x, e.x0);
   }

@@ -114,8 +114,9 @@ struct SchedulerConfig {
   std::int64_t steps_offset = 0;        // leading only
   bool rescale_betas_zero_snr = false;  // Schedule::with_zero_terminal_snr
   double shift = 1;                     // Schedule::shifted
-  // Not supported, and refused when true; here so that a reader need not decide.
-  bool thresholding = false;
+  bool thresholding = false;            // dynamic thresholding (clip.h) in the place of clip_sample
+  double dynamic_thresholding_ratio = 0.995;
+  double sample_max_value = 1;  // 1: as clip_sample
 };
 
 // What a new network is trained with: β scaled to T steps (scale_betas), and a sampler that begins

@@ -57,14 +57,6 @@ struct Betas : io::AnyValue {
   }
 };
 
-// An option that this library has not: only false is supported.
-struct OnlyFalse : io::AnyValue {
-  void read(const io::JsonObject& json, const char* key, bool&) const {
-    if (json.get_bool(key)) throw NotSupported{fmt::format("{} = true is not supported", key)};
-  }
-  std::string problem(bool value) const { return value ? "true is not supported" : ""; }
-};
-
 // What the network was trained with. Config: SchedulerConfig, const or not.
 template <class Visitor, class Config>
 void visit_training_fields(const Visitor& v, Config& c) {
@@ -88,7 +80,11 @@ void visit_sampling_fields(const Visitor& v, Config& c) {
   v("clip_sample", c.clip_sample, io::Bool{});
   v("clip_sample_range", c.clip_sample_range,
     io::Real{[](double range) { return range > 0; }, "a positive number"});
-  v("thresholding", c.thresholding, OnlyFalse{});
+  v("thresholding", c.thresholding, io::Bool{});
+  v("dynamic_thresholding_ratio", c.dynamic_thresholding_ratio,
+    io::Real{[](double ratio) { return ratio > 0 && ratio <= 1; }, "a number in (0, 1]"});
+  v("sample_max_value", c.sample_max_value,
+    io::Real{[](double most) { return most >= 1; }, "a number of at least 1"});
 }
 
 }  // namespace sfumato::diffusion

@@ -81,10 +81,10 @@ constexpr SchedulerClass kClasses[] = {
      .prediction = "flow_prediction"},
 };
 
-// Keys that are honoured, whatever the class; the last two only matter to thresholding.
+// Keys that are honoured, whatever the class.
 const std::set<std::string>& honoured_keys() {
   static const std::set<std::string> keys = [] {
-    std::set<std::string> all{"dynamic_thresholding_ratio", "sample_max_value"};
+    std::set<std::string> all;
     const SchedulerConfig config;
     visit_training_fields(io::CollectKeys{all}, config);
     visit_sampling_fields(io::CollectKeys{all}, config);

@@ -42,6 +42,9 @@ SchedulerConfig parse(const io::JsonObject& json) {
   c.variance_type = parse_variance(json.get_string("variance_type", "fixed_small"));
   c.clip_sample = json.get_bool("clip_sample");
   c.clip_sample_range = json.get_number("clip_sample_range");
+  c.thresholding = json.get_bool("thresholding");
+  c.dynamic_thresholding_ratio = json.get_number("dynamic_thresholding_ratio");
+  c.sample_max_value = json.get_number("sample_max_value");
   c.use_clipped_model_output = false;  // the default of step() there
   c.set_alpha_to_one = json.get_bool("set_alpha_to_one", true);
   c.timestep_spacing = parse_spacing(json.get_string("timestep_spacing"));
@@ -96,6 +99,22 @@ Tensor run(const Trajectory& j) {
   return all;
 }
 
+// Of one picture.
+void clip_as_diffusers(const SchedulerConfig& c, std::vector<double>& x0) {
+  if (!c.thresholding && !c.clip_sample) return;
+  double s = c.clip_sample_range;
+  if (c.thresholding) {
+    std::vector<double> sorted;
+    for (const double x : x0) sorted.push_back(std::abs(x));
+    std::sort(sorted.begin(), sorted.end());
+    const double rank = c.dynamic_thresholding_ratio * static_cast<double>(sorted.size() - 1);
+    const auto i = static_cast<std::size_t>(rank), next = std::min(i + 1, sorted.size() - 1);
+    s = std::lerp(sorted[i], sorted[next], rank - static_cast<double>(i));
+    s = std::clamp(s, 1.0, c.sample_max_value);
+  }
+  for (double& x : x0) x = std::clamp(x, -s, s) / (c.thresholding ? s : 1);
+}
+
 // The trajectory as `diffusers` writes its formulas, with coefficients of type C.
 template <class C>
 Tensor replay(const Trajectory& j) {
@@ -120,10 +139,10 @@ Tensor replay(const Trajectory& j) {
     const C large = c.variance_type == Variance::fixed_large ? beta : variance;
     const C sigma = !ddpm ? eta * std::sqrt(variance) : t > 0 ? std::sqrt(large) : C{0};
     const C direction = ddpm ? C{0} : std::sqrt(std::max(C{0}, one - p - sigma * sigma));
+    std::vector<double> x0s, epss;
     for (std::int64_t k = 0; k < x.size(); ++k) {
-      double& value = x.data<double>()[k];
+      const double value = x.data<double>()[k];
       const double out = j.model_output.data<double>()[i * x.size() + k];
-      const double z = j.noise.data<double>()[i * x.size() + k];
       double x0 = out, eps = out;
       if (c.prediction_type == Prediction::eps) x0 = (value - noise * out) / signal;
       if (c.prediction_type == Prediction::x0) eps = (value - signal * out) / noise;
@@ -131,7 +150,13 @@ Tensor replay(const Trajectory& j) {
         x0 = signal * value - noise * out;
         eps = signal * out + noise * value;
       }
-      if (c.clip_sample) x0 = std::clamp(x0, -c.clip_sample_range, c.clip_sample_range);
+      x0s.push_back(x0), epss.push_back(eps);
+    }
+    clip_as_diffusers(c, x0s);
+    for (std::int64_t k = 0; k < x.size(); ++k) {
+      double& value = x.data<double>()[k];
+      const double x0 = x0s[static_cast<std::size_t>(k)], eps = epss[static_cast<std::size_t>(k)];
+      const double z = j.noise.data<double>()[i * x.size() + k];
       value =
           ddpm ? c0 * x0 + ct * value + sigma * z : std::sqrt(p) * x0 + direction * eps + sigma * z;
       all.data<double>()[i * x.size() + k] = value;

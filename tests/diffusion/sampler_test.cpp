@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "diffusion/clip.h"
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
 #include "tensor/rng.h"
@@ -325,6 +326,23 @@ TEST(Steps, ClipTheEstimateAndLeaveTheNetworksAnswerAlone) {
     EXPECT_NEAR(max_difference(step.x0, Tensor::zeros({3, 4}, DType::f64)), 0.25, 1e-15);
     EXPECT_EQ(max_difference(o.output, before), 0);
   }
+}
+
+// Imagen, section 2.3: each picture by its own quantile, the ends of [−1, 1] where it was cut off; between them
+// as it was, divided by s.
+TEST(Steps, DynamicThresholdingTakesTheQuantileOfEachPicture) {
+  SchedulerConfig c;
+  c.thresholding = true;
+  c.dynamic_thresholding_ratio = 0.75;
+  c.sample_max_value = 3;
+  Tensor x0 = Tensor::from<double>({4, 5}, {0,   0.1, -0.2, 0.3,  0.4,   // s = 1: as it is
+                                            0,   -1,  2,    -2.5, 8,     // s = 2.5
+                                            9,   9,   -9,   9,    9,     // s = 3, the most
+                                            0.5, -1,  1.5,  0.25, -3});  // s = 1.5
+  clip(x0, c);
+  const double want[] = {0, 0.1, -0.2, 0.3, 0.4, 0,       -0.4,     0.8, -1,      1,
+                         1, 1,   -1,   1,   1,   1 / 3.0, -2 / 3.0, 1,   1 / 6.0, -1};
+  for (int i = 0; i < 20; ++i) EXPECT_NEAR(x0.data<double>()[i], want[i], 1e-15) << i;
 }
 
 // x̂_0 = ±1 after clipping, and then ε̂ is what lies between it and x_t.

@@ -196,7 +196,6 @@ TEST(SchedulerFile, ProblemsAreNamed) {
       {"DDPMScheduler", "\"prediction_type\": \"noise\"", {"noise"}, false},
       {"UniPCMultistepScheduler", "\"use_flow_sigmas\": true", {"use_flow_sigmas"}, false},
       {"EulerDiscreteScheduler", "\"timestep_type\": \"continuous\"", {"continuous"}, false},
-      {"DDPMScheduler", "\"thresholding\": true", {"thresholding"}, true},
       {"DDIMScheduler", "\"timestep_spacing\": \"even\"", {"timestep_spacing", "even"}, true},
       {"DDPMScheduler", "\"variance_type\": \"learned_range\"", {"learned_range"}, true},
       {"DPMSolverMultistepScheduler", "\"variance_type\": \"learned\"", {"learned"}, true},

@@ -126,6 +126,7 @@ TRAJECTORIES = {
     "ddpm_linspace": (DDPMScheduler, 7, None, dict(timestep_spacing="linspace", variance_type="fixed_large")),
     "ddpm_sample": (DDPMScheduler, 20, None, dict(prediction_type="sample", clip_sample=False)),
     "ddpm_clip_range": (DDPMScheduler, 20, None, dict(prediction_type="sample", clip_sample_range=0.5)),
+    "ddpm_dynamic": (DDPMScheduler, 20, None, dict(thresholding=True, sample_max_value=2.5)),
     "ddpm_v_scaled": (
         DDPMScheduler, 20, None, dict(prediction_type="v_prediction", beta_schedule=SCALED, clip_sample=False)),
     "ddpm_cosine": (DDPMScheduler, 50, None, dict(beta_schedule=COSINE)),
@@ -149,6 +150,8 @@ TRAJECTORIES = {
     "ddim_linspace": (DDIMScheduler, 20, 1.0, dict(timestep_spacing="linspace", set_alpha_to_one=False)),
     "ddim_sample": (DDIMScheduler, 20, 0.5, dict(prediction_type="sample")),
     "ddim_sample_unclipped": (DDIMScheduler, 7, 0.0, dict(prediction_type="sample", clip_sample=False)),
+    "ddim_dynamic": (
+        DDIMScheduler, 20, 0.0, dict(thresholding=True, dynamic_thresholding_ratio=0.9, sample_max_value=3.0)),
     "ddim_v": (DDIMScheduler, 50, 1.0, dict(prediction_type="v_prediction", beta_schedule=SCALED)),
     "ddim_cosine": (DDIMScheduler, 50, 0.5, dict(beta_schedule=COSINE)),
 }
