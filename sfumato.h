@@ -46,6 +46,7 @@
 
 // Diffusion: schedules, the forward process, predictions, samplers, models as diffusers folders.
 #include "diffusion/bound.h"
+#include "diffusion/coupling.h"
 #include "diffusion/edit_pictures.h"
 #include "diffusion/editing.h"
 #include "diffusion/forward.h"

@@ -98,9 +98,17 @@ void examine(Doctor& doctor, std::int64_t step, Journal& journal) {
   for (const std::string& line : doctor.examine(step)) journal.print(line);
 }
 
+void expect_coupling(const diffusion::Coupling& coupling, Device device) {
+  if (coupling.order && device != Device::cpu)
+    throw Error("train", fmt::format("--coupling {} chooses on the CPU: expected --device cpu",
+                                     coupling.name));
+}
+
 void train(const TrainOptions& asked, Device device) {
+  expect_coupling(*asked.coupling, device);
   Run run = start(asked, device);
   const TrainOptions& o = run.options;
+  expect_coupling(*o.coupling, device);
   const nn::Network& network = *run.model.network;
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
@@ -123,7 +131,8 @@ void train(const TrainOptions& asked, Device device) {
     // A picture, a time, a noise.
     const auto [x0, label] = batches.at(k);                                   // x_0 in [-1, 1]
     const Tensor t = times.draw(Rng(o.seed, Purpose::timestep, k), o.batch);  // U{0..T-1}
-    const Tensor eps = Rng(o.seed, Purpose::noise, k).normal(x0.shape());     // ε ~ N(0, I)
+    const Tensor noise = Rng(o.seed, Purpose::noise, k).normal(x0.shape());   // ~ N(0, I)
+    const Tensor eps = diffusion::coupled(*o.coupling, x0, noise, label);
 
     // The noisy picture: x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε.
     const Tensor xt = diffusion::q_sample(schedule, x0, t, eps);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apps/option.h"
+#include "diffusion/coupling.h"
 #include "diffusion/loss.h"
 #include "diffusion/scheduler_config.h"
 #include "diffusion/times.h"
@@ -52,6 +53,7 @@ struct TrainOptions {
   std::optional<diffusion::BetaSchedule> schedule;
   std::optional<std::int64_t> timesteps;  // T
   std::optional<diffusion::TimeDistribution> times = diffusion::TimeDistribution::uniform;
+  std::optional<diffusion::Coupling> coupling = diffusion::Coupling::independent;
   std::optional<diffusion::LossFunction> loss = diffusion::LossFunction::mse;
   std::optional<diffusion::LossWeight> loss_weight = diffusion::LossWeight::constant;
   std::optional<std::int64_t> null_label;  // none: as the model says
@@ -103,6 +105,7 @@ void visit_optimiser_options(Visitor&& v, Options& o) {
 template <class Visitor, class Options>
 void visit_diffusion_options(Visitor&& v, Options& o) {
   using diffusion::BetaSchedule;
+  using diffusion::Coupling;
   using diffusion::LossFunction;
   using diffusion::LossWeight;
   using diffusion::Prediction;
@@ -123,6 +126,9 @@ void visit_diffusion_options(Visitor&& v, Options& o) {
     Integers{2, kMaxTimesteps});
   v(o.times, OptionInfo{"times", "Which timesteps are drawn in training; default uniform"},
     Choices<TimeDistribution>(TimeDistribution::all));
+  v(o.coupling,
+    OptionInfo{"coupling", "Which noise of a batch goes with which picture; default independent"},
+    Choices<Coupling>(Coupling::all));
   v(o.loss, OptionInfo{"loss", "What the answer's distance from its target costs; default mse"},
     Choices<LossFunction>(LossFunction::all));
   v(o.loss_weight,

@@ -197,6 +197,7 @@ TEST_F(Sample, HelpListsEveryRow) {
   for (const auto* row : diffusion::LossFunction::all) expect(train, row->name);
   for (const auto* row : diffusion::LossWeight::all) expect(train, row->name);
   for (const auto* row : diffusion::TimeDistribution::all) expect(train, row->name);
+  for (const auto* row : diffusion::Coupling::all) expect(train, row->name);
 }
 
 // Classes by name; and at another size than the pictures of training.

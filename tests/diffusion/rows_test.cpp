@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "diffusion/coupling.h"
 #include "diffusion/gaussian.h"
 #include "diffusion/guidance.h"
 #include "diffusion/loss.h"
@@ -44,6 +45,7 @@ TEST(Rows, AreFoundByEitherName) {
   expect_names(LossFunction::all);
   expect_names(LossWeight::all);
   expect_names(TimeDistribution::all);
+  expect_names(Coupling::all);
   expect_names(Guidance::all);
 }
 
