@@ -1,12 +1,14 @@
 // Every row of the tables of variants is found by name and by file, and does its work. A new row is tested by this.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "diffusion/coupling.h"
 #include "diffusion/gaussian.h"
@@ -93,24 +95,37 @@ TEST(Rows, OfAllThreeTablesWorkTogether) {
       }
 }
 
-// How many sources of the library and the program name a row, as Sampler::dpmpp_2m.
-int files_that_name(const std::string& row) {
-  int count = 0;
-  const std::regex named("\\b" + row + "\\b");
+// The sources of the library and the program.
+std::vector<std::string> sources() {
+  std::vector<std::string> texts;
   for (const char* folder : {"diffusion", "nn", "apps"})
     for (const auto& entry : std::filesystem::recursive_directory_iterator(
              std::filesystem::path(SFUMATO_SOURCE_DIR) / folder))
       if (const std::string type = entry.path().extension().string();
           type == ".cpp" || type == ".h")
-        count += std::regex_search(io::read_file(entry.path(), std::size_t{1} << 22), named);
-  return count;
+        texts.push_back(io::read_file(entry.path(), std::size_t{1} << 22));
+  return texts;
+}
+
+// Whether a text names a row, as Sampler::dpmpp_2m, and not only one whose name begins so.
+bool names(const std::string& text, const std::string& row) {
+  for (std::size_t at = 0; (at = text.find(row, at)) != std::string::npos; ++at)
+    if (const char next = text[std::min(at + row.size(), text.size() - 1)];
+        std::isalnum(static_cast<unsigned char>(next)) == 0 && next != '_')
+      return true;
+  return false;
 }
 
 // A sampler is one file, and its row there: no other source knows it (but for the two that are defaults).
 TEST(Rows, OfSamplersAreNamedInOneFile) {
+  const std::vector<std::string> all = sources();
   for (const Sampler* sampler : Sampler::all) {
     if (*sampler == Sampler::ddim || *sampler == Sampler::ddpm) continue;
-    EXPECT_EQ(files_that_name("Sampler::" + std::string(sampler->name)), 1) << sampler->name;
+    const std::string row = "Sampler::" + std::string(sampler->name);
+    EXPECT_EQ(std::count_if(all.begin(), all.end(),
+                            [&](const std::string& text) { return names(text, row); }),
+              1)
+        << sampler->name;
   }
 }
 
