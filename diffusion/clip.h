@@ -9,10 +9,10 @@ namespace sfumato::diffusion {
 bool clips(const SchedulerConfig& config);
 
 // x0 [N, ...] in place. Static thresholding (config.clip_sample): each element is cut off at ± clip_sample_range. Dynamic
-// thresholding (config.thresholding, which wins; Imagen, Saharia 2022, section 2.3): s is the dynamic_thresholding_ratio quantile of a picture's
-// |x̂_0|, between 1 and sample_max_value; its elements are cut off at ± s and divided by s, so that a saturated picture comes back
-// into [−1, 1] with its contrasts. The quantile lies between two elements as torch.quantile's does; on a GPU it is
-// computed on the CPU, which waits for each step.
+// thresholding (config.thresholding, which wins; Imagen, Saharia 2022, section 2.3): s is the
+// dynamic_thresholding_ratio quantile of a picture's |x̂_0|, between 1 and sample_max_value; its elements are cut off
+// at ± s and divided by s, so that a saturated picture comes back into [−1, 1] with its contrasts. The quantile lies
+// between two elements as torch.quantile's does; on a GPU it is computed on the CPU, which waits for each step.
 void clip(Tensor& x0, const SchedulerConfig& config);
 
 }  // namespace sfumato::diffusion

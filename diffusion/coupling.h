@@ -21,13 +21,14 @@ struct Coupling {
   bool operator==(const Coupling& other) const { return name == other.name; }
 };
 
-// The rows of eps [n, ...] in the order that x0's want. Where there are labels, i64 [n], pictures of one label exchange theirs with
-// each other alone, so that noise stays N(0, I) for each label (with one exchange for all, the network would
-// learn that a label has noise of its own). Throws Error for a coupling with an `order` unless all are on the CPU.
+// The rows of eps [n, ...] in the order that x0's want. Where there are labels, i64 [n], pictures of one label
+// exchange theirs with each other alone, so that noise stays N(0, I) for each label (with one exchange for all, the
+// network would learn that a label has noise of its own). Throws Error for a coupling with an `order` unless all are
+// on the CPU.
 Tensor coupled(const Coupling& coupling, const Tensor& x0, const Tensor& eps, const Tensor& labels);
 
-// The order that makes Σ_i cost[i n + order[i]] smallest, of n x n numbers: the shortest augmenting paths of Jonker and Volgenant
-// (1987), O(n³). Throws Error unless cost has n² finite values.
+// The order that makes Σ_i cost[i n + order[i]] smallest, of n x n numbers: the shortest augmenting paths of Jonker
+// and Volgenant (1987), O(n³). Throws Error unless cost has n² finite values.
 std::vector<std::int64_t> assignment(const std::vector<double>& cost, std::int64_t n);
 
 }  // namespace sfumato::diffusion

@@ -39,8 +39,8 @@ struct GenerateOptions {
   // The scale of guidance; other than 1, it needs the model's null label, or a guide.
   double guidance = 1;
   Guidance method = Guidance::cfg;
-  // Autoguidance (Karras 2024): a weaker model of the same pictures and labels, such as an earlier checkpoint, in the place of
-  // the answer without the label. Not owned; may be null.
+  // Autoguidance (Karras 2024): a weaker model of the same pictures and labels, such as an earlier checkpoint, in the
+  // place of the answer without the label. Not owned; may be null.
   const Pipeline* guide = nullptr;
   // A class to be guided away from, in the place of "no class".
   std::optional<std::int64_t> negative = {};
@@ -81,8 +81,8 @@ Shape picture_shape(const Pipeline& model, const GenerateOptions& options);
 // pictures, a size that it can halve, labels that it knows, guidance that it was trained for.
 void expect_drawable(const Pipeline& model, const GenerateOptions& options);
 
-// Throws Error, naming what differs, unless the guide answers in the model's words: the same prediction, process, channels and
-// classes.
+// Throws Error, naming what differs, unless the guide answers in the model's words: the same prediction, process,
+// channels and classes.
 void expect_guide(const Pipeline& model, const Pipeline& guide);
 
 // The pictures, u8 [N,H,W,C]. Throws Error as expect_drawable does and where a picture turns

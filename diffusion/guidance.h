@@ -1,9 +1,9 @@
-// Guidance: a network that knows what is asked for (the label), led away from one that knows less: the same without the label
-// (classifier-free guidance, Ho & Salimans 2021), or an earlier or smaller one with it (autoguidance, Karras 2024). With scale w,
-// all write, of answers "good" and "away", something like
+// Guidance: a network that knows what is asked for (the label), led away from one that knows less: the same without
+// the label (classifier-free guidance, Ho & Salimans 2021), or an earlier or smaller one with it (autoguidance,
+// Karras 2024). With scale w, all write, of answers "good" and "away", something like
 //     away + w (good − away),
-// and differ in when, in which words (ε, x_0, velocity) and in what of the difference is kept. A method is a row of guidance.cpp;
-// samplers see its estimate and know nothing of it.
+// and differ in when, in which words (ε, x_0, velocity) and in what of the difference is kept. A method is a row of
+// guidance.cpp; samplers see its estimate and know nothing of it.
 #pragma once
 #include <string_view>
 

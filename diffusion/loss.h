@@ -1,8 +1,8 @@
 // How far a network's answer is from its target, and how much each time counts:
 //     L = mean of w_t ρ(output − target).
-// A loss function ρ and a weight w are rows of tables. The weights of the papers stand before different errors: SNR and min-SNR
-// before ‖x_0 − x̂_0‖², P2 before ‖ε − ε̂‖². For a given x_t these errors and that of the answer itself are the same but for
-// factors of the time,
+// A loss function ρ and a weight w are rows of tables. The weights of the papers stand before different errors: SNR
+// and min-SNR before ‖x_0 − x̂_0‖², P2 before ‖ε − ε̂‖². For a given x_t these errors and that of the answer itself
+// are the same but for factors of the time,
 //     ε − ε̂ = ∂ε̂/∂output (target − output),    ‖ε − ε̂‖² = SNR ‖x_0 − x̂_0‖²,
 // so that one weight serves networks of every prediction.
 #pragma once
@@ -32,8 +32,8 @@ struct LossFunction {
 // A weight of the times: a row of loss.cpp. A new one is defined there and named in the two lists below.
 struct LossWeight {
   std::string_view name, help;
-  // w before ‖ε − ε̂‖² at log-SNR λ, where it falls at the rate −dλ/du ("fall"), u = t / T. Null: 1 before the error of the
-  // answer, whatever the network predicts.
+  // w before ‖ε − ε̂‖² at log-SNR λ, where it falls at the rate −dλ/du ("fall"), u = t / T. Null: 1 before the error
+  // of the answer, whatever the network predicts.
   double (*on_eps)(double log_snr, double fall) = nullptr;
 
   static const LossWeight constant, min_snr, p2, snr, truncated_snr, sigmoid, edm, elbo;
@@ -43,8 +43,8 @@ struct LossWeight {
   bool operator==(const LossWeight& other) const { return name == other.name; }
 };
 
-// w_0 .. w_{T−1} before (target − output)² of a network of that prediction; none for `constant`. Where the SNR is 0, the weight
-// is that of log-SNR −30.
+// w_0 .. w_{T−1} before (target − output)² of a network of that prediction; none for `constant`. Where the SNR is 0,
+// the weight is that of log-SNR −30.
 std::vector<double> loss_weights(const LossWeight& weight, const Prediction& prediction,
                                  const Schedule& schedule);
 

@@ -42,8 +42,8 @@ struct Progress {
   const Tensor& x0;   // the estimate of x_0
 };
 
-// What the network's answers are guided away from, by a row of guidance.h: those of `away`, which is asked the same. Without
-// `away` there is no guidance.
+// What the network's answers are guided away from, by a row of guidance.h: those of `away`, which is asked the same.
+// Without `away` there is no guidance.
 struct Guide {
   Guidance method = Guidance::cfg;
   double scale = 1;
@@ -104,26 +104,26 @@ struct SampleOptions {
   Correct correct = {};                               // may be empty
 };
 
-// K timesteps in falling order, of the spacings that choose timesteps. Throws unless 1 <= K <= T. As `diffusers` chooses them, but for
-// leading spacing where K does not divide T: it takes multiples of T / K rounded down, which for
-// 501 of 1000 steps begins at t = 500, in the middle of the noise; here they are i T / K rounded
-// down.
+// K timesteps in falling order, of the spacings that choose timesteps. Throws unless 1 <= K <= T. As `diffusers`
+// chooses them, but for leading spacing where K does not divide T: it takes multiples of T / K rounded down, which
+// for 501 of 1000 steps begins at t = 500, in the middle of the noise; here they are i T / K rounded down.
 std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps);
 
-// The same as config.sampler.grid has them: `whole` is timesteps(); without_last is all but the last of K + 1 (where K = T, all);
-// fractional does not round linspace.
+// The same as config.sampler.grid has them: `whole` is timesteps(); without_last is all but the last of K + 1 (where
+// K = T, all); fractional does not round linspace.
 std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps);
 
-// The chain over K timesteps of a schedule, or over K levels from the schedule's last σ / a to its first: each step leads to the
-// next one, the last one to the data (for deis and sa_solver, and for ddim and plms without config.set_alpha_to_one, to ᾱ_0). For DDIM, `diffusers` goes T / K (rounded down) further instead. That is the
-// same where K divides T; elsewhere it leaves noise in the picture (all of it for 501 of 1000 steps).
+// The chain over K timesteps of a schedule, or over K levels from the schedule's last σ / a to its first: each step
+// leads to the next one, the last one to the data (for deis and sa_solver, and for ddim and plms without
+// config.set_alpha_to_one, to ᾱ_0). For DDIM, `diffusers` goes T / K (rounded down) further instead. That is the same
+// where K divides T; elsewhere it leaves noise in the picture (all of it for 501 of 1000 steps).
 //
 // The noise that step i adds to picture p is the start of the stream (seed, Purpose::sample_step, p 2²⁰ + i): it depends
 // neither on other steps nor on which pictures are drawn together.
 Chain make_chain(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser);
 
-// How often the network is asked on such a chain. (A sampler that chooses its steps by the answers asks as often as for a network
-// that always answers 0.)
+// How often the network is asked on such a chain. (A sampler that chooses its steps by the answers asks as often as
+// for a network that always answers 0.)
 std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options);
 
 // x_T ~ N(0, I) at the size that x has at the chain's first level (σ = 80 in EDM's process).

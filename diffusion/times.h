@@ -1,5 +1,5 @@
-// Which times a training step shows the network. DDPM draws each timestep equally often; where pictures are decided, in the
-// middle, others draw more.
+// Which times a training step shows the network. DDPM draws each timestep equally often; where pictures are decided,
+// in the middle, others draw more.
 #pragma once
 #include <string_view>
 #include <vector>

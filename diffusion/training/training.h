@@ -23,8 +23,9 @@ void train_weighted(Pipeline& model, const data::Batches& batches,
                     const std::vector<double>& weights, std::uint64_t seed,
                     const nn::FitOptions& fit);
 
-// The same as train_denoiser at t = T−1 alone, where x_t is noise: the network learns to say, of noise and a label, which picture it was.
-// Noise tells nothing of the picture, so the best answer is the mean of all pictures of the label.
+// The same as train_denoiser at t = T−1 alone, where x_t is noise: the network learns to say, of noise and a label,
+// which picture it was. Noise tells nothing of the picture, so the best answer is the mean of all pictures of the
+// label.
 void train_at_last_time(Pipeline& model, const data::Batches& batches, std::uint64_t seed,
                         const nn::FitOptions& fit);
 
@@ -35,8 +36,8 @@ void train_at_last_time(Pipeline& model, const data::Batches& batches, std::uint
 // (Geng 2024): from a trained denoiser (r = 0 is its own loss) r/t = 1 − 2^{−stage} approaches 1.
 void train_consistency(Pipeline& model, const data::Batches& batches, std::uint64_t seed,
                        const nn::FitOptions& fit);
-// u8 [labels, H, W, C] in `steps` evaluations of the network: x̂_0 of noise; then, again and again, x̂_0 of x̂_0 with less
-// noise anew. Consistency models, algorithm 1.
+// u8 [labels, H, W, C] in `steps` evaluations of the network: x̂_0 of noise; then, again and again, x̂_0 of x̂_0 with
+// less noise anew. Consistency models, algorithm 1.
 Tensor sample_consistency(const Pipeline& model, const std::vector<std::int64_t>& labels,
                           std::int64_t steps, std::uint64_t seed);
 
@@ -50,8 +51,9 @@ void train_progressive(Pipeline& student, const Pipeline& teacher, std::int64_t 
 // Shortcut models (Frans 2024), eq. 5: the network is told the length of its step and answers with the velocity s of the
 // straight line that leads there, so that a step of 2d leads where two of d do. With x_u = (1−u) x_0 + u ε,
 //     L = ¾ ‖s(x_u, u, 0) − (ε − x_0)‖² + ¼ ‖s(x_u, u, 2d) − ½ (s(x_u, u, d) + s(x_{u−d}, u−d, d))‖²,
-// the second on a quarter of the batch, its target without gradient. The length is told as part of the label: the network has
-// kShortcutSizes rows for each, of the lengths 1, 1/2, 1/4, .. and 0. It is one of flow matching (`default_scheduler`).
+// the second on a quarter of the batch, its target without gradient. The length is told as part of the label: the
+// network has kShortcutSizes rows for each, of the lengths 1, 1/2, 1/4, .. and 0. It is one of flow matching
+// (`default_scheduler`).
 inline constexpr std::int64_t kShortcutSizes = 7;
 void train_shortcut(Pipeline& model, const data::Batches& batches, std::uint64_t seed,
                     const nn::FitOptions& fit);
