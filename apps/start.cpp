@@ -109,6 +109,7 @@ Run resume(const TrainOptions& asked, Device device) {
   options.stop_after = asked.stop_after;
   options.previous = asked.previous;
   nn::expect_precision(*options.precision, device);
+  diffusion::expect_coupling(*options.coupling, device);
   data::ImageDataset data = open_recorded_dataset(options, asked.resume);
   const DataIdentity identity = identify(data);
   expect_same_data(record, identity, asked, notes);
@@ -129,6 +130,7 @@ Run start(const TrainOptions& asked, Device device) {
   if (!asked.resume.empty()) return resume(asked, device);
   const TrainOptions options = located(asked);
   nn::expect_precision(*options.precision, device);
+  diffusion::expect_coupling(*options.coupling, device);
   data::ImageDataset data =
       open_dataset(options.data, load_options(options.size, options.background));
   const DataIdentity identity = identify(data);

@@ -98,17 +98,9 @@ void examine(Doctor& doctor, std::int64_t step, Journal& journal) {
   for (const std::string& line : doctor.examine(step)) journal.print(line);
 }
 
-void expect_coupling(const diffusion::Coupling& coupling, Device device) {
-  if (coupling.order && device != Device::cpu)
-    throw Error("train", fmt::format("--coupling {} chooses on the CPU: expected --device cpu",
-                                     coupling.name));
-}
-
 void train(const TrainOptions& asked, Device device) {
-  expect_coupling(*asked.coupling, device);
   Run run = start(asked, device);
   const TrainOptions& o = run.options;
-  expect_coupling(*o.coupling, device);
   const nn::Network& network = *run.model.network;
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
@@ -127,7 +119,6 @@ void train(const TrainOptions& asked, Device device) {
   // What one step computes, as a function of its number: loss and gradient. (A GPU records it once, and replays it.)
   Recorded gradient(device, [&](std::span<const Tensor> in) -> std::vector<Tensor> {
     const Tensor& k = in[0];
-
     // A picture, a time, a noise.
     const auto [x0, label] = batches.at(k);                                   // x_0 in [-1, 1]
     const Tensor t = times.draw(Rng(o.seed, Purpose::timestep, k), o.batch);  // U{0..T-1}

@@ -54,13 +54,17 @@ const Coupling Coupling::optimal_transport = {
     .order = least_squares_order,
 };
 
+void expect_coupling(const Coupling& coupling, Device device) {
+  if (coupling.order && device != Device::cpu)
+    throw Error("coupling",
+                fmt::format("{} is computed on the CPU: expected --device cpu", coupling.name));
+}
+
 Tensor coupled(const Coupling& coupling, const Tensor& x0, const Tensor& eps,
                const Tensor& labels) {
   expect_alike("coupling", {"x0", x0}, {"eps", eps});
+  expect_coupling(coupling, x0.device());
   if (!coupling.order) return eps;
-  if (x0.device() != Device::cpu || eps.device() != Device::cpu)
-    throw Error("coupling",
-                fmt::format("{} chooses on the CPU: expected tensors there", coupling.name));
   const std::int64_t n = x0.dim(0), d = n ? x0.size() / n : 0;
   const Tensor pictures = x0.reshape({n, d}), noises = eps.reshape({n, d});
   Tensor result(eps.shape(), eps.kind());

@@ -21,10 +21,12 @@ struct Coupling {
   bool operator==(const Coupling& other) const { return name == other.name; }
 };
 
+// Throws Error for a coupling with an `order` on a GPU.
+void expect_coupling(const Coupling& coupling, Device device);
+
 // The rows of eps [n, ...] in the order that x0's want. Where there are labels, i64 [n], pictures of one label
 // exchange theirs with each other alone, so that noise stays N(0, I) for each label (with one exchange for all, the
-// network would learn that a label has noise of its own). Throws Error for a coupling with an `order` unless all are
-// on the CPU.
+// network would learn that a label has noise of its own). Throws Error as expect_coupling does.
 Tensor coupled(const Coupling& coupling, const Tensor& x0, const Tensor& eps, const Tensor& labels);
 
 // The order that makes Σ_i cost[i n + order[i]] smallest, of n x n numbers: the shortest augmenting paths of Jonker

@@ -1,6 +1,6 @@
 // The likelihood of data under a diffusion model, by its probability flow: Song 2021 ("Score-based generative
-// modeling through stochastic differential equations"), section 4.3 and appendix D.2. The flow dx̃/dσ̃ = ε̂ (x̃ = x /
-// a, σ̃ = σ / a) carries data to noise and back without loss, so that densities follow it,
+// modeling through stochastic differential equations"), section 4.3 and appendix D.2. The flow dx̃/dσ̃ = ε̂
+// (x̃ = x / a, σ̃ = σ / a) carries data to noise and back without loss, so that densities follow it,
 //     log p(x̃_0) = log p_T(x̃_T) + ∫ ∇·ε̂ dσ̃    from the schedule's first level to its last.
 // The divergence is a trace, estimated as vᵀ (∂ε̂/∂x̃) v with random signs v (Hutchinson 1989; FFJORD, Grathwohl
 // 2019), one for each picture and walk; its mean is the trace. The variational bound (bound.h) is another number: it

@@ -84,8 +84,8 @@ struct Sampler {
 // the right choices for data that is one point, and for data that is N(0, I).
 enum class Variance : std::uint8_t { fixed_small, fixed_large };
 // How K of the T timesteps are chosen. Lin 2023, "Common diffusion noise schedules and sample steps
-// are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends. The last two choose σ /
-// a instead: even in its seventh root (EDM, Karras 2022, eq. 5), and even in log-SNR.
+// are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends. The last two choose
+// σ / a instead: even in its seventh root (EDM, Karras 2022, eq. 5), and even in log-SNR.
 enum class Spacing : std::uint8_t { leading, trailing, linspace, karras, log_snr };
 
 // By either name; each throws Error for another.
