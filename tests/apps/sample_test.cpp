@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "diffusion/coupling.h"
 #include "diffusion/guidance.h"
 #include "diffusion/loss.h"
 #include "diffusion/scheduler_config.h"
