@@ -123,7 +123,7 @@ void train(const TrainOptions& asked, Device device) {
     const auto [x0, label] = batches.at(k);                                   // x_0 in [-1, 1]
     const Tensor t = times.draw(Rng(o.seed, Purpose::timestep, k), o.batch);  // U{0..T-1}
     const Tensor noise = Rng(o.seed, Purpose::noise, k).normal(x0.shape());   // ~ N(0, I)
-    const Tensor eps = diffusion::coupled(*o.coupling, x0, noise, label);
+    const Tensor eps = diffusion::coupled(*o.coupling, x0, noise, label);     // ε, in any order
 
     // The noisy picture: x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε.
     const Tensor xt = diffusion::q_sample(schedule, x0, t, eps);

@@ -55,7 +55,7 @@ const Coupling Coupling::optimal_transport = {
 };
 
 void expect_coupling(const Coupling& coupling, Device device) {
-  if (coupling.order && device != Device::cpu)
+  if (coupling.order && is_recorded(device))
     throw Error("coupling",
                 fmt::format("{} is computed on the CPU: expected --device cpu", coupling.name));
 }

@@ -21,6 +21,8 @@ Device use_device(std::string_view name);
 // faster. At first they may not. Recordings (recorded.h) stay as they were recorded. The CPU, which has no TF32, ignores it.
 void allow_tf32(Device device, bool allow);
 constexpr bool has_tf32(Device device) { return device != Device::cpu; }
+// Whether a Recorded (recorded.h) is replayed there, in which nothing may be computed on the CPU.
+constexpr bool is_recorded(Device device) { return device != Device::cpu; }
 
 // Waits until the device has done all it was asked to do. Throws Error for what went wrong there meanwhile.
 void synchronize(Device device);

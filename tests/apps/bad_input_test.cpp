@@ -348,7 +348,7 @@ TEST_F(BadInput, ModelScheduler) {
       {"num_train_timesteps", "1000000000000", {"num_train_timesteps", "1000000000000"}},
       {"steps_offset", "9223372036854775807", {"steps_offset"}},
       {"num_train_timesteps", "\"x\"", {"num_train_timesteps"}},
-      {"thresholding", "true", {"thresholding"}},
+      {"sample_max_value", "0.5", {"sample_max_value"}},
       {"shift", "0", {"shift"}},
       {"trained_betas", "[0.1, 2]", {"beta"}},
       {"clip_sample_range", "-1", {"clip_sample_range"}},

@@ -110,9 +110,10 @@ TEST_F(Folders, SchedulersWithoutBetasAreForOtherCommands) {
   expect_usable({"EDMEulerScheduler"}, 1, 0);
   EXPECT_NE(run("info --model m").out.find("schedule not supported"), std::string::npos);
   // What a sampler would need and has not; the schedule goes on.
-  put_model({{"_class_name", "DDPMScheduler"}, {"thresholding", true}, {"beta_end", 0.03}});
-  refused("sample --model m --out x.png", {"thresholding"});
-  expect_usable({"thresholding"}, 1, 0);
+  put_model(
+      {{"_class_name", "DDPMScheduler"}, {"variance_type", "learned_range"}, {"beta_end", 0.03}});
+  refused("sample --model m --out x.png", {"learned_range"});
+  expect_usable({"learned_range"}, 1, 0);
   const auto scheduler = io::JsonObject::read(at("fresh/scheduler/scheduler_config.json"));
   EXPECT_EQ(scheduler.get_number("beta_end"), 0.03);
 }
