@@ -14,6 +14,7 @@
 #include "autograd/ops.h"
 #include "diffusion/forward.h"
 #include "diffusion/objective.h"
+#include "diffusion/reverse_variance.h"
 #include "nn/fit.h"
 #include "tensor/rng.h"
 
@@ -99,10 +100,9 @@ Doctor::Loss Doctor::loss(const data::Batches& batches, std::int64_t first) cons
   const Device device = model_.params->kind().device;
   const Tensor xt = diffusion::q_sample(schedule_, x0, t, eps);
   const Tensor want = diffusion::target(model_.scheduler.prediction_type, schedule_, x0, eps, t);
-  const Tensor got = (*model_.network)(xt.to(device), schedule_.network_time(t).to(device),
-                                       labels.defined() ? labels.to(device) : labels)
-                         .value()
-                         .to(Device::cpu);
+  const Var output = (*model_.network)(xt.to(device), schedule_.network_time(t).to(device),
+                                       labels.defined() ? labels.to(device) : labels);
+  const Tensor got = diffusion::answer_in(output, xt.dim(-1)).value().to(Device::cpu);
   Loss result{std::vector<double>(kRanges), std::vector<double>(kRanges)};
   std::vector<double> sum(kRanges), squares(kRanges), count(kRanges);
   for (std::int64_t i = 0; i < n * d; ++i) {
@@ -125,20 +125,18 @@ std::string Doctor::parameter_at(const void* address) const {
   return "";
 }
 
-std::vector<std::string> Doctor::dead_channels() const {
-  NoGrad no_grad;
+Doctor::Loss Doctor::training_loss(std::vector<std::string>& lines) const {
   ConstantChannels watch;
-  loss(train_, 0);
-  std::vector<std::string> lines;
+  const Loss result = loss(train_, examinations_);
   for (const auto& [weight, count] : watch.constant)
     lines.push_back(fmt::format("{} channel{} of {} have one value everywhere: dead", count,
                                 count > 1 ? "s" : "", parameter_at(weight)));
-  return lines;
+  return result;
 }
 
 std::vector<std::string> Doctor::examine(std::int64_t step) {
-  std::vector<std::string> lines = dead_channels();
-  const Loss train = loss(train_, examinations_);
+  std::vector<std::string> lines;
+  const Loss train = training_loss(lines);
   const double T = static_cast<double>(schedule_.steps());
   for (std::size_t r = 0; r < kRanges && examinations_ > 0; ++r)  // (new weights are above)
     if (train.network[r] > kAboveConstant * train.constant[r])
@@ -232,7 +230,9 @@ std::string find_learning_rate(diffusion::Pipeline& model, const TrainOptions& o
     if (loss > kGrows * lowest) found = fit.rate(k), growing = true;
   };
   fit.should_continue = [&] { return !growing; };
-  nn::fit(params, fit, [&](std::int64_t) { return mse((*model.network)(xt, time, label), want); });
+  nn::fit(params, fit, [&](std::int64_t) {
+    return mse(diffusion::answer_in((*model.network)(xt, time, label), xt.dim(-1)), want);
+  });
   Tensor(params.flat_values()).copy_from(before);
   params.refresh();
   params.zero_grad();

@@ -40,7 +40,8 @@ class Doctor {
     double mean = 0;  // of the network, over all t
   };
   Loss loss(const data::Batches& batches, std::int64_t first) const;
-  std::vector<std::string> dead_channels() const;
+  // On training pictures; adds a line for each convolution that has dead channels.
+  Loss training_loss(std::vector<std::string>& lines) const;
   std::string non_finite_in(std::int64_t step, const data::Batch& batch) const;
   std::string parameter_at(const void* address) const;
 

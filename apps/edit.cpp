@@ -262,7 +262,7 @@ void edit(const EditOptions& o, const std::set<std::string>& given, Device devic
   nn::use(*model.params, device, *o.precision);
   print_notes(model.notes);
   const io::Extent size = row.draw == edit_outpaint ? io::Extent{} : model.sample_size;
-  const std::int64_t channels = model.network->out_channels;
+  const std::int64_t channels = model.network->in_channels;
   Work work{o, model, drawing_options(o, row, model), picture_at(o.in, channels, size), {}, {}};
   work.to = picture_at(o.to, channels, size);
   if (!o.mask.empty()) work.mask = picture_at(o.mask, 1, {work.in.dim(0), work.in.dim(1)});

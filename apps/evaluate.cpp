@@ -39,7 +39,7 @@ void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
     throw Error("evaluate", "the data has no two classes to train a classifier on");
   const Shape& s = data.images.shape();
   const auto [height, width] = model.sample_size;
-  const std::int64_t channels = model.network->out_channels;
+  const std::int64_t channels = model.network->in_channels;
   if (height != s[1] || width != s[2] || channels != s[3])
     throw Error("evaluate", fmt::format("the model draws {}x{}x{}, the data has {}x{}x{}", height,
                                         width, channels, s[1], s[2], s[3]));

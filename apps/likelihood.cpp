@@ -7,6 +7,7 @@
 #include "diffusion/bound.h"
 #include "diffusion/data/batches.h"
 #include "diffusion/likelihood.h"
+#include "diffusion/reverse_variance.h"
 
 namespace sfumato::apps {
 namespace {
@@ -33,9 +34,12 @@ BitsPerDim bits_per_dim(const diffusion::Pipeline& model, const data::ImageDatas
     const diffusion::DifferentiableDenoiser network = [&](const Var& x, double t) {
       return (*model.network)(x, Tensor::full({x.dim(0)}, t, {DType::f32, device}), labels);
     };
+    const diffusion::DifferentiableDenoiser answer = [&](const Var& x, double t) {
+      return diffusion::answer_in(network(x, t), x.dim(-1));
+    };
     const Tensor dequantised = diffusion::dequantised(x0, seed + static_cast<std::uint64_t>(begin));
     for (const double log_p :
-         diffusion::log_likelihood(schedule, prediction, network, dequantised,
+         diffusion::log_likelihood(schedule, prediction, answer, dequantised,
                                    {.seed = seed + static_cast<std::uint64_t>(begin)})) {
       const double bits = diffusion::bits_per_number(log_p, numbers);
       sum += bits, squares += bits * bits;

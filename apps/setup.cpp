@@ -26,6 +26,7 @@ nn::BuildNetwork new_network(const TrainOptions& o, const data::ImageDataset& da
     nn::UNetConfig config =
         nn::preset(o.model, data.images.dim(3), data.classes + (hides_labels ? 1 : 0));
     if (hides_labels) config.conditioning.null_label = data.classes;
+    if (o.variance->learned()) config.out_channels *= 2;
     config.dropout = o.dropout.value_or(config.dropout);
     return [config](const nn::Scope& scope) { return std::make_unique<nn::UNet>(scope, config); };
   }
@@ -59,6 +60,20 @@ void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
                   model.sampling_problem, s.beta_schedule.diffusers, s.num_train_timesteps,
                   s.prediction_type.diffusers));
   model.sampling_problem.clear();
+}
+
+// --variance of --init: as the folder has it, where that says anything.
+void take_variance(diffusion::Pipeline& model, const TrainOptions& o) {
+  diffusion::Variance& has = model.scheduler.variance_type;
+  const bool gives = model.network->out_channels == 2 * model.network->in_channels;
+  const bool says = gives && has == diffusion::Variance::learned_range;
+  if (o.variance->learned() ? !gives : says)
+    throw Error("train", fmt::format("--variance {}: the network in {} says {}", o.variance->name,
+                                     o.init, says ? "a variance" : "none"));
+  if (o.variance->learned())
+    has = diffusion::Variance::learned_range;
+  else if (has == diffusion::Variance::learned_range)
+    has = diffusion::Variance::fixed_small;
 }
 
 }  // namespace
@@ -102,6 +117,7 @@ diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& d
   if (!o.init.empty()) {
     diffusion::Pipeline model = diffusion::load_pipeline(o.init);
     adopt(model, o);
+    take_variance(model, o);
     if (o.dropout && *o.dropout != model.network->config().value("dropout", 0.0))
       throw Error("train", "--dropout cannot be changed with --init");
     choose_null_label(model, o, data);
@@ -109,9 +125,10 @@ diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& d
   }
   std::vector<std::string> notes;
   const nn::BuildNetwork network = new_network(o, data, notes);
-  const diffusion::SchedulerConfig scheduler = diffusion::default_scheduler(
+  diffusion::SchedulerConfig scheduler = diffusion::default_scheduler(
       o.prediction.value_or(diffusion::Prediction::v),
       o.schedule.value_or(diffusion::BetaSchedule::cosine), o.timesteps.value_or(1000));
+  if (o.variance->learned()) scheduler.variance_type = diffusion::Variance::learned_range;
   diffusion::Pipeline model = diffusion::make_pipeline(network, scheduler, o.seed);
   model.notes.insert(model.notes.begin(), notes.begin(), notes.end());
   choose_null_label(model, o, data);
@@ -132,10 +149,12 @@ void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad) {
         fmt::format("pictures are {}x{}, this network needs multiples of {}: use --pad, which adds "
                     "a black border, or --size",
                     h, w, multiple));
-  if (channels != network.in_channels || channels != network.out_channels)
+  const bool learned = model.scheduler.variance_type == diffusion::Variance::learned_range;
+  if (channels != network.in_channels || (learned ? 2 : 1) * channels != network.out_channels)
     throw Error("data",
-                fmt::format("pictures have {} channel(s), the network expects {} and gives {}",
-                            channels, network.in_channels, network.out_channels));
+                fmt::format("pictures have {} channel(s), the network expects {} and gives {}{}",
+                            channels, network.in_channels, network.out_channels,
+                            learned ? " with their variance" : ""));
   const nn::Conditioning& conditioning = network.conditioning;
   if (conditioning.kind == nn::Conditioning::Kind::none) return;
   if (!conditioning.has_table())

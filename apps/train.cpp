@@ -106,7 +106,7 @@ void train(const TrainOptions& asked, Device device) {
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
   const diffusion::Times times(*o.times, schedule);
-  const diffusion::Loss loss_of(*o.loss, *o.loss_weight, prediction, schedule);
+  const diffusion::Loss loss_of(*o.loss, *o.loss_weight, prediction, schedule, *o.variance);
   const data::Batches batches = training_batches(run, device);
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
   nn::Ema ema(params, o.ema);
@@ -132,7 +132,7 @@ void train(const TrainOptions& asked, Device device) {
     const Tensor target = diffusion::target(prediction, schedule, x0, eps, t);
     const nn::Mode mode{.training = true, .seed = o.seed, .step = k, .recompute = o.recompute};
     params.zero_grad();
-    const Var loss = loss_of(network(xt, schedule.network_time(t), label, mode), target, t);
+    const Var loss = loss_of(network(xt, schedule.network_time(t), label, mode), target, t, x0);
     loss.backward();
     return {loss.value(), nn::gradient_norm(params)};
   });

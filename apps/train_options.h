@@ -56,6 +56,7 @@ struct TrainOptions {
   std::optional<diffusion::Coupling> coupling = diffusion::Coupling::independent;
   std::optional<diffusion::LossFunction> loss = diffusion::LossFunction::mse;
   std::optional<diffusion::LossWeight> loss_weight = diffusion::LossWeight::constant;
+  std::optional<diffusion::ReverseVariance> variance = diffusion::ReverseVariance::fixed;
   std::optional<std::int64_t> null_label;  // none: as the model says
   std::uint64_t seed = 0;
   bool pad = false;
@@ -109,6 +110,7 @@ void visit_diffusion_options(Visitor&& v, Options& o) {
   using diffusion::LossFunction;
   using diffusion::LossWeight;
   using diffusion::Prediction;
+  using diffusion::ReverseVariance;
   using diffusion::TimeDistribution;
   constexpr const char* kNoise = "the network has learned the noise levels of the old value";
   v(o.label_dropout,
@@ -134,6 +136,10 @@ void visit_diffusion_options(Visitor&& v, Options& o) {
   v(o.loss_weight,
     OptionInfo{"loss_weight", "How much each time counts in the loss; default constant"},
     Choices<LossWeight>(LossWeight::all));
+  v(o.variance,
+    OptionInfo{"variance", "The variance of a step back; default fixed",
+               "the network says a variance, or does not"},
+    Choices<ReverseVariance>(ReverseVariance::all));
   v(o.null_label,
     OptionInfo{"null_label", "The row of the class table that stands for 'no class'",
                "the network has learned the old one"},

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <numbers>
 
+#include "autograd/ops.h"
 #include "diffusion/forward.h"
+#include "diffusion/reverse_variance.h"
 #include "tensor/error.h"
 #include "tensor/rng.h"
 
@@ -40,22 +42,36 @@ struct Bounded {
   DType dtype;
   std::uint64_t seed;
 
-  Tensor estimate(std::int64_t step) const {
+  // x̂_0, and r = log Σ − log β̃ of a step back, f64; undefined where the variance is not learned.
+  struct Said {
+    Tensor x0, r;
+  };
+  Said ask(std::int64_t step) const {
     const Tensor t = Tensor::full({x0.dim(0)}, static_cast<double>(step), DType::i64);
     const Tensor eps =
         Rng(seed, Purpose::noise, static_cast<std::uint64_t>(step)).normal(x0.shape(), dtype);
     const Tensor xt = q_sample(schedule, x0.to(dtype), t, eps);
-    const Tensor output = denoiser(xt, schedule.network_time(static_cast<double>(step)));
-    return to_x0(prediction, schedule, output, xt, t).to(DType::f64);
+    const Var output(denoiser(xt, schedule.network_time(static_cast<double>(step))));
+    const std::int64_t channels = xt.dim(-1);
+    Said said{
+        to_x0(prediction, schedule, answer_in(output, channels).value(), xt, t).to(DType::f64), {}};
+    if (const Var variance = variance_in(output, channels); variance.defined())
+      said.r =
+          ((cast(variance, DType::f64) * 0.5 + 0.5) * log_variance_range(schedule, step)).value();
+    return said;
   }
-  // Of one number of x_0, on average: ½ (SNR(t−1) − SNR(t)) (x_0 − x̂_0)².
+  // Of one number of x_0, on average: ½ (SNR(t−1) − SNR(t)) (x_0 − x̂_0)²; with Σ = β̃ e^r for β̃ more, as
+  // reverse_variance.h writes it.
   double between(std::int64_t t) const {
-    const Tensor estimated = estimate(t);
-    double squares = 0;
-    for (std::int64_t i = 0; i < x0.size(); ++i)
-      squares += std::pow(x0.data<double>()[i] - estimated.data<double>()[i], 2);
-    return bound_weight(schedule.level(t - 1), schedule.level(t)) * squares /
-           static_cast<double>(x0.size());
+    const Said said = ask(t);
+    const double w = bound_weight(schedule.level(t - 1), schedule.level(t));
+    double sum = 0;
+    for (std::int64_t i = 0; i < x0.size(); ++i) {
+      const double error = w * std::pow(x0.data<double>()[i] - said.x0.data<double>()[i], 2);
+      const double r = said.r.defined() ? said.r.data<double>()[i] : 0;
+      sum += 0.5 * (r + std::expm1(-r)) + std::exp(-r) * error;
+    }
+    return sum / static_cast<double>(x0.size());
   }
 };
 
@@ -102,11 +118,16 @@ VariationalBound variational_bound(const Schedule& schedule, const Prediction& p
     t += count;
   }
 
-  const Tensor mean = bounded.estimate(0);
-  const double sigma = std::sqrt(schedule.beta[0]);
-  for (std::int64_t i = 0; i < x0.size(); ++i)
+  const Bounded::Said said = bounded.ask(0);
+  for (std::int64_t i = 0; i < x0.size(); ++i) {
+    // β_0; or what is learned, with β̃_1 for β̃_0 = 0
+    const double variance =
+        said.r.defined() ? first_posterior_variance(schedule) * std::exp(said.r.data<double>()[i])
+                         : schedule.beta[0];
     bound.last_step +=
-        kBits / size * last_step_nats(o.last_step, x[i], mean.data<double>()[i], sigma);
+        kBits / size *
+        last_step_nats(o.last_step, x[i], said.x0.data<double>()[i], std::sqrt(variance));
+  }
   return bound;
 }
 

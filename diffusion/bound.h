@@ -4,6 +4,7 @@
 //     L_t = KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)),   p's mean is q's with x̂_0 for x_0, its variance q's, β̃_t:
 //         = ½ (SNR(t−1) − SNR(t)) ‖x_0 − x̂_0(x_t)‖²          (VDM, Kingma 2021, eq. 13),
 //     L_0 = −log p(x_0 | x_1), the last step.
+// Where the network says a variance Σ_θ, it stands for β̃_t (reverse_variance.h).
 // Timesteps count from 0 here: L_T is of timestep T−1, L_0 of timestep 0, L_t of 1..T−1.
 #pragma once
 #include <cstdint>

@@ -41,6 +41,23 @@ void expect_size(const nn::Network& network, std::int64_t height, std::int64_t w
                             multiple, height, width));
 }
 
+// The channels of pictures, given back once, or twice where a variance is learned.
+void expect_channels(const nn::Network& network, const SchedulerConfig& scheduler) {
+  if (const std::string problem = variance_problem(network, scheduler); !problem.empty())
+    throw Error("sample", problem);
+  const std::int64_t in = network.in_channels, out = network.out_channels;
+  // The file of another class than DDPM's does not say whether the variance is learned.
+  const bool silent = scheduler.sampler.field != "variance_type";
+  const bool may_be_learned = silent || scheduler.variance_type == Variance::learned_range;
+  if (out != in && !(may_be_learned && out == 2 * in))
+    throw Error("sample", fmt::format("the network maps {} channels to {}: not a denoiser, with "
+                                      "variance_type {}",
+                                      in, out, name(scheduler.variance_type)));
+  if (in != 1 && in != 3)
+    throw Error("sample",
+                fmt::format("pictures of 1 or 3 channels can be written, the network has {}", in));
+}
+
 void expect_labels(const Pipeline& model, const std::vector<std::int64_t>& labels) {
   const auto names = static_cast<std::int64_t>(model.class_names.size());
   for (const std::int64_t label : labels) {
@@ -185,7 +202,7 @@ std::string class_name(std::int64_t label, const Pipeline& model) {
 Shape picture_shape(const Pipeline& model, const GenerateOptions& o) {
   const auto [height, width] = model.sample_size;
   return {static_cast<std::int64_t>(o.labels.size()), o.height > 0 ? o.height : height,
-          o.width > 0 ? o.width : width, model.network->out_channels};
+          o.width > 0 ? o.width : width, model.network->in_channels};
 }
 
 Clip parse_clip(std::string_view name) { return parse_row("clip", kClips, name).value; }
@@ -195,13 +212,7 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
   const nn::Network& network = *model.network;
   const nn::Conditioning& conditioning = network.conditioning;
   if (o.labels.empty()) throw Error("sample", "expected at least one picture");
-  if (network.in_channels != network.out_channels)
-    throw Error("sample", fmt::format("the network maps {} channels to {}: not a denoiser",
-                                      network.in_channels, network.out_channels));
-  if (network.out_channels != 1 && network.out_channels != 3)
-    throw Error("sample",
-                fmt::format("pictures of 1 or 3 channels can be written, the network has {}",
-                            network.out_channels));
+  expect_channels(network, model.scheduler);
   const Shape shape = picture_shape(model, o);
   expect_size(network, shape[1], shape[2]);
   if (o.guide) expect_guide(model, *o.guide);

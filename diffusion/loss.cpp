@@ -1,5 +1,7 @@
 #include "diffusion/loss.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -47,14 +49,6 @@ double fall_of_log_snr(const Schedule& schedule, std::int64_t t) {
   std::int64_t at = std::max<std::int64_t>(t, 1);
   if (at > 1 && schedule.level(at).signal_variance == 0) --at;
   return (finite_log_snr(schedule, at - 1) - finite_log_snr(schedule, at)) * static_cast<double>(T);
-}
-
-// w of each image, for tensors of that rank.
-Tensor of_images(const std::vector<double>& weights, const Tensor& t, int rank, Kind kind) {
-  std::vector<std::int64_t> extents(static_cast<std::size_t>(std::max(rank, 1)), 1);
-  extents[0] = t.size();
-  const Tensor one = Tensor::full({extents.data(), extents.data() + extents.size()}, 1, kind);
-  return Coefficient(weights, t) * one + 0.0 * one;
 }
 
 }  // namespace
@@ -132,10 +126,23 @@ std::vector<double> loss_weights(const LossWeight& weight, const Prediction& pre
   return weights;
 }
 
-Var Loss::operator()(const Var& output, const Tensor& target, const Tensor& t) const {
-  if (weights_.empty()) return function_->mean(output, Var(target));
-  const Tensor w = of_images(weights_, t, output.shape().rank(), output.kind());
-  return mean(Var(w) * function_->each(output, Var(target)));
+Var Loss::weighted(const Var& answer, const Tensor& target, const Tensor& t) const {
+  if (weights_.empty()) return function_->mean(answer, Var(target));
+  const Tensor w = per_image(Coefficient(weights_, t), answer.shape().rank(), answer.kind());
+  return mean(Var(w) * function_->each(answer, Var(target)));
+}
+
+Var Loss::operator()(const Var& output, const Tensor& target, const Tensor& t,
+                     const Tensor& x0) const {
+  if (!bound_) return weighted(output, target, t);
+  const std::int64_t channels = target.dim(-1);
+  const Var answer = answer_in(output, channels), variance = variance_in(output, channels);
+  if (!variance.defined())
+    throw Error("loss", fmt::format("a learned variance needs an output of {} channels, got {}",
+                                    2 * channels, output.dim(-1)));
+  const Var taught = variance_.teaches_answer ? answer : Var(answer.value());
+  const Var bound = (*bound_)(taught, variance, target, t, x0) * variance_.bound;
+  return variance_.simple == 0 ? bound : weighted(answer, target, t) * variance_.simple + bound;
 }
 
 }  // namespace sfumato::diffusion

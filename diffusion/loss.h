@@ -1,17 +1,20 @@
 // How far a network's answer is from its target, and how much each time counts:
-//     L = mean of w_t ρ(output − target).
+//     L = mean of w_t ρ(output − target),
+// and the variational bound beside it where the variance is learned (reverse_variance.h).
 // A loss function ρ and a weight w are rows of tables. The weights of the papers stand before different errors: SNR
 // and min-SNR before ‖x_0 − x̂_0‖², P2 before ‖ε − ε̂‖². For a given x_t these errors and that of the answer itself
 // are the same but for factors of the time,
 //     ε − ε̂ = ∂ε̂/∂output (target − output),    ‖ε − ε̂‖² = SNR ‖x_0 − x̂_0‖²,
 // so that one weight serves networks of every prediction.
 #pragma once
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "autograd/var.h"
 #include "diffusion/objective.h"
+#include "diffusion/reverse_variance.h"
 #include "diffusion/schedule.h"
 #include "tensor/tensor.h"
 
@@ -52,18 +55,27 @@ std::vector<double> loss_weights(const LossWeight& weight, const Prediction& pre
 class Loss {
  public:
   Loss(const LossFunction& function, const LossWeight& weight, const Prediction& prediction,
-       const Schedule& schedule)
-      : Loss(function, loss_weights(weight, prediction, schedule)) {}
+       const Schedule& schedule, const ReverseVariance& variance = ReverseVariance::fixed)
+      : Loss(function, loss_weights(weight, prediction, schedule)) {
+    variance_ = variance;
+    if (variance.learned()) bound_.emplace(prediction, schedule);
+  }
   // w_0 .. w_{T−1}, or none: 1.
   Loss(const LossFunction& function, std::vector<double> weights)
       : function_(&function), weights_(std::move(weights)) {}
 
-  // output and target [N, ...] of one shape and kind, t i64 [N] in 0..T−1 -> []. Throws Error otherwise.
-  Var operator()(const Var& output, const Tensor& target, const Tensor& t) const;
+  // output and target [N, ...] of one shape and kind, t i64 [N] in 0..T−1 -> []. Where the variance is learned, the output
+  // has twice the target's channels, and x0 is the pictures. Throws Error otherwise.
+  Var operator()(const Var& output, const Tensor& target, const Tensor& t,
+                 const Tensor& x0 = {}) const;
 
  private:
+  Var weighted(const Var& answer, const Tensor& target, const Tensor& t) const;
+
   const LossFunction* function_;
   std::vector<double> weights_;
+  ReverseVariance variance_ = ReverseVariance::fixed;
+  std::optional<BoundLoss> bound_;
 };
 
 }  // namespace sfumato::diffusion

@@ -98,6 +98,15 @@ void Pipeline::expect_sampling() const {
   if (!sampling_problem.empty()) throw Error("sample", sampling_problem);
 }
 
+std::string variance_problem(const nn::Network& network, const SchedulerConfig& scheduler) {
+  const std::int64_t in = network.in_channels, out = network.out_channels;
+  if (scheduler.variance_type != Variance::learned_range || out == 2 * in) return "";
+  return fmt::format(
+      "variance_type learned_range: expected a network that maps {} channels to {}, got one that "
+      "maps them to {}",
+      in, 2 * in, out);
+}
+
 io::Extent read_sample_size(const io::JsonObject& config) {
   if (!config.contains("sample_size")) return {};
   const io::Json& size = config.json().at("sample_size");
@@ -166,6 +175,8 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
   p.class_names = read_class_names(weights, p);
   p.scheduler_found = scheduler.schedule_known;
   p.sampling_problem = scheduler.problem;
+  if (const std::string what = variance_problem(*p.network, p.scheduler); !what.empty())
+    p.sampling_problem = folder.scheduler.string() + ": " + what;
   if (!folder.decoder.empty())
     p.sampling_problem = fmt::format(
         "{}: the network draws latents, which the pipeline's {} decodes; sfumato has no such part",

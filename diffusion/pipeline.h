@@ -51,6 +51,9 @@ struct Pipeline {
   void expect_sampling() const;
 };
 
+// Why the network's variance cannot be what the scheduler says, learned_range; empty where it can.
+std::string variance_problem(const nn::Network& network, const SchedulerConfig& scheduler);
+
 // A new network with weights drawn from `seed`, of at most `limit` parameters.
 Pipeline make_pipeline(const nn::BuildNetwork& network, const SchedulerConfig& scheduler,
                        std::uint64_t seed, std::int64_t limit = nn::Params::kMaxCount);

@@ -11,6 +11,7 @@
 #include "diffusion/clip.h"
 #include "diffusion/expect.h"
 #include "diffusion/forward.h"
+#include "diffusion/reverse_variance.h"
 #include "tensor/arrivals.h"
 #include "tensor/for_each.h"
 #include "tensor/rng.h"
@@ -54,18 +55,34 @@ struct FirstBadPicture {
   }
 };
 
+// A network's output for x: the answer, and 2v − 1 of a learned variance.
+struct Said {
+  Tensor answer, variance;
+};
+Said take_apart(const Tensor& output, const Tensor& x) {
+  const std::int64_t channels = x.dim(-1);
+  if (!output.defined() || output.shape().rank() < 1 || output.dim(-1) != 2 * channels) {
+    expect_alike("sample", {"xt", x}, {"output", output});
+    return {output, {}};
+  }
+  const Var both(output);
+  const Said said{answer_in(both, channels).value(), variance_in(both, channels).value()};
+  expect_alike("sample", {"xt", x}, {"output", said.answer});
+  return said;
+}
+
 // Chain::estimate at one level, where the network is told `time`.
-Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Tensor& x) {
+Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Tensor& x,
+             Tensor* variance = nullptr) {
   if (!x.defined()) throw Error("sample", "xt is undefined");
   if (x.shape().rank() < 1) throw Error("sample", "xt has no batch axis");
-  const Tensor output = chain.denoiser(x, time);
-  expect_alike("sample", {"xt", x}, {"output", output});
+  const Said said = take_apart(chain.denoiser(x, time), x);
+  const Tensor& output = said.answer;
   const Prediction& kind = chain.config.prediction_type;
   const Guidance& method = chain.guide.method;
   Estimate e;
   if (chain.guide.away && (!method.acts_at || method.acts_at(level))) {
-    const Tensor away = chain.guide.away(x, time);
-    expect_alike("sample", {"xt", x}, {"output", away});
+    const Tensor away = take_apart(chain.guide.away(x, time), x).answer;
     e = method.guide({kind, level, x, output, away, chain.guide_memory}, chain.guide.scale);
   } else {
     e = read(kind, level, x, output);
@@ -76,6 +93,7 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
     if (chain.config.use_clipped_model_output && !(chain.guide.away && method.own_eps))
       e.eps = eps_of_x0(level, x, e.x0);
   }
+  if (variance) *variance = said.variance;
   if (chain.correct) chain.correct(level, x, e);
   return e;
 }
@@ -148,10 +166,10 @@ class FiniteCheck {
   Arrivals arrivals_;
 };
 
-Estimate Chain::estimate(std::int64_t step, const Tensor& x) const {
+Estimate Chain::estimate(std::int64_t step, const Tensor& x, Tensor* variance) const {
   const auto i = static_cast<std::size_t>(step);
   if (i == times.size()) return estimate(levels.at(i), x);
-  return ask(*this, times.at(i), levels.at(i), x);
+  return ask(*this, times.at(i), levels.at(i), x, variance);
 }
 
 Estimate Chain::estimate(const NoiseLevel& level, const Tensor& x) const {

@@ -31,7 +31,8 @@ namespace sfumato::diffusion {
 
 // The network: x_t [N, ...] and the time t of all images (Schedule::network_time: of DDPM a timestep 0..T−1, or between
 // two) ->
-// its output, of x_t's shape and dtype, of the kind SchedulerConfig::prediction_type.
+// its output, of x_t's shape and dtype, of the kind SchedulerConfig::prediction_type; or of twice the channels, where a
+// learned variance follows (reverse_variance.h).
 using Denoiser = std::function<Tensor(const Tensor& xt, double t)>;
 
 // What a callback sees after each step; the references live until it returns.
@@ -81,7 +82,9 @@ struct Chain {
   // Where x̂_0 is clipped, x̂_0 and the network's ε̂ no longer make x_t, and a step would lead off the
   // noise level it aims at: a little in each step, so that more steps are worse. With
   // config.use_clipped_model_output, ε̂ is therefore computed anew: ε̂ = (x_t − a x̂_0) / σ.
-  Estimate estimate(std::int64_t step, const Tensor& x) const;
+  //
+  // `variance`, where given, becomes 2v − 1 of a learned variance (reverse_variance.h), or undefined.
+  Estimate estimate(std::int64_t step, const Tensor& x, Tensor* variance = nullptr) const;
   // The same at any level of the path.
   Estimate estimate(const NoiseLevel& level, const Tensor& x) const;
 

@@ -81,8 +81,9 @@ struct Sampler {
 };
 
 // The noise of a DDPM step: the posterior's variance β̃_t, or β_t. DDPM, section 3.2: the two are
-// the right choices for data that is one point, and for data that is N(0, I).
-enum class Variance : std::uint8_t { fixed_small, fixed_large };
+// the right choices for data that is one point, and for data that is N(0, I). learned_range: between the two, as the
+// network says (reverse_variance.h).
+enum class Variance : std::uint8_t { fixed_small, fixed_large, learned_range };
 // How K of the T timesteps are chosen. Lin 2023, "Common diffusion noise schedules and sample steps
 // are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends. The last two choose
 // σ / a instead: even in its seventh root (EDM, Karras 2022, eq. 5), and even in log-SNR.

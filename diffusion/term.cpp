@@ -112,6 +112,14 @@ Tensor operator+(const Term& a, const Term& b) {
   return sum;
 }
 
+Tensor per_image(const Coefficient& coefficient, int rank, Kind kind) {
+  if (coefficient.is_number()) throw Error("per_image", "expected a coefficient of each image");
+  std::vector<std::int64_t> extents(static_cast<std::size_t>(std::max(rank, 1)), 1);
+  extents[0] = coefficient.t().size();
+  const Tensor one = Tensor::full({extents.data(), extents.data() + extents.size()}, 1, kind);
+  return coefficient * one + 0.0 * one;
+}
+
 Tensor operator-(const Term& a, const Term& b) { return a + Term{-b.factor, b.x}; }
 
 }  // namespace sfumato::diffusion

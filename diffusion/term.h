@@ -45,6 +45,10 @@ Coefficient per_image(const Tensor& t, std::int64_t times, F f) {
   return Coefficient(std::move(table), t);
 }
 
+// The coefficient of each image as a tensor [N, 1, ...] of that rank, to be multiplied with images [N, ...]. Of one number:
+// throws Error.
+Tensor per_image(const Coefficient& coefficient, int rank, Kind kind);
+
 // To be used within the expression that makes it: it refers to the tensor.
 struct Term {
   Coefficient factor;

@@ -180,6 +180,32 @@ TEST_F(Train, TheRecordHoldsEveryOption) {
   EXPECT_EQ(scheduler.get_string("prediction_type"), "epsilon");
 }
 
+// The network then gives its answer and where between β̃ and β the variance lies.
+TEST_F(Train, ALearnedVarianceIsPartOfTheModel) {
+  put_digits("data", {.count = 20});
+  const std::string options = " --model tiny --batch 4 --data data --steps 4 --seed 3";
+  done("train --out whole --variance hybrid" + options);
+  done("train --out parts --variance hybrid --stop-after 2" + options);
+  done("train --resume parts");
+  EXPECT_EQ(learned(at("whole")), learned(at("parts")));
+  EXPECT_EQ(io::JsonObject::read(at("whole/unet/config.json")).get_int("out_channels"), 2);
+  EXPECT_EQ(
+      io::JsonObject::read(at("whole/scheduler/scheduler_config.json")).get_string("variance_type"),
+      "learned_range");
+  for (const char* sampler : {"ddpm", "ddim", "dpmpp_2m"})
+    done(std::string("sample --model whole --steps 3 --count 2 --out x.png --sampler ") + sampler);
+  done("train --out on --init whole --variance variational --doctor" +
+       std::string(" --data data "
+                   "--batch 4 --steps 2"));
+  refused("train --out no --init whole --data data --steps 2",
+          {"--variance fixed", "/whole says a variance"});
+  refused("train --out no --variance hybrid --model missing.json --data data --steps 2",
+          {"missing.json"});
+  done("train --out plain" + options);
+  refused("train --out no --init plain --variance hybrid --data data --steps 2",
+          {"--variance hybrid", "/plain says none"});
+}
+
 // ---- where a run begins
 
 TEST_F(Train, InitTakesTheWeights) {

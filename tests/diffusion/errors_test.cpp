@@ -106,8 +106,9 @@ TEST(Errors, Names) {
       {[] { parse_beta_schedule("quadratic"); },
        "[beta_schedule] \"quadratic\" is not supported; expected linear, scaled_linear, "
        "squaredcos_cap_v2, sigmoid, laplace, exp, karras, flow"},
-      {[] { parse_variance("learned_range"); },
-       "[variance_type] \"learned_range\" is not supported; expected fixed_small, fixed_large"},
+      {[] { parse_variance("learned"); },
+       "[variance_type] \"learned\" is not supported; expected fixed_small, fixed_large, "
+       "learned_range"},
       {[] { parse_spacing(""); },
        "[timestep_spacing] \"\" is not supported; expected leading, trailing, linspace, karras, "
        "log_snr"},

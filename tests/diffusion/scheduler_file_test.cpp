@@ -197,7 +197,7 @@ TEST(SchedulerFile, ProblemsAreNamed) {
       {"UniPCMultistepScheduler", "\"use_flow_sigmas\": true", {"use_flow_sigmas"}, false},
       {"EulerDiscreteScheduler", "\"timestep_type\": \"continuous\"", {"continuous"}, false},
       {"DDIMScheduler", "\"timestep_spacing\": \"even\"", {"timestep_spacing", "even"}, true},
-      {"DDPMScheduler", "\"variance_type\": \"learned_range\"", {"learned_range"}, true},
+      {"DDPMScheduler", "\"variance_type\": \"learned\"", {"learned"}, true},
       {"DPMSolverMultistepScheduler", "\"variance_type\": \"learned\"", {"learned"}, true},
       {"DDPMScheduler", "\"variance_type\": \"fixed_large_log\"", {"fixed_large_log"}, true},
   };
