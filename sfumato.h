@@ -64,8 +64,10 @@
 #include "diffusion/times.h"
 #include "diffusion/training/training.h"
 
-// How good drawn pictures are: a classifier and the Fréchet distance of its features.
+// How good drawn pictures are: a classifier, and the measures of its features with their intervals.
 #include "diffusion/eval/class_mean.h"
 #include "diffusion/eval/classifier.h"
 #include "diffusion/eval/frechet.h"
+#include "diffusion/eval/interval.h"
+#include "diffusion/eval/metric.h"
 #include "diffusion/eval/neighbours.h"

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -14,8 +13,7 @@
 #include "apps/notes.h"
 #include "apps/sampler_table.h"
 #include "apps/setup.h"
-#include "diffusion/eval/classifier.h"
-#include "diffusion/eval/frechet.h"
+#include "apps/verdict.h"
 #include "diffusion/generate.h"
 #include "nn/precision.h"
 
@@ -53,58 +51,6 @@ void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
       throw Error("evaluate", fmt::format("class {} is {} for the model and {} in the data", i,
                                           io::in_quotes(drawn), io::in_quotes(real)));
   }
-}
-
-struct Row {
-  std::string what;
-  std::optional<double> guidance, agreement;
-  double distance;
-};
-
-struct Result {
-  double accuracy = 0, floor = 0;  // of the classifier in per cent; of real pictures
-  std::vector<Row> rows;
-  std::vector<SamplerCell> cells;  // of --table samplers: the last rows' samplers
-};
-
-io::Json to_json(const EvaluateOptions& o, const Result& result) {
-  io::Json j{{"classifier_accuracy", result.accuracy},
-             {"count", o.count},
-             {"steps", o.steps},
-             {"floor", result.floor}};
-  j["rows"] = io::Json::array();
-  for (std::size_t i = 0; i < result.rows.size(); ++i) {
-    const Row& r = result.rows[i];
-    io::Json row{{"pictures", r.what},
-                 {"frechet_distance", r.distance},
-                 {"of_floor", r.distance / result.floor}};
-    if (r.guidance) row["guidance"] = *r.guidance;
-    if (r.agreement) row["agreement"] = *r.agreement;
-    if (i > 0 && !result.cells.empty())
-      row["evaluations"] = result.cells[i - 1].evaluations,
-      row["steps"] = result.cells[i - 1].steps;
-    j["rows"].push_back(row);
-  }
-  return j;
-}
-
-void print_table(const EvaluateOptions& o, const Result& result) {
-  if (!result.cells.empty()) {
-    std::vector<SamplerResult> cells;
-    for (std::size_t i = 0; i < result.cells.size(); ++i) {
-      const Row& r = result.rows.at(i + 1);  // the first one is of real pictures
-      cells.push_back({result.cells[i], r.agreement, r.distance / result.floor});
-    }
-    fmt::print("{} pictures; columns: evaluations of the network\n\n{}", o.count,
-               sampler_table(cells));
-    return;
-  }
-  fmt::print("{} pictures, DDIM, {} steps\n\n{:<16} {:>14} {:>18} {:>10}\n", o.count, o.steps,
-             "pictures", "agreement", "Frechet distance", "of floor");
-  for (const Row& r : result.rows)
-    fmt::print("{:<16} {:>14} {:>18.2f} {:>10}\n", r.what,
-               r.agreement ? fmt::format("{:.1f} %", *r.agreement) : "-", r.distance,
-               fmt::format("x{:.2f}", r.distance / result.floor));
 }
 
 // What is to be drawn: one set a guidance. Throws Error for what generate() would refuse.
@@ -148,59 +94,89 @@ void print_likelihood(const EvaluateOptions& o, const diffusion::Pipeline& model
   if (bounded) fmt::print("{:<52} {:.3f}\n", "variational bound, of the pixels", b.bound);
 }
 
+std::int64_t evaluations(const diffusion::Pipeline& model, const diffusion::GenerateOptions& g) {
+  diffusion::SampleOptions options{.config = model.scheduler, .steps = *g.steps};
+  options.config.sampler = g.sampler;
+  return diffusion::evaluations(diffusion::make_schedule(model.scheduler), options) *
+         (diffusion::guides(g) ? 2 : 1);
+}
+
+struct Splits {
+  data::ImageDataset train, test;
+};
+
+Splits open_splits(const EvaluateOptions& o, diffusion::Pipeline& model) {
+  data::LoadOptions load = load_options(o.size, o.background);
+  Splits d;
+  d.train = open_dataset(o.data, load);
+  load.split = data::Split::test;
+  d.test = open_dataset(o.data, load);
+  if (model.sample_size.height != d.train.images.dim(1)) {  // as `train --pad` does
+    data::pad_to_multiple(d.train, model.network->size_multiple);
+    data::pad_to_multiple(d.test, model.network->size_multiple);
+  }
+  if (model.sample_size.height == 0)  // the folder does not say: as large as the data
+    model.sample_size = {d.train.images.dim(1), d.train.images.dim(2)};
+  check(model, d.train);
+  data::match_split(d.test, d.train);
+  return d;
+}
+
+DrawnSet drawn_set(const diffusion::Pipeline& model, const diffusion::GenerateOptions& g,
+                   const Judge& judge, const SamplerCell* cell) {
+  const bool conditional = model.conditioning().classes() > 0;
+  DrawnSet set{.name = cell          ? std::string(g.sampler.name)
+                       : conditional ? fmt::format("guidance {}", g.guidance)
+                                     : "drawn",
+               .measures = judge(diffusion::generate(model, g),
+                                 conditional ? g.labels : std::vector<std::int64_t>{})};
+  if (conditional) set.guidance = g.guidance;
+  set.drawn = cell ? *cell : SamplerCell{g.sampler, 0, *g.steps};
+  set.evaluations = evaluations(model, g);
+  return set;
+}
+
 void evaluate(const EvaluateOptions& o, Device device) {
   diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
   nn::use(*model.params, device, *o.precision);
   print_notes(model.notes);
-  data::LoadOptions load = load_options(o.size, o.background);
-  data::ImageDataset train = open_dataset(o.data, load);
-  load.split = data::Split::test;
-  data::ImageDataset test = open_dataset(o.data, load);
-  if (model.sample_size.height != train.images.dim(1)) {  // as `train --pad` does
-    data::pad_to_multiple(train, model.network->size_multiple);
-    data::pad_to_multiple(test, model.network->size_multiple);
-  }
-  if (model.sample_size.height == 0)  // the folder does not say: as large as the data
-    model.sample_size = {train.images.dim(1), train.images.dim(2)};
-  check(model, train);
-  data::match_split(test, train);
-  if (o.likelihood) return print_likelihood(o, model, test);
-  const std::vector<std::int64_t> used = data::used_labels(train);
+  const Splits data = open_splits(o, model);
+  if (o.likelihood) return print_likelihood(o, model, data.test);
+  const std::vector<std::int64_t> used = data::used_labels(data.train);
   std::vector<std::int64_t> labels;
   for (std::int64_t i = 0; i < o.count; ++i)
     labels.push_back(used[static_cast<std::size_t>(i) % used.size()]);
-  Result result;
-  if (!o.table.empty()) result.cells = sampler_cells(model);
-  const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels, result.cells);
-  const Tensor real_ones = real_pictures(train, labels);
-  print_notes(train.notes);
+  std::vector<SamplerCell> cells;
+  if (!o.table.empty()) cells = sampler_cells(model);
+  const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels, cells);
+  real_pictures(data.train, labels);  // refused before a classifier is trained
+  print_notes(data.train.notes);
 
   const std::filesystem::path file =
-      o.classifier.empty() ? cached_classifier(train) : std::filesystem::path(o.classifier);
-  const eval::Classifier classifier = load_or_train_classifier(file, train, !o.classifier.empty());
-  const eval::Predictions test_stats = eval::classify(classifier, test.images);
-  const eval::Predictions train_stats = eval::classify(classifier, real_ones);
-  result.accuracy = eval::accuracy(test_stats, labels_of(test));
-  result.floor = eval::frechet_distance(train_stats.features, test_stats.features);
-  result.rows.push_back({"real pictures", {}, eval::accuracy(train_stats, labels), result.floor});
-  const bool conditional = model.conditioning().classes() > 0;
-  for (const diffusion::GenerateOptions& g : sets) {
-    const eval::Predictions drawn = eval::classify(classifier, diffusion::generate(model, g));
-    result.rows.push_back(
-        {!result.cells.empty() ? std::string(g.sampler.name)
-         : conditional         ? fmt::format("guidance {}", g.guidance)
-                               : "drawn",
-         g.guidance, conditional ? std::optional(eval::accuracy(drawn, labels)) : std::nullopt,
-         eval::frechet_distance(drawn.features, test_stats.features)});
-  }
+      o.classifier.empty() ? cached_classifier(data.train) : std::filesystem::path(o.classifier);
+  const Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty()), data.train,
+                    data.test, labels, {&eval::Metric::agreement, &eval::Metric::fd});
+  Verdict verdict{.count = o.count,
+                  .test_pictures = data.test.images.dim(0),
+                  .classifier_accuracy = judge.test_accuracy(),
+                  .metrics = judge.metrics(),
+                  .floors = judge.floors(),
+                  .sets = {}};
+  for (std::size_t i = 0; i < sets.size(); ++i)
+    verdict.sets.push_back(drawn_set(model, sets[i], judge, cells.empty() ? nullptr : &cells[i]));
   if (o.json) {
-    fmt::print("{}\n", to_json(o, result).dump(2));
+    fmt::print("{}\n", to_json(verdict).dump(2));
     return;
   }
-  fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n", result.accuracy,
-             test.images.dim(0), file.empty() ? "not kept" : file.string());
-  print_table(o, result);
+  fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n",
+             verdict.classifier_accuracy, verdict.test_pictures,
+             file.empty() ? "not kept" : file.string());
+  if (cells.empty())
+    fmt::print("{} pictures, DDIM, {} steps\n\n{}", o.count, o.steps, as_text(verdict));
+  else
+    fmt::print("{} pictures; columns: evaluations of the network\n\n{}", o.count,
+               sampler_table(verdict));
 }
 
 }  // namespace

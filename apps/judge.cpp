@@ -3,16 +3,21 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 #include "apps/identity.h"
 #include "apps/notes.h"
+#include "diffusion/data/shuffle.h"
 #include "nn/checkpoint.h"
 #include "tensor/io/file.h"
 
 namespace sfumato::apps {
 namespace {
+
+constexpr std::uint64_t kDrawSeed = 1;
 
 // On a terminal, one line that is written over.
 void show_progress(std::int64_t step, std::int64_t steps) {
@@ -62,22 +67,60 @@ std::vector<std::int64_t> labels_of(const data::ImageDataset& data) {
   return {labels.begin(), labels.end()};
 }
 
-Tensor real_pictures(const data::ImageDataset& data, const std::vector<std::int64_t>& labels) {
+Tensor real_pictures(const data::ImageDataset& data, const std::vector<std::int64_t>& labels,
+                     std::optional<std::int64_t> draw) {
   const std::vector<std::int64_t> all = labels_of(data);
-  std::vector<std::int64_t> next(static_cast<std::size_t>(data.classes));
+  const auto n = static_cast<std::int64_t>(all.size());
+  const data::Shuffle shuffle(kDrawSeed, n);
+  std::vector<std::vector<std::int64_t>> of_class(static_cast<std::size_t>(data.classes));
+  for (std::int64_t i = n - 1; i >= 0; --i) {  // the first ones are taken from the end
+    const std::int64_t row = draw ? shuffle(*draw, i) : i;
+    of_class[static_cast<std::size_t>(all[static_cast<std::size_t>(row)])].push_back(row);
+  }
   Tensor pictures(data.images.shape().with(0, static_cast<std::int64_t>(labels.size())), DType::u8);
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    std::int64_t& at = next[static_cast<std::size_t>(labels[i])];
-    const auto n = static_cast<std::int64_t>(all.size());
-    while (at < n && all[static_cast<std::size_t>(at)] != labels[i]) ++at;
-    if (at == n)
+    std::vector<std::int64_t>& left = of_class[static_cast<std::size_t>(labels[i])];
+    if (left.empty())
       throw Error("evaluate", fmt::format("--count {}: the data has too few pictures of class {}",
                                           labels.size(), labels[i]));
-    const auto row = static_cast<std::int64_t>(i);
-    pictures.slice(row, row + 1).copy_from(data.images.slice(at, at + 1));
-    ++at;
+    const auto to = static_cast<std::int64_t>(i);
+    pictures.slice(to, to + 1).copy_from(data.images.slice(left.back(), left.back() + 1));
+    left.pop_back();
   }
   return pictures;
+}
+
+Judge::Judge(eval::Classifier classifier, const data::ImageDataset& train,
+             const data::ImageDataset& test, const std::vector<std::int64_t>& labels,
+             Metrics metrics)
+    : classifier_(std::move(classifier)),
+      metrics_(std::move(metrics)),
+      test_(eval::classify(classifier_, test.images)),
+      test_accuracy_(eval::accuracy(test_, labels_of(test))),
+      floors_(metrics_.size()) {
+  std::vector<Measures> draws;
+  for (std::int64_t d = 0; d < kFloorDraws; ++d)
+    draws.push_back((*this)(real_pictures(train, labels, d), labels, 0));
+  for (std::size_t m = 0; m < metrics_.size(); ++m) {
+    Floor& floor = floors_[m];
+    for (const Measures& draw : draws) floor.mean += draw[m]->value / kFloorDraws;
+    for (const Measures& draw : draws)
+      floor.deviation += std::pow(draw[m]->value - floor.mean, 2) / (kFloorDraws - 1);
+    floor.deviation = std::sqrt(floor.deviation);
+  }
+}
+
+Judge::Measures Judge::operator()(const Tensor& pictures, const std::vector<std::int64_t>& labels,
+                                  std::int64_t resamples) const {
+  const eval::Judged set{pictures, eval::classify(classifier_, pictures), labels};
+  Measures measures;
+  for (const eval::Metric* metric : metrics_) {
+    if (metric->needs_labels && labels.empty())
+      measures.emplace_back();
+    else
+      measures.emplace_back(metric->measure(set, {test_}, resamples));
+  }
+  return measures;
 }
 
 }  // namespace sfumato::apps

@@ -1,11 +1,13 @@
-// What judges drawn pictures: the classifier of diffusion/eval, kept between runs, and real pictures to compare with.
+// What judges drawn pictures: the classifier of diffusion/eval, kept between runs, real pictures to compare with, and
+// the measures of both.
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "diffusion/data/dataset.h"
-#include "diffusion/eval/classifier.h"
+#include "diffusion/eval/metric.h"
 
 namespace sfumato::apps {
 
@@ -20,8 +22,42 @@ eval::Classifier load_or_train_classifier(const std::filesystem::path& file,
 
 std::vector<std::int64_t> labels_of(const data::ImageDataset& data);
 
-// As many pictures of the data as there are labels, picture i of class labels[i], none twice. Throws Error where the
-// data has too few of a class.
-Tensor real_pictures(const data::ImageDataset& data, const std::vector<std::int64_t>& labels);
+// As many pictures of the data as there are labels, picture i of class labels[i], none twice: the first ones, or those
+// that come first in the order of that `draw`. Throws Error where the data has too few of a class.
+Tensor real_pictures(const data::ImageDataset& data, const std::vector<std::int64_t>& labels,
+                     std::optional<std::int64_t> draw = {});
+
+inline constexpr std::int64_t kFloorDraws = 5;
+
+// Measures sets of pictures. Const calls are safe from one thread at a time.
+class Judge {
+ public:
+  using Metrics = std::vector<const eval::Metric*>;
+  // The data sets must outlive the judge. `labels` are those of the floor: what kFloorDraws sets of as many training
+  // pictures have. Throws Error as real_pictures does.
+  Judge(eval::Classifier classifier, const data::ImageDataset& train,
+        const data::ImageDataset& test, const std::vector<std::int64_t>& labels, Metrics metrics);
+
+  // One for each metric; none where it needs labels and there are none.
+  using Measures = std::vector<std::optional<eval::Estimate>>;
+  Measures operator()(const Tensor& pictures, const std::vector<std::int64_t>& labels,
+                      std::int64_t resamples = eval::kResamples) const;
+
+  // Of the draws: their mean and their standard deviation. (Draws overlap where the data has few pictures, and the
+  // deviation is then too small.)
+  struct Floor {
+    double mean = 0, deviation = 0;
+  };
+  const std::vector<Floor>& floors() const { return floors_; }  // one for each metric
+  const Metrics& metrics() const { return metrics_; }
+  double test_accuracy() const { return test_accuracy_; }  // of the classifier, in per cent
+
+ private:
+  eval::Classifier classifier_;
+  Metrics metrics_;
+  eval::Predictions test_;
+  double test_accuracy_;
+  std::vector<Floor> floors_;
+};
 
 }  // namespace sfumato::apps

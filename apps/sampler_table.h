@@ -12,7 +12,7 @@ namespace sfumato::apps {
 // The columns.
 inline constexpr std::int64_t kEvaluations[] = {1, 2, 4, 5, 8, 10, 20, 50};
 
-// A sampler in as many steps as that many evaluations allow.
+// A sampler in as many steps as that many evaluations allow (0: the steps were asked for).
 struct SamplerCell {
   diffusion::Sampler sampler;
   std::int64_t evaluations, steps;

@@ -241,10 +241,10 @@ std::string curve(const std::vector<double>& parts) {
 LabResult lab_bugs(const LabSetting& setting) {
   const LabOptions& o = setting.options;
   LabResult result;
-  result.columns = {"what was done",   "first loss",     "last loss", "agreement %", "+-",
-                    "Frechet / floor", "loss, 0.05 to 2"};
+  result.columns = {"what was done", "first loss",    "last loss",      "agreement %", "+-",
+                    kDistanceColumn, kIntervalColumn, "loss, 0.05 to 2"};
   Stopwatch watch;
-  const Judge judge(setting, labels_in_turn(setting, o.count(500, 200, 20)));
+  const LabJudge judge(setting, labels_in_turn(setting, o.count(500, 200, 20)));
   result.seconds.emplace_back("judge", watch.lap());
   const Shape shape = setting.train.images.shape().with(0, setting.train.classes);
   std::unique_ptr<Trained> trained;
@@ -259,17 +259,17 @@ LabResult lab_bugs(const LabSetting& setting) {
     }
     const Tensor pictures = draw(*trained, recipe, judge.labels(), shape, o.seed);
     if (!mistake.trains) recipe.previous_timestep = recipe.ddpm = recipe.noise_at_end = false;
-    const Judge::Verdict v = judge(pictures);
+    const LabJudge::Verdict v = judge(pictures);
     const std::vector<double> losses = in_parts(trained->losses);
     result.rows.push_back({mistake.name, Number{losses.front(), 3}, Number{losses.back(), 3},
-                           Number{v.agreement, 1}, Number{v.error, 1}, Number{v.of_floor, 2},
-                           curve(losses)});
+                           Number{v.agreement, 1}, Number{v.error, 1}, distance_cell(v),
+                           interval_cell(v), curve(losses)});
     shown.push_back(pictures);
     result.picture_rows.emplace_back(mistake.name);
     if (mistake.why)
       result.findings.push_back(
           fmt::format("{}: {}. Loss {:.3f}, agreement {:.1f} %, distance {:.2f} floors.",
-                      mistake.name, mistake.why, losses.back(), v.agreement, v.of_floor));
+                      mistake.name, mistake.why, losses.back(), v.agreement, v.of_floor.value));
   }
   result.picture = picture_of_rows(shown, 10);
   return result;

@@ -111,9 +111,10 @@ LabResult lab_elbo(const LabSetting& setting) {
                     "bits/dim",
                     "agreement %",
                     "+-",
-                    "Frechet / floor"};
+                    kDistanceColumn,
+                    kIntervalColumn};
   Stopwatch watch;
-  const Judge judge(setting, labels_in_turn(setting, o.count(1000, 200, 20)));
+  const LabJudge judge(setting, labels_in_turn(setting, o.count(1000, 200, 20)));
   const data::Batches batches(setting.train.images, setting.train.labels, kLabBatch, o.seed);
   std::vector<Tensor> shown{judge.real()};
   result.picture_rows = {"real pictures"};
@@ -125,12 +126,12 @@ LabResult lab_elbo(const LabSetting& setting) {
     const diffusion::VariationalBound bound = test_bound(model, schedule, setting);
     const Tensor drawn =
         diffusion::generate(model, {.labels = judge.labels(), .steps = kElboSteps, .seed = o.seed});
-    const Judge::Verdict v = judge(drawn);
+    const LabJudge::Verdict v = judge(drawn);
     std::vector<Cell> row = {weighting.name, Number{bound.prior, 5}, Number{bound.last_step, 3}};
     for (std::size_t i = 0; i + 1 < std::size(kEnds); ++i)
       row.emplace_back(Number{bound.bits(kEnds[i], kEnds[i + 1]), 3});
     row.insert(row.end(), {Number{bound.total(), 3}, Number{v.agreement, 1}, Number{v.error, 1},
-                           Number{v.of_floor, 2}});
+                           distance_cell(v), interval_cell(v)});
     result.rows.push_back(row);
     shown.push_back(drawn);
     result.picture_rows.emplace_back(weighting.name);

@@ -57,8 +57,9 @@ LabResult lab_memory(const LabSetting& setting) {
                     "to the nearest",
                     "new digits: copied %",
                     "new digits: to the nearest",
-                    "Frechet / floor"};
-  const Judge judge(setting, labels_in_turn(setting, o.count(500, 200, 20)));
+                    kDistanceColumn,
+                    kIntervalColumn};
+  const LabJudge judge(setting, labels_in_turn(setting, o.count(500, 200, 20)));
   const Tensor fresh = real_pictures(setting.test, judge.labels());
   const std::int64_t steps = o.count(5000, 1500),
                      columns = std::min<std::int64_t>(10, fresh.dim(0));
@@ -79,11 +80,12 @@ LabResult lab_memory(const LabSetting& setting) {
     const Tensor drawn = diffusion::generate(
         model, {.labels = judge.labels(), .steps = kMemorySteps, .seed = o.seed});
     const Copies copied = copies(drawn, set), control = copies(fresh, set);
+    const LabJudge::Verdict v = judge(drawn);
     result.rows.push_back(
         {Number{static_cast<double>(size), 0},
          Number{static_cast<double>(steps * kLabBatch) / static_cast<double>(size), 0},
          Number{copied.percent, 1}, Number{copied.distance, 3}, Number{control.percent, 1},
-         Number{control.distance, 3}, Number{judge(drawn).of_floor, 2}});
+         Number{control.distance, 3}, distance_cell(v), interval_cell(v)});
     if (copied.percent >= 50) onset = std::to_string(size);
     shown.insert(shown.end(), {drawn, rows_of(set, copied.nearest, columns)});
     result.picture_rows.push_back(fmt::format("{} training pictures: drawn", size));

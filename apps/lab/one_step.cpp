@@ -59,7 +59,8 @@ class OneStep {
                        "evaluations",
                        "agreement %",
                        "+-",
-                       "Frechet / floor",
+                       kDistanceColumn,
+                       kIntervalColumn,
                        "to class mean",
                        "to nearest digit"};
     lap("judge");
@@ -99,7 +100,7 @@ class OneStep {
   const LabSetting& setting_;
   const LabOptions& o_;
   Stopwatch watch_;
-  const Judge judge_;
+  const LabJudge judge_;
   const data::Batches batches_;
   const Tensor means_;  // f32 [classes,H,W,C]
   Pipeline teacher_;    // the plain model of the longest training
@@ -111,14 +112,14 @@ class OneStep {
 
 OneStep::Distances OneStep::add(const std::string& what, std::int64_t steps,
                                 std::int64_t evaluations, const Tensor& pictures, bool shown) {
-  const Judge::Verdict v = judge_(pictures);
+  const LabJudge::Verdict v = judge_(pictures);
   const Tensor some = pictures.slice(0, std::min(kDistances, pictures.dim(0)));
   const Distances d = {distance_to_class_mean(some, judge_.labels(), means_),
                        distance_to_nearest(some, setting_.train.images)};
   result_.rows.push_back({what, Number{static_cast<double>(steps), 0},
                           Number{static_cast<double>(evaluations), 0}, Number{v.agreement, 1},
-                          Number{v.error, 1}, Number{v.of_floor, 2}, Number{d.to_mean, 3},
-                          Number{d.to_digit, 3}});
+                          Number{v.error, 1}, distance_cell(v), interval_cell(v),
+                          Number{d.to_mean, 3}, Number{d.to_digit, 3}});
   if (!shown) return d;
   shown_.push_back(pictures);
   result_.picture_rows.push_back(

@@ -1,18 +1,28 @@
 #include "apps/lab/support.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <utility>
 
 #include "apps/grid.h"
-#include "apps/judge.h"
 #include "autograd/flops.h"
-#include "diffusion/eval/frechet.h"
 #include "diffusion/training/training.h"
 #include "nn/presets.h"
 
 namespace sfumato::apps {
+namespace {
+
+eval::Classifier classifier_of(const LabSetting& setting) {
+  const std::string& file = setting.options.classifier;
+  return load_or_train_classifier(
+      file.empty() ? cached_classifier(setting.train) : std::filesystem::path(file), setting.train,
+      !file.empty());
+}
+
+}  // namespace
 
 diffusion::Pipeline lab_model(const LabSetting& setting,
                               const diffusion::SchedulerConfig& scheduler, std::uint64_t seed,
@@ -38,26 +48,25 @@ std::vector<std::int64_t> labels_in_turn(const LabSetting& setting, std::int64_t
   return labels;
 }
 
-Judge::Judge(const LabSetting& setting, std::vector<std::int64_t> labels)
+LabJudge::LabJudge(const LabSetting& setting, std::vector<std::int64_t> labels)
     : labels_(std::move(labels)),
       real_(real_pictures(setting.train, labels_)),
-      classifier_(classifier_of(setting)),
-      test_features_(eval::classify(classifier_, setting.test.images).features),
-      floor_(eval::frechet_distance(eval::classify(classifier_, real_).features, test_features_)) {}
+      judge_(classifier_of(setting), setting.train, setting.test, labels_,
+             {&eval::Metric::agreement, &eval::Metric::fd}) {}
 
-eval::Classifier Judge::classifier_of(const LabSetting& setting) {
-  const std::string& file = setting.options.classifier;
-  return load_or_train_classifier(
-      file.empty() ? cached_classifier(setting.train) : std::filesystem::path(file), setting.train,
-      !file.empty());
+LabJudge::Verdict LabJudge::operator()(const Tensor& pictures) const {
+  const Judge::Measures measures = judge_(pictures, labels_);
+  const double agreement = measures[0]->value, floor = judge_.floors()[1].mean;
+  const eval::Estimate distance = *measures[1];
+  return {.agreement = agreement,
+          .error = std::sqrt(agreement * (100 - agreement) / static_cast<double>(labels_.size())),
+          .of_floor = {distance.value / floor, distance.low / floor, distance.high / floor}};
 }
 
-Judge::Verdict Judge::operator()(const Tensor& pictures) const {
-  const eval::Predictions p = eval::classify(classifier_, pictures);
-  const double share = eval::accuracy(p, labels_) / 100;
-  return {.agreement = 100 * share,
-          .error = 100 * std::sqrt(share * (1 - share) / static_cast<double>(labels_.size())),
-          .of_floor = eval::frechet_distance(p.features, test_features_) / floor_};
+Cell distance_cell(const LabJudge::Verdict& verdict) { return Number{verdict.of_floor.value, 2}; }
+
+Cell interval_cell(const LabJudge::Verdict& verdict) {
+  return fmt::format("{:.2f} to {:.2f}", verdict.of_floor.low, verdict.of_floor.high);
 }
 
 double count_flop(const std::function<void()>& f) {

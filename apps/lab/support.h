@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/judge.h"
 #include "apps/lab/lab.h"
-#include "diffusion/eval/classifier.h"
 #include "diffusion/pipeline.h"
 
 namespace sfumato::apps {
@@ -25,14 +25,15 @@ diffusion::Pipeline copy_of(const LabSetting& setting, const diffusion::Pipeline
 // The classes 0, 1, ... in turn.
 std::vector<std::int64_t> labels_in_turn(const LabSetting& setting, std::int64_t count);
 
-// Agreement and Fréchet distance of as many pictures as there are labels (docs/runs.md, `evaluate`).
-class Judge {
+// Agreement and Fréchet distance of as many pictures as there are labels (docs/evaluation.md).
+class LabJudge {
  public:
-  Judge(const LabSetting& setting, std::vector<std::int64_t> labels);
+  LabJudge(const LabSetting& setting, std::vector<std::int64_t> labels);
 
   struct Verdict {
     double agreement, error;  // in per cent: pictures read as asked, and its standard error
-    double of_floor;          // Fréchet distance to the test pictures, over that of real pictures
+    // Fréchet distance to the test pictures, over the mean of the floor's draws, with its 95 % interval
+    eval::Estimate of_floor;
   };
   Verdict operator()(const Tensor& pictures) const;
 
@@ -40,14 +41,15 @@ class Judge {
   const Tensor& real() const { return real_; }  // training pictures of these labels
 
  private:
-  static eval::Classifier classifier_of(const LabSetting& setting);
-
   std::vector<std::int64_t> labels_;
   Tensor real_;
-  eval::Classifier classifier_;
-  Tensor test_features_;
-  double floor_;
+  Judge judge_;
 };
+
+// The two columns of Fréchet distances, and their cells.
+inline constexpr const char *kDistanceColumn = "Frechet / floor", *kIntervalColumn = "95 %";
+Cell distance_cell(const LabJudge::Verdict& verdict);
+Cell interval_cell(const LabJudge::Verdict& verdict);
 
 // Seconds since the last call.
 class Stopwatch {

@@ -53,13 +53,15 @@ Bits test_bound(const nn::Vae& vae, const LabSetting& setting, std::int64_t coun
           nn::Bound::bits_per_dim(bound.rate.value().item(), x.shape())};
 }
 
-std::vector<Cell> row(const std::string& what, double runs, double flop, const Judge::Verdict& v) {
+std::vector<Cell> row(const std::string& what, double runs, double flop,
+                      const LabJudge::Verdict& v) {
   return {what,
           Number{runs, 0},
           Number{flop / 1e6, 1},
           Number{v.agreement, 1},
           Number{v.error, 1},
-          Number{v.of_floor, 2}};
+          distance_cell(v),
+          interval_cell(v)};
 }
 
 }  // namespace
@@ -101,10 +103,11 @@ double LabVae::decoder_flop() const {
 LabResult lab_vae(const LabSetting& setting) {
   const LabOptions& o = setting.options;
   LabResult result;
-  result.columns = {"pictures", "network runs", "Mflop", "agreement %", "+-", "Frechet / floor"};
+  result.columns = {"pictures", "network runs",  "Mflop",        "agreement %",
+                    "+-",       kDistanceColumn, kIntervalColumn};
   Stopwatch watch;
   const auto lap = [&](const char* what) { result.seconds.emplace_back(what, watch.lap()); };
-  const Judge judge(setting, labels_in_turn(setting, o.count(1000, 300, 20)));
+  const LabJudge judge(setting, labels_in_turn(setting, o.count(1000, 300, 20)));
   lap("judge");
 
   const data::Batches batches(setting.train.images, setting.train.labels, kLabBatch, o.seed);

@@ -89,13 +89,18 @@ Predictions classify(const Classifier& classifier, const Tensor& pictures) {
   return predictions;
 }
 
-double accuracy(const Predictions& predictions, std::span<const std::int64_t> labels) {
+std::int64_t correct(const Predictions& predictions, std::span<const std::int64_t> labels) {
   if (labels.empty() || labels.size() != predictions.classes.size())
     throw Error("accuracy", fmt::format("{} predictions for {} labels", predictions.classes.size(),
                                         labels.size()));
   std::int64_t right = 0;
   for (std::size_t i = 0; i < labels.size(); ++i) right += predictions.classes[i] == labels[i];
-  return 100 * static_cast<double>(right) / static_cast<double>(labels.size());
+  return right;
+}
+
+double accuracy(const Predictions& predictions, std::span<const std::int64_t> labels) {
+  return 100 * static_cast<double>(correct(predictions, labels)) /
+         static_cast<double>(labels.size());
 }
 
 Classifier train_classifier(

@@ -43,7 +43,8 @@ struct Predictions {
 // pictures u8 [N,H,W,C]
 Predictions classify(const Classifier& classifier, const Tensor& pictures);
 
-// The share of pictures, in per cent, whose predicted class is that of `labels` (as many, at least one).
+// How many pictures' predicted class is that of `labels` (as many, at least one); and their share in per cent.
+std::int64_t correct(const Predictions& predictions, std::span<const std::int64_t> labels);
 double accuracy(const Predictions& predictions, std::span<const std::int64_t> labels);
 
 // Trained on `dataset`, which has labels, with shifts of up to two pixels. `progress` is called after each step.

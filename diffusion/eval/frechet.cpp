@@ -2,15 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <vector>
+
+#include "diffusion/eval/eigenvalues.h"
 
 namespace sfumato::eval {
 namespace {
-
-using Vector = std::vector<double>;
-using Vectors = std::vector<Vector>;  // the columns of a matrix, or its rows
 
 double dot(const Vector& a, const Vector& b) {
   return std::transform_reduce(a.begin(), a.end(), b.begin(), 0.0);
@@ -87,10 +86,7 @@ double nuclear_norm(Vectors columns) {
   return sum;
 }
 
-}  // namespace
-
-double frechet_distance(const Tensor& a, const Tensor& b) {
-  const Gaussian p = fit("a", a), q = fit("b", b);
+double distance_between(const Gaussian& p, const Gaussian& q) {
   const std::size_t d = p.mean.size();
   if (d != q.mean.size())
     throw Error("frechet_distance", fmt::format("features of {} and {} numbers", d, q.mean.size()));
@@ -103,6 +99,64 @@ double frechet_distance(const Tensor& a, const Tensor& b) {
     shift += (p.mean[j] - q.mean[j]) * (p.mean[j] - q.mean[j]);
   }
   return shift + p.trace + q.trace - 2 * nuclear_norm(m);
+}
+
+// The distance of resamples of `a` from a Gaussian with C_b = Rᵀ R. C_a C_b has the eigenvalues of R C_a Rᵀ, the
+// covariance of y = R (x − μ_b): the pictures are turned once, and a resample costs a covariance and its eigenvalues.
+// Their rounding error, √ε of the distance, does not matter to an interval.
+class Resampled {
+ public:
+  Resampled(const Tensor& a, const Gaussian& b)
+      : b_(b), d_(b.mean.size()), x_(static_cast<std::size_t>(a.dim(0)), Vector(d_)), y_(x_) {
+    for (std::size_t i = 0; i < x_.size(); ++i) {
+      for (std::size_t j = 0; j < d_; ++j) x_[i][j] = a.data<float>()[i * d_ + j] - b.mean[j];
+      for (std::size_t j = 0; j < d_; ++j) y_[i][j] = dot(b.root[j], x_[i]);
+      squares_.push_back(dot(x_[i], x_[i]));
+    }
+  }
+
+  double operator()(const Weights& weights) const {
+    const auto n = static_cast<double>(x_.size());
+    Vector mean_x(d_), mean_y(d_);
+    Vectors c(d_, Vector(d_));  // Σ y yᵀ, its lower half
+    double squares = 0;
+    for (std::size_t i = 0; i < x_.size(); ++i) {
+      const double w = weights[i];
+      if (w == 0) continue;
+      squares += w * squares_[i];
+      for (std::size_t j = 0; j < d_; ++j) {
+        mean_x[j] += w / n * x_[i][j];
+        mean_y[j] += w / n * y_[i][j];
+        const double wy = w * y_[i][j];
+        for (std::size_t k = 0; k <= j; ++k) c[j][k] += wy * y_[i][k];
+      }
+    }
+    for (std::size_t j = 0; j < d_; ++j)
+      for (std::size_t k = 0; k <= j; ++k)
+        c[k][j] = c[j][k] = (c[j][k] - n * mean_y[j] * mean_y[k]) / (n - 1);
+    const double shift = dot(mean_x, mean_x);
+    double roots = 0;
+    for (const double value : eigenvalues(c)) roots += std::sqrt(std::max(0.0, value));
+    return shift + (squares - n * shift) / (n - 1) + b_.trace - 2 * roots;
+  }
+
+ private:
+  const Gaussian& b_;
+  std::size_t d_;
+  Vectors x_, y_;   // x − μ_b and R (x − μ_b), a row a picture
+  Vector squares_;  // ‖x − μ_b‖²
+};
+
+}  // namespace
+
+double frechet_distance(const Tensor& a, const Tensor& b) {
+  return distance_between(fit("a", a), fit("b", b));
+}
+
+Estimate frechet_estimate(const Tensor& a, const Tensor& b, std::int64_t resamples) {
+  const Gaussian q = fit("b", b);
+  const double distance = distance_between(fit("a", a), q);
+  return bootstrap(distance, a.dim(0), resamples, Resampled(a, q));
 }
 
 }  // namespace sfumato::eval

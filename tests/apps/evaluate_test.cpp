@@ -24,20 +24,30 @@ constexpr const char* kCommand =
 TEST_F(Evaluate, ReportsBothRowsBesideRealPictures) {
   const Outcome first = done(std::string(kCommand) + " --json");
   const io::Json j = io::parse_json(first.out, "evaluate");
-  EXPECT_GT(j.at("classifier_accuracy").get<double>(), 70);
+  EXPECT_GT(j.at("classifier").at("accuracy").get<double>(), 70);
+  EXPECT_EQ(j.at("classifier").at("test_pictures"), 400);
   EXPECT_EQ(j.at("count"), 100);
-  const double floor = j.at("floor").get<double>();
-  EXPECT_GT(floor, 0);
-  ASSERT_EQ(j.at("rows").size(), 3u);  // real, guidance 1, guidance 2
-  EXPECT_EQ(j.at("rows")[0].at("frechet_distance"), floor);
-  for (int i : {1, 2}) {
-    const io::Json& row = j.at("rows")[i];
-    EXPECT_EQ(row.at("guidance"), i);
-    EXPECT_GE(row.at("agreement").get<double>(), 0);
-    EXPECT_LE(row.at("agreement").get<double>(), 100);
-    EXPECT_GT(row.at("frechet_distance").get<double>(), floor);  // three steps of training
-    EXPECT_DOUBLE_EQ(row.at("of_floor").get<double>(),
-                     row.at("frechet_distance").get<double>() / floor);
+  const io::Json& floor = j.at("floor").at("measures").at("fd");
+  EXPECT_GT(floor.at("mean").get<double>(), 0);
+  EXPECT_GT(floor.at("deviation").get<double>(), 0);  // several draws
+  ASSERT_EQ(j.at("drawn").size(), 2u);                // guidance 1, guidance 2
+  for (int i : {0, 1}) {
+    const io::Json& set = j.at("drawn")[i];
+    EXPECT_EQ(set.at("guidance"), i + 1);
+    EXPECT_EQ(set.at("sampler"), "ddim");
+    EXPECT_EQ(set.at("steps"), 2);
+    EXPECT_EQ(set.at("evaluations"), 2 * (i + 1));  // with the label and without
+    for (const auto& [name, measure] : set.at("measures").items()) {
+      EXPECT_LE(measure.at("low").get<double>(), measure.at("value").get<double>()) << name;
+      EXPECT_GE(measure.at("high").get<double>(), measure.at("value").get<double>()) << name;
+    }
+    EXPECT_GE(set.at("measures").at("agreement").at("low").get<double>(), 0);
+    EXPECT_LE(set.at("measures").at("agreement").at("high").get<double>(), 100);
+    const io::Json& distance = set.at("measures").at("fd");
+    for (const char* bound : {"value", "low", "high"})
+      EXPECT_DOUBLE_EQ(distance.at("of_floor").at(bound).get<double>(),
+                       distance.at(bound).get<double>() / floor.at("mean").get<double>());
+    EXPECT_GT(distance.at("of_floor").at("low").get<double>(), 1);  // three steps of training
   }
   // The classifier is kept, and says the same.
   const std::string kept = get("classifier.safetensors");
