@@ -13,32 +13,25 @@
 #include <vector>
 
 #include "apps/command_line.h"
+#include "apps/drawing.h"
 #include "apps/labels.h"
-#include "apps/notes.h"
 #include "apps/picture_file.h"
 #include "diffusion/edit_pictures.h"
-#include "nn/precision.h"
 #include "tensor/io/image.h"
 
 namespace sfumato::apps {
 namespace {
 
-struct EditOptions {
-  std::string edit, model, out;
+struct EditOptions : DrawingOptions {
+  std::string edit, out;
   std::string in, mask, to;  // pictures
   std::optional<std::int64_t> count;
-  std::string labels, negative, from_label, to_label;
+  std::string labels, from_label, to_label;
   std::string size, at;
   std::optional<double> strength;
   diffusion::Jumps jumps;
   std::int64_t refinements = 5;
-  std::optional<diffusion::Sampler> sampler;
-  std::optional<std::int64_t> steps;
-  std::optional<double> guidance;
-  std::uint64_t seed = 0;
   std::optional<std::int64_t> to_seed;
-  std::int64_t batch = 64;
-  std::optional<nn::Precision> precision = nn::Precision::f32;
 };
 
 // What an edit works on: the model, what it is to draw, and the pictures that were read (undefined where none is asked for).
@@ -122,7 +115,7 @@ const Edit kEdits[] = {
      "the white pixels of --mask anew, the others stay",
      edit_inpaint,
      {"in", "mask"},
-     {"labels", "sampler"}},
+     {"labels", "sampler", "eta"}},
     {"repaint",
      "the same by RePaint's jumps: slower, and at one with what stays",
      edit_repaint,
@@ -133,7 +126,7 @@ const Edit kEdits[] = {
      "--in with noise added and taken away (SDEdit)",
      edit_img2img,
      {"in"},
-     {"labels", "strength", "sampler"}},
+     {"labels", "strength", "sampler", "eta"}},
     {"invert",
      "--in walked back to its noise, and forth with other classes",
      edit_invert,
@@ -159,7 +152,7 @@ const Edit kEdits[] = {
      "a canvas of --size around --in, or without one",
      edit_outpaint,
      {"size"},
-     {"in", "at", "labels", "sampler"}},
+     {"in", "at", "labels", "sampler", "eta"}},
 };
 
 const Edit& find_edit(const std::string& name) {
@@ -206,8 +199,9 @@ Tensor picture_at(const std::string& path, std::int64_t channels, const io::Exte
 }
 
 diffusion::GenerateOptions drawing_options(const EditOptions& o, const Edit& edit,
-                                           const diffusion::Pipeline& model) {
-  diffusion::GenerateOptions g;
+                                           const DrawingModel& m) {
+  const diffusion::Pipeline& model = m.model;
+  diffusion::GenerateOptions g = generate_options(o, m);
   const std::vector<std::int64_t> labels =
       edit.draw == edit_interpolate ? std::vector<std::int64_t>{} : parse_labels(o.labels, model);
   const std::size_t distinct = labels.size();
@@ -218,14 +212,9 @@ diffusion::GenerateOptions drawing_options(const EditOptions& o, const Edit& edi
     const io::Extent size = io::parse_extent(o.size);
     g.height = size.height, g.width = size.width;
   }
-  if (o.sampler) g.sampler = *o.sampler;
-  g.steps =
-      o.steps.value_or(edit.steps > 0 ? std::min(edit.steps, model.scheduler.num_train_timesteps)
-                                      : diffusion::default_steps(model, g.sampler));
-  g.guidance = o.guidance.value_or(edit.inverts ? 1 : diffusion::default_guidance(model));
-  if (!o.negative.empty()) g.negative = parse_label("--negative", o.negative, model);
-  g.seed = o.seed;
-  g.batch = o.batch;
+  if (edit.steps > 0 && !o.steps)
+    g.steps = std::min(edit.steps, model.scheduler.num_train_timesteps);
+  if (edit.inverts && !o.guidance) g.guidance = 1;
   return g;
 }
 
@@ -257,13 +246,11 @@ void edit(const EditOptions& o, const std::set<std::string>& given, Device devic
   const Edit& row = find_edit(o.edit);
   expect_options(row, given);
   const PictureFile kind = kind_of(o.out);
-  const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
-  model.expect_sampling();
-  nn::use(*model.params, device, *o.precision);
-  print_notes(model.notes);
+  const DrawingModel drawing = load_drawing_model(o, device);
+  const diffusion::Pipeline& model = drawing.model;
   const io::Extent size = row.draw == edit_outpaint ? io::Extent{} : model.sample_size;
   const std::int64_t channels = model.network->in_channels;
-  Work work{o, model, drawing_options(o, row, model), picture_at(o.in, channels, size), {}, {}};
+  Work work{o, model, drawing_options(o, row, drawing), picture_at(o.in, channels, size), {}, {}};
   work.to = picture_at(o.to, channels, size);
   if (!o.mask.empty()) work.mask = picture_at(o.mask, 1, {work.in.dim(0), work.in.dim(1)});
   if (o.size.empty() && size.height == 0 && work.in.defined())
@@ -291,7 +278,9 @@ std::string edits_help() {
 RunSubcommand declare_edit(CommandLine& line) {
   const auto o = std::make_shared<EditOptions>();
   line.positional(o->edit, {"edit", "What to do: " + edits_help()});
-  line(o->model, kModelOption);
+  declare_drawing(line, *o,
+                  "as for sample; 100 for repaint, 50 for edits that go back to the noise",
+                  ": as for sample; 1 for edits that go back to the noise");
   line(o->in, {"in", "The picture, a PNG or JPEG file of the model's size and channels"});
   line(o->out, {"out",
                 ".png: the picture, or a grid of several; edit_%03d.png: a series; .gif: one after "
@@ -307,7 +296,6 @@ RunSubcommand declare_edit(CommandLine& line) {
                    "cycled over the count (default: all)"});
   line(o->from_label, {"from_label", "invert, variations, interpolate: the class of --in"});
   line(o->to_label, {"to_label", "interpolate: the class of --to (default: --from-label)"});
-  line(o->negative, kNegativeOption);
   line(o->strength,
        {"strength",
         "img2img: share of the steps that are walked (default 0.5); variations: share "
@@ -319,21 +307,6 @@ RunSubcommand declare_edit(CommandLine& line) {
        {1, 1000});
   line(o->size, {"size", "outpaint: the canvas, N or H,W"});
   line(o->at, {"at", "outpaint: ROW,COLUMN of --in on the canvas (default: its middle)"});
-  line(o->sampler, {"sampler", "How noise becomes a picture; default ddim"},
-       Choices<diffusion::Sampler>(diffusion::Sampler::all));
-  line(o->steps,
-       {"steps",
-        "Denoising steps (default: as for sample; 100 for repaint, 50 for edits that go back to "
-        "the noise)"},
-       kSteps);
-  line(o->guidance,
-       {"guidance",
-        "Scale of the guidance (default: as for sample; 1, none, for edits that go "
-        "back to the noise)"},
-       kGuidances);
-  line(o->seed, kSeedOption, kSeeds);
-  line(o->batch, {"batch", "Pictures at a time"}, {1, 4096});
-  line(o->precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
   line.example("sfumato edit inpaint --model runs/mnist --in 7.png --mask mask.png --out new.png");
   return [o, &line](Device device) { edit(*o, line.given(), device); };
 }

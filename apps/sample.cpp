@@ -9,38 +9,24 @@
 #include <vector>
 
 #include "apps/command_line.h"
+#include "apps/drawing.h"
 #include "apps/grid.h"
-#include "apps/guide.h"
 #include "apps/labels.h"
-#include "apps/notes.h"
 #include "apps/picture_file.h"
 #include "diffusion/generate.h"
-#include "nn/precision.h"
 #include "tensor/io/image.h"
 #include "tensor/io/text.h"
 
 namespace sfumato::apps {
 namespace {
 
-struct SampleOptions {
-  std::string model, out;
+struct SampleOptions : DrawingOptions {
+  std::string out;
   std::optional<std::int64_t> count;
   std::string labels;  // "", "all", "7", "0,1,2", "cat,dog"
   std::string size;    // "", "32", "24,32"
-  std::string clip;    // "", on, diffusers, dynamic, off
-  std::optional<std::int64_t> steps;
-  std::optional<diffusion::Sampler> sampler;
-  std::string spacing;  // "": as the model's scheduler says
-  double eta = 0;
-  std::optional<double> guidance;
-  std::optional<diffusion::Guidance> method = diffusion::Guidance::cfg;
-  std::string guide;  // "", earlier, or a folder
-  std::string negative, mix;
+  std::string mix;     // a class
   double mix_share = 0.5;
-  std::optional<std::int64_t> null_label;
-  std::uint64_t seed = 0;
-  std::int64_t batch = 64;
-  std::optional<nn::Precision> precision = nn::Precision::f32;
 };
 
 // "32" or "24,32" -> height and width; "" leaves the model's.
@@ -65,30 +51,17 @@ Tensor stack(const std::vector<Tensor>& frames) {
   return all;
 }
 
-diffusion::GenerateOptions generate_options(const SampleOptions& o,
-                                            const diffusion::Pipeline& model,
-                                            const diffusion::Pipeline* guide,
+diffusion::GenerateOptions generate_options(const SampleOptions& o, const DrawingModel& m,
                                             const std::vector<std::int64_t>& labels) {
-  diffusion::GenerateOptions g;
+  diffusion::GenerateOptions g = generate_options(o, m);
   const auto distinct = static_cast<std::int64_t>(labels.size());
   const std::int64_t count = o.count.value_or(distinct == 0    ? 64
                                               : distinct <= 20 ? 8 * distinct
                                                                : distinct);
   for (std::int64_t i = 0; i < count; ++i) g.labels.push_back(distinct ? labels[i % distinct] : 0);
   parse_size(o.size, g);
-  if (!o.clip.empty()) g.clip = diffusion::parse_clip(o.clip);
-  if (o.sampler) g.sampler = *o.sampler;
-  if (!o.spacing.empty()) g.spacing = diffusion::parse_spacing(o.spacing);
-  g.steps = o.steps.value_or(diffusion::default_steps(model, g.sampler));
-  g.eta = o.eta;
-  g.method = *o.method;
-  g.guide = guide;
-  g.guidance = o.guidance.value_or(diffusion::default_guidance(model, g.method, guide));
-  if (!o.negative.empty()) g.negative = parse_label("--negative", o.negative, model);
   if (!o.mix.empty())
-    g.mix.assign(g.labels.size(), {parse_label("--mix", o.mix, model), o.mix_share});
-  g.seed = o.seed;
-  g.batch = o.batch;
+    g.mix.assign(g.labels.size(), {parse_label("--mix", o.mix, m.model), o.mix_share});
   return g;
 }
 
@@ -127,26 +100,6 @@ void write(const SampleOptions& o, PictureFile kind, const Tensor& pictures,
   }
 }
 
-// "20; all for ddpm; 5 for dopri5"
-std::string default_steps_help() {
-  const std::int64_t usual = diffusion::Sampler::ddim.default_steps;
-  std::string steps = std::to_string(usual);
-  for (const diffusion::Sampler* s : diffusion::Sampler::all)
-    if (s->default_steps != usual)
-      steps += fmt::format(
-          "; {} for {}", s->default_steps > 0 ? std::to_string(s->default_steps) : "all", s->name);
-  return steps;
-}
-
-// "2, 0.6 for cfgpp, 4 for apg"
-std::string default_guidance_help() {
-  const double usual = diffusion::Guidance::cfg.default_scale;
-  std::string scales = fmt::format("{}", usual);
-  for (const diffusion::Guidance* g : diffusion::Guidance::all)
-    if (g->default_scale != usual) scales += fmt::format(", {} for {}", g->default_scale, g->name);
-  return scales;
-}
-
 std::string guidance_text(const SampleOptions& o, const diffusion::GenerateOptions& g) {
   if (!diffusion::guides(g)) return "";
   const bool plain = g.method == diffusion::Guidance::cfg;
@@ -158,20 +111,10 @@ std::string guidance_text(const SampleOptions& o, const diffusion::GenerateOptio
 void sample(const SampleOptions& o, Device device) {
   const PictureFile kind = kind_of(o.out);
   if (kind == PictureFile::series) numbered(o.out, 0);  // throws for a bad pattern, before any work
-  diffusion::Pipeline model = diffusion::load_pipeline(o.model);
-  model.expect_sampling();
-  nn::use(*model.params, device, *o.precision);
-  print_notes(model.notes);
-  if (o.null_label) {
-    if (const std::int64_t rows = model.conditioning().rows; *o.null_label >= rows)
-      throw Error("sample", fmt::format("--null-label {}: the model's class table has {} rows",
-                                        *o.null_label, rows));
-    model.network->conditioning.null_label = o.null_label;
-  }
+  const DrawingModel drawing = load_drawing_model(o, device);
+  const diffusion::Pipeline& model = drawing.model;
   const std::vector<std::int64_t> labels = parse_labels(o.labels, model);
-  const std::optional<diffusion::Pipeline> guide =
-      load_guide(o.guide, o.model, model, device, *o.precision);
-  diffusion::GenerateOptions g = generate_options(o, model, guide ? &*guide : nullptr, labels);
+  diffusion::GenerateOptions g = generate_options(o, drawing, labels);
   const GridOptions grid = grid_options(model, labels);
   std::vector<Tensor> frames;
   if (kind == PictureFile::gif || kind == PictureFile::series)
@@ -196,7 +139,9 @@ void sample(const SampleOptions& o, Device device) {
 
 RunSubcommand declare_sample(CommandLine& line) {
   const auto o = std::make_shared<SampleOptions>();
-  line(o->model, kModelOption);
+  declare_drawing(
+      line, *o, default_steps_help(),
+      ", where the model was trained for it or there is a --guide: " + default_guidance_help());
   line(o->out, {"out",
                 ".png: a grid; .gif: the denoising; step_%03d.png: the same as a series; .npy: "
                 "raw u8 [n,h,w]; a folder: single files"});
@@ -207,30 +152,8 @@ RunSubcommand declare_sample(CommandLine& line) {
                    "(default: all)"});
   line(o->size,
        {"size", "Size of the pictures, H or H,W (default: that of the training pictures)"});
-  line(o->steps, {"steps", "Denoising steps (default: " + default_steps_help() + ")"}, kSteps);
-  line(o->sampler, {"sampler", "How noise becomes a picture; default ddim"},
-       Choices<diffusion::Sampler>(diffusion::Sampler::all));
-  line(o->spacing,
-       {"spacing", "How the noise levels of the steps are chosen (default: as the model says)"},
-       {"leading", "trailing", "linspace", "karras", "log_snr"});
-  line(o->eta, {"eta", "Noise in ddim's steps: 0 none, 1 as much as ddpm"}, {0, 1});
-  line(o->clip, kClipOption, {"on", "diffusers", "dynamic", "off"});
-  line(o->guidance,
-       {"guidance",
-        "Scale of the guidance; 1 is none (default, where the model was trained for it or there is "
-        "a --guide: " +
-            default_guidance_help() + ")"},
-       kGuidances);
-  line(o->method, kGuidanceMethodOption, Choices<diffusion::Guidance>(diffusion::Guidance::all));
-  line(o->guide, kGuideOption);
-  line(o->negative, kNegativeOption);
   line(o->mix, {"mix", "A second class in each picture: the two answers are averaged"});
   line(o->mix_share, {"mix_share", "Share of the second class"}, {0, 1});
-  line(o->null_label, {"null_label", "The label that means 'no class', for models that do not say"},
-       {0, 1 << 24});
-  line(o->seed, kSeedOption, kSeeds);
-  line(o->batch, {"batch", "Pictures at a time"}, {1, 4096});
-  line(o->precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
   line.needs("mix_share", "mix");
   line.example("sfumato sample --model runs/mnist --out sevens.png --labels 7 --count 16");
   return [o](Device device) { sample(*o, device); };

@@ -2,8 +2,7 @@
 // loss ‖ε − ε_θ‖² says nothing of it. Improved DDPM (Nichol & Dhariwal 2021), section 3.1, has the network say for each
 // number of x_t where between the two it lies:
 //     Σ_θ = exp(v log β_t + (1 − v) log β̃_t)                (eq. 15)
-// Such a network gives twice as many channels as x_t has: the answer, then 2v − 1. With few steps it samples better, and
-// it can be trained for likelihood.
+// Such a network gives twice as many channels as x_t has: the answer, then 2v − 1. It can be trained for likelihood.
 #pragma once
 #include <cstdint>
 #include <string_view>
