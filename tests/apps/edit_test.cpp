@@ -109,6 +109,22 @@ TEST_F(EditApp, NeitherBatchNorThreadsNorCountChangesAPicture) {
   }
 }
 
+// The options of a drawing are those of `sample`: each changes the picture.
+TEST_F(EditApp, DrawsAsSampleDoes) {
+  put_all();
+  const auto drawn = [&](const std::string& more) {
+    done(edit("outpaint") + "--size 12,24 --labels 1 --out x.npy " + more);
+    return get("x.npy");
+  };
+  const std::string plain = drawn("--guidance 2");
+  for (const char* more :
+       {"--guidance 2 --spacing karras", "--guidance 2 --spacing leading", "--guidance 2 --eta 1",
+        "--guidance-method rescale", "--guidance 2 --negative 0", "--guidance 2 --sampler heun"})
+    EXPECT_NE(drawn(more), plain) << more;
+  refused(edit("repaint") + kMasked + "--eta 1 --out x.png", {"repaint has no --eta"});
+  refused(edit("inpaint") + kMasked + "--guide nowhere --out x.png", {"nowhere"});
+}
+
 TEST_F(EditApp, Files) {
   put_all();
   EXPECT_EQ(done(edit("invert") + "--in in.png --from-label 1 --out all.png").out,
