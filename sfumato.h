@@ -29,6 +29,8 @@
 #include "nn/checkpoint.h"
 #include "nn/conditioning.h"
 #include "nn/conformance.h"
+#include "nn/dit.h"
+#include "nn/dit_config.h"
 #include "nn/fit.h"
 #include "nn/layers.h"
 #include "nn/likelihood.h"

@@ -248,7 +248,7 @@ void edit(const EditOptions& o, const std::set<std::string>& given, Device devic
   const PictureFile kind = kind_of(o.out);
   const DrawingModel drawing = load_drawing_model(o, device);
   const diffusion::Pipeline& model = drawing.model;
-  const io::Extent size = row.draw == edit_outpaint ? io::Extent{} : model.sample_size;
+  const io::Extent size = row.draw == edit_outpaint ? io::Extent{} : model.network->sample_size;
   const std::int64_t channels = model.network->in_channels;
   Work work{o, model, drawing_options(o, row, drawing), picture_at(o.in, channels, size), {}, {}};
   work.to = picture_at(o.to, channels, size);

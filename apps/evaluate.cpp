@@ -36,7 +36,7 @@ void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
   if (data::used_labels(data).size() < 2)
     throw Error("evaluate", "the data has no two classes to train a classifier on");
   const Shape& s = data.images.shape();
-  const auto [height, width] = model.sample_size;
+  const auto [height, width] = model.network->sample_size;
   const std::int64_t channels = model.network->in_channels;
   if (height != s[1] || width != s[2] || channels != s[3])
     throw Error("evaluate", fmt::format("the model draws {}x{}x{}, the data has {}x{}x{}", height,
@@ -111,12 +111,12 @@ Splits open_splits(const EvaluateOptions& o, diffusion::Pipeline& model) {
   d.train = open_dataset(o.data, load);
   load.split = data::Split::test;
   d.test = open_dataset(o.data, load);
-  if (model.sample_size.height != d.train.images.dim(1)) {  // as `train --pad` does
+  if (model.network->sample_size.height != d.train.images.dim(1)) {  // as `train --pad` does
     data::pad_to_multiple(d.train, model.network->size_multiple);
     data::pad_to_multiple(d.test, model.network->size_multiple);
   }
-  if (model.sample_size.height == 0)  // the folder does not say: as large as the data
-    model.sample_size = {d.train.images.dim(1), d.train.images.dim(2)};
+  if (model.network->sample_size.height == 0)  // the folder does not say: as large as the data
+    model.network->sample_size = {d.train.images.dim(1), d.train.images.dim(2)};
   check(model, d.train);
   data::match_split(d.test, d.train);
   return d;

@@ -78,7 +78,7 @@ std::array<std::int64_t, 2> shown_size(const diffusion::Pipeline& model,
   constexpr std::int64_t kUnknown = 32;
   constexpr std::int64_t kMostNumbers = std::int64_t{1} << 26;  // of one layer's output, 256 MiB
   const std::int64_t m = model.network->size_multiple;
-  const auto [height, width] = model.sample_size;
+  const auto [height, width] = model.network->sample_size;
   // A size that the levels cannot halve is shown rounded up.
   const auto rounded = [m](std::int64_t extent) { return (extent + m - 1) / m * m; };
   if (height == 0) {

@@ -226,7 +226,8 @@ bool Journal::draw_samples(const std::filesystem::path& path, std::int64_t rows)
     options.labels.insert(options.labels.end(), labels.begin(), labels.end());
   options.guidance = diffusion::default_guidance(model_);
   // A signal is seen between two runs of the network: few large pictures at a time.
-  const std::int64_t pixels = model_.sample_size.height * model_.sample_size.width;
+  const std::int64_t pixels =
+      model_.network->sample_size.height * model_.network->sample_size.width;
   options.batch = std::clamp<std::int64_t>((std::int64_t{1} << 16) / pixels, 1, options.batch);
   options.cancelled = interrupted;
   try {

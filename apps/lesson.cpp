@@ -140,7 +140,7 @@ data::ImageDataset page_dataset(const LessonOptions& o, const std::optional<Trai
 void expect_fitting(const data::ImageDataset& data, const diffusion::Pipeline& model) {
   constexpr std::int64_t kFewest = 100, kLargest = 64;
   const Shape& s = data.images.shape();
-  const auto [height, width] = model.sample_size;
+  const auto [height, width] = model.network->sample_size;
   if (s[1] != height || s[2] != width || s[3] != model.network->in_channels)
     throw Error("data",
                 fmt::format("pictures are {}x{}x{}, the model's are {}x{}x{}: name its data "

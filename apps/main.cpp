@@ -24,7 +24,7 @@ RunSubcommand declare_lesson(CommandLine& line);
 namespace {
 
 constexpr Subcommand kSubcommands[] = {
-    {"train", "Train a diffusion U-Net", declare_train},
+    {"train", "Train a diffusion model", declare_train},
     {"sample", "Draw pictures with a trained model", declare_sample},
     {"edit", "Change pictures with a trained model: inpaint, vary, interpolate, ...", declare_edit},
     {"evaluate", "Judge a model's pictures: read as asked? how far from real?", declare_evaluate},

@@ -26,7 +26,7 @@ diffusion::Pipeline with_another_row(diffusion::Pipeline model) {
       [&](const nn::Scope& scope) { return model.network->with_rows(scope, row + 1); },
       model.scheduler, 0);
   larger.network->conditioning.null_label = row;
-  larger.sample_size = model.sample_size;
+  larger.network->sample_size = model.network->sample_size;
   larger.scheduler_found = model.scheduler_found;
   larger.class_names = std::move(model.class_names);
   larger.notes = std::move(model.notes);

@@ -67,8 +67,13 @@ io::Json record_of(const TrainOptions& options, const DataIdentity& data) {
 
 RunFolder::RunFolder(const fs::path& dir)
     : dir_(dir), lock_(std::make_unique<io::DirectoryLock>(made(dir))) {
-  for (const char* part : {".", "unet", "scheduler", "sfumato", "samples", "earlier",
-                           "earlier/unet", "earlier/scheduler"}) {
+  std::vector<fs::path> parts{".",       "scheduler", "sfumato",
+                              "samples", "earlier",   "earlier/scheduler"};
+  for (const std::string& part : nn::network_parts()) {
+    parts.emplace_back(part);
+    parts.push_back(fs::path("earlier") / part);
+  }
+  for (const fs::path& part : parts) {
     io::check_locked(dir / part);
     io::remove_stale_temporaries(dir / part);
   }
@@ -83,7 +88,9 @@ RunFolder RunFolder::create(const fs::path& dir, const TrainOptions& options,
                 fmt::format("holds a training run already: go on with it by `sfumato train "
                             "--resume {}`, or choose another --out",
                             dir.string()));
-  if (is_there(dir / "model_index.json") || is_there(dir / "unet"))
+  const std::vector<std::string> parts = nn::network_parts();
+  if (is_there(dir / "model_index.json") ||
+      std::any_of(parts.begin(), parts.end(), [&](auto& part) { return is_there(dir / part); }))
     throw Error(dir.string(), "holds a model already: choose another --out");
   io::make_directories(dir / "sfumato");
   io::make_directories(run.samples());
@@ -157,7 +164,7 @@ void RunFolder::save(const TrainState& state, const diffusion::Pipeline& model,
 void RunFolder::keep_earlier(const diffusion::Pipeline& model, const nn::Ema& ema) const {
   const fs::path dir = dir_ / kEarlierModel;
   if (is_there(dir / "model_index.json")) return;
-  io::make_directories(dir / "unet");
+  io::make_directories(dir / diffusion::network_part(model));
   diffusion::save_pipeline_weights(dir, model, ema.average);
   diffusion::save_pipeline_config(dir, model);
 }

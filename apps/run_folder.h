@@ -1,7 +1,7 @@
 // The folder of one training run: a valid diffusers pipeline folder from the first moment on, and
 // beside it what resuming needs.
 //
-//   DIR/model_index.json, unet/, scheduler/     the model (diffusion/pipeline.h)
+//   DIR/model_index.json, unet/ (or another part), scheduler/     the model (diffusion/pipeline.h)
 //   DIR/sfumato/run.json                        options, identity of the data, version, machine
 //   DIR/sfumato/state.safetensors               weights, EMA, optimiser, step: one file, replaced
 //                                               atomically, so it is whole at any moment

@@ -10,7 +10,6 @@
 
 #include "apps/null_label.h"
 #include "nn/presets.h"
-#include "nn/unet.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::apps {
@@ -23,12 +22,12 @@ nn::BuildNetwork new_network(const TrainOptions& o, const data::ImageDataset& da
                              std::vector<std::string>& notes) {
   if (nn::is_preset(o.model)) {
     const bool hides_labels = data.classes > 0 && o.label_dropout != 0.0;
-    nn::UNetConfig config =
-        nn::preset(o.model, data.images.dim(3), data.classes + (hides_labels ? 1 : 0));
-    if (hides_labels) config.conditioning.null_label = data.classes;
-    if (o.variance->learned()) config.out_channels *= 2;
-    config.dropout = o.dropout.value_or(config.dropout);
-    return [config](const nn::Scope& scope) { return std::make_unique<nn::UNet>(scope, config); };
+    return nn::build_preset(o.model, {.channels = data.images.dim(3),
+                                      .size = data.images.dim(1),
+                                      .classes = data.classes,
+                                      .hides_labels = hides_labels,
+                                      .learned_variance = o.variance->learned(),
+                                      .dropout = o.dropout});
   }
   if (std::error_code ignored; !fs::exists(o.model, ignored))
     throw Error("train", fmt::format("--model: expected {} or a config.json, got '{}'",
@@ -131,6 +130,12 @@ diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& d
   if (o.variance->learned()) scheduler.variance_type = diffusion::Variance::learned_range;
   diffusion::Pipeline model = diffusion::make_pipeline(network, scheduler, o.seed);
   model.notes.insert(model.notes.begin(), notes.begin(), notes.end());
+  if (o.label_dropout == 0.0 && model.conditioning().null_label)
+    throw Error(
+        "train",
+        fmt::format("--label-dropout 0: row {} of this network's class table stands for 'no "
+                    "class' in any case, and hidden labels are what teaches it",
+                    *model.conditioning().null_label));
   choose_null_label(model, o, data);
   return model;
 }
@@ -142,13 +147,11 @@ void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad) {
   const std::int64_t multiple = network.size_multiple;
   if (pad) data::pad_to_multiple(data, multiple);
   const std::int64_t h = data.images.dim(1), w = data.images.dim(2), channels = data.images.dim(3);
-  model.sample_size = {h, w};
-  if (h % multiple != 0 || w % multiple != 0)
-    throw Error(
-        "data",
-        fmt::format("pictures are {}x{}, this network needs multiples of {}: use --pad, which adds "
-                    "a black border, or --size",
-                    h, w, multiple));
+  model.network->sample_size = {h, w};
+  if (const std::string problem = network.size_problem(h, w); !problem.empty())
+    throw Error("data", problem + (h == w || !network.square
+                                       ? ": use --pad, which adds a black border, or --size"
+                                       : ": use --size"));
   const bool learned = model.scheduler.variance_type == diffusion::Variance::learned_range;
   if (channels != network.in_channels || (learned ? 2 : 1) * channels != network.out_channels)
     throw Error("data",

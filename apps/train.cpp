@@ -35,10 +35,11 @@ std::string headline(const Run& run) {
   const Shape& shape = run.data.images.shape();
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
   std::string line = fmt::format(
-      "sfumato {}: {} pictures {}x{}x{}{}, U-Net of {:.2f} M parameters, {} schedule, predicting "
+      "sfumato {}: {} pictures {}x{}x{}{}, {} of {:.2f} M parameters, {} schedule, predicting "
       "{}, {}{} threads",
       kVersion, shape[0], shape[1], shape[2], shape[3],
       run.model.conditioning().classes() > 0 ? fmt::format(" in {} classes", run.data.classes) : "",
+      diffusion::network_class(run.model)->title,
       static_cast<double>(run.model.params->count()) * 1e-6,
       run.model.scheduler.beta_schedule.diffusers, prediction.name,
       *run.options.precision == nn::Precision::f32

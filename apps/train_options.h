@@ -77,8 +77,12 @@ void visit_data_options(Visitor&& v, Options& o) {
                       kPictures});
   v(o.size, OptionInfo{"size", kSizeOption.help, kPictures}, kSize);
   v(o.background, OptionInfo{"background", kBackgroundOption.help, kPictures}, kBackground);
-  v(o.model, OptionInfo{"model", "tiny, small, base, or a diffusers UNet2DModel config.json",
-                        "the weights belong to this network"});
+  v(o.model,
+    OptionInfo{
+        "model",
+        "tiny, small, base (U-Nets), dit-tiny, dit, dit-base (transformers), or the config.json of "
+        "a diffusers UNet2DModel or DiTTransformer2DModel",
+        "the weights belong to this network"});
   v(o.init, OptionInfo{"init", "Start from the weights of this diffusers folder",
                        "the run has begun from other weights"});
 }

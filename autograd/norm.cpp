@@ -75,7 +75,11 @@ Var group_norm(const Var& x, const Var& gamma, const Var& beta, std::int64_t gro
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps) {
   if (x.shape().rank() < 1) throw Error("layer_norm", "expected at least one axis");
   const std::int64_t c = x.dim(-1), rows = c ? x.value().size() / c : 0;
-  return normalise("layer_norm", x, gamma, beta,
+  // A constant in the place of a vector that is left out costs nothing: the kernel needs a factor in either case.
+  const auto given = [&](const Var& v, double otherwise) {
+    return v.defined() ? v : Var(Tensor::full({c}, otherwise, wide(x.kind())));
+  };
+  return normalise("layer_norm", x, given(gamma, 1), given(beta, 0),
                    {.n = rows, .hw = 1, .c = c, .groups = 1, .eps = eps, .silu = false});
 }
 

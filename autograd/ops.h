@@ -35,7 +35,8 @@ Var silu(const Var& x);
 Var sigmoid(const Var& x);
 Var tanh(const Var& x);
 Var relu(const Var& x);
-Var gelu(const Var& x);  // the exact one, with the error function
+Var gelu(const Var& x);       // the exact one, with the error function
+Var gelu_tanh(const Var& x);  // its approximation by tanh
 // Softmax over the innermost axis.
 Var softmax(const Var& x);
 
@@ -112,8 +113,14 @@ Var group_norm(const Var& x, const Var& gamma, const Var& beta, std::int64_t gro
                bool with_silu = false);
 // Throws Error naming `op` unless groups divide the channels.
 void expect_groups(const char* op, std::int64_t channels, std::int64_t groups);
-// LayerNorm (Ba 2016) over the innermost axis.
+// LayerNorm (Ba 2016) over the innermost axis. gamma or beta undefined: 1 or 0.
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps);
+
+// ---- modulate.cpp: numbers of an image [N,C], for all tokens [N,T,C] of it. Those are as exact as parameters are kept.
+// x (1 + scale) + shift
+Var modulate(const Var& x, const Var& shift, const Var& scale);
+// x + gate y
+Var gated_sum(const Var& x, const Var& gate, const Var& y);
 
 // ---- attention.cpp
 // softmax(q kᵀ / √d) v per head (Vaswani 2017, eq. 1): q [N,Tq,C], k and v [N,Tk,C], d = C/heads.

@@ -33,6 +33,8 @@ constexpr kernels::Kernels<T> make_table() {
                                    .attention_backward = attention_backward<T>},
       kernels::PointwiseKernels<T>{.silu_forward = silu_forward<T>,
                                    .silu_backward = silu_backward<T>,
+                                   .gelu_tanh_forward = gelu_tanh_forward<T>,
+                                   .gelu_tanh_backward = gelu_tanh_backward<T>,
                                    .softmax_forward = softmax_forward<T>,
                                    .softmax_backward = softmax_backward<T>,
                                    .copy_rows = copy_rows<T>,

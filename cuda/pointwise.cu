@@ -29,6 +29,20 @@ struct SiluBackward {
   }
 };
 
+// kernels.h's gelu_tanh; x² is bounded, so that no infinity meets a zero.
+template <class T>
+struct GeluTanh {
+  static constexpr Wide<T> kLinear = static_cast<Wide<T>>(1.5957691216057308),
+                           kCubic = static_cast<Wide<T>>(0.044715 * 1.5957691216057308);
+  const T *x, *dy;  // dy null: forward
+  T* to;            // y or dx
+  constexpr void operator()(std::int64_t i) const {
+    const Wide<T> v = x[i], square = v * v, q = square > 4096 ? Wide<T>(4096) : square;
+    const Wide<T> s = 1 / (1 + std::exp(-v * (kLinear + kCubic * q))), y = v * s;
+    to[i] = static_cast<T>(dy ? dy[i] * (s + y * (1 - s) * (kLinear + 3 * kCubic * q)) : y);
+  }
+};
+
 template <class T>
 struct CopyRows {
   const T* from;
@@ -104,6 +118,14 @@ void silu_backward(index n, const T* x, const T* dy, T* dx) {
   for_each(n, SiluBackward<T>{x, dy, dx});
 }
 template <class T>
+void gelu_tanh_forward(index n, const T* x, T* y) {
+  for_each(n, GeluTanh<T>{x, nullptr, y});
+}
+template <class T>
+void gelu_tanh_backward(index n, const T* x, const T* dy, T* dx) {
+  for_each(n, GeluTanh<T>{x, dy, dx});
+}
+template <class T>
 void softmax_forward(index rows, index cols, const T* x, T* y) {
   for_each_warp_row(rows, Softmax<T>{cols, x, y});
 }
@@ -119,6 +141,8 @@ void copy_rows(index rows, index cols, const T* from, index from_step, T* to, in
 #define SFUMATO_INSTANTIATE(T)                                          \
   template void silu_forward(index, const T*, T*);                      \
   template void silu_backward(index, const T*, const T*, T*);           \
+  template void gelu_tanh_forward(index, const T*, T*);                 \
+  template void gelu_tanh_backward(index, const T*, const T*, T*);      \
   template void softmax_forward(index, index, const T*, T*);            \
   template void softmax_backward(index, index, const T*, const T*, T*); \
   template void copy_rows(index, index, const T*, index, T*, index);

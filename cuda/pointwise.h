@@ -11,6 +11,10 @@ void silu_forward(index n, const T* x, T* y);
 template <class T>
 void silu_backward(index n, const T* x, const T* dy, T* dx);
 template <class T>
+void gelu_tanh_forward(index n, const T* x, T* y);
+template <class T>
+void gelu_tanh_backward(index n, const T* x, const T* dy, T* dx);
+template <class T>
 void softmax_forward(index rows, index cols, const T* x, T* y);
 template <class T>
 void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx);

@@ -127,7 +127,7 @@ Tensor image_to_image(const Pipeline& model, const GenerateOptions& o, const Ten
 Tensor outpaint(const Pipeline& model, const GenerateOptions& o, const Tensor& picture,
                 std::int64_t top, std::int64_t left) {
   const Shape canvas = one_picture(model, o);
-  const io::Extent window = model.sample_size;
+  const io::Extent window = model.network->sample_size;
   if (window.height < 1 || canvas[0] < window.height || canvas[1] < window.width)
     throw Error("outpaint", fmt::format("expected a canvas (--size) of at least the model's {}x{} "
                                         "pixels, got {}x{}",

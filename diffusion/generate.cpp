@@ -34,11 +34,8 @@ void expect_size(const nn::Network& network, std::int64_t height, std::int64_t w
   if (height > kMaxPixels / width)
     throw Error("sample", fmt::format("pictures of at most {} pixels can be drawn, got {}x{}",
                                       kMaxPixels, height, width));
-  const std::int64_t multiple = network.size_multiple;
-  if (height % multiple != 0 || width % multiple != 0)
-    throw Error("sample",
-                fmt::format("this network draws sizes that are multiples of {}, got {}x{}",
-                            multiple, height, width));
+  if (const std::string problem = network.size_problem(height, width); !problem.empty())
+    throw Error("sample", problem);
 }
 
 // The channels of pictures, given back once, or twice where a variance is learned.
@@ -200,7 +197,7 @@ std::string class_name(std::int64_t label, const Pipeline& model) {
 }
 
 Shape picture_shape(const Pipeline& model, const GenerateOptions& o) {
-  const auto [height, width] = model.sample_size;
+  const auto [height, width] = model.network->sample_size;
   return {static_cast<std::int64_t>(o.labels.size()), o.height > 0 ? o.height : height,
           o.width > 0 ? o.width : width, model.network->in_channels};
 }

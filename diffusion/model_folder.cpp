@@ -117,6 +117,13 @@ std::vector<fs::path> parts_of(const fs::path& index) {
 
 // ---- folders of something else
 
+// The config.json of the network in a pipeline's folder, or of a network's own folder; empty when there is none.
+fs::path config_of(const fs::path& dir) {
+  for (const std::string& part : nn::network_parts())
+    if (const fs::path config = dir / part / "config.json"; is_there(config)) return config;
+  return is_there(dir / "config.json") ? dir / "config.json" : fs::path();
+}
+
 struct Contents {
   std::vector<std::string> models;  // sub-folders that can be given as --model
   std::vector<std::string> parts;   // sub-folders with another class, "vae (AutoencoderKL)"
@@ -127,15 +134,11 @@ Contents contents_of(const fs::path& dir, const std::vector<std::string>& names)
   for (const std::string& name : names) {
     const fs::path sub = dir / name;
     if (name.starts_with(".") || !is_folder(sub)) continue;
-    const std::string unet = class_in(sub / "unet" / "config.json"),
-                      root = class_in(sub / "config.json"),
-                      scheduler = class_in(sub / "scheduler_config.json");
-    if (nn::find_network_class(!unet.empty() ? unet : root)) {
+    const std::string network = class_in(config_of(sub)),
+                      of = network.empty() ? class_in(sub / "scheduler_config.json") : network;
+    if (nn::find_network_class(network)) {
       c.models.push_back(sub.string());
-    } else if (const std::string& of = !unet.empty()   ? unet
-                                       : !root.empty() ? root
-                                                       : scheduler;
-               !of.empty()) {
+    } else if (!of.empty()) {
       c.parts.push_back(fmt::format("{} ({})", name, of));
     }
   }
@@ -208,12 +211,16 @@ void read_index(const fs::path& file, ModelFolder& m) {
   }
 }
 
-// The folder around `dir` when that is a pipeline's unet or unet_ema; empty otherwise.
+// The folder around `dir` when that is a pipeline's part (unet, or unet_ema, ...); empty otherwise.
 fs::path pipeline_around(const fs::path& dir) {
   std::error_code error;
   const fs::path whole = fs::weakly_canonical(dir / ".", error);
   const fs::path named = whole.filename().empty() ? whole.parent_path() : whole;
-  if (error || !named.filename().string().starts_with("unet")) return {};
+  const std::string name = named.filename().string();
+  const std::vector<std::string> parts = nn::network_parts();
+  if (error || std::none_of(parts.begin(), parts.end(),
+                            [&](const std::string& part) { return name.starts_with(part); }))
+    return {};
   const fs::path around = named.parent_path();
   return is_there(around / "scheduler" / "scheduler_config.json") ? around : fs::path();
 }
@@ -224,7 +231,7 @@ ModelFolder find_model(const fs::path& dir) {
   if (!is_folder(dir)) refuse_file(dir);
   ModelFolder m;
   read_index(dir / "model_index.json", m);
-  m.config = first_existing({dir / "unet" / "config.json", dir / "config.json"});
+  m.config = config_of(dir);
   if (m.config.empty()) refuse_without_config(dir, m.pipeline);
   m.scheduler =
       first_existing({dir / "scheduler" / "scheduler_config.json", dir / "scheduler_config.json"});
@@ -236,11 +243,12 @@ ModelFolder find_model(const fs::path& dir) {
     m.notes.push_back(fmt::format("{}: with the scheduler of the pipeline around it, {}",
                                   dir.string(), m.scheduler.string()));
   }
-  if (!is_part && is_there(dir / "unet_ema" / "config.json"))
+  const std::string part = m.config.parent_path().filename().string();
+  if (!is_part && is_there(dir / (part + "_ema") / "config.json"))
     m.notes.push_back(
-        fmt::format("{0}: read its unet; {0}/unet_ema holds the moving average of its "
-                    "weights, for --model {0}/unet_ema",
-                    dir.string()));
+        fmt::format("{0}: read its {1}; {0}/{1}_ema holds the moving average of its "
+                    "weights, for --model {0}/{1}_ema",
+                    dir.string(), part));
   return m;
 }
 

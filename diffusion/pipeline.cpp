@@ -170,8 +170,9 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
   const std::int64_t limit = 2 * numbers + (1 << 20);
   Pipeline p = in_file(weights[0].path().string(),
                        [&] { return make_pipeline(network, scheduler.config, 0, limit); });
-  p.sample_size = sample_size;
-  p.network->conditioning.null_label = read_null_label(weights, p.conditioning().rows);
+  if (sample_size.height > 0) p.network->sample_size = sample_size;
+  if (const auto row = read_null_label(weights, p.conditioning().rows))
+    p.network->conditioning.null_label = row;
   p.class_names = read_class_names(weights, p);
   p.scheduler_found = scheduler.schedule_known;
   p.sampling_problem = scheduler.problem;
@@ -194,16 +195,27 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
   return p;
 }
 
+const nn::NetworkClass* network_class(const Pipeline& p) {
+  return nn::find_network_class(p.network->config().at("_class_name").get<std::string>());
+}
+
+std::string network_part(const Pipeline& p) {
+  const nn::NetworkClass* known = network_class(p);
+  return known ? known->part : "unet";
+}
+
 std::vector<std::pair<std::string, io::Json>> pipeline_config(const Pipeline& p) {
   io::Json config = p.network->config();
-  if (const auto [height, width] = p.sample_size; height > 0)
+  if (const auto [height, width] = p.network->sample_size; height > 0)
     config["sample_size"] = height == width ? io::Json(height) : io::Json::array({height, width});
   io::Json index = io::Json::object();
-  index["_class_name"] = p.scheduler.sampler.pipeline;
+  const nn::NetworkClass* known = network_class(p);
+  const std::string part = network_part(p);
+  index["_class_name"] = known && known->pipeline ? known->pipeline : p.scheduler.sampler.pipeline;
   index["_diffusers_version"] = nn::kDiffusersVersion;
   index["scheduler"] = {"diffusers", p.scheduler.sampler.diffusers};
-  index["unet"] = {"diffusers", config.at("_class_name")};
-  return {{"unet/config.json", config},
+  index[part] = {"diffusers", config.at("_class_name")};
+  return {{part + "/config.json", config},
           {"scheduler/scheduler_config.json", to_json(p.scheduler)},
           {"model_index.json", index}};
 }
@@ -217,13 +229,13 @@ std::map<std::string, std::string> weights_metadata(const Pipeline& p) {
 }
 
 void save_pipeline_config(const fs::path& dir, const Pipeline& p) {
-  io::make_directories(dir / "unet");
+  io::make_directories(dir / network_part(p));
   io::make_directories(dir / "scheduler");
   for (const auto& [name, json] : pipeline_config(p)) io::write_json(dir / name, json);
 }
 
 void save_pipeline_weights(const fs::path& dir, const Pipeline& p, const Tensor& flat) {
-  nn::save_parameters(*p.params, flat, dir / "unet" / kWeightsFile, weights_metadata(p));
+  nn::save_parameters(*p.params, flat, dir / network_part(p) / kWeightsFile, weights_metadata(p));
 }
 
 }  // namespace sfumato::diffusion

@@ -1,11 +1,11 @@
 // A trained model on disk: a `diffusers` pipeline folder.
 //
 //   DIR/model_index.json                              what the parts are
-//   DIR/unet/config.json                              the network, a U-Net or another (nn/network.h)
-//   DIR/unet/diffusion_pytorch_model.safetensors      its weights (of a run: their moving average)
+//   DIR/PART/config.json                              the network; PART: "unet", or as its class says (nn/network.h)
+//   DIR/PART/diffusion_pytorch_model.safetensors      its weights (of a run: their moving average)
 //   DIR/scheduler/scheduler_config.json               the schedule and what the network predicts
 //
-// A folder that UNet2DModel.save_pretrained wrote (config.json and the weights at its root) is read
+// A folder that save_pretrained of the network's class wrote (config.json and the weights at its root) is read
 // too, as are variants (fp16, ema, ...) and weights in several files. What this library cannot
 // compute is refused by name.
 #pragma once
@@ -35,8 +35,6 @@ struct Pipeline {
   // Why the folder's network cannot draw pictures here (a scheduler without a schedule of betas, a
   // network of latents, ...); empty when it can. What needs no sampler works all the same.
   std::string sampling_problem;
-  // Of the pictures that it was trained on; it draws others too. 0 x 0: not known (sample_size: null).
-  io::Extent sample_size;
   // The name of each row of the class table, "" for one that no picture taught; without the null
   // label where that is the last row. Empty when the folder names none.
   std::vector<std::string> class_names;
@@ -72,6 +70,11 @@ Pipeline load_pipeline(const std::filesystem::path& dir, NotFinite rule = NotFin
 // What the three JSON files say, by their names in the folder; and what the file of weights says beside them.
 std::vector<std::pair<std::string, io::Json>> pipeline_config(const Pipeline& pipeline);
 std::map<std::string, std::string> weights_metadata(const Pipeline& pipeline);
+
+// The row of the network's class; null for a class that has none.
+const nn::NetworkClass* network_class(const Pipeline& pipeline);
+// The name of the network's part, and of its folder: "unet" for a class that has no row in nn/network.cpp.
+std::string network_part(const Pipeline& pipeline);
 
 // The three JSON files; made once, before the weights.
 void save_pipeline_config(const std::filesystem::path& dir, const Pipeline& pipeline);

@@ -9,8 +9,11 @@
 namespace sfumato::nn {
 
 Linear::Linear(const Scope& s, std::int64_t in, std::int64_t out)
-    : weight(s.param("weight", {out, in}, uniform_fan_in(in))),
-      bias(s.param("bias", {out}, uniform_fan_in(in))) {}
+    : Linear(s, in, out, uniform_fan_in(in), uniform_fan_in(in)) {}
+
+Linear::Linear(const Scope& s, std::int64_t in, std::int64_t out, const Init& weight,
+               const Init& bias)
+    : weight(s.param("weight", {out, in}, weight)), bias(s.param("bias", {out}, bias)) {}
 
 Conv2d::Conv2d(const Scope& s, std::int64_t in, std::int64_t out, std::int64_t kernel,
                const Conv2dOptions& options)
@@ -26,13 +29,18 @@ GroupNorm::GroupNorm(const Scope& s, std::int64_t channels, std::int64_t groups,
   expect_groups("group_norm", channels, groups);
 }
 
-LayerNorm::LayerNorm(const Scope& s, std::int64_t channels, double eps)
-    : weight(s.param("weight", {channels}, ones())),
-      bias(s.param("bias", {channels}, zeros())),
-      eps(eps) {}
+LayerNorm::LayerNorm(const Scope& s, std::int64_t channels, double eps, bool affine) : eps(eps) {
+  if (!affine) return;
+  weight = s.param("weight", {channels}, ones());
+  bias = s.param("bias", {channels}, zeros());
+}
 
-Embedding::Embedding(const Scope& s, std::int64_t rows, std::int64_t width)
-    : weight(s.param("weight", {rows, width}, normal(1))) {}
+Var LayerNorm::operator()(const Var& x) const {
+  return layer_norm(x, weight ? weight->var() : Var(), bias ? bias->var() : Var(), eps);
+}
+
+Embedding::Embedding(const Scope& s, std::int64_t rows, std::int64_t width, double deviation)
+    : weight(s.param("weight", {rows, width}, normal(deviation))) {}
 
 namespace {
 constexpr int kLaneBits = 12;  // of a stream's number: the layer; above: the step
@@ -175,7 +183,45 @@ Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_t
   return features.to(dtype);
 }
 
+namespace {
+
+struct GridPlaces {
+  float per_place;
+  float* to;
+  constexpr void operator()(std::int64_t i) const { to[i] = static_cast<float>(i) / per_place; }
+};
+
+// The places of `count` tokens in a row, as numbers below `base`.
+Tensor grid_places(std::int64_t count, double base, Device device) {
+  Tensor places({count}, {DType::f32, device});
+  for_each(device, count,
+           GridPlaces{static_cast<float>(static_cast<double>(count) / base), places.data<float>()});
+  return places;
+}
+
+}  // namespace
+
+Tensor sincos_positions(const Grid& grid, std::int64_t channels, Kind kind) {
+  if (channels % 4 != 0)
+    throw Error("sincos_positions",
+                fmt::format("expected a multiple of 4 channels, got {}", channels));
+  const std::int64_t h = grid.height, w = grid.width, half = channels / 2;
+  const auto features = [&](std::int64_t count) {
+    return Var(sinusoidal_embedding(grid_places(count, grid.base, kind.device), half, false, 0,
+                                    kind.dtype));
+  };
+  const Var everywhere(Tensor::zeros({h, w, half}, kind));
+  const Var columns = everywhere + reshape(features(w), {1, w, half});
+  const Var rows = everywhere + reshape(features(h), {h, 1, half});
+  return concat(columns, rows).value().reshape({h * w, channels});
+}
+
 TimestepEmbedding::TimestepEmbedding(const Scope& s, std::int64_t in, std::int64_t out)
     : linear_1(s / "linear_1", in, out), linear_2(s / "linear_2", out, out) {}
+
+TimestepEmbedding::TimestepEmbedding(const Scope& s, std::int64_t in, std::int64_t out,
+                                     double deviation)
+    : linear_1(s / "linear_1", in, out, normal(deviation), zeros()),
+      linear_2(s / "linear_2", out, out, normal(deviation), zeros()) {}
 
 }  // namespace sfumato::nn

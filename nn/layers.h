@@ -25,6 +25,7 @@ struct Mode {
 struct Linear {
   Param weight, bias;  // [out, in], [out]
   Linear(const Scope& s, std::int64_t in, std::int64_t out);
+  Linear(const Scope& s, std::int64_t in, std::int64_t out, const Init& weight, const Init& bias);
   Var operator()(const Var& x, const LinearFusion& fused = {}) const {
     return linear(x, weight, bias, fused);
   }
@@ -54,18 +55,18 @@ struct GroupNorm {
   NormSilu with_silu() const { return {weight, bias, groups, eps}; }
 };
 
-// [...,C] -> [...,C]
+// [...,C] -> [...,C]: mean 0 and variance 1 over the channels, then γ and β unless `affine` is false.
 struct LayerNorm {
-  Param weight, bias;
+  std::optional<Param> weight, bias;  // γ [C], β [C]
   double eps;
-  LayerNorm(const Scope& s, std::int64_t channels, double eps = 1e-5);
-  Var operator()(const Var& x) const { return layer_norm(x, weight, bias, eps); }
+  LayerNorm(const Scope& s, std::int64_t channels, double eps = 1e-5, bool affine = true);
+  Var operator()(const Var& x) const;
 };
 
 // i64 [N] -> [N,width]
 struct Embedding {
   Param weight;  // [rows, width]
-  Embedding(const Scope& s, std::int64_t rows, std::int64_t width);
+  Embedding(const Scope& s, std::int64_t rows, std::int64_t width, double deviation = 1);
   Var operator()(const Tensor& index) const { return embedding(weight, index); }
 };
 
@@ -139,10 +140,21 @@ struct Upsample {
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos,
                             double freq_shift, DType dtype = DType::f32);
 
+// Sinusoidal features of the places of a picture of height x width tokens -> [height * width, channels]: the first half of
+// the channels tells the column, the second the row, each as sinusoidal_embedding (He 2022, "Masked autoencoders", appendix;
+// DiT). Places count from 0 to `base` in either direction, however many tokens there are. Channels: a multiple of 4.
+struct Grid {
+  std::int64_t height, width;
+  double base;
+};
+Tensor sincos_positions(const Grid& grid, std::int64_t channels, Kind kind);
+
 // Two linear layers with SiLU between: [N,in] -> [N,out]
 struct TimestepEmbedding {
   Linear linear_1, linear_2;
   TimestepEmbedding(const Scope& s, std::int64_t in, std::int64_t out);
+  // Weights from N(0, deviation²), biases 0.
+  TimestepEmbedding(const Scope& s, std::int64_t in, std::int64_t out, double deviation);
   Var operator()(const Var& features) const { return linear_2(linear_1(features), {.silu = true}); }
 };
 

@@ -1,5 +1,6 @@
-// What training and sampling need of a network, whatever it is made of. The U-Net (unet.h) is one; another one is
-// a class derived from Network in files of its own, and a row in network.cpp that reads its config.json.
+// What training and sampling need of a network, whatever it is made of. The U-Net (unet.h) and the diffusion transformer
+// (dit.h) are two; another one is a class derived from Network in files of its own, and a row in network.cpp that reads its
+// config.json.
 #pragma once
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 
 #include "nn/conditioning.h"
 #include "nn/layers.h"
+#include "tensor/io/image.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::nn {
@@ -26,15 +28,21 @@ class Network {
   virtual Var operator()(const Var& x, const Tensor& t, const Tensor& labels = {},
                          const Mode& mode = {}) const = 0;
 
-  // Its config.json: `_class_name` and all that rebuilds it. (sample_size is of the pictures: a pipeline adds it.)
+  // Its config.json: `_class_name` and all that rebuilds it. (A pipeline adds sample_size.)
   virtual io::Json config() const = 0;
 
   // The same architecture, built in `scope` with `rows` rows in the class table. Throws Error unless the class
   // overrides it.
   virtual std::unique_ptr<Network> with_rows(const Scope& scope, std::int64_t rows) const;
 
+  // Why it cannot take pictures of this size: "pictures are 28x27: ..."; empty when it can.
+  std::string size_problem(std::int64_t height, std::int64_t width) const;
+
   std::int64_t in_channels = 1, out_channels = 1;
   std::int64_t size_multiple = 1;  // height and width must be multiples of it
+  bool square = false;             // and equal
+  // Of the pictures that it was trained on; it takes others too. 0 x 0: not known (sample_size: null).
+  io::Extent sample_size;
   Conditioning conditioning;
 
  protected:
@@ -46,7 +54,12 @@ using BuildNetwork = std::function<std::unique_ptr<Network>(const Scope&)>;
 
 // A class of networks that config.json can name.
 struct NetworkClass {
-  const char* name;  // `_class_name`, as diffusers has it
+  const char* name;   // `_class_name`, as diffusers has it
+  const char* title;  // for people: "U-Net"
+  // What a pipeline of diffusers calls the part, and its folder: "unet".
+  const char* part;
+  // The pipeline with such a part; null: the one that the sampler names.
+  const char* pipeline;
   // Throws Error naming the file, and the key, for what the class cannot be or have. `notes` gets a line about what
   // was read past; may be null.
   BuildNetwork (*read)(const io::JsonObject& config, std::vector<std::string>* notes);
@@ -59,6 +72,8 @@ std::span<const NetworkClass> network_classes();
 std::string network_class_names();
 // Null when there is none of that name.
 const NetworkClass* find_network_class(const std::string& name);
+// Each part's name once: "unet", "transformer".
+std::vector<std::string> network_parts();
 // The class of a config.json. Throws Error that says what it is of instead; `part_of` ends the message:
 // " of a StableDiffusionPipeline".
 const NetworkClass& network_class_of(const io::JsonObject& config, const std::string& part_of = "");

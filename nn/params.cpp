@@ -34,14 +34,26 @@ Init normal(double sigma) {
   };
 }
 
-Init uniform_fan_in(std::int64_t fan_in) {
-  const double bound = fan_in > 0 ? 1 / std::sqrt(static_cast<double>(fan_in)) : 0;
+namespace {
+
+Init uniform(double bound) {
   return [bound](Tensor& value, Rng rng) {
     transform(value, rng.uniform(value.shape()), [=](double u) { return bound * (2 * u - 1); });
   };
 }
 
-Param Params::add(const std::string& name, const Shape& shape, const Init& init, Use use) {
+}  // namespace
+
+Init uniform_fan_in(std::int64_t fan_in) {
+  return uniform(fan_in > 0 ? 1 / std::sqrt(static_cast<double>(fan_in)) : 0);
+}
+
+Init xavier_uniform(std::int64_t fan_in, std::int64_t fan_out) {
+  const auto fans = static_cast<double>(fan_in + fan_out);
+  return uniform(fans > 0 ? std::sqrt(6 / fans) : 0);
+}
+
+void Params::expect_room(const std::string& name, const Shape& shape) const {
   if (values_.defined())
     throw Error("params",
                 fmt::format("'{}' comes too late: the parameters are laid out already", name));

@@ -28,6 +28,8 @@ Init ones();
 Init normal(double sigma);
 // U(-b, b) with b = 1/√fan_in: what PyTorch's Linear and Conv2d start from, weight and bias alike.
 Init uniform_fan_in(std::int64_t fan_in);
+// U(-b, b) with b = √(6 / (fan_in + fan_out))                           [Glorot and Bengio 2010, eq. 16]
+Init xavier_uniform(std::int64_t fan_in, std::int64_t fan_out);
 
 // A handle to a learned tensor, used like the Var it stands for. Valid while its Params lives. const is shallow.
 class Param {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "nn/config_fields.h"
 #include "tensor/io/fields.h"
 
 namespace sfumato::nn {
@@ -28,28 +29,7 @@ constexpr std::pair<const char*, const char*> kRenamed[] = {
     {"resnet_eps", "norm_eps"},
     {"num_head_channels", "attention_head_dim"}};
 
-[[noreturn]] void refuse(const JsonObject& json, const char* key, const std::string& came,
-                         const std::string& supported) {
-  throw Error(json.source(), fmt::format("{}: {} is not supported (supported: {})", key,
-                                         io::in_quotes(came), supported));
-}
-
-// ---- the forms of values that only this file has (the others: tensor/io/fields.h)
-
-// A key without a member, as there is only one supported value: `value`, which may also be called `alias`.
-struct Only : AnyValue {
-  const char *value, *alias;
-  explicit Only(const char* value, const char* alias = nullptr) : value(value), alias(alias) {}
-  template <class T>
-  void read(const JsonObject& json, const char* key, T&) const {
-    const std::string came = json.get_string(key);
-    if (came != value && !(alias && came == alias)) refuse(json, key, came, value);
-  }
-  template <class T>
-  Json write(const T&) const {
-    return value;
-  }
-};
+// ---- the forms of values that only this file has (the others: config_fields.h and tensor/io/fields.h)
 
 // A key that is kept elsewhere.
 struct Elsewhere : AnyValue {
@@ -61,21 +41,7 @@ struct Elsewhere : AnyValue {
   }
 };
 
-// true is one word, false another.
-struct Words : AnyValue {
-  const char *no, *yes;
-  Words(const char* no, const char* yes) : no(no), yes(yes) {}
-  bool parse(const JsonObject& json, const char* key, const std::string& word) const {
-    if (word != no && word != yes) refuse(json, key, word, fmt::format("{}, {}", no, yes));
-    return word == yes;
-  }
-  void read(const JsonObject& json, const char* key, bool& value) const {
-    value = parse(json, key, json.get_string(key));
-  }
-  Json write(bool value) const { return value ? yes : no; }
-};
-
-// A list of such words: the types of blocks, true with attention.
+// A list of words: the types of blocks, true with attention.
 struct BlockTypes : Words {
   using Words::Words;
   void read(const JsonObject& json, const char* key, std::vector<bool>& values) const {
@@ -98,7 +64,7 @@ struct MiddleBlock : AnyValue {
   static constexpr const char* kType = "UNetMidBlock2D";
   void read(const JsonObject& json, const char* key, bool& value) const {
     const std::string came = json.get_string(key);
-    if (came != kType) refuse(json, key, came, kType);
+    if (came != kType) refuse_value(json, key, came, kType);
     value = true;
   }
   void read_null(bool& value) const { value = false; }
@@ -123,7 +89,7 @@ struct ClassEmbedType : AnyValue {
     } else if (type == "identity") {
       c.kind = Kind::identity;
     } else if (!type.empty()) {
-      refuse(json, key, type, "null, timestep, identity");
+      refuse_value(json, key, type, "null, timestep, identity");
     }
   }
   Json write(const Conditioning& c) const {
@@ -150,8 +116,7 @@ template <class Visitor, class Config>
 void visit_fields(const Visitor& v, Config& c) {
   using io::Bool, io::Integer, io::Integers, io::OrNull, io::Real;
   constexpr std::int64_t kMaxChannels = 1 << 16;
-  struct {
-  } none;  // the member of a key that has none
+  NoMember none;
   v("act_fn", none, Only{"silu", "swish"});
   v("time_embedding_type", none, Only{"positional"});
   v("downsample_type", none, Only{"conv"});
@@ -200,12 +165,7 @@ void read_past_foreign_keys(const JsonObject& json, std::vector<std::string>* no
                   fmt::format("\"{}\" is the name that \"{}\" had before diffusers 0.2; expected a "
                               "config of a later release",
                               before, now));
-  std::vector<std::string> foreign;
-  for (const auto& [key, value] : json.json().items())
-    if (!key.starts_with("_") && !known_keys().contains(key)) foreign.push_back(key);
-  if (notes && !foreign.empty())
-    notes->push_back(fmt::format("{}: read past {}, which UNet2DModel does not have", json.source(),
-                                 io::in_quotes(foreign)));
+  note_foreign_keys(json, "UNet2DModel", known_keys(), notes);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ diffusion::Pipeline lab_model(const LabSetting& setting,
   const Shape& shape = setting.train.images.shape();
   diffusion::Pipeline model = diffusion::make_pipeline(
       nn::preset("small", shape[3], setting.train.classes * rows_per_label), scheduler, seed);
-  model.sample_size = {shape[1], shape[2]};
+  model.network->sample_size = {shape[1], shape[2]};
   return model;
 }
 

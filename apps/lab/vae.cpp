@@ -34,7 +34,7 @@ nn::VaeConfig vae_config(const LabSetting& setting) {
 Tensor one_label() { return Tensor::zeros({1}, DType::i64); }
 
 double model_flop(const diffusion::Pipeline& model) {
-  const auto [height, width] = model.sample_size;
+  const auto [height, width] = model.network->sample_size;
   const Tensor x = Tensor::zeros({1, height, width, model.network->in_channels});
   return count_flop([&] { (*model.network)(Var(x), one_label(), one_label()); });
 }

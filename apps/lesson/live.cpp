@@ -60,7 +60,7 @@ struct Live {
         batches(shrunk(pictures().images), pictures().labels, kBatch, s, classes, 0.1),
         adam(*model.params, {}),
         ema(*model.params, 0.999) {
-    model.sample_size = {kSide, kSide};
+    model.network->sample_size = {kSide, kSide};
   }
 
   std::uint64_t seed;

@@ -84,7 +84,7 @@ Tensor sample_consistency(const Pipeline& model, const std::vector<std::int64_t>
   NoGrad no_grad;
   const Schedule schedule = make_schedule(model.scheduler);
   const auto n = static_cast<std::int64_t>(labels.size());
-  const auto [height, width] = model.sample_size;
+  const auto [height, width] = model.network->sample_size;
   const Tensor label =
       model.conditioning().has_table() ? Tensor::from<std::int64_t>({n}, labels) : Tensor();
   Tensor x =

@@ -109,7 +109,7 @@ Tensor sample_shortcut(const Pipeline& model, const std::vector<std::int64_t>& l
   NoGrad no_grad;
   const Schedule schedule = make_schedule(model.scheduler);
   const auto n = static_cast<std::int64_t>(labels.size());
-  const auto [height, width] = model.sample_size;
+  const auto [height, width] = model.network->sample_size;
   const Tensor label = Tensor::from<std::int64_t>({n}, labels);
   const auto same = [&](std::int64_t value) {
     return Tensor::full({n}, static_cast<double>(value), DType::i64);

@@ -217,6 +217,9 @@ struct PointwiseKernels {
   // y = x sigmoid(x);  dx = dy s (1 + x (1 - s)), s = sigmoid(x).
   void (*silu_forward)(index n, const T* x, T* y);
   void (*silu_backward)(index n, const T* x, const T* dy, T* dx);
+  // y = x s,  dx = dy (s + y (1 - s) du/dx):  s = sigmoid(u), u = √(8/π) (x + 0.044715 x³).
+  void (*gelu_tanh_forward)(index n, const T* x, T* y);
+  void (*gelu_tanh_backward)(index n, const T* x, const T* dy, T* dx);
   // Each row of x[rows, cols] becomes exp(x - max) / Σ;  dx = y (dy - Σ y dy).
   void (*softmax_forward)(index rows, index cols, const T* x, T* y);
   void (*softmax_backward)(index rows, index cols, const T* y, const T* dy, T* dx);

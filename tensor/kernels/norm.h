@@ -1,6 +1,7 @@
 // Group normalisation with an optional SiLU, forward and backward (norm_backward.h):
 //   xhat = (x - mean) rstd,  z = gamma xhat + beta,  y = z or z s(z), s the sigmoid.
 #pragma once
+#include "tensor/kernels/layer_norm.h"
 #include "tensor/kernels/norm_backward.h"
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
@@ -53,6 +54,7 @@ template <class T>
 void group_norm_forward(const GroupNormForward<T>& args) {
   const GroupNorm& s = args.norm;
   if (s.n <= 0 || s.hw <= 0 || s.c <= 0) return;
+  if (is_layer_norm(s)) return layer_norm_forward(args);
   const NormPlan plan = plan_norm(s);
   parallel_for(plan.tasks(), [&](index task) {
     const Range images = plan.image_range(task, s.n);
@@ -78,6 +80,7 @@ void group_norm_forward(const GroupNormForward<T>& args) {
 
 template <class T>
 void group_norm_backward(const GroupNormBackward<T>& args) {
+  if (is_layer_norm(args.norm)) return layer_norm_backward(args);
   const index c = args.norm.c;
   group_norm_gradients<T>({.norm = args.norm,
                            .x = {args.x, c},

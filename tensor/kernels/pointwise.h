@@ -1,4 +1,4 @@
-// Kernels that pass over memory once or twice: SiLU, softmax, sums of rows.
+// Kernels that pass over memory once or twice: SiLU, GELU, softmax, sums of rows.
 #pragma once
 #include "tensor/kernels/simd_math.h"
 
@@ -21,6 +21,25 @@ void silu_backward(index n, const T* x, const T* dy, T* dx) {
   parallel_ranges(n, kGrain, [&](index begin, index end) {
     for_vectors<T>(end - begin, [&](index i, auto lanes) {
       const Vec<T> slope = silu_and_slope<T>(load(x + begin + i, lanes)).slope;
+      store<T>(dx + begin + i, load(dy + begin + i, lanes) * slope, lanes);
+    });
+  });
+}
+
+template <class T>
+void gelu_tanh_forward(index n, const T* x, T* y) {
+  parallel_ranges(n, kGrain, [&](index begin, index end) {
+    for_vectors<T>(end - begin, [&](index i, auto lanes) {
+      store<T>(y + begin + i, gelu_tanh_and_slope<T>(load(x + begin + i, lanes)).value, lanes);
+    });
+  });
+}
+
+template <class T>
+void gelu_tanh_backward(index n, const T* x, const T* dy, T* dx) {
+  parallel_ranges(n, kGrain, [&](index begin, index end) {
+    for_vectors<T>(end - begin, [&](index i, auto lanes) {
+      const Vec<T> slope = gelu_tanh_and_slope<T>(load(x + begin + i, lanes)).slope;
       store<T>(dx + begin + i, load(dy + begin + i, lanes) * slope, lanes);
     });
   });
@@ -166,6 +185,8 @@ void fill(PointwiseKernels<T>& table) {
   table = {
       .silu_forward = silu_forward<T>,
       .silu_backward = silu_backward<T>,
+      .gelu_tanh_forward = gelu_tanh_forward<T>,
+      .gelu_tanh_backward = gelu_tanh_backward<T>,
       .softmax_forward = softmax_forward<T>,
       .softmax_backward = softmax_backward<T>,
       .copy_rows = copy_rows<T>,

@@ -291,6 +291,24 @@ void silu_backward(index n, const T* x, const T* dy, T* dx) {
   for (index i = 0; i < n; ++i) dx[i] = static_cast<T>(dy[i] * silu(x[i]).slope);
 }
 
+// y = x (1 + tanh v) / 2,  v = √(2/π) (x + 0.044715 x³);  where |x| > 64, tanh is 1 or -1.
+struct GeluTanh {
+  double y, slope;
+};
+inline GeluTanh gelu_tanh(double x) {
+  const double c = std::sqrt(2 / std::acos(-1.0)), square = std::min(x * x, 4096.0);
+  const double th = std::tanh(c * x * (1 + 0.044715 * square)), share = (1 + th) / 2;
+  return {x * share, share + x * share * (1 - th) * c * (1 + 3 * 0.044715 * square)};
+}
+template <class T>
+void gelu_tanh_forward(index n, const T* x, T* y) {
+  for (index i = 0; i < n; ++i) y[i] = static_cast<T>(gelu_tanh(x[i]).y);
+}
+template <class T>
+void gelu_tanh_backward(index n, const T* x, const T* dy, T* dx) {
+  for (index i = 0; i < n; ++i) dx[i] = static_cast<T>(dy[i] * gelu_tanh(x[i]).slope);
+}
+
 template <class T>
 void softmax_forward(index rows, index cols, const T* x, T* y) {
   for (index r = 0; r < rows; ++r, x += cols, y += cols) {
@@ -347,6 +365,8 @@ void fill_all(Kernels<T>& table) {
                           .attention_backward = attention_backward<T>},
       PointwiseKernels<T>{.silu_forward = silu_forward<T>,
                           .silu_backward = silu_backward<T>,
+                          .gelu_tanh_forward = gelu_tanh_forward<T>,
+                          .gelu_tanh_backward = gelu_tanh_backward<T>,
                           .softmax_forward = softmax_forward<T>,
                           .softmax_backward = softmax_backward<T>,
                           .copy_rows = copy_rows<T>,

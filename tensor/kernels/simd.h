@@ -252,6 +252,9 @@ inline T lane_max(Vec<T> v) {
 [[gnu::always_inline]] inline Vec<double> max(Vec<double> x, Vec<double> y) {
   return x > y ? x : y;
 }
+[[gnu::always_inline]] inline Vec<double> min(Vec<double> x, Vec<double> y) {
+  return x < y ? x : y;
+}
 
 // Σ_i term(i) over [0, n), where a term is a Vec or a struct of them. Four running sums hide the
 // latency of addition; restarting them every 64 terms keeps the rounding error of a long f32 sum

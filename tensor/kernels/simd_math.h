@@ -96,4 +96,15 @@ template <class T>
   return {z * s, s * (z * (T{1} - s) + T{1})};
 }
 
+// x s(u), u = √(8/π) (x + 0.044715 x³), and d/dx = s + x s (1 - s) du/dx: GELU's approximation by tanh, as
+// (1 + tanh(u/2)) / 2 is the sigmoid of u. x² is bounded, where s is 0 or 1 long since, so that no infinity meets a zero.
+template <class T>
+[[gnu::always_inline]] inline SiluAndSlope<T> gelu_tanh_and_slope(Vec<T> x) {
+  constexpr double kLinear = 1.5957691216057308, kCubic = 0.044715 * kLinear;
+  const Vec<T> q = min(splat(T{4096}), x * x);
+  const Vec<T> s = sigmoid<T>(x * (q * static_cast<T>(kCubic) + static_cast<T>(kLinear)));
+  const Vec<T> y = x * s;
+  return {y, s + y * (T{1} - s) * (q * static_cast<T>(3 * kCubic) + static_cast<T>(kLinear))};
+}
+
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME

@@ -143,7 +143,7 @@ TEST_F(Folders, KeysWithoutEffectAreReadPastInOneLine) {
 }
 
 TEST_F(Folders, OtherModelsAreNamedByTheirClass) {
-  for (const char* name : {"UNet2DConditionModel", "DiTTransformer2DModel", "AutoencoderKL",
+  for (const char* name : {"UNet2DConditionModel", "PixArtTransformer2DModel", "AutoencoderKL",
                            "VQModel", "UNetUnconditionalModel"}) {
     const Json config = {{"_class_name", name}, {"in_channels", 4}, {"num_attention_heads", 16}};
     put("m/unet/config.json", config.dump());
@@ -165,19 +165,26 @@ TEST_F(Folders, PipelinesAreNamedByTheirClassAndParts) {
   put("m/model_index.json", R"({"_class_name": "StableDiffusionPipeline"})");
   put("m/unet/config.json", R"({"_class_name": "UNet2DConditionModel"})");
   refused("info --model m", {"UNet2DConditionModel", "StableDiffusionPipeline"});
-  put("dit/model_index.json", R"({"_class_name": "DiTPipeline"})");
-  put("dit/transformer/config.json", R"({"_class_name": "DiTTransformer2DModel"})");
-  put("dit/vae/config.json", R"({"_class_name": "AutoencoderKL"})");
-  refused("sample --out x.png --model dit",
-          {"DiTPipeline", "transformer (DiTTransformer2DModel)", "vae (AutoencoderKL)"});
-  fs::remove(at("dit/model_index.json"));
-  refused("sample --out x.png --model dit", {"transformer (DiTTransformer2DModel)"});
+  put("pixart/model_index.json", R"({"_class_name": "PixArtSigmaPipeline"})");
+  put("pixart/transformer/config.json", R"({"_class_name": "PixArtTransformer2DModel"})");
+  refused("info --model pixart", {"PixArtTransformer2DModel", "PixArtSigmaPipeline"});
+  put("prior/model_index.json", R"({"_class_name": "KandinskyPriorPipeline"})");
+  put("prior/prior/config.json", R"({"_class_name": "PriorTransformer"})");
+  put("prior/vae/config.json", R"({"_class_name": "AutoencoderKL"})");
+  refused("sample --out x.png --model prior",
+          {"KandinskyPriorPipeline", "prior (PriorTransformer)", "vae (AutoencoderKL)"});
+  fs::remove(at("prior/model_index.json"));
+  refused("sample --out x.png --model prior", {"prior (PriorTransformer)"});
 }
 
 TEST_F(Folders, LatentsAreNotDrawnAsPictures) {
   put_model();
   put("m/model_index.json", R"({"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"]})");
   refused("sample --model m --out x.png", {"latents", "vqvae"});
+  copy(kGolden + "/dit_classes", "dit");
+  put("dit/model_index.json",
+      R"({"_class_name": "DiTPipeline", "vae": ["diffusers", "Autoencoder"]})");
+  refused("sample --model dit --out x.png", {"latents", "vae"});
   expect_usable({"latents"}, 1, 0);
   put("m/model_index.json", R"({"_class_name": "DDPMPipeline", "vqvae": [null, null]})");
   done("sample --model m --count 1 --steps 1 --out x.png");
@@ -321,9 +328,9 @@ TEST_F(Folders, SampleSizeUnknownOrLarge) {
   change("m/unet/config.json", "sample_size", nullptr);
   refused("sample --model m --out x.png", {"sample_size"});
   noted("info --model m", {"no sample_size", "32x32"});
-  EXPECT_EQ(diffusion::load_pipeline(at("m")).sample_size.height, 0);
+  EXPECT_EQ(diffusion::load_pipeline(at("m")).network->sample_size.height, 0);
   done("train --out x --init m --data data --steps 2");
-  EXPECT_EQ(diffusion::load_pipeline(at("x")).sample_size.height, 12);
+  EXPECT_EQ(diffusion::load_pipeline(at("x")).network->sample_size.height, 12);
   for (const char* file :
        {"images-idx3-ubyte", "labels-idx1-ubyte"})  // evaluate wants a test split
     copy(std::string("data/train-") + file, std::string("data/t10k-") + file);

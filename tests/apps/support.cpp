@@ -270,7 +270,8 @@ std::vector<std::string> AppTest::temporaries() const {
 }
 
 Learned learned(const fs::path& run) {
-  Learned l{read_bytes(run / "unet" / "diffusion_pytorch_model.safetensors"), {}};
+  const char* part = fs::exists(run / "transformer") ? "transformer" : "unet";
+  Learned l{read_bytes(run / part / "diffusion_pytorch_model.safetensors"), {}};
   const io::SafeTensors state(run / "sfumato" / "state.safetensors");
   for (const std::string& name : state.names()) {
     if (name == "seconds") continue;

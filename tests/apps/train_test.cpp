@@ -256,7 +256,7 @@ TEST_F(Train, PadMakesAnySizeFit) {
       done("train --out x --data odd --model tiny --steps 2 --batch 4 --stop-after 1 --pad");
   EXPECT_NE(o.out.find("12x16x1"), std::string::npos) << o.out;
   done("train --resume x");
-  EXPECT_EQ(diffusion::load_pipeline(at("x")).sample_size, (io::Extent{12, 16}));
+  EXPECT_EQ(diffusion::load_pipeline(at("x")).network->sample_size, (io::Extent{12, 16}));
 }
 
 }  // namespace

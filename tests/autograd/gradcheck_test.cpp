@@ -68,6 +68,7 @@ const OpCase kCases[] = {
     {"tanh", [](In i) { return tanh(i[0]); }, {{9}}},
     {"relu", [](In i) { return relu(i[0]); }, {{9}}},
     {"gelu", [](In i) { return gelu(i[0]); }, {{9}}},
+    {"gelu_tanh", [](In i) { return gelu_tanh(i[0]); }, {{3, 11}}},
     {"softmax", [](In i) { return softmax(i[0]); }, {{3, 7}}},
     {"softmax_of_one", [](In i) { return softmax(i[0]); }, {{3, 1}}},
     {"sum", [](In i) { return sum(i[0]); }, {{2, 3}}},
@@ -115,6 +116,10 @@ const OpCase kCases[] = {
               conv2d(i[0], i[1], {}, o) + group_norm(i[0], i[2], i[3], 2, 1e-5);
      },
      {{2, 3, 2, 4}, {4, 4, 3, 3}, {4}, {4}}},
+    {"modulate", [](In i) { return modulate(i[0], i[1], i[2]); }, {{2, 3, 17}, {2, 17}, {2, 17}}},
+    {"gated_sum",
+     [](In i) { return gated_sum(i[0], i[1], i[2]); },
+     {{2, 3, 17}, {2, 17}, {2, 3, 17}}},
     {"self_attention", [](In i) { return self_attention(i[0], 2); }, {{2, 5, 12}}},
     {"concat_rows",
      [](In i) {

@@ -19,12 +19,22 @@ struct Gpu {
 
 TEST_F(DevicePointwise, Silu) {
   for_every_type([]<class T>() {
-    for (const index n : {1, 33, 40001}) expect_silu<Gpu, T>(n);
+    for (const index n : {1, 33, 40001}) expect_activation<SiluRows, Gpu, T>(n);
   });
 }
 
 TEST_F(DevicePointwise, SiluOfExtremeInputs) {
-  for_every_type([]<class T>() { expect_silu_of_extreme_inputs<Gpu, T>(); });
+  for_every_type([]<class T>() { expect_activation_of_extreme_inputs<SiluRows, Gpu, T>(); });
+}
+
+TEST_F(DevicePointwise, GeluTanh) {
+  for_every_type([]<class T>() {
+    for (const index n : {1, 33, 40001}) expect_activation<GeluTanhRows, Gpu, T>(n);
+  });
+}
+
+TEST_F(DevicePointwise, GeluTanhOfExtremeInputs) {
+  for_every_type([]<class T>() { expect_activation_of_extreme_inputs<GeluTanhRows, Gpu, T>(); });
 }
 
 TEST_F(DevicePointwise, Softmax) {

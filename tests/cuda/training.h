@@ -29,7 +29,7 @@ inline nn::UNetConfig tiny_config() {
 inline diffusion::Pipeline tiny_model() {
   diffusion::Pipeline model =
       diffusion::make_pipeline(tiny_config(), diffusion::default_scheduler(), /*seed=*/1);
-  model.sample_size = {kSize, kSize};
+  model.network->sample_size = {kSize, kSize};
   return model;
 }
 

@@ -171,7 +171,7 @@ Pipeline new_editor() {
   nn::UNetConfig tiny = nn::preset("tiny", 1, 11);
   tiny.conditioning.null_label = 10;
   Pipeline model = make_pipeline(tiny, default_scheduler(), 1);
-  model.sample_size = {16, 16};
+  model.network->sample_size = {16, 16};
   return model;
 }
 

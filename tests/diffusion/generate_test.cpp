@@ -40,7 +40,7 @@ Pipeline new_model() {
   nn::UNetConfig tiny = nn::preset("tiny", 1, 11);
   tiny.conditioning.null_label = 10;
   Pipeline model = make_pipeline(tiny, default_scheduler(), 1);
-  model.sample_size = {28, 28};
+  model.network->sample_size = {28, 28};
   return model;
 }
 

@@ -55,7 +55,7 @@ Pipeline new_pixel_model() {
   Pipeline model =
       make_pipeline([](const nn::Scope& scope) { return std::make_unique<PixelMlp>(scope, 3); },
                     default_scheduler(), 1);
-  model.sample_size = {4, 6};
+  model.network->sample_size = {4, 6};
   return model;
 }
 
@@ -126,7 +126,8 @@ TEST(Network, TheClassInAConfigIsLookedUp) {
   EXPECT_EQ(nn::find_network_class("PixelMlp"), nullptr);
   const io::JsonObject config(new_pixel_model().network->config(), "c.json");
   EXPECT_EQ(message_of([&] { nn::network_class_of(config, " of a \"P\""); }),
-            "[c.json] this is the config of a \"PixelMlp\" of a \"P\"; sfumato reads UNet2DModel");
+            "[c.json] this is the config of a \"PixelMlp\" of a \"P\"; sfumato reads "
+            "UNet2DModel, DiTTransformer2DModel");
 }
 
 }  // namespace

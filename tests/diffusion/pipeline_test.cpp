@@ -102,9 +102,9 @@ TEST_F(PipelineFolder, ClassNamesAreChecked) {
 
 TEST_F(PipelineFolder, UnknownSizeStaysUnknown) {
   Pipeline p = make(0, {});
-  ASSERT_EQ(p.sample_size, io::Extent{});
+  ASSERT_EQ(p.network->sample_size, io::Extent{});
   const Pipeline again = saved_and_loaded(p);
-  EXPECT_EQ(again.sample_size, io::Extent{});
+  EXPECT_EQ(again.network->sample_size, io::Extent{});
   EXPECT_TRUE(io::read_json(dir_ / "unet/config.json").at("sample_size").is_null());
   io::Json config = io::read_json(dir_ / "unet/config.json");
   config.erase("sample_size");

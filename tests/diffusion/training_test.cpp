@@ -33,7 +33,7 @@ data::Batches batches() {
 Pipeline model(const SchedulerConfig& scheduler = default_scheduler(), std::uint64_t seed = 1) {
   nn::UNetConfig config = nn::preset("tiny", 1, 2);
   Pipeline m = make_pipeline(config, scheduler, seed);
-  m.sample_size = {8, 8};
+  m.network->sample_size = {8, 8};
   return m;
 }
 
@@ -103,7 +103,7 @@ TEST(Training, DistillationBringsOneStepToTheData) {
 TEST(Training, AShortcutIsToldItsLength) {
   const SchedulerConfig flow = default_scheduler(Prediction::flow, BetaSchedule::flow);
   Pipeline m = make_pipeline(nn::preset("tiny", 1, 2 * kShortcutSizes), flow, 1);
-  m.sample_size = {8, 8};
+  m.network->sample_size = {8, 8};
   train_shortcut(m, batches(), 6, {.steps = 400, .ema = 0.98});
   EXPECT_LT(distance_to_data(sample_shortcut(m, kLabels, 32, 5)), 0.6 * kBlur);
   EXPECT_LT(distance_to_data(sample_shortcut(m, kLabels, 1, 5)), 0.6 * kBlur);

@@ -25,7 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const diffusion::Pipeline model = diffusion::load_pipeline(fuzz::scratch() / "model");
     for (const std::string& note : model.notes) fuzz::require_printable(note);
     fuzz::require_printable(model.sampling_problem);
-    if (model.sample_size.height * model.sample_size.width > 1024 || model.params->count() > 200000)
+    if (model.network->sample_size.height * model.network->sample_size.width > 1024 ||
+        model.params->count() > 200000)
       return;  // slow
     diffusion::GenerateOptions options;
     options.labels = {0, std::max<std::int64_t>(model.conditioning().rows - 1, 0)};

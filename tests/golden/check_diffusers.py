@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check a built sfumato against the installed diffusers, in both directions.
 
-Models made by diffusers: random UNet2DModels are saved, `sfumato predict --grad` runs on them, and
+Models made by diffusers: random UNet2DModels and DiTTransformer2DModels are saved, `sfumato predict --grad` runs on them, and
 its output, loss and every gradient must lie within --tolerance of the float64 answer of diffusers,
 relative to the norm of the tensor.
 
@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from diffusers import DDPMPipeline, UNet2DModel
+from diffusers import DDPMPipeline, DiTTransformer2DModel, UNet2DModel
 from diffusers.utils.logging import disable_progress_bar
 from safetensors.torch import load_file, save_file
 
@@ -102,6 +102,25 @@ def random_config(rng):
     )
 
 
+def random_transformer(rng):
+    """Random arguments for a DiTTransformer2DModel."""
+    patch = rng.choice([1, 2, 4])
+    return dict(
+        sample_size=patch * rng.randint(2, 6),
+        patch_size=patch,
+        in_channels=rng.randint(1, 4),
+        out_channels=rng.choice([None, 2, 6]),
+        num_attention_heads=rng.choice([1, 2, 4]),
+        attention_head_dim=rng.choice([8, 16, 20]),
+        num_layers=rng.randint(1, 4),
+        num_embeds_ada_norm=rng.choice([0, 3, 10]),
+        activation_fn=rng.choice(["gelu", "gelu-approximate"]),
+        norm_elementwise_affine=rng.random() < 0.25,
+        norm_eps=rng.choice([1e-6, 1e-5, 1e-3]),
+        dropout=rng.choice([0.0, 0.1]),
+    )
+
+
 def predict(program, model, inputs, folder, *options):
     """Run `sfumato predict` in a scratch folder and return the tensors it writes, none if it fails."""
     source, result = folder / "in.safetensors", folder / "out.safetensors"
@@ -111,15 +130,20 @@ def predict(program, model, inputs, folder, *options):
     return load_file(result) if completed.returncode == 0 else {}
 
 
-def check_random(program, table, name, config):
+def part_of(model):
+    """The folder that holds such a network."""
+    return "transformer" if isinstance(model, DiTTransformer2DModel) else "unet"
+
+
+def check_random(program, table, name, model_class, config):
     """Diffusers to sfumato: one random model, output and gradients."""
     generator = generator_for(name)
-    model = UNet2DModel(**config)
+    model = model_class(**config)
     randomise(model, generator)
     inputs = make_inputs(model, generator)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        model.save_pretrained(folder / "unet")
+        model.save_pretrained(folder / part_of(model))
         actual = predict(program, folder, inputs, folder, "--grad")
     note = f"({model.num_parameters():,} parameters, {inputs['sample'].shape[2]}x{inputs['sample'].shape[3]})"
     if not table.compare(name, actual, reference(model, inputs), note):
@@ -128,18 +152,20 @@ def check_random(program, table, name, config):
 
 def check_run(program, table, run):
     """Sfumato to diffusers and back: a trained pipeline folder."""
-    model = UNet2DModel.from_pretrained(run, subfolder="unet", local_files_only=True)
+    model_class = DiTTransformer2DModel if (run / "transformer").is_dir() else UNet2DModel
+    part = "transformer" if model_class is DiTTransformer2DModel else "unet"
+    model = model_class.from_pretrained(run, subfolder=part, local_files_only=True)
     inputs = make_inputs(model, generator_for("run"))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if model.class_embedding is None:
+        if part == "unet" and model.class_embedding is None:
             pipeline = DDPMPipeline.from_pretrained(run, local_files_only=True)
             pipeline.set_progress_bar_config(disable=True)
             image = pipeline(num_inference_steps=2, output_type="pt", generator=generator_for("image")).images
             table.row("run: pipeline", bool(image.isfinite().all()), f"image {list(image.shape)}")
             pipeline.save_pretrained(folder)
         else:
-            model.save_pretrained(folder / "unet")
+            model.save_pretrained(folder / part)
         expected = {"sample": reference(model, inputs)["sample"]}
         table.compare("run: trained", predict(program, run, inputs, folder), expected)
         table.compare("run: saved again", predict(program, folder, inputs, folder), expected)
@@ -161,7 +187,10 @@ def main():
     table = Table(args.tolerance)
     rng = random.Random(args.seed)
     for index in range(args.count):
-        check_random(program, table, f"random {args.seed}.{index}", random_config(rng))
+        check_random(program, table, f"random {args.seed}.{index}", UNet2DModel, random_config(rng))
+    for index in range(args.count):
+        name = f"transformer {args.seed}.{index}"
+        check_random(program, table, name, DiTTransformer2DModel, random_transformer(rng))
     if args.run:
         check_run(program, table, args.run)
     print("FAILED" if table.failed else "all checks passed")

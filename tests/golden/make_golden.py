@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Generate the golden files that pin sfumato to the behaviour of diffusers.
 
-For each entry of CASES a small UNet2DModel is saved with random weights, together with one
-input and the exact answer:
+For each entry of CASES a small UNet2DModel, and for each of TRANSFORMERS a small DiTTransformer2DModel, is
+saved with random weights, together with one input and the exact answer:
 
-  <case>/unet/config.json, <case>/unet/diffusion_pytorch_model.safetensors
+  <case>/unet/config.json, <case>/unet/diffusion_pytorch_model.safetensors      (transformer/ for the latter)
   <case>/in.safetensors   sample [N,C,H,W], timestep [N] (i64, or f32 where fractional), target,
                           and class_labels where the model has a class embedding
                           (i64 [N]; f32 [N, time embedding dim] for class_embed_type "identity")
@@ -36,7 +36,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler, DiTTransformer2DModel, UNet2DModel
 from safetensors.torch import load_file, save_file
 
 BATCH = 2
@@ -113,6 +113,22 @@ CASES = {
     ),
 }
 
+# Arguments of DiTTransformer2DModel by case; dit_other_size gets pictures of another size than sample_size.
+TRANSFORMERS = {
+    "dit_classes": dict(
+        sample_size=8, in_channels=1, num_attention_heads=2, attention_head_dim=8, num_layers=2, patch_size=2,
+        num_embeds_ada_norm=5, dropout=0.25,
+    ),
+    "dit_unconditional": dict(
+        sample_size=12, in_channels=3, out_channels=6, num_attention_heads=3, attention_head_dim=4, num_layers=1,
+        patch_size=4, num_embeds_ada_norm=0, activation_fn="gelu", norm_elementwise_affine=True, norm_eps=1e-3,
+    ),
+    "dit_other_size": dict(
+        sample_size=7, in_channels=2, num_attention_heads=1, attention_head_dim=12, num_layers=2, patch_size=2,
+        num_embeds_ada_norm=3,
+    ),
+}
+
 LINEAR, SCALED, COSINE = "linear", "scaled_linear", "squaredcos_cap_v2"
 
 # name: (scheduler class, number of steps, eta, arguments of the scheduler)
@@ -180,18 +196,22 @@ def randomise(model, generator):
         parameter.data.copy_(noise)
 
 
-def make_inputs(model, generator, batch=BATCH, fractional=False):
+def make_inputs(model, generator, batch=BATCH, fractional=False, size=None):
     """Random tensors for the model, the last timestep being 999 (999.5 if fractional)."""
     config = model.config
-    size = config.sample_size if isinstance(config.sample_size, (tuple, list)) else [config.sample_size] * 2
+    size = [size, size] if size else config.sample_size if isinstance(config.sample_size, (tuple, list)) else [config.sample_size] * 2
     timestep = torch.randint(0, 1000, [batch], generator=generator)
     timestep[-1] = 999
     inputs = {
         "sample": torch.randn([batch, config.in_channels, *size], generator=generator),
         "timestep": timestep + 0.5 if fractional else timestep,
-        "target": torch.randn([batch, config.out_channels, *size], generator=generator),
+        "target": torch.randn([batch, config.out_channels or config.in_channels, *size], generator=generator),
     }
-    if config.class_embed_type == "identity":
+    if isinstance(model, DiTTransformer2DModel):
+        if config.num_embeds_ada_norm > 0:  # the last row is that of "no class"
+            inputs["class_labels"] = torch.randint(0, config.num_embeds_ada_norm + 1, [batch], generator=generator)
+            inputs["class_labels"][-1] = config.num_embeds_ada_norm
+    elif config.class_embed_type == "identity":
         width = config.time_embedding_dim or 4 * config.block_out_channels[0]
         inputs["class_labels"] = torch.randn([batch, width], generator=generator)
     elif model.class_embedding is not None:
@@ -202,10 +222,19 @@ def make_inputs(model, generator, batch=BATCH, fractional=False):
 def reference(model, inputs):
     """Output, loss and gradients of the model (converted to float64 in place), as float32."""
     model.double().eval().zero_grad()
+    if isinstance(model, DiTTransformer2DModel):
+        labels = inputs.get("class_labels", torch.zeros_like(inputs["timestep"]))
+        return answer(model, inputs, lambda sample: model(sample, inputs["timestep"], labels).sample)
     # A "timestep" class embedding takes the float32 result of time_proj as it is.
     hook = model.time_proj.register_forward_hook(lambda module, args, output: output.double())
-    sample = model(inputs["sample"].double(), inputs["timestep"], inputs.get("class_labels")).sample
+    outputs = answer(model, inputs, lambda sample: model(sample, inputs["timestep"], inputs.get("class_labels")).sample)
     hook.remove()
+    return outputs
+
+
+def answer(model, inputs, forward):
+    """Output, loss and gradients of a model of float64, as float32."""
+    sample = forward(inputs["sample"].double())
     loss = torch.nn.functional.mse_loss(sample, inputs["target"].double())
     loss.backward()
     outputs = {"sample": sample.detach(), "loss": loss.detach()}
@@ -236,6 +265,19 @@ def make_case(out, name, config):
         make_legacy(folder, config)
     model = UNet2DModel.from_pretrained(folder)
     inputs = make_inputs(model, generator, fractional=name == "fractional_timestep")
+    save_file(inputs, out / name / "in.safetensors")
+    save_file(reference(model, inputs), out / name / "out.safetensors")
+
+
+def make_transformer(out, name, config):
+    """Write one DiTTransformer2DModel with its input and output."""
+    generator = generator_for(name)
+    folder = out / name / "transformer"
+    model = DiTTransformer2DModel(**config)
+    randomise(model, generator)
+    model.save_pretrained(folder)
+    model = DiTTransformer2DModel.from_pretrained(folder)
+    inputs = make_inputs(model, generator, size=10 if name == "dit_other_size" else None)
     save_file(inputs, out / name / "in.safetensors")
     save_file(reference(model, inputs), out / name / "out.safetensors")
 
@@ -284,6 +326,8 @@ def main():
     out = parser.parse_args().out
     for name, config in CASES.items():
         make_case(out, name, config)
+    for name, config in TRANSFORMERS.items():
+        make_transformer(out, name, config)
     schedulers = out / "schedulers"
     schedulers.mkdir(parents=True, exist_ok=True)
     make_tables(schedulers)

@@ -1,4 +1,4 @@
-// SiLU, softmax and sums: inputs, what the reference makes of them, and the comparison. The tests of a device say where its
+// SiLU, GELU, softmax and sums: inputs, what the reference makes of them, and the comparison. The tests of a device say where its
 // arrays are:
 //
 //   struct Place {
@@ -19,30 +19,50 @@ std::vector<T> scaled(std::vector<T> x, T factor) {
   return x;
 }
 
-template <class Place, class T>
-void expect_silu(index n) {
+// The rows of a pointwise function and of its derivative; inputs are normal with this deviation.
+struct SiluRows {
+  static constexpr int kDeviation = 20;
+  template <class T>
+  static constexpr auto forward = &PointwiseKernels<T>::silu_forward;
+  template <class T>
+  static constexpr auto backward = &PointwiseKernels<T>::silu_backward;
+};
+struct GeluTanhRows {
+  static constexpr int kDeviation = 3;
+  template <class T>
+  static constexpr auto forward = &PointwiseKernels<T>::gelu_tanh_forward;
+  template <class T>
+  static constexpr auto backward = &PointwiseKernels<T>::gelu_tanh_backward;
+};
+
+template <class Rows, class Place, class T>
+void expect_activation(index n) {
   SCOPED_TRACE(n);
-  const auto x = scaled(numbers<T>(n, 1), T{20}), dy = numbers<T>(n, 2);
+  const auto x = scaled(numbers<T>(n, 1), T{Rows::kDeviation}), dy = numbers<T>(n, 2);
   std::vector<double> y(x.size()), dx(x.size());
-  reference::silu_forward(n, as_double(x).data(), y.data());
-  reference::silu_backward(n, as_double(x).data(), as_double(dy).data(), dx.data());
+  Kernels<double> plain;
+  reference::fill_all(plain);
+  (plain.*Rows::template forward<double>)(n, as_double(x).data(), y.data());
+  (plain.*Rows::template backward<double>)(n, as_double(x).data(), as_double(dy).data(), dx.data());
   const typename Place::template Input<T> in_x(x), in_dy(dy);
   typename Place::template Output<T> got_y(n), got_dx(n);
-  Place::template kernels<T>().silu_forward(n, in_x.data(), got_y.data());
-  Place::template kernels<T>().silu_backward(n, in_x.data(), in_dy.data(), got_dx.data());
+  const Kernels<T>& kernels = Place::template kernels<T>();
+  (kernels.*Rows::template forward<T>)(n, in_x.data(), got_y.data());
+  (kernels.*Rows::template backward<T>)(n, in_x.data(), in_dy.data(), got_dx.data());
   expect_close(got_y, y, "y");
   expect_close(got_dx, dx, "dx");
 }
 
-template <class Place, class T>
-void expect_silu_of_extreme_inputs() {
+template <class Rows, class Place, class T>
+void expect_activation_of_extreme_inputs() {
   const T huge = std::numeric_limits<T>::max();
   const std::vector<T> x = {0, -0.0, 1e4, -1e4, huge, -huge, static_cast<T>(NAN), 89, -89, 700};
   const index n = std::ssize(x);
   const typename Place::template Input<T> in(x), dy(std::vector<T>(x.size(), T{1}));
   typename Place::template Output<T> y(n), dx(n);
-  Place::template kernels<T>().silu_forward(n, in.data(), y.data());
-  Place::template kernels<T>().silu_backward(n, in.data(), dy.data(), dx.data());
+  const Kernels<T>& kernels = Place::template kernels<T>();
+  (kernels.*Rows::template forward<T>)(n, in.data(), y.data());
+  (kernels.*Rows::template backward<T>)(n, in.data(), dy.data(), dx.data());
   const std::vector<T> got = y.values(), slopes = dx.values();
   for (std::size_t i = 0; i < x.size(); ++i) {
     if (std::isnan(x[i])) {

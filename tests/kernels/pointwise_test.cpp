@@ -18,12 +18,22 @@ struct Host {
 
 TEST(SiluKernel, MatchesTheDefinition) {
   for_every_isa([]<class T>() {
-    for (const index n : kLengths) expect_silu<Host, T>(n);
+    for (const index n : kLengths) expect_activation<SiluRows, Host, T>(n);
   });
 }
 
 TEST(SiluKernel, ExtremeInputs) {
-  for_every_isa([]<class T>() { expect_silu_of_extreme_inputs<Host, T>(); });
+  for_every_isa([]<class T>() { expect_activation_of_extreme_inputs<SiluRows, Host, T>(); });
+}
+
+TEST(GeluTanhKernel, MatchesTheDefinition) {
+  for_every_isa([]<class T>() {
+    for (const index n : kLengths) expect_activation<GeluTanhRows, Host, T>(n);
+  });
+}
+
+TEST(GeluTanhKernel, ExtremeInputs) {
+  for_every_isa([]<class T>() { expect_activation_of_extreme_inputs<GeluTanhRows, Host, T>(); });
 }
 
 // softmax of (0, x) is (1, e^x) / (1 + e^x): the exponential on its own, number by number.

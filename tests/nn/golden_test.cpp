@@ -1,4 +1,4 @@
-// Parity with diffusers: networks saved by UNet2DModel, their output and every gradient, as
+// Parity with diffusers: networks saved by UNet2DModel and DiTTransformer2DModel, their output and every gradient, as
 // tests/golden/make_golden.py computed them in float64.
 #include <gtest/gtest.h>
 
@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "autograd/ops.h"
+#include "diffusion/model_folder.h"
 #include "diffusion/pipeline.h"
+#include "nn/network.h"
 #include "nn/precision.h"
 #include "tensor/io/safetensors.h"
 #include "tests/devices.h"
@@ -96,16 +98,33 @@ INSTANTIATE_TEST_SUITE_P(Diffusers, Golden, ::testing::ValuesIn(cases()),
 
 TEST(Golden, CasesAreThere) { EXPECT_GE(cases().size(), 10u); }
 
+// A key of DiTTransformer2DModel that diffusers wrote comes back with the value that it had.
+TEST(Golden, ConfigsOfTransformersAreWhole) {
+  for (const std::string name : {"dit_classes", "dit_unconditional", "dit_other_size"}) {
+    const io::JsonObject config =
+        io::JsonObject::read(kGolden / name / "transformer" / "config.json");
+    nn::Params params(0);
+    std::vector<std::string> notes;
+    const io::Json written = nn::network_class_of(config).read(config, &notes)(params)->config();
+    for (const auto& [key, value] : config.json().items())
+      if (!key.starts_with("_")) {
+        EXPECT_EQ(written.value(key, io::Json("missing")), value) << key;
+      }
+    EXPECT_TRUE(notes.empty());
+  }
+}
+
 // The folder comes back as it went out.
 TEST(Golden, ConfigsSurviveWritingAndReading) {
   for (const std::string& name : cases()) {
     const fs::path dir = kGolden / name;
-    const fs::path file =
-        fs::exists(dir / "unet") ? dir / "unet" / "config.json" : dir / "config.json";
-    const nn::UNetConfig config = nn::parse_unet_config(io::JsonObject::read(file));
-    const io::Json once = nn::to_json(config);
-    const io::Json twice = nn::to_json(nn::parse_unet_config(io::JsonObject(once, name)));
-    EXPECT_EQ(once, twice) << name;
+    const fs::path file = diffusion::find_model(dir).config;
+    const auto written = [](const io::JsonObject& config) {
+      nn::Params params(0);
+      return nn::network_class_of(config).read(config, nullptr)(params)->config();
+    };
+    const io::Json once = written(io::JsonObject::read(file));
+    EXPECT_EQ(once, written(io::JsonObject(once, name))) << name;
   }
 }
 
