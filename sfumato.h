@@ -27,6 +27,7 @@
 
 // Layers, the U-Net, the optimiser, and the conformance kit for layers of one's own.
 #include "nn/checkpoint.h"
+#include "nn/classic_layers.h"
 #include "nn/conditioning.h"
 #include "nn/conformance.h"
 #include "nn/dit.h"

@@ -101,6 +101,23 @@ struct ConvFusion {
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
            const ConvFusion& fused = {});
 
+// ---- conv_transpose.cpp
+struct ConvTranspose2dOptions {
+  std::int64_t stride = 1, padding = 0;
+  std::int64_t output_padding =
+      0;  // rows and columns more, below and to the right; less than stride
+};
+// The adjoint of conv2d with this stride and padding: x [N,H,W,Cin], weight [Cin,Cout,KH,KW] (PyTorch's layout), bias
+// [Cout] or undefined -> [N,OH,OW,Cout] with OH = (H - 1) stride - 2 padding + KH + output_padding
+Var conv_transpose2d(const Var& x, const Var& weight, const Var& bias,
+                     const ConvTranspose2dOptions& options);
+
+// ---- pool.cpp: over kernel x kernel windows, `stride` pixels apart: [N,H,W,C] -> [N,OH,OW,C] with
+// OH = ⌊(H - kernel) / stride⌋ + 1. Rows and columns that no window reaches are dropped.
+Var avg_pool2d(const Var& x, std::int64_t kernel, std::int64_t stride);
+// The first of equal largest numbers gets the gradient.
+Var max_pool2d(const Var& x, std::int64_t kernel, std::int64_t stride);
+
 // ---- resample.cpp
 // Nearest neighbour: [N,H,W,C] -> [N,2H,2W,C]
 Var upsample_nearest2x(const Var& x);

@@ -35,6 +35,12 @@ struct Place {
   std::string name;  // there
 };
 
+const Params::BufferEntry* find_buffer(const Params& params, const std::string& name) {
+  for (const Params::BufferEntry& b : params.buffers())
+    if (b.name == name) return &b;
+  return nullptr;
+}
+
 // By the parameters' current names.
 std::map<std::string, Place> find_places(const Params& params,
                                          std::span<const io::SafeTensors> files) {
@@ -50,7 +56,7 @@ std::map<std::string, Place> find_places(const Params& params,
                                               io::in_quotes(name))
                                 : fmt::format("tensor {} is also in {}", io::in_quotes(name),
                                               at->second.file->path().string()));
-      if (!params.find(name))
+      if (!params.find(name) && !find_buffer(params, name))
         throw Error(source, fmt::format("tensor {} is not a parameter of this network",
                                         io::in_quotes(entry.name)));
     }
@@ -58,16 +64,27 @@ std::map<std::string, Place> find_places(const Params& params,
   return places;
 }
 
-Tensor read_parameter(const Params::Entry& p, const Place& place, DType dtype) {
+// The tensor of that name, which must have this shape, and be of floating point or integer as `dtype` is.
+Tensor read_tensor(const std::string& name, const Shape& shape, const Place& place, DType dtype) {
   const std::string source = place.file->path().string();
   const io::TensorEntry& entry = place.file->entry(place.name);
-  if (!(entry.shape == p.var.shape()))
-    throw Error(source, fmt::format("parameter {} has shape {}, expected {}", io::in_quotes(p.name),
-                                    entry.shape.str(), p.var.shape().str()));
-  if (entry.dtype[0] != 'F' && entry.dtype != "BF16")
-    throw Error(source, fmt::format("parameter {} has dtype {}, expected floating point",
-                                    io::in_quotes(p.name), entry.dtype));
+  if (!(entry.shape == shape))
+    throw Error(source, fmt::format("parameter {} has shape {}, expected {}", io::in_quotes(name),
+                                    entry.shape.str(), shape.str()));
+  const bool integer = dtype == DType::i64,
+             fits = integer ? entry.dtype == "I64" : entry.dtype[0] == 'F' || entry.dtype == "BF16";
+  if (!fits)
+    throw Error(source, fmt::format("parameter {} has dtype {}, expected {}", io::in_quotes(name),
+                                    entry.dtype, integer ? "I64" : "floating point"));
   return place.file->tensor(place.name).to(dtype);
+}
+
+// Where the tensor is stored. Throws Error when no file has it.
+const Place& expect_place(const std::map<std::string, Place>& places, const std::string& name,
+                          std::span<const io::SafeTensors> files) {
+  if (const auto it = places.find(name); it != places.end()) return it->second;
+  throw Error(files.size() == 1 ? files[0].path().string() : files[0].path().parent_path().string(),
+              fmt::format("parameter {} is missing", io::in_quotes(name)));
 }
 
 // "2 of 64 numbers are not finite, the first, nan, at [0, 3]"; empty when all are.
@@ -94,24 +111,28 @@ void load_parameters(Params& params, std::span<const io::SafeTensors> files,
   const std::map<std::string, Place> places = find_places(params, files);
   std::vector<Tensor> values;
   for (const Params::Entry& p : params.entries()) {
-    const auto it = places.find(p.name);
-    if (it == places.end())
-      throw Error(
-          files.size() == 1 ? files[0].path().string() : files[0].path().parent_path().string(),
-          fmt::format("parameter {} is missing", io::in_quotes(p.name)));
-    const Tensor& value = values.emplace_back(read_parameter(p, it->second, params.kind().dtype));
+    const Place& place = expect_place(places, p.name, files);
+    const Tensor& value =
+        values.emplace_back(read_tensor(p.name, p.var.shape(), place, params.kind().dtype));
     const std::string damage = value.dtype() == DType::f32 ? describe_not_finite<float>(value)
                                                            : describe_not_finite<double>(value);
     if (damage.empty()) continue;
     const std::string what = fmt::format("parameter {}: {}", io::in_quotes(p.name), damage);
     if (!not_finite)
-      throw Error(it->second.file->path().string(),
+      throw Error(place.file->path().string(),
                   what + "; the file is damaged, or the training that wrote it diverged");
-    not_finite->push_back(fmt::format("{}: {}", it->second.file->path().string(), what));
+    not_finite->push_back(fmt::format("{}: {}", place.file->path().string(), what));
   }
+  for (const Params::BufferEntry& b : params.buffers())
+    values.push_back(
+        read_tensor(b.name, b.value.shape(), expect_place(places, b.name, files), b.value.dtype()));
   std::size_t i = 0;
   for (const Params::Entry& p : params.entries()) {
     Tensor target = p.value;  // a handle to the parameter's own storage
+    target.copy_from(values[i++]);
+  }
+  for (const Params::BufferEntry& b : params.buffers()) {
+    Tensor target = b.value;
     target.copy_from(values[i++]);
   }
   params.refresh();
@@ -132,6 +153,8 @@ void save_parameters(Params& params, const Tensor& flat, const std::filesystem::
     tensors.emplace_back(p.name, here.slice(at, at + n).reshape(p.var.shape()));
     at += n;
   }
+  for (const Params::BufferEntry& b : params.buffers())
+    tensors.emplace_back(b.name, b.value.to(Device::cpu));
   std::map<std::string, std::string> with_checksum = metadata;
   with_checksum[io::kChecksumKey] = io::checksum_text(tensors);
   io::write_safetensors(path, tensors, with_checksum);

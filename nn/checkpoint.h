@@ -11,7 +11,7 @@
 
 namespace sfumato::nn {
 
-// Fills every parameter from the files, which hold them together. Throws Error naming the file and
+// Fills every parameter and every buffer from the files, which hold them together. Throws Error naming the file and
 // the parameter when one is missing, has another shape, holds a number that is not finite, or when
 // a file holds one that the network has not; nothing is changed then. With `not_finite`, numbers
 // that are not finite are loaded too, and a line about them is added there. Where a file holds a
@@ -21,7 +21,7 @@ void load_parameters(Params& params, std::span<const io::SafeTensors> files,
                      std::vector<std::string>* not_finite = nullptr);
 void load_parameters(Params& params, const io::SafeTensors& file);
 
-// Writes `flat` (laid out as params.flat_values(): the values themselves, or their average), with a
+// Writes `flat` (laid out as params.flat_values(): the values themselves, or their average) and the buffers, with a
 // checksum among the metadata.
 void save_parameters(Params& params, const Tensor& flat, const std::filesystem::path& path,
                      const std::map<std::string, std::string>& metadata = {{"format", "pt"}});

@@ -60,8 +60,19 @@ void Params::expect_room(const std::string& name, const Shape& shape) const {
   if (shape.size() > limit_ - count_)
     throw Error("params", fmt::format("'{}' {} is too much: there is room for {} parameters", name,
                                       shape.str(), limit_));
-  if (!index_.emplace(name, entries_.size()).second)
-    throw Error("params", fmt::format("duplicate name '{}'", name));
+  if (index_.contains(name)) throw Error("params", fmt::format("duplicate name '{}'", name));
+}
+
+Buffer Params::add_buffer(const std::string& name, const Shape& shape, DType dtype, double value) {
+  expect_room(name, shape);
+  index_.emplace(name, kIsBuffer);
+  buffers_.push_back({name, Tensor::full(shape, value, {dtype, kind_.device})});
+  return Buffer(&buffers_.back().value);
+}
+
+Param Params::add(const std::string& name, const Shape& shape, const Init& init, Use use) {
+  expect_room(name, shape);
+  index_.emplace(name, entries_.size());
   count_ += shape.size();
   Tensor value(shape, kind_);
   init(value, Rng(seed_, Purpose::init, entries_.size()));
@@ -71,7 +82,7 @@ void Params::expect_room(const std::string& name, const Shape& shape) const {
 
 const Params::Entry* Params::find(const std::string& name) const {
   const auto it = index_.find(name);
-  return it == index_.end() ? nullptr : &entries_[it->second];
+  return it == index_.end() || it->second == kIsBuffer ? nullptr : &entries_[it->second];
 }
 
 void Params::bind(std::size_t i, const Var& var) {
@@ -112,6 +123,7 @@ void Params::lay_out(DType used) {
     e.var = Var::parameter(copied ? place(copy_) : e.value, place(grads_));
     at += shape.size();
   }
+  for (BufferEntry& b : buffers_) b.value = b.value.to(kind_.device);
   refresh();
 }
 
@@ -145,6 +157,10 @@ Scope Scope::exact() const {
   Scope s = *this;
   s.use_ = Params::Use::exact;
   return s;
+}
+
+Buffer Scope::buffer(const std::string& name, const Shape& shape, DType dtype, double value) const {
+  return params_->add_buffer(prefix_ + name, shape, dtype, value);
 }
 
 Param Scope::param(const std::string& name, const Shape& shape, const Init& init) const {

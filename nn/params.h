@@ -44,6 +44,17 @@ class Param {
   Var* slot_ = nullptr;
 };
 
+// A handle to numbers that a layer keeps and no optimiser changes, such as running statistics. Valid while its Params lives.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(Tensor* slot) : slot_(slot) {}
+  const Tensor& value() const { return *slot_; }
+
+ private:
+  Tensor* slot_ = nullptr;
+};
+
 class Params {  // const is shallow; adding and laying out: one thread alone
  public:
   // `limit`: how many parameters (single numbers) there may be; more is an Error, thrown before they are allocated,
@@ -59,6 +70,16 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   enum class Use { by_rank, exact };
   // Throws Error when the name is taken, or after the first use of flat_values() or flat_grads().
   Param add(const std::string& name, const Shape& shape, const Init& init, Use use = Use::by_rank);
+
+  // A tensor filled with `value`, of kind()'s dtype or i64: saved and loaded (nn/checkpoint.h) and moved with the
+  // parameters, but none of them: not in flat_values(), not averaged. Throws as add().
+  Buffer add_buffer(const std::string& name, const Shape& shape, DType dtype, double value);
+
+  struct BufferEntry {
+    std::string name;
+    Tensor value;
+  };
+  const std::deque<BufferEntry>& buffers() const { return buffers_; }
 
   struct Entry {
     std::string name;
@@ -92,6 +113,8 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   int next_dropout_id() { return dropout_ids_++; }
 
  private:
+  static constexpr std::size_t kIsBuffer = SIZE_MAX;
+  void expect_room(const std::string& name, const Shape& shape) const;
   void flatten();
   void lay_out(DType used);
 
@@ -99,7 +122,8 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   Kind kind_;
   std::int64_t limit_, count_ = 0;
   std::deque<Entry> entries_;  // a deque: Param points into it
-  std::map<std::string, std::size_t> index_;
+  std::deque<BufferEntry> buffers_;
+  std::map<std::string, std::size_t> index_;  // of entries_; of a buffer: kIsBuffer
   Tensor values_, grads_, copy_;
   int dropout_ids_ = 0;
 };
@@ -112,6 +136,7 @@ class Scope {  // a value; const, as it only points to its Params
   // The same, but its parameters are used as they are kept (Params::Use::exact): for what is small and must be exact.
   Scope exact() const;
   Param param(const std::string& name, const Shape& shape, const Init& init) const;
+  Buffer buffer(const std::string& name, const Shape& shape, DType dtype, double value) const;
   Params& params() const { return *params_; }
 
  private:

@@ -108,6 +108,17 @@ const OpCase kCases[] = {
     {"conv2d_3x3", [](In i) { return conv(i, 1, 1); }, {{2, 5, 4, 3}, {2, 3, 3, 3}, {2}}},
     {"conv2d_3x3_odd", [](In i) { return conv(i, 1, 1); }, {{1, 7, 7, 17}, {18, 17, 3, 3}, {18}}},
     {"conv2d_1x1", [](In i) { return conv(i, 1, 0); }, {{2, 3, 3, 5}, {4, 5, 1, 1}, {4}}},
+    {"conv_transpose2d",
+     [](In i) {
+       return conv_transpose2d(i[0], i[1], i[2], {.stride = 2, .padding = 1, .output_padding = 1});
+     },
+     {{2, 3, 4, 3}, {3, 2, 3, 3}, {2}}},
+    {"conv_transpose2d_no_bias",
+     [](In i) { return conv_transpose2d(i[0], i[1], {}, {.stride = 3}); },
+     {{1, 2, 2, 2}, {2, 5, 2, 4}}},
+    {"avg_pool2d", [](In i) { return avg_pool2d(i[0], 3, 2); }, {{2, 5, 6, 3}}},
+    {"max_pool2d", [](In i) { return max_pool2d(i[0], 3, 2); }, {{2, 5, 6, 3}}},
+    {"max_pool2d_gaps", [](In i) { return max_pool2d(i[0], 2, 3); }, {{1, 7, 5, 2}}},
     // One input used twice: the second operation adds to the first one's gradient as it writes.
     {"conv2d_shared_input",
      [](In i) {

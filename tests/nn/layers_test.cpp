@@ -6,6 +6,7 @@
 #include <cmath>
 #include <string>
 
+#include "nn/classic_layers.h"
 #include "nn/conformance.h"
 #include "nn/dit.h"
 #include "nn/unet.h"
@@ -149,6 +150,31 @@ const LayerCase kLayers[] = {
      [](const Scope& s) { return TimestepEmbedding(s, 6, 8); },
      {3, 6},
      {3, 8}},
+    {"RMSNorm", [](const Scope& s) { return RMSNorm(s, 7); }, {3, 2, 7}, {3, 2, 7}},
+    {"AvgPool2d", [](const Scope&) { return AvgPool2d(2); }, {2, 5, 6, 3}, {2, 2, 3, 3}},
+    {"MaxPool2d", [](const Scope&) { return MaxPool2d(3, 2); }, {2, 5, 7, 3}, {2, 2, 3, 3}},
+    {"ConvTranspose2d",
+     [](const Scope& s) {
+       return ConvTranspose2d(s, 3, 2, 3, {.stride = 2, .padding = 1, .output_padding = 1});
+     },
+     {2, 3, 4, 3},
+     {2, 6, 8, 2}},
+    {"BatchNorm2d_training",
+     [](const Scope& s) {
+       const BatchNorm2d norm(s, 3);
+       return [norm](const Var& x) { return norm(x, {.training = true}); };
+     },
+     {2, 3, 4, 3},
+     {2, 3, 4, 3}},
+    {"BatchNorm2d",
+     [](const Scope& s) {
+       const BatchNorm2d norm(s, 3);
+       Tensor mean = norm.running_mean.value(), var = norm.running_var.value();
+       mean.fill(0.3), var.fill(2.5);
+       return [norm](const Var& x) { return norm(x, {}); };
+     },
+     {2, 3, 4, 3},
+     {2, 3, 4, 3}},
     // (Its answer bends much: central differences are off by 5e-6.)
     {"DiT", [](const Scope& s) { return dit(s, small_dit()); }, {2, 8, 8, 1}, {2, 8, 8, 1}, 2e-5},
     // Another size than its own, two channels from one, positions and classes of nobody.
