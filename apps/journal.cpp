@@ -36,7 +36,8 @@ double Budget::used(const TrainState& state) const {
 Budget make_budget(const TrainOptions& options, std::int64_t pictures) {
   if (options.steps) return {.steps = *options.steps};
   if (options.epochs)
-    return {.steps = (*options.epochs * pictures + options.batch - 1) / options.batch};
+    return {.steps = (*options.epochs * pictures + options.pictures_a_step() - 1) /
+                     options.pictures_a_step()};
   return {.seconds = 60 * options.minutes.value_or(kMinutes)};
 }
 
@@ -158,7 +159,7 @@ void Journal::log_step(const Done& step, const Arrived& arrived) {
   state_.smoothed =
       step.step == 1 ? arrived.loss : keep * state_.smoothed + (1 - keep) * arrived.loss;
   progress_.update(step.step, budget_.steps, arrived.loss, state_.smoothed,
-                   step.step * options_.batch, progress(), step.seconds);
+                   step.step * options_.pictures_a_step(), progress(), step.seconds);
   window_ = {step.step,          window_.loss + arrived.loss, state_.smoothed,
              step.learning_rate, arrived.gradient_norm,       progress_.images_per_second(),
              step.seconds};

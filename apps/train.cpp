@@ -24,6 +24,7 @@
 #include "diffusion/loss.h"
 #include "diffusion/objective.h"
 #include "diffusion/times.h"
+#include "tensor/arithmetic.h"
 #include "tensor/parallel.h"
 #include "tensor/recorded.h"
 
@@ -75,10 +76,11 @@ data::Batches training_batches(const Run& run, Device device) {
   const nn::Conditioning& conditioning = run.model.conditioning();
   return {run.data.images.to(device),
           conditioning.classes() > 0 ? run.data.labels.to(device) : Tensor(),
-          o.batch,
+          o.pictures_a_step(),
           o.seed,
           conditioning.null_label,
-          o.label_dropout.value_or(kLabelDropout)};
+          o.label_dropout.value_or(kLabelDropout),
+          o.flip};
 }
 
 void announce(const Run& run, const TrainState& state, Journal& journal) {
@@ -97,6 +99,31 @@ std::optional<Doctor> begin_examination(const TrainOptions& asked, Run& run, Jou
 
 void examine(Doctor& doctor, std::int64_t step, Journal& journal) {
   for (const std::string& line : doctor.examine(step)) journal.print(line);
+}
+
+// Batch i of step k has dropout masks of its own.
+nn::Mode mode_of(const TrainOptions& o, const Tensor& k, std::int64_t i) {
+  return {.training = true,
+          .seed = o.seed + static_cast<std::uint64_t>(i),
+          .step = k,
+          .recompute = o.recompute};
+}
+
+// The loss of a step of several batches (--accumulate), of which one's activations at a time are in memory: two batches of 32
+// pictures are a step of 64. `gradient_of` is given what takes the rows of batch i of a tensor, i, and the batch's share in
+// the mean; it adds to the parameters' gradients and returns its part of the loss.
+template <class F>
+Tensor batch_by_batch(const TrainOptions& o, nn::Params& params, const F& gradient_of) {
+  params.zero_grad();
+  Tensor sum;
+  for (std::int64_t i = 0; i < o.accumulate; ++i) {
+    const auto rows = [&](const Tensor& of) {
+      return o.accumulate > 1 && of.defined() ? of.slice(i * o.batch, (i + 1) * o.batch) : of;
+    };
+    const Tensor part = gradient_of(rows, i, 1 / static_cast<double>(o.accumulate));
+    sum = sum.defined() ? add(sum, part) : part;
+  }
+  return sum;
 }
 
 void train(const TrainOptions& asked, Device device) {
@@ -120,28 +147,29 @@ void train(const TrainOptions& asked, Device device) {
   // What one step computes, as a function of its number: loss and gradient. (A GPU records it once, and replays it.)
   Recorded gradient(device, [&](std::span<const Tensor> in) -> std::vector<Tensor> {
     const Tensor& k = in[0];
-    // A picture, a time, a noise.
-    const auto [x0, label] = batches.at(k);                                   // x_0 in [-1, 1]
-    const Tensor t = times.draw(Rng(o.seed, Purpose::timestep, k), o.batch);  // U{0..T-1}
-    const Tensor noise = Rng(o.seed, Purpose::noise, k).normal(x0.shape());   // ~ N(0, I)
-    const Tensor eps = diffusion::coupled(*o.coupling, x0, noise, label);     // ε, in any order
-
+    const data::Batch batch = batches.at(k);             // A picture, a time, a noise:
+    const Tensor &x0 = batch.x0, &label = batch.labels;  // x_0 in [-1, 1]
+    const Tensor t = times.draw(Rng(o.seed, Purpose::timestep, k), x0.dim(0));  // U{0..T-1}
+    const Tensor noise = Rng(o.seed, Purpose::noise, k).normal(x0.shape());     // ~ N(0, I)
+    const Tensor eps = diffusion::coupled(*o.coupling, x0, noise, label);       // ε, in any order
     // The noisy picture: x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε.
     const Tensor xt = diffusion::q_sample(schedule, x0, t, eps);
-
     // L = ‖ε - ε_θ(x_t, t)‖², or the same for v or x_0, each time weighted as --loss-weight says.
     const Tensor target = diffusion::target(prediction, schedule, x0, eps, t);
-    const nn::Mode mode{.training = true, .seed = o.seed, .step = k, .recompute = o.recompute};
-    params.zero_grad();
-    const Var loss = loss_of(network(xt, schedule.network_time(t), label, mode), target, t, x0);
-    loss.backward();
-    return {loss.value(), nn::gradient_norm(params)};
+    const auto gradient_of = [&](const auto& rows, std::int64_t i, double share) {
+      const Var y =
+          network(rows(xt), schedule.network_time(rows(t)), rows(label), mode_of(o, k, i));
+      const Var loss = loss_of(y, rows(target), rows(t), rows(x0)) * share;
+      loss.backward();
+      return loss.value();
+    };
+    const Tensor loss = batch_by_batch(o, params, gradient_of);
+    return {loss, nn::gradient_norm(params)};
   });
 
-  // One step down the gradient, at the learning rate of `rates`.
+  // One step down the gradient, at the learning rate in[0], given the gradient's norm in[1].
   Recorded update(device, [&](std::span<const Tensor> in) -> std::vector<Tensor> {
-    const Tensor &rates = in[0], &norm = in[1];
-    adam.step(rates, {.norm = norm, .max_norm = o.clip}, &ema);
+    adam.step(in[0], {.norm = in[1], .max_norm = o.clip}, &ema);
     return {};
   });
 

@@ -20,7 +20,7 @@
 namespace sfumato::apps {
 
 // Limits of the command line, of a record and of a checkpoint alike.
-inline constexpr std::int64_t kMaxBatch = 65536, kMaxTimesteps = 100000;
+inline constexpr std::int64_t kMaxBatch = 65536, kMaxAccumulate = 4096, kMaxTimesteps = 100000;
 inline constexpr double kMinutes = 5, kLabelDropout = 0.1;
 inline constexpr std::int64_t kMaxSteps = std::int64_t{1} << 40;
 
@@ -39,6 +39,8 @@ struct TrainOptions {
   std::optional<std::int64_t> steps, epochs;
   std::optional<std::int64_t> stop_after;  // of this process; not recorded
   std::int64_t batch = 32;
+  std::int64_t accumulate = 1;  // batches a step
+  std::int64_t pictures_a_step() const { return batch * accumulate; }
   double lr = 2e-3;
   double lr_floor = 0.02;    // the cosine ends at this share of lr
   std::int64_t warmup = 50;  // steps
@@ -60,6 +62,7 @@ struct TrainOptions {
   std::optional<std::int64_t> null_label;  // none: as the model says
   std::uint64_t seed = 0;
   bool pad = false;
+  bool flip = false;
   std::optional<std::string> size, background;  // of the pictures: none: as stored
   bool recompute = false;                       // less memory, more time
   std::optional<nn::Precision> precision = nn::Precision::f32;
@@ -77,6 +80,9 @@ void visit_data_options(Visitor&& v, Options& o) {
                       kPictures});
   v(o.size, OptionInfo{"size", kSizeOption.help, kPictures}, kSize);
   v(o.background, OptionInfo{"background", kBackgroundOption.help, kPictures}, kBackground);
+  v(o.flip, OptionInfo{"flip",
+                       "Mirror half of the pictures, left to right, others in each epoch (not for "
+                       "digits and letters)"});
   v(o.model,
     OptionInfo{
         "model",
@@ -96,6 +102,13 @@ void visit_optimiser_options(Visitor&& v, Options& o) {
     Integers{1, kMaxSteps >> 20});
   v(o.batch, OptionInfo{"batch", "Pictures a step", "the order of the pictures counts in batches"},
     Integers{1, kMaxBatch});
+  v(o.accumulate,
+    OptionInfo{
+        "accumulate",
+        "Batches a step, one after the other: as one that many times as large, in the memory "
+        "of one",
+        "the order of the pictures counts in steps"},
+    Integers{1, kMaxAccumulate});
   v(o.lr, OptionInfo{"lr", "Learning rate, reached after the warm-up"}, Reals{0, 1e6});
   v(o.lr_floor, OptionInfo{"lr_floor", "Share of --lr that the cosine ends at"}, Reals{0, 1});
   v(o.warmup, OptionInfo{"warmup", "Steps of linear warm-up"}, Integers{0, kMaxSteps});

@@ -24,7 +24,8 @@ enum class Purpose : std::uint16_t {
   dropout,
   sample_start,
   sample_step,
-  test
+  test,
+  flip
 };
 // A value. Drawing advances it, so one Rng is for one thread at a time; const members do not.
 class Rng {

@@ -38,14 +38,42 @@ struct Draw {
   RandomBlocks random;         // for label dropout
   double label_dropout;
   std::int64_t null_label;
-  std::int64_t *number, *label;  // of the batch
+  RandomBlocks mirror;
+  std::int64_t *number, *label, *mirrored;  // of the batch; mirrored null: none is
 
   constexpr void operator()(std::int64_t i) const {
     const std::int64_t position = *k * batch + i;
     number[i] = shuffle(position / n, position % n);
+    if (mirrored) {
+      RandomBlocks of_epoch = mirror;
+      of_epoch.stream += static_cast<std::uint64_t>(position / n);
+      mirrored[i] = of_epoch(number[i])[0] & 1;
+    }
     if (!labels) return;
     const bool drop = label_dropout > 0 && unit_interval(random(i / 4)[i % 4]) < label_dropout;
     label[i] = drop ? null_label : labels[number[i]];
+  }
+};
+
+// A picture of this many columns and channels, as it is or mirrored.
+struct ToSignedMirrored {
+  const std::uint8_t* from;
+  float* to;
+  std::int64_t columns, channels;
+  bool mirrored;
+  constexpr void operator()(std::int64_t i) const {
+    const std::int64_t column = i / channels % columns;
+    to[i] = to_signed(from[mirrored ? i + (columns - 1 - 2 * column) * channels : i]);
+  }
+};
+struct TakeMirrored {
+  const std::uint8_t* images;
+  std::int64_t pixels, columns, channels;
+  const std::int64_t *number, *mirrored;
+  float* x0;
+
+  constexpr ToSignedMirrored operator()(std::int64_t i) const {
+    return {images + number[i] * pixels, x0 + i * pixels, columns, channels, mirrored[i] == 1};
   }
 };
 
@@ -76,13 +104,14 @@ Tensor to_bytes(const Tensor& x) {
 }
 
 Batches::Batches(Tensor images, Tensor labels, std::int64_t batch, std::uint64_t seed,
-                 std::optional<std::int64_t> null_label, double label_dropout)
+                 std::optional<std::int64_t> null_label, double label_dropout, bool flip)
     : images_(std::move(images)),
       labels_(std::move(labels)),
       batch_(batch),
       seed_(seed),
       null_label_(null_label),
       label_dropout_(label_dropout),
+      flip_(flip),
       shuffle_(seed, (expect_rank("batches", "images", images_, 4), images_.dim(0))) {
   expect_dtype("batches", "images", images_, DType::u8);
   if (images_.dim(0) < 1) throw Error("batches", "no images");
@@ -108,7 +137,8 @@ Batch Batches::at(const Tensor& k) const {
   const std::int64_t n = images_.dim(0), pixels = images_.size() / n;
   const bool drops = labels_.defined() && null_label_ && label_dropout_ > 0;
   Batch b{Tensor(images_.shape().with(0, batch_), {DType::f32, device}), {}};
-  Tensor number({batch_}, {DType::i64, device});
+  Tensor number({batch_}, {DType::i64, device}), mirrored;
+  if (flip_) mirrored = Tensor({batch_}, {DType::i64, device});
   if (labels_.defined()) b.labels = Tensor({batch_}, {DType::i64, device});
   for_each(device, batch_,
            Draw{.shuffle = shuffle_,
@@ -119,8 +149,17 @@ Batch Batches::at(const Tensor& k) const {
                 .random = drops ? Rng(seed_, Purpose::label_dropout, k).blocks() : RandomBlocks{},
                 .label_dropout = drops ? label_dropout_ : 0,
                 .null_label = null_label_.value_or(0),
+                .mirror = Rng(seed_, Purpose::flip).blocks(),
                 .number = number.data<std::int64_t>(),
-                .label = labels_.defined() ? b.labels.data<std::int64_t>() : nullptr});
+                .label = labels_.defined() ? b.labels.data<std::int64_t>() : nullptr,
+                .mirrored = flip_ ? mirrored.data<std::int64_t>() : nullptr});
+  if (flip_) {
+    for_each_row(device, batch_, pixels,
+                 TakeMirrored{images_.data<std::uint8_t>(), pixels, images_.dim(2), images_.dim(3),
+                              number.data<std::int64_t>(), mirrored.data<std::int64_t>(),
+                              b.x0.data<float>()});
+    return b;
+  }
   for_each_row(device, batch_, pixels,
                TakePicture{images_.data<std::uint8_t>(), pixels, number.data<std::int64_t>(),
                            b.x0.data<float>()});

@@ -19,9 +19,10 @@ class Batches {
  public:
   // images u8 [N,H,W,C], labels i64 [N] or undefined. With a null label, each label is replaced by
   // it with probability `label_dropout`, so that one network learns both p(x | label) and p(x), as
-  // classifier-free guidance needs (Ho & Salimans 2021, algorithm 1). Batches are made where the images are.
+  // classifier-free guidance needs (Ho & Salimans 2021, algorithm 1). `flip`: half of the pictures are mirrored, left to
+  // right; which ones is a function of (seed, epoch, picture). Batches are made where the images are.
   Batches(Tensor images, Tensor labels, std::int64_t batch, std::uint64_t seed,
-          std::optional<std::int64_t> null_label = {}, double label_dropout = 0);
+          std::optional<std::int64_t> null_label = {}, double label_dropout = 0, bool flip = false);
   // Throws Error for a negative number, or one that is too large.
   Batch at(std::int64_t k) const;
   // The same for a number that is a tensor, i64 [], on the images' device (and not checked): a recorded step
@@ -34,6 +35,7 @@ class Batches {
   std::uint64_t seed_;
   std::optional<std::int64_t> null_label_;
   double label_dropout_;
+  bool flip_;
   Shuffle shuffle_;
 };
 

@@ -2,13 +2,16 @@
 // bits.
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "diffusion/pipeline.h"
 #include "tensor/io/image.h"
 #include "tensor/io/json.h"
+#include "tensor/io/safetensors.h"
 #include "tests/apps/support.h"
+#include "tests/norms.h"
 
 namespace sfumato::apps {
 namespace {
@@ -257,6 +260,49 @@ TEST_F(Train, PadMakesAnySizeFit) {
   EXPECT_NE(o.out.find("12x16x1"), std::string::npos) << o.out;
   done("train --resume x");
   EXPECT_EQ(diffusion::load_pipeline(at("x")).network->sample_size, (io::Extent{12, 16}));
+}
+
+// --accumulate 3 with batches of 4 is a batch of 12, up to the order of sums.
+TEST_F(Train, AccumulatedBatchesAreALargerBatch) {
+  put_digits("data");
+  const std::string options = " --data data --model tiny --lr 1e-3 --warmup 0 --seed 5 --steps ";
+  const auto state = [&](const std::string& run, const char* name) {
+    return io::SafeTensors(at(run + "/sfumato/state.safetensors")).tensor(name);
+  };
+  // The first moment after a step is a tenth of its gradient.
+  done("train --out large1 --batch 12" + options + "1");
+  done("train --out parts1 --batch 4 --accumulate 3" + options + "1");
+  const Tensor gradient = state("large1", "adam_m");
+  EXPECT_LT(distance(state("parts1", "adam_m"), gradient), 1e-5 * norm(gradient));
+  // AdamW moves a weight whose gradient is nothing but rounding (a bias before a norm) as far as any other.
+  done("train --out large --batch 12" + options + "4");
+  done("train --out parts --batch 4 --accumulate 3" + options + "4");
+  done("train --out small --batch 4" + options + "4");
+  const Tensor large = state("large", "weights");
+  EXPECT_LT(distance(state("parts", "weights"), large),
+            2e-2 * distance(state("small", "weights"), large));
+  EXPECT_EQ(io::read_json(at("parts/sfumato/run.json"))["options"]["accumulate"], 3);
+  EXPECT_EQ(metrics("parts").back().get_int("step"), 4);
+  refused("train --resume parts --steps 6 --accumulate 2", {"accumulate", "order of the pictures"});
+}
+
+TEST_F(Train, AccumulatedStepsCountInEpochs) {
+  put_digits("data");
+  const Outcome o =
+      done("train --out run --epochs 1 --batch 8 --accumulate 4 --data data --model tiny");
+  EXPECT_NE(o.out.find("done: 2 steps"), std::string::npos) << o.out;
+}
+
+TEST_F(Train, FlippedPicturesResumeExactly) {
+  put_digits("data");
+  const std::string options = kTiny + " --flip --lr-floor 1 --accumulate 2";
+  done("train --out whole --steps 9" + options);
+  done("train --out run --steps 5" + options);
+  EXPECT_EQ(run("train --resume run --steps 9").code, 0);
+  EXPECT_EQ(learned(at("run")), learned(at("whole")));
+  EXPECT_EQ(io::read_json(at("run/sfumato/run.json"))["options"]["flip"], true);
+  done("train --out plain --steps 9 --lr-floor 1 --accumulate 2" + kTiny);
+  EXPECT_NE(learned(at("plain")).weights, learned(at("whole")).weights);
 }
 
 }  // namespace

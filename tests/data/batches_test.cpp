@@ -96,5 +96,45 @@ TEST(Batches, DropLabelsAsOftenAsAsked) {
   EXPECT_NEAR(dropped / 10000, 0.25, 6 * std::sqrt(0.25 * 0.75 / 10000));
 }
 
+// Pictures of 2 x 3 pixels and two channels whose numbers tell where they are.
+TEST(Batches, FlipMirrorsHalfByEpochAndPicture) {
+  constexpr std::int64_t kPictures = 500, kPixels = 12;
+  Tensor images({kPictures, 2, 3, 2}, DType::u8);
+  for (std::int64_t i = 0; i < images.size(); ++i)
+    images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i % kPixels * 20 + i / kPixels % 16);
+  // Which pictures of an epoch are mirrored; batches of `batch`.
+  const auto mirrored = [&](std::int64_t batch, std::int64_t epoch) {
+    const Batches batches(images, labels(kPictures), batch, 7, {}, 0, true);
+    std::vector<int> is(kPictures, -1);
+    for (std::int64_t k = epoch * kPictures / batch; k < (epoch + 1) * kPictures / batch; ++k) {
+      const Batch b = batches.at(k);
+      const Tensor bytes = to_bytes(b.x0);
+      for (std::int64_t i = 0; i < batch; ++i) {
+        const std::int64_t number = b.labels.data<std::int64_t>()[i];
+        const std::uint8_t *got = bytes.data<std::uint8_t>() + i * kPixels,
+                           *picture = images.data<std::uint8_t>() + number * kPixels;
+        const bool other = got[0] != picture[0];
+        is[static_cast<std::size_t>(number)] = other;
+        for (std::int64_t row = 0; row < 2; ++row)
+          for (std::int64_t column = 0; column < 3; ++column)
+            for (std::int64_t c = 0; c < 2; ++c)
+              EXPECT_EQ(got[(row * 3 + column) * 2 + c],
+                        picture[(row * 3 + (other ? 2 - column : column)) * 2 + c]);
+      }
+    }
+    return is;
+  };
+  const std::vector<int> first = mirrored(5, 0), second = mirrored(5, 1);
+  EXPECT_EQ(first, mirrored(50, 0));
+  EXPECT_EQ(second, mirrored(50, 1));
+  int count = 0, changed = 0;
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    ASSERT_GE(first[i], 0);
+    count += first[i], changed += first[i] != second[i];
+  }
+  EXPECT_NEAR(count, 250, 5 * 11.2);  // binomial, deviation 11.2
+  EXPECT_NEAR(changed, 250, 5 * 11.2);
+}
+
 }  // namespace
 }  // namespace sfumato::data
