@@ -72,5 +72,8 @@
 #include "diffusion/eval/classifier.h"
 #include "diffusion/eval/frechet.h"
 #include "diffusion/eval/interval.h"
+#include "diffusion/eval/kid.h"
+#include "diffusion/eval/manifold.h"
 #include "diffusion/eval/metric.h"
 #include "diffusion/eval/neighbours.h"
+#include "diffusion/eval/sliced.h"

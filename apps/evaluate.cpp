@@ -10,7 +10,9 @@
 #include "apps/command_line.h"
 #include "apps/judge.h"
 #include "apps/likelihood.h"
+#include "apps/metrics.h"
 #include "apps/notes.h"
+#include "apps/pairs.h"
 #include "apps/sampler_table.h"
 #include "apps/setup.h"
 #include "apps/verdict.h"
@@ -26,6 +28,8 @@ struct EvaluateOptions {
   std::int64_t count = 1000, steps = 20;
   std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
   std::string table;               // "", samplers
+  std::optional<std::string> metrics;
+  std::string pairs;  // "" or a PNG file
   std::uint64_t seed = 0;
   bool likelihood = false, json = false;
   std::optional<std::string> size, background;                  // of the pictures, as for `train`
@@ -101,6 +105,13 @@ std::int64_t evaluations(const diffusion::Pipeline& model, const diffusion::Gene
          (diffusion::guides(g) ? 2 : 1);
 }
 
+const Syntax kMetrics{[](std::string_view text) { parse_metrics(text); }};
+
+Judge::Metrics metrics_of(const EvaluateOptions& o) {
+  if (!o.table.empty()) return {&eval::Metric::agreement, &eval::Metric::fd};
+  return parse_metrics(o.metrics.value_or("default"));
+}
+
 struct Splits {
   data::ImageDataset train, test;
 };
@@ -123,13 +134,14 @@ Splits open_splits(const EvaluateOptions& o, diffusion::Pipeline& model) {
 }
 
 DrawnSet drawn_set(const diffusion::Pipeline& model, const diffusion::GenerateOptions& g,
-                   const Judge& judge, const SamplerCell* cell) {
+                   const Judge& judge, const SamplerCell* cell, ClosestPairs& pairs) {
   const bool conditional = model.conditioning().classes() > 0;
+  const Tensor pictures = diffusion::generate(model, g);
+  pairs.add(pictures);
   DrawnSet set{.name = cell          ? std::string(g.sampler.name)
                        : conditional ? fmt::format("guidance {}", g.guidance)
                                      : "drawn",
-               .measures = judge(diffusion::generate(model, g),
-                                 conditional ? g.labels : std::vector<std::int64_t>{})};
+               .measures = judge(pictures, conditional ? g.labels : std::vector<std::int64_t>{})};
   if (conditional) set.guidance = g.guidance;
   set.drawn = cell ? *cell : SamplerCell{g.sampler, 0, *g.steps};
   set.evaluations = evaluations(model, g);
@@ -150,13 +162,14 @@ void evaluate(const EvaluateOptions& o, Device device) {
   std::vector<SamplerCell> cells;
   if (!o.table.empty()) cells = sampler_cells(model);
   const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels, cells);
+  ClosestPairs pairs(o.pairs, data.train.images);
   real_pictures(data.train, labels);  // refused before a classifier is trained
   print_notes(data.train.notes);
 
   const std::filesystem::path file =
       o.classifier.empty() ? cached_classifier(data.train) : std::filesystem::path(o.classifier);
   const Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty()), data.train,
-                    data.test, labels, {&eval::Metric::agreement, &eval::Metric::fd});
+                    data.test, labels, metrics_of(o));
   Verdict verdict{.count = o.count,
                   .test_pictures = data.test.images.dim(0),
                   .classifier_accuracy = judge.test_accuracy(),
@@ -164,7 +177,9 @@ void evaluate(const EvaluateOptions& o, Device device) {
                   .floors = judge.floors(),
                   .sets = {}};
   for (std::size_t i = 0; i < sets.size(); ++i)
-    verdict.sets.push_back(drawn_set(model, sets[i], judge, cells.empty() ? nullptr : &cells[i]));
+    verdict.sets.push_back(
+        drawn_set(model, sets[i], judge, cells.empty() ? nullptr : &cells[i], pairs));
+  pairs.write();
   if (o.json) {
     fmt::print("{}\n", to_json(verdict).dump(2));
     return;
@@ -197,7 +212,11 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line(o->table,
        {"table", "Instead: every sampler at 1 to 50 evaluations of the network, as a table"},
        {"samplers"});
-  line.excludes("table", {"steps"});
+  line(o->metrics, {"metrics", metrics_help()}, kMetrics);
+  line(o->pairs,
+       {"pairs",
+        "PNG file for the pictures nearest to training pictures: in each row of pairs, the "
+        "drawn ones above, the training pictures below"});
   line(o->seed, kSeedOption, kSeeds);
   line(o->classifier, {"classifier",
                        "Weights of the classifier; trained and written there if missing (default: "
@@ -207,7 +226,8 @@ RunSubcommand declare_evaluate(CommandLine& line) {
                        "Instead: bits/dim of the first --count test pictures, by the probability "
                        "flow and by the bound"});
   line(o->json, {"json", "As JSON"});
-  line.excludes("likelihood", {"table", "steps"});
+  line.excludes("table", {"steps", "metrics", "pairs"});
+  line.excludes("likelihood", {"table", "steps", "metrics", "pairs"});
   return [o](Device device) { evaluate(*o, device); };
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <string>
@@ -25,6 +26,17 @@ void show_progress(std::int64_t step, std::int64_t steps) {
   fmt::print(stderr, "\rtraining the classifier: {:.0f} %{}",
              100.0 * static_cast<double>(step) / static_cast<double>(steps),
              step == steps ? "\n" : "");
+}
+
+// As many rows, chosen at random by `draw`; all, where there are no more.
+Tensor any_rows(const Tensor& all, std::int64_t count, std::int64_t draw) {
+  const data::Shuffle shuffle(kDrawSeed, all.dim(0));
+  Tensor rows(all.shape().with(0, std::min(count, all.dim(0))), all.dtype());
+  for (std::int64_t i = 0; i < rows.dim(0); ++i) {
+    const std::int64_t from = shuffle(draw, i);
+    rows.slice(i, i + 1).copy_from(all.slice(from, from + 1));
+  }
+  return rows;
 }
 
 }  // namespace
@@ -93,19 +105,31 @@ Tensor real_pictures(const data::ImageDataset& data, const std::vector<std::int6
 Judge::Judge(eval::Classifier classifier, const data::ImageDataset& train,
              const data::ImageDataset& test, const std::vector<std::int64_t>& labels,
              Metrics metrics)
-    : classifier_(std::move(classifier)),
-      metrics_(std::move(metrics)),
-      test_(eval::classify(classifier_, test.images)),
-      test_accuracy_(eval::accuracy(test_, labels_of(test))),
-      floors_(metrics_.size()) {
-  std::vector<Measures> draws;
-  for (std::int64_t d = 0; d < kFloorDraws; ++d)
-    draws.push_back((*this)(real_pictures(train, labels, d), labels, 0));
+    : classifier_(std::move(classifier)), metrics_(std::move(metrics)), floors_(metrics_.size()) {
+  const eval::Predictions seen = eval::classify(classifier_, test.images);
+  test_accuracy_ = eval::accuracy(seen, labels_of(test));
+  const auto count = static_cast<std::int64_t>(labels.size());
+  const eval::Real real{seen.features, any_rows(seen.features, count, 0), train.images};
+  for (const eval::Metric* metric : metrics_) measures_.push_back(metric->against(real));
+  measure_floors(train, test, labels);
+}
+
+void Judge::measure_floors(const data::ImageDataset& train, const data::ImageDataset& test,
+                           const std::vector<std::int64_t>& labels) {
+  const auto count = static_cast<std::int64_t>(labels.size());
+  std::vector<std::vector<double>> values(metrics_.size());
+  for (std::int64_t d = 0; d < kFloorDraws; ++d) {
+    const Tensor drawn = real_pictures(train, labels, d);
+    const eval::Judged set{drawn, eval::classify(classifier_, drawn), labels};
+    const eval::Judged unseen{any_rows(test.images, count, d), {}, {}};
+    for (std::size_t m = 0; m < metrics_.size(); ++m)
+      values[m].push_back(measures_[m](metrics_[m]->floor_of_test ? unseen : set, 0).value);
+  }
   for (std::size_t m = 0; m < metrics_.size(); ++m) {
     Floor& floor = floors_[m];
-    for (const Measures& draw : draws) floor.mean += draw[m]->value / kFloorDraws;
-    for (const Measures& draw : draws)
-      floor.deviation += std::pow(draw[m]->value - floor.mean, 2) / (kFloorDraws - 1);
+    for (const double value : values[m]) floor.mean += value / kFloorDraws;
+    for (const double value : values[m])
+      floor.deviation += std::pow(value - floor.mean, 2) / (kFloorDraws - 1);
     floor.deviation = std::sqrt(floor.deviation);
   }
 }
@@ -114,11 +138,11 @@ Judge::Measures Judge::operator()(const Tensor& pictures, const std::vector<std:
                                   std::int64_t resamples) const {
   const eval::Judged set{pictures, eval::classify(classifier_, pictures), labels};
   Measures measures;
-  for (const eval::Metric* metric : metrics_) {
-    if (metric->needs_labels && labels.empty())
+  for (std::size_t m = 0; m < metrics_.size(); ++m) {
+    if (metrics_[m]->needs_labels && labels.empty())
       measures.emplace_back();
     else
-      measures.emplace_back(metric->measure(set, {test_}, resamples));
+      measures.emplace_back(measures_[m](set, resamples));
   }
   return measures;
 }

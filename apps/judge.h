@@ -33,8 +33,8 @@ inline constexpr std::int64_t kFloorDraws = 5;
 class Judge {
  public:
   using Metrics = std::vector<const eval::Metric*>;
-  // The data sets must outlive the judge. `labels` are those of the floor: what kFloorDraws sets of as many training
-  // pictures have. Throws Error as real_pictures does.
+  // `labels` are those of the floor: what kFloorDraws sets of as many training pictures have. (Metrics whose floor is that of
+  // test pictures: any of these, as many, or all.) Throws Error as real_pictures does.
   Judge(eval::Classifier classifier, const data::ImageDataset& train,
         const data::ImageDataset& test, const std::vector<std::int64_t>& labels, Metrics metrics);
 
@@ -53,9 +53,12 @@ class Judge {
   double test_accuracy() const { return test_accuracy_; }  // of the classifier, in per cent
 
  private:
+  void measure_floors(const data::ImageDataset& train, const data::ImageDataset& test,
+                      const std::vector<std::int64_t>& labels);
+
   eval::Classifier classifier_;
   Metrics metrics_;
-  eval::Predictions test_;
+  std::vector<eval::Measure> measures_;
   double test_accuracy_;
   std::vector<Floor> floors_;
 };

@@ -103,10 +103,14 @@ std::string as_text(const Verdict& v) {
          fmt::format("{} ± {}", shown(metric, floor.mean), shown(metric, floor.deviation))});
     for (const DrawnSet& set : v.sets) lines.back().push_back(cell(v, set, m));
   }
-  return fmt::format(
-      "{}\n[95 % interval over the pictures]; x: multiple of the real pictures' mean\n"
-      "real pictures: mean ± standard deviation of {} draws of {} training pictures\n",
-      aligned(lines), kFloorDraws, v.count);
+  std::string text = aligned(lines) + "\n";
+  for (const eval::Metric* metric : v.metrics)
+    text += fmt::format("{:<10} {}\n", metric->name, metric->help);
+  return text +
+         fmt::format(
+             "[95 % interval over the pictures]; x: multiple of the real pictures' mean\n"
+             "real pictures: mean ± standard deviation of {} draws of {} training pictures\n",
+             kFloorDraws, v.count);
 }
 
 std::string sampler_table(const Verdict& v) {

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "tensor/io/image.h"
 #include "tensor/io/json.h"
 #include "tests/apps/support.h"
 
@@ -58,6 +59,21 @@ TEST_F(Evaluate, ReportsBothRowsBesideRealPictures) {
   EXPECT_EQ(text.out.find("guidance 1"), std::string::npos) << text.out;
 }
 
+TEST_F(Evaluate, MetricsAndClosestPairs) {
+  const Outcome o =
+      done(std::string(kCommand) + " --guidance 1 --metrics copied,mind --pairs pairs.png --json");
+  const io::Json j = io::parse_json(o.out, "evaluate");
+  const io::Json& measures = j.at("drawn").at(0).at("measures");
+  ASSERT_EQ(measures.size(), 2u);
+  EXPECT_LT(measures.at("copied").at("value").get<double>(), 100);
+  EXPECT_GT(measures.at("mind").at("of_floor").at("value").get<double>(), 1);
+  // A row of drawn pictures and one of their training pictures.
+  const Tensor pairs = io::read_image(at("pairs.png"));
+  EXPECT_GT(pairs.dim(1), 4 * pairs.dim(0));
+  const Outcome all = done(std::string(kCommand) + " --guidance 1 --metrics all --json");
+  EXPECT_EQ(io::parse_json(all.out, "evaluate").at("drawn").at(0).at("measures").size(), 9u);
+}
+
 TEST_F(Evaluate, LikelihoodInBits) {
   const Outcome o = done("evaluate --model run --data data --count 100 --likelihood --json");
   const io::Json j = io::parse_json(o.out, "evaluate");
@@ -71,6 +87,10 @@ TEST_F(Evaluate, BadInput) {
   refused("evaluate --model run --data data --table sampler", {"--table", "samplers"}, 2);
   refused("evaluate --model run --data data --table samplers --steps 3", {"--table", "--steps"}, 2);
 
+  refused("evaluate --model run --data data --metrics fd,fid", {"--metrics", "fid", "mind"}, 2);
+  refused("evaluate --model run --data data --metrics fd,", {"--metrics", "got"}, 2);
+  refused("evaluate --model run --data data --pairs pairs.gif", {"PNG", "pairs.gif"});
+  refused("evaluate --model run --data data --table samplers --metrics fd", {"--table"}, 2);
   refused("evaluate --model nowhere --data data", {"nowhere"});
   refused("evaluate --model run --data run", {"run"});
   refused("evaluate --model run --data data --count 1000 --classifier classifier.safetensors",
