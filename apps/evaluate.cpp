@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "apps/command_line.h"
 #include "apps/judge.h"
@@ -23,8 +24,9 @@ namespace sfumato::apps {
 namespace {
 
 struct EvaluateOptions {
-  std::string model, data = "mnist", classifier;  // classifier "": kept in the user's cache
-  std::string clip;                               // "", on, diffusers, dynamic, off
+  std::string model, pictures;             // one of the two
+  std::string data = "mnist", classifier;  // classifier "": kept in the user's cache
+  std::string clip;                        // "", on, diffusers, dynamic, off
   std::int64_t count = 1000, steps = 20;
   std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
   std::string table;               // "", samplers
@@ -37,8 +39,6 @@ struct EvaluateOptions {
 };
 
 void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
-  if (data::used_labels(data).size() < 2)
-    throw Error("evaluate", "the data has no two classes to train a classifier on");
   const Shape& s = data.images.shape();
   const auto [height, width] = model.network->sample_size;
   const std::int64_t channels = model.network->in_channels;
@@ -116,19 +116,14 @@ struct Splits {
   data::ImageDataset train, test;
 };
 
-Splits open_splits(const EvaluateOptions& o, diffusion::Pipeline& model) {
+Splits open_splits(const EvaluateOptions& o) {
   data::LoadOptions load = load_options(o.size, o.background);
   Splits d;
   d.train = open_dataset(o.data, load);
   load.split = data::Split::test;
   d.test = open_dataset(o.data, load);
-  if (model.network->sample_size.height != d.train.images.dim(1)) {  // as `train --pad` does
-    data::pad_to_multiple(d.train, model.network->size_multiple);
-    data::pad_to_multiple(d.test, model.network->size_multiple);
-  }
-  if (model.network->sample_size.height == 0)  // the folder does not say: as large as the data
-    model.network->sample_size = {d.train.images.dim(1), d.train.images.dim(2)};
-  check(model, d.train);
+  if (data::used_labels(d.train).size() < 2)
+    throw Error("evaluate", "the data has no two classes to train a classifier on");
   data::match_split(d.test, d.train);
   return d;
 }
@@ -148,50 +143,121 @@ DrawnSet drawn_set(const diffusion::Pipeline& model, const diffusion::GenerateOp
   return set;
 }
 
-void evaluate(const EvaluateOptions& o, Device device) {
-  diffusion::Pipeline model = diffusion::load_pipeline(o.model);
-  model.expect_sampling();
-  nn::use(*model.params, device, *o.precision);
-  print_notes(model.notes);
-  const Splits data = open_splits(o, model);
-  if (o.likelihood) return print_likelihood(o, model, data.test);
-  const std::vector<std::int64_t> used = data::used_labels(data.train);
+// Padded as `train --pad` does, where the model draws larger pictures.
+void fit(Splits& d, const diffusion::Pipeline& model) {
+  if (model.network->sample_size.height != d.train.images.dim(1)) {
+    data::pad_to_multiple(d.train, model.network->size_multiple);
+    data::pad_to_multiple(d.test, model.network->size_multiple);
+  }
+  if (model.network->sample_size.height == 0)  // the folder does not say: as large as the data
+    model.network->sample_size = {d.train.images.dim(1), d.train.images.dim(2)};
+  check(model, d.train);
+}
+
+std::vector<std::int64_t> classes_in_turn(const data::ImageDataset& data, std::int64_t count) {
+  const std::vector<std::int64_t> used = data::used_labels(data);
   std::vector<std::int64_t> labels;
-  for (std::int64_t i = 0; i < o.count; ++i)
+  for (std::int64_t i = 0; i < count; ++i)
     labels.push_back(used[static_cast<std::size_t>(i) % used.size()]);
-  std::vector<SamplerCell> cells;
-  if (!o.table.empty()) cells = sampler_cells(model);
-  const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels, cells);
+  return labels;
+}
+
+// The judge and what it says, of sets of as many pictures as `labels`.
+struct Trial {
+  std::filesystem::path file;  // of the classifier
+  Judge judge;
+  Verdict verdict;
+  ClosestPairs pairs;
+};
+
+Trial open_trial(const EvaluateOptions& o, const Splits& data,
+                 const std::vector<std::int64_t>& labels) {
   ClosestPairs pairs(o.pairs, data.train.images);
   real_pictures(data.train, labels);  // refused before a classifier is trained
   print_notes(data.train.notes);
-
   const std::filesystem::path file =
       o.classifier.empty() ? cached_classifier(data.train) : std::filesystem::path(o.classifier);
-  const Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty()), data.train,
-                    data.test, labels, metrics_of(o));
-  Verdict verdict{.count = o.count,
+  Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty()), data.train,
+              data.test, labels, metrics_of(o));
+  Verdict verdict{.count = static_cast<std::int64_t>(labels.size()),
                   .test_pictures = data.test.images.dim(0),
                   .classifier_accuracy = judge.test_accuracy(),
                   .metrics = judge.metrics(),
                   .floors = judge.floors(),
                   .sets = {}};
-  for (std::size_t i = 0; i < sets.size(); ++i)
-    verdict.sets.push_back(
-        drawn_set(model, sets[i], judge, cells.empty() ? nullptr : &cells[i], pairs));
-  pairs.write();
+  return {file, std::move(judge), std::move(verdict), std::move(pairs)};
+}
+
+void print(const EvaluateOptions& o, const Trial& trial, const std::string& how) {
+  trial.pairs.write();
+  const Verdict& verdict = trial.verdict;
   if (o.json) {
     fmt::print("{}\n", to_json(verdict).dump(2));
     return;
   }
-  fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n",
+  fmt::print("classifier: {:.2f} % right on the {} test pictures ({})\n{} pictures{}\n\n{}",
              verdict.classifier_accuracy, verdict.test_pictures,
-             file.empty() ? "not kept" : file.string());
-  if (cells.empty())
-    fmt::print("{} pictures, DDIM, {} steps\n\n{}", o.count, o.steps, as_text(verdict));
-  else
-    fmt::print("{} pictures; columns: evaluations of the network\n\n{}", o.count,
-               sampler_table(verdict));
+             trial.file.empty() ? "not kept" : trial.file.string(), verdict.count, how,
+             o.table.empty() ? as_text(verdict) : sampler_table(verdict));
+}
+
+// Pictures from anywhere, with labels or without, beside the data's.
+data::ImageDataset open_pictures(const EvaluateOptions& o, const data::ImageDataset& train) {
+  constexpr std::int64_t kFewest = 20;
+  data::ImageDataset drawn = data::load_dataset(o.pictures, load_options(o.size, o.background));
+  const Shape &s = drawn.images.shape(), &real = train.images.shape();
+  if (s[0] < kFewest)
+    throw Error("evaluate",
+                fmt::format("{}: expected {} pictures or more, got {}", o.pictures, kFewest, s[0]));
+  if (s[1] != real[1] || s[2] != real[2] || s[3] != real[3])
+    throw Error("evaluate", fmt::format("{}: the pictures are {}x{}x{}, the data has {}x{}x{}",
+                                        o.pictures, s[1], s[2], s[3], real[1], real[2], real[3]));
+  if (drawn.classes == 0) return drawn;
+  const std::vector<std::string>& names = train.class_names;
+  for (const std::int64_t label : data::used_labels(drawn)) {
+    const std::string& name = drawn.class_names[static_cast<std::size_t>(label)];
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      throw Error("evaluate",
+                  fmt::format("{}: the data has no class {}", o.pictures, io::in_quotes(name)));
+  }
+  data::match_split(drawn, train);  // the data's numbers for the classes
+  return drawn;
+}
+
+// --pictures
+void evaluate_pictures(const EvaluateOptions& o) {
+  const Splits data = open_splits(o);
+  const data::ImageDataset drawn = open_pictures(o, data.train);
+  print_notes(drawn.notes);
+  std::vector<std::int64_t> labels;
+  if (drawn.classes > 0) labels = labels_of(drawn);
+  Trial trial = open_trial(
+      o, data, labels.empty() ? classes_in_turn(data.train, drawn.images.dim(0)) : labels);
+  trial.pairs.add(drawn.images);
+  trial.verdict.sets.push_back({.name = "pictures", .measures = trial.judge(drawn.images, labels)});
+  print(o, trial, " of " + o.pictures);
+}
+
+void evaluate(const EvaluateOptions& o, Device device) {
+  if (!o.pictures.empty()) return evaluate_pictures(o);
+  const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  model.expect_sampling();
+  nn::use(*model.params, device, *o.precision);
+  print_notes(model.notes);
+  Splits data = open_splits(o);
+  fit(data, model);
+  if (o.likelihood) return print_likelihood(o, model, data.test);
+  const std::vector<std::int64_t> labels = classes_in_turn(data.train, o.count);
+  std::vector<SamplerCell> cells;
+  if (!o.table.empty()) cells = sampler_cells(model);
+  const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels, cells);
+  Trial trial = open_trial(o, data, labels);
+  for (std::size_t i = 0; i < sets.size(); ++i)
+    trial.verdict.sets.push_back(
+        drawn_set(model, sets[i], trial.judge, cells.empty() ? nullptr : &cells[i], trial.pairs));
+  print(o, trial,
+        cells.empty() ? fmt::format(", DDIM, {} steps", o.steps)
+                      : "; columns: evaluations of the network");
 }
 
 }  // namespace
@@ -199,7 +265,11 @@ void evaluate(const EvaluateOptions& o, Device device) {
 RunSubcommand declare_evaluate(CommandLine& line) {
   const auto o = std::make_shared<EvaluateOptions>();
   line(o->model, {"model", "Folder of a run"});
-  line.required({"model"});
+  line(o->pictures,
+       {"pictures",
+        "Instead of a model's: a folder of PNG or JPEG files (sub-folders are classes), a .npy or "
+        ".npz file of pictures, from any source; labels are optional"});
+  line.needs_one_of({"model", "pictures"}, "--model DIR or --pictures FOLDER");
   line(o->data, {"data", "Labelled pictures with a test split, as `train` takes them"});
   line(o->size, kSizeOption, kSize);
   line(o->background, kBackgroundOption, kBackground);
@@ -228,6 +298,8 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line(o->json, {"json", "As JSON"});
   line.excludes("table", {"steps", "metrics", "pairs"});
   line.excludes("likelihood", {"table", "steps", "metrics", "pairs"});
+  line.excludes("pictures", {"model", "count", "steps", "clip", "guidance", "table", "seed",
+                             "precision", "likelihood"});
   return [o](Device device) { evaluate(*o, device); };
 }
 

@@ -74,6 +74,48 @@ TEST_F(Evaluate, MetricsAndClosestPairs) {
   EXPECT_EQ(io::parse_json(all.out, "evaluate").at("drawn").at(0).at("measures").size(), 9u);
 }
 
+TEST_F(Evaluate, PicturesFromAnywhere) {
+  const std::string tail = " --data data --classifier classifier.safetensors --json --metrics ";
+  const auto judged = [&](const std::string& pictures, const std::string& metrics) {
+    const Outcome o = done("evaluate --pictures " + pictures + tail + metrics);
+    const io::Json j = io::parse_json(o.out, "evaluate");
+    EXPECT_EQ(j.at("drawn").size(), 1u);
+    EXPECT_FALSE(j.at("drawn")[0].contains("evaluations"));
+    return j;
+  };
+  // The training pictures, with their labels: read as asked, each a copy of itself.
+  const io::Json real = judged("data/train-images-idx3-ubyte", "agreement,fd,copied");
+  EXPECT_EQ(real.at("count"), 400);
+  const io::Json& measures = real.at("drawn")[0].at("measures");
+  EXPECT_GT(measures.at("agreement").at("value").get<double>(), 70);
+  EXPECT_GT(measures.at("copied").at("value").get<double>(), 90);
+  EXPECT_NEAR(measures.at("fd").at("value").get<double>(), 0,
+              1e-6);  // the test pictures are the same
+  // Drawn ones, as an array and as a folder, without labels.
+  done("sample --model run --labels 0,1 --count 30 --steps 2 --out drawn.npy");
+  done("sample --model run --labels 0,1 --count 30 --steps 2 --out drawn");
+  const io::Json array = judged("drawn.npy", "default"), folder = judged("drawn", "default");
+  EXPECT_EQ(array.at("count"), 30);
+  EXPECT_FALSE(array.at("drawn")[0].at("measures").contains("agreement"));
+  EXPECT_GT(array.at("drawn")[0].at("measures").at("fd").at("of_floor").at("low").get<double>(), 1);
+  EXPECT_EQ(folder.at("drawn")[0].at("measures").size(), 7u);
+
+  refused("evaluate --pictures drawn.npy --model run --data data", {"--pictures", "--model"}, 2);
+  refused("evaluate --pictures drawn.npy --steps 3 --data data", {"--pictures", "--steps"}, 2);
+  refused("evaluate --data data", {"--model DIR or --pictures FOLDER"}, 2);
+  refused("evaluate --pictures nowhere --data data", {"nowhere"});
+  done("sample --model run --labels 0 --count 5 --steps 1 --out few.npy");
+  refused("evaluate --pictures few.npy --data data", {"few.npy", "expected 20 pictures", "got 5"});
+  put_digits("large", {.count = 200, .size = 28});
+  refused("evaluate --pictures large/train-images-idx3-ubyte --data data",
+          {"pictures are 28x28x1", "data has 12x12x1"});
+  std::string labels = get("data/train-labels-idx1-ubyte");
+  labels.back() = 77;
+  put("other/train-images-idx3-ubyte", get("data/train-images-idx3-ubyte"));
+  put("other/train-labels-idx1-ubyte", labels);
+  refused("evaluate --pictures other/train-images-idx3-ubyte --data data", {"no class \"77\""});
+}
+
 TEST_F(Evaluate, LikelihoodInBits) {
   const Outcome o = done("evaluate --model run --data data --count 100 --likelihood --json");
   const io::Json j = io::parse_json(o.out, "evaluate");
