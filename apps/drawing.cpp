@@ -30,7 +30,8 @@ void declare_drawing(CommandLine& line, DrawingOptions& o, const std::string& de
                      const std::string& default_guidance) {
   line(o.model, kModelOption);
   line(o.steps, {"steps", "Denoising steps (default: " + default_steps + ")"}, kSteps);
-  line(o.sampler, {"sampler", "How noise becomes a picture; default ddim"},
+  line(o.sampler,
+       {"sampler", "How noise becomes a picture (default: as the model says, ddim for ddpm)"},
        Choices<diffusion::Sampler>(diffusion::Sampler::all));
   line(o.spacing,
        {"spacing", "How the noise levels of the steps are chosen (default: as the model says)"},
@@ -68,7 +69,7 @@ DrawingModel load_drawing_model(const DrawingOptions& o, Device device) {
 diffusion::GenerateOptions generate_options(const DrawingOptions& o, const DrawingModel& m) {
   diffusion::GenerateOptions g;
   if (!o.clip.empty()) g.clip = diffusion::parse_clip(o.clip);
-  if (o.sampler) g.sampler = *o.sampler;
+  g.sampler = o.sampler.value_or(diffusion::default_sampler(m.model));
   if (!o.spacing.empty()) g.spacing = diffusion::parse_spacing(o.spacing);
   g.steps = o.steps.value_or(diffusion::default_steps(m.model, g.sampler));
   g.eta = o.eta;

@@ -253,6 +253,11 @@ double default_guidance(const Pipeline& model, const Guidance& method, const Pip
   return guide || model.conditioning().null_label ? method.default_scale : 1;
 }
 
+const Sampler& default_sampler(const Pipeline& model) {
+  const Sampler& told = model.scheduler.sampler;
+  return told == Sampler::ddpm ? Sampler::ddim : told;
+}
+
 std::int64_t default_steps(const Pipeline& model, const Sampler& sampler) {
   const std::int64_t T = model.scheduler.num_train_timesteps;
   return sampler.default_steps > 0 ? std::min(sampler.default_steps, T) : T;

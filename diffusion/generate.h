@@ -64,6 +64,9 @@ bool guides(const GenerateOptions& options);
 double default_guidance(const Pipeline& model, const Guidance& method = Guidance::cfg,
                         const Pipeline* guide = nullptr);
 
+// The sampler that the model's folder says; ddim in the place of ddpm, which takes all T steps.
+const Sampler& default_sampler(const Pipeline& model);
+
 // The number of steps of a sampler where none is asked for.
 std::int64_t default_steps(const Pipeline& model, const Sampler& sampler);
 

@@ -313,11 +313,16 @@ std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps
   const std::vector<std::int64_t> whole = timesteps(config, steps + (drop ? 1 : 0));
   std::vector<double> times(whole.begin(), whole.end() - (drop ? 1 : 0));
   if (grid != Sampler::Grid::fractional || !linspace) return times;
+  // With a shift, the flow's classes end at the shifted time of timestep 0, and shift it once more.
+  const bool flow = *config.beta_schedule.path == Path::flow;
+  const double more = flow ? config.shift - 1 : 0, first_u = 1 / static_cast<double>(T);
+  const double first = more * (1 - first_u) / (1 + more * first_u);
   const auto last = static_cast<double>(T - 1);
   for (std::int64_t i = 0; i < steps && steps > 1; ++i)
-    times[static_cast<std::size_t>(i)] =
-        last * static_cast<double>(steps - 1 - i) / static_cast<double>(steps - 1);
-  if (steps == 1 && *config.beta_schedule.path == Path::flow) times[0] = last;
+    times[static_cast<std::size_t>(i)] = first + (last - first) *
+                                                     static_cast<double>(steps - 1 - i) /
+                                                     static_cast<double>(steps - 1);
+  if (steps == 1 && flow) times[0] = last;
   return times;
 }
 

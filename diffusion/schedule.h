@@ -30,6 +30,8 @@ struct BetaSchedule {
   // log(a² / σ²) at time u in (0, 1], falling; timestep t of T is u = (t + 1) / T. May end at −∞.
   double (*log_snr)(double u) = nullptr;
   const Path* path = &Path::variance_preserving;  // the process that is trained with it
+  // DDPMScheduler of diffusers does not know the name: the file holds the betas too.
+  bool betas_in_file = false;
 
   static const BetaSchedule linear, scaled_linear, cosine, sigmoid, laplace, exponential, karras,
       flow;

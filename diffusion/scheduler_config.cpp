@@ -65,6 +65,9 @@ SchedulerConfig default_scheduler(const Prediction& prediction, const BetaSchedu
   config.prediction_type = prediction;
   config.timestep_spacing = Spacing::trailing;
   config.clip_sample = prediction.clip_sample;
+  if (schedule == BetaSchedule::flow && prediction == Prediction::flow)  // diffusers has classes
+    config.sampler = **std::find_if(std::begin(Sampler::all), std::end(Sampler::all),
+                                    [](const Sampler* row) { return row->flow_matching; });
   return config;
 }
 

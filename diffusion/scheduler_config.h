@@ -44,6 +44,8 @@ struct Sampler {
   std::span<const Setting> settings = {};
   Grid grid = Grid::whole;
   bool sigma_spacing = false;  // the class has use_karras_sigmas and use_exponential_sigmas
+  bool flow_matching =
+      false;  // the class knows one process: its file has neither betas nor a prediction
   bool takes_both = false;   // its step is a x̂_0 + σ ε̂: the two may be of different estimates
   bool one_picture = false;  // its steps depend on x: pictures are drawn one by one
   std::string_view help = {};
@@ -52,30 +54,14 @@ struct Sampler {
 
   static const Sampler ddim, ddpm, euler, euler_ancestral, heun, dpm2, dpm2_ancestral, dpmpp_2s,
       dpmpp_2m, dpmpp_3m, dpmpp_2m_sde, dpmpp_3m_sde, lms, plms, deis, unipc, sa_solver, edm,
-      restart, dopri5, flow_euler, midpoint, rk4;
-  static constexpr const Sampler* all[] = {&ddim,
-                                           &ddpm,
-                                           &euler,
-                                           &euler_ancestral,
-                                           &heun,
-                                           &dpm2,
-                                           &dpm2_ancestral,
-                                           &dpmpp_2s,
-                                           &dpmpp_2m,
-                                           &dpmpp_3m,
-                                           &dpmpp_2m_sde,
-                                           &dpmpp_3m_sde,
-                                           &lms,
-                                           &plms,
-                                           &deis,
-                                           &unipc,
-                                           &sa_solver,
-                                           &edm,
-                                           &restart,
-                                           &dopri5,
-                                           &flow_euler,
-                                           &midpoint,
-                                           &rk4};
+      restart, dopri5, flow_euler, flow_heun, midpoint, rk4;
+  static constexpr const Sampler* all[] = {
+      &ddim,       &ddpm,      &euler,          &euler_ancestral,
+      &heun,       &dpm2,      &dpm2_ancestral, &dpmpp_2s,
+      &dpmpp_2m,   &dpmpp_3m,  &dpmpp_2m_sde,   &dpmpp_3m_sde,
+      &lms,        &plms,      &deis,           &unipc,
+      &sa_solver,  &edm,       &restart,        &dopri5,
+      &flow_euler, &flow_heun, &midpoint,       &rk4};
 
   bool operator==(const Sampler& other) const { return name == other.name; }
 };

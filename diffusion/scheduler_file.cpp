@@ -79,7 +79,23 @@ constexpr SchedulerClass kClasses[] = {
      .spacing = Spacing::linspace,
      .clip_sample = false,
      .prediction = "flow_prediction"},
+    {.name = "FlowMatchHeunDiscreteScheduler",
+     .beta_schedule = "flow",
+     .spacing = Spacing::linspace,
+     .clip_sample = false,
+     .prediction = "flow_prediction"},
 };
+
+// What a missing key means.
+void take_defaults(const SchedulerClass& known, SchedulerConfig& c) {
+  c.beta_start = known.beta_start;
+  c.beta_end = known.beta_end;
+  c.beta_schedule = parse_beta_schedule(known.beta_schedule);
+  c.prediction_type = parse_prediction(known.prediction);
+  c.timestep_spacing = known.spacing;
+  c.clip_sample = known.clip_sample;
+  c.set_alpha_to_one = known.set_alpha_to_one;
+}
 
 // Keys that are honoured, whatever the class.
 const std::set<std::string>& honoured_keys() {
@@ -123,6 +139,11 @@ bool spaces_sigma(const std::string& key) {
                      [&](const auto& entry) { return key == entry.first; });
 }
 
+// Whether the betas of the file are those of the schedule that it names too.
+bool names_its_betas(const BetaSchedule& row, const std::vector<double>& betas) {
+  return row.betas_in_file && row.betas(std::ssize(betas), 0, 0) == betas;
+}
+
 // Reads one file; what is not supported becomes its problem, the first one wins.
 class Reader {
  public:
@@ -133,13 +154,7 @@ class Reader {
     if (!known) return result_;
     SchedulerConfig& c = result_.config;
     c.sampler = known->sampled_here() ? parse_sampler(known->sampler) : Sampler::ddim;
-    c.beta_start = known->beta_start;
-    c.beta_end = known->beta_end;
-    c.beta_schedule = parse_beta_schedule(known->beta_schedule);
-    c.prediction_type = parse_prediction(known->prediction);
-    c.timestep_spacing = known->spacing;
-    c.clip_sample = known->clip_sample;
-    c.set_alpha_to_one = known->set_alpha_to_one;
+    take_defaults(*known, c);
     const auto read = [&](const char* key, auto& value, const auto& form) {
       try {
         if (counts(key, *known)) io::ReadFields{json_}(key, value, form);
@@ -148,6 +163,10 @@ class Reader {
       }
     };
     visit_training_fields(read, c);
+    if (const std::string name = json_.get_string("beta_schedule", ""); !c.trained_betas.empty())
+      for (const BetaSchedule* row : BetaSchedule::all)
+        if (row->diffusers == name && names_its_betas(*row, c.trained_betas))
+          c.beta_schedule = *row, c.trained_betas.clear();
     if (!known->sampled_here()) {
       refuse_if_true("use_flow_sigmas");
       refuse_if_true("use_dynamic_shifting");
@@ -259,6 +278,22 @@ class Reader {
   std::vector<std::string> foreign_;  // keys without effect
 };
 
+// Keys that FlowMatch... classes do not know are written where they say something else than the class means.
+void erase_defaults_of_flow_matching(const SchedulerConfig& config, io::Json& json) {
+  for (const SchedulerClass& known : kClasses) {
+    if (known.name != config.sampler.diffusers) continue;
+    SchedulerConfig usual;
+    take_defaults(known, usual);
+    io::Json same = io::Json::object();
+    visit_training_fields(io::WriteFields{same}, usual);
+    visit_sampling_fields(io::WriteFields{same}, usual);
+    for (const auto& [key, value] : same.items())
+      if (key != "num_train_timesteps" && key != "shift" && json.contains(key) &&
+          json.at(key) == value)
+        json.erase(key);
+  }
+}
+
 }  // namespace
 
 SchedulerFile parse_scheduler_config(const io::JsonObject& json) { return Reader(json).read(); }
@@ -269,6 +304,9 @@ io::Json to_json(const SchedulerConfig& config) {
   json["_diffusers_version"] = nn::kDiffusersVersion;
   visit_training_fields(io::WriteFields{json}, config);
   visit_sampling_fields(io::WriteFields{json}, config);
+  if (config.beta_schedule.betas_in_file && config.trained_betas.empty())
+    json["trained_betas"] =
+        config.beta_schedule.betas(config.num_train_timesteps, config.beta_start, config.beta_end);
   if (config.shift == 1) json.erase("shift");  // most classes do not know it
   for (const auto& setting : config.sampler.settings)
     if (setting.value != "null") json[std::string(setting.key)] = io::Json::parse(setting.value);
@@ -281,6 +319,7 @@ io::Json to_json(const SchedulerConfig& config) {
   for (const Sampler* other : Sampler::all)
     if (!other->field.empty() && other->field != config.sampler.field)
       json.erase(std::string(other->field));
+  if (config.sampler.flow_matching) erase_defaults_of_flow_matching(config, json);
   return json;
 }
 

@@ -53,6 +53,7 @@ const Sampler Sampler::flow_euler = {.name = "flow_euler",
                                      .pipeline = "DDPMPipeline",
                                      .settings = kFlowSettings,
                                      .grid = Sampler::Grid::fractional,
+                                     .flow_matching = true,
                                      .help = "the same, as flow matching names it",
                                      .default_steps = 20,
                                      .sample = sample_euler};

@@ -31,4 +31,13 @@ const Sampler Sampler::heun = {.name = "heun",
                                .default_steps = 20,
                                .sample = sample_heun};
 
+const Sampler Sampler::flow_heun = {.name = "flow_heun",
+                                    .diffusers = "FlowMatchHeunDiscreteScheduler",
+                                    .pipeline = "DDPMPipeline",
+                                    .grid = Sampler::Grid::fractional,
+                                    .flow_matching = true,
+                                    .help = "the same, as flow matching names it",
+                                    .default_steps = 20,
+                                    .sample = sample_heun};
+
 }  // namespace sfumato::diffusion

@@ -16,6 +16,7 @@ std::vector<double> exponential_betas(std::int64_t steps, double, double) {
 const BetaSchedule BetaSchedule::exponential = {.name = "exponential",
                                                 .diffusers = "exp",
                                                 .help = "ᾱ falls exponentially",
-                                                .betas = exponential_betas};
+                                                .betas = exponential_betas,
+                                                .betas_in_file = true};
 
 }  // namespace sfumato::diffusion

@@ -23,7 +23,9 @@ using testing::max_difference;
 SampleOptions options_of(const Sampler& sampler, const io::Json& run) {
   SampleOptions o;
   o.config.sampler = sampler;
-  if (sampler == Sampler::flow_euler) o.config.beta_schedule = BetaSchedule::flow;
+  if (sampler == Sampler::flow_euler || sampler == Sampler::flow_heun)
+    o.config.beta_schedule = BetaSchedule::flow;
+  o.config.shift = run.value("shift", 1.0);
   o.config.prediction_type = parse_prediction(run.at("prediction").get<std::string>());
   o.config.timestep_spacing = parse_spacing(run.at("spacing").get<std::string>());
   o.config.clip_sample = false;
@@ -80,7 +82,7 @@ TEST(Samplers, WalkAsInDiffusers) {
     const io::Json runs = io::read_json(file);
     for (const io::Json& run : runs.at("runs")) expect_run(*sampler, run);
   }
-  EXPECT_EQ(files, 15);
+  EXPECT_EQ(files, 16);
 }
 
 // ---- Order of convergence
@@ -118,8 +120,8 @@ TEST(Samplers, ConvergeAtTheirOrder) {
   const std::pair<const Sampler*, double> rows[] = {
       {&Sampler::ddim, 1},     {&Sampler::euler, 1},    {&Sampler::flow_euler, 1},
       {&Sampler::dpmpp_2s, 2}, {&Sampler::dpmpp_2m, 2}, {&Sampler::deis, 2},
-      {&Sampler::dpm2, 2},     {&Sampler::heun, 2},     {&Sampler::midpoint, 3},
-      {&Sampler::unipc, 2},    {&Sampler::rk4, 4}};
+      {&Sampler::dpm2, 2},     {&Sampler::heun, 2},     {&Sampler::flow_heun, 2},
+      {&Sampler::midpoint, 3}, {&Sampler::unipc, 2},    {&Sampler::rk4, 4}};
   for (const auto& [sampler, order] : rows)
     for (const Path* path : {&Path::variance_preserving, &Path::flow}) {
       const std::int64_t n = order == 4 ? 40 : 160;

@@ -98,6 +98,30 @@ TEST(SchedulerFile, EveryClassHonoursWhatItSays) {
   EXPECT_EQ(betas.config.trained_betas, (std::vector<double>{0.1, 0.2}));
 }
 
+// What a new model says of its schedule, in the words of the class of diffusers that has it.
+TEST(SchedulerFile, NewModelsAreReadByDiffusers) {
+  SchedulerConfig flow = default_scheduler(Prediction::flow, BetaSchedule::flow);
+  io::Json json = to_json(flow);
+  EXPECT_EQ(json.at("_class_name"), "FlowMatchEulerDiscreteScheduler");
+  for (const char* key : {"beta_schedule", "beta_start", "prediction_type", "clip_sample"})
+    EXPECT_FALSE(json.contains(key)) << key;
+  EXPECT_EQ(to_json(parse(json.dump()).config), json);
+  flow.clip_sample = true;  // a choice that the class has not is kept
+  EXPECT_TRUE(parse(to_json(flow).dump()).config.clip_sample);
+
+  const SchedulerConfig exponential =
+      default_scheduler(Prediction::v, BetaSchedule::exponential, 50);
+  json = to_json(exponential);
+  EXPECT_EQ(json.at("_class_name"), "DDPMScheduler");
+  EXPECT_EQ(json.at("trained_betas").size(), 50);
+  const SchedulerConfig read = parse(json.dump()).config;
+  EXPECT_EQ(read.beta_schedule, BetaSchedule::exponential);
+  EXPECT_TRUE(read.trained_betas.empty());
+  EXPECT_EQ(to_json(read), json);
+  json["trained_betas"][7] = 0.5;  // other betas than those of the name
+  EXPECT_EQ(parse(json.dump()).config.trained_betas.size(), 50);
+}
+
 // One line for all of them, whatever their values.
 TEST(SchedulerFile, KeysOfOtherClassesAreReadPast) {
   const struct {

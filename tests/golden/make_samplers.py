@@ -40,6 +40,7 @@ CASES = {
     "unipc": ("UniPCMultistepScheduler", {}, 1, WITHOUT_LAST),
     "sa_solver": ("SASolverScheduler", {}, 1, WITHOUT_LAST),
     "flow_euler": ("FlowMatchEulerDiscreteScheduler", {}, 1, "flow"),
+    "flow_heun": ("FlowMatchHeunDiscreteScheduler", {}, "two", "flow"),
 }
 NO_SAMPLE = {"euler_ancestral", "dpm2", "dpm2_ancestral", "plms"}  # the class has no prediction "sample"
 
@@ -52,10 +53,10 @@ def shown(steps):
     return sorted({i for i in (0, 1, 2, 3, steps // 2, steps - 2, steps - 1) if 0 <= i < steps})
 
 
-def run(name, spacing, steps, prediction):
+def run(name, spacing, steps, prediction, shift=1):
     cls_name, kwargs, pattern, family = CASES[name]
     cls = getattr(diffusers, cls_name)
-    arguments = dict(kwargs)
+    arguments = dict(kwargs) if shift == 1 else dict(kwargs, shift=shift)
     if family != "flow":
         arguments |= dict(beta_schedule="linear", beta_start=1e-4, beta_end=0.02, prediction_type=prediction)
         if spacing == "karras":
@@ -101,13 +102,15 @@ def run(name, spacing, steps, prediction):
                 rows.append([float(f"{v:.9g}") for v in (x / scale).reshape(-1).tolist()])
             step += 1
     assert step == steps, (name, spacing, steps, step)
-    return dict(spacing=spacing, steps=steps, prediction=prediction, timeless=timeless, x=rows)
+    result = dict(spacing=spacing, steps=steps, prediction=prediction, timeless=timeless, x=rows)
+    return result if shift == 1 else dict(result, shift=shift)
 
 
 def runs(name):
     family = CASES[name][3]
     if family == "flow":
-        return [run(name, "linspace", steps, "flow_prediction") for steps in (1, 2, 5, 20, 50, 1000)]
+        return [run(name, "linspace", steps, "flow_prediction", shift)
+                for shift in (1, 3) for steps in (1, 2, 5, 20, 50, 1000)]
     spacings = ["leading", "trailing", "linspace"]
     if name == "plms":
         spacings = ["leading", "trailing"]
