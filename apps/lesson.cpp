@@ -16,6 +16,7 @@
 #include "apps/notes.h"
 #include "apps/run_folder.h"
 #include "apps/setup.h"
+#include "diffusion/model_folder.h"
 #include "tensor/f16.h"
 #include "tensor/io/file.h"
 #include "tensor/io/gzip.h"
@@ -215,7 +216,9 @@ void lesson(const LessonOptions& o) {
   PageFiles files = picture_files(data);
   for (const auto& [name, json] : diffusion::pipeline_config(model))
     files.emplace_back("model/" + name, json.dump());
-  files.emplace_back("model/unet/diffusion_pytorch_model.safetensors", in_float16(model));
+  files.emplace_back(
+      fmt::format("model/{}/{}", diffusion::network_part(model), diffusion::kWeightsFile),
+      in_float16(model));
   files.emplace_back("run.json", run_file(o.model));
   const std::string text = with_data(page, files);
   out.write(text);

@@ -47,7 +47,7 @@ void BatchNorm2d::track(const Tensor& x) const {
   const DType exact = running_mean.value().dtype();
   const Var seen(x.to(exact));
   const std::int64_t c = x.dim(3);
-  const auto pixels = static_cast<double>(x.size() / c);
+  const auto pixels = static_cast<double>(x.dim(0) * x.dim(1) * x.dim(2));
   const Var mean = sum_to(seen, {c}) * (1 / pixels);
   const Var var = sum_to(square(seen - mean), {c}) * (1 / (pixels - 1));
   const auto move = [this](Tensor running, const Var& batch) {

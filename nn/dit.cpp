@@ -118,8 +118,7 @@ Var DiT::patchify(const Var& x) const {
   const Var patches =
       reshape(permute(reshape(x, {n, h, p, w, p, c}), {0, 1, 3, 5, 2, 4}), {n, h * w, c * p * p});
   const Tensor places = sincos_positions(
-      {.height = h, .width = w, .base = static_cast<double>(sample_size.height / p)}, width,
-      x.kind());
+      {.height = h, .width = w, .base = static_cast<double>(patches_a_side())}, width, x.kind());
   return linear(patches, reshape(patch_weight_, {width, c * p * p}), patch_bias_) + Var(places);
 }
 

@@ -59,6 +59,8 @@ class DiT : public Network {
   Var patchify(const Var& x) const;                          // -> [N, T, width], with positions
   Var unpatchify(const Var& tokens, const Var& like) const;  // -> [N,H,W,out_channels]
 
+  std::int64_t patches_a_side() const { return sample_size.height / config_.patch_size; }
+
   DiTConfig config_;
   Param patch_weight_, patch_bias_;  // [width, in, p, p], [width]
   std::vector<Block> blocks_;
