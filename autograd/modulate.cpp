@@ -57,7 +57,8 @@ struct Gated {
     const Wide<T>* gate;
     T* to;
     constexpr void operator()(std::int64_t j) const {
-      to[j] = static_cast<T>((x ? x[j] : 0) + gate[j] * y[j]);
+      const Wide<T> summand = x ? static_cast<Wide<T>>(x[j]) : 0;
+      to[j] = static_cast<T>(summand + gate[j] * y[j]);
     }
   };
   constexpr Row operator()(std::int64_t token) const {
