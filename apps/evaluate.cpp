@@ -144,7 +144,7 @@ DrawnSet drawn_set(const diffusion::Pipeline& model, const diffusion::GenerateOp
 }
 
 // Padded as `train --pad` does, where the model draws larger pictures.
-void fit(Splits& d, const diffusion::Pipeline& model) {
+void fit_to_model(Splits& d, const diffusion::Pipeline& model) {
   if (model.network->sample_size.height != d.train.images.dim(1)) {
     data::pad_to_multiple(d.train, model.network->size_multiple);
     data::pad_to_multiple(d.test, model.network->size_multiple);
@@ -245,7 +245,7 @@ void evaluate(const EvaluateOptions& o, Device device) {
   nn::use(*model.params, device, *o.precision);
   print_notes(model.notes);
   Splits data = open_splits(o);
-  fit(data, model);
+  fit_to_model(data, model);
   if (o.likelihood) return print_likelihood(o, model, data.test);
   const std::vector<std::int64_t> labels = classes_in_turn(data.train, o.count);
   std::vector<SamplerCell> cells;

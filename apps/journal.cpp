@@ -62,6 +62,7 @@ Journal::Journal(const TrainOptions& options, RunFolder& folder, const diffusion
                 }),
       arrived_steps_(state.step) {
   folder_.open_metrics(state.step);
+  if (options.tensorboard) folder_.open_events(state.step);
   catch_interrupts();
 }
 

@@ -198,6 +198,11 @@ void RunFolder::open_metrics(std::int64_t step) {
                 fmt::format("cannot be opened for writing: {}", std::strerror(errno)));
 }
 
+void RunFolder::open_events(std::int64_t step) {
+  lock_->check();
+  events_.emplace(dir_, step);
+}
+
 void RunFolder::log(const Metrics& m) {
   io::Json j = io::Json::object();
   j["step"] = m.step;
@@ -212,6 +217,12 @@ void RunFolder::log(const Metrics& m) {
   if (!metrics_)
     throw Error((dir_ / "metrics.jsonl").string(),
                 fmt::format("cannot be written: {}", std::strerror(errno)));
+  if (events_)
+    events_->scalars(m.step, {{"loss", m.loss},
+                              {"smoothed", m.smoothed},
+                              {"lr", m.lr},
+                              {"grad_norm", m.grad_norm},
+                              {"images_per_second", m.images_per_second}});
   curve_.push_back({static_cast<double>(m.step), m.loss, m.smoothed});
 }
 

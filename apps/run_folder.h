@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "apps/chart.h"
+#include "apps/event_file.h"
 #include "apps/identity.h"
 #include "apps/state_file.h"
 #include "apps/train_options.h"
@@ -78,6 +79,8 @@ class RunFolder {
 
   // Drops what an earlier process logged beyond `step`, and continues from there.
   void open_metrics(std::int64_t step);
+  // From now on log() also writes TensorBoard's events.
+  void open_events(std::int64_t step);
   void log(const Metrics& metrics);
   void draw_loss_curve() const;
 
@@ -87,6 +90,7 @@ class RunFolder {
   std::filesystem::path dir_;
   std::unique_ptr<io::DirectoryLock> lock_;
   std::ofstream metrics_;
+  std::optional<EventFile> events_;
   std::vector<CurvePoint> curve_;
 };
 

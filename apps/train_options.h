@@ -66,6 +66,7 @@ struct TrainOptions {
   std::optional<std::string> size, background;  // of the pictures: none: as stored
   bool recompute = false;                       // less memory, more time
   std::optional<nn::Precision> precision = nn::Precision::f32;
+  bool tensorboard = false;
   double sample_every = 60;      // seconds between sample grids; 0: only at the end
   double checkpoint_every = 30;  // seconds
 };
@@ -177,6 +178,8 @@ void visit_train_options(Visitor&& v, Options& o) {
   v(o.recompute,
     OptionInfo{"recompute", "Less memory, more time: the insides of blocks are computed twice"});
   v(o.precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
+  v(o.tensorboard,
+    OptionInfo{"tensorboard", "Also write TensorBoard's event files into the run's folder"});
   v(o.sample_every, OptionInfo{"sample_every", "Seconds between sample grids; 0: only at the end"},
     Reals{0, 1e9});
   v(o.checkpoint_every, OptionInfo{"checkpoint_every", "Seconds between checkpoints"},

@@ -114,7 +114,7 @@ struct Coverage {
   double share,
       width;  // intervals that hold the mean; mean width over 2 · 1.96 standard deviations
 };
-Coverage coverage(double shift, double scale) {
+Coverage covered(double shift, double scale) {
   constexpr std::int64_t kSets = 300, kPoints = 80;
   const Tensor real = points(1000, 400, 0, 1);
   std::vector<Estimate> found;
@@ -136,11 +136,11 @@ Coverage coverage(double shift, double scale) {
 // 95 in 100 intervals hold what the distance is on average at this count, when the sets differ; more, and wider ones, when
 // they do not.
 TEST(FrechetDistance, IntervalsCoverTheMean) {
-  const Coverage far = coverage(0.5, 1.3);
+  const Coverage far = covered(0.5, 1.3);
   EXPECT_GT(far.share, 0.90);
   EXPECT_LT(far.share, 0.99);
   EXPECT_NEAR(far.width, 1, 0.2);
-  const Coverage same = coverage(0, 1);
+  const Coverage same = covered(0, 1);
   EXPECT_GT(same.share, 0.95);
   EXPECT_GT(same.width, 1);
   EXPECT_LT(same.width, std::sqrt(3) * 1.2);
