@@ -11,7 +11,7 @@ namespace sfumato::nn {
 namespace {
 
 constexpr std::int64_t kTimeFeatures = 256;
-constexpr double kNormEps = 1e-6;             // of the norms without an affine part
+constexpr double kLayerNormEps = 1e-6;        // of the norms without an affine part
 constexpr double kEmbeddingDeviation = 0.02;  // this and the next: as the authors' code begins
 
 Linear dense(const Scope& s, std::int64_t in, std::int64_t out) {
@@ -36,7 +36,7 @@ DiT::Block::Block(const Scope& s, const DiTConfig& c)
       to_k(dense(s / "attn1" / "to_k", c.width(), c.width())),
       to_v(dense(s / "attn1" / "to_v", c.width(), c.width())),
       to_out(dense(s / "attn1" / "to_out" / "0", c.width(), c.width())),
-      norm_attention(s / "norm1" / "norm", c.width(), kNormEps, false),
+      norm_attention(s / "norm1" / "norm", c.width(), kLayerNormEps, false),
       norm_feed(s / "norm3", c.width(), c.norm_eps, c.norm_elementwise_affine),
       feed_in(dense(s / "ff" / "net" / 0 / "proj", c.width(), 4 * c.width())),
       feed_out(dense(s / "ff" / "net" / 2, 4 * c.width(), c.width())),
@@ -76,7 +76,7 @@ DiT::DiT(const Scope& s, const DiTConfig& config)
                      xavier_uniform(config.in_channels * config.patch_size * config.patch_size,
                                     config.width()))),
       patch_bias_((s / "pos_embed" / "proj").param("bias", {config.width()}, zeros())),
-      norm_out_(s / "norm_out", config.width(), kNormEps, false),
+      norm_out_(s / "norm_out", config.width(), kLayerNormEps, false),
       proj_out_1_(silent(s.exact() / "proj_out_1", config.width(), 2 * config.width())),
       proj_out_2_(silent(s / "proj_out_2", config.width(),
                          config.patch_size * config.patch_size *

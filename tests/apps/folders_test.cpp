@@ -85,9 +85,9 @@ TEST_F(Folders, TheSchedulersSamplerOrDdimInItsPlace) {
   const Json ddim = {{"_class_name", "DDIMScheduler"}, {"timestep_spacing", "linspace"}};
   put_model(ddim);
   const std::string expected = drawn();
-  for (const auto& [name, sampler] : {std::pair("EulerDiscreteScheduler", "euler"),
-                                      std::pair("UniPCMultistepScheduler", "unipc"),
-                                      std::pair("DDPMScheduler", "ddim")}) {
+  for (const auto& [name, sampler] :
+       {std::pair("EulerDiscreteScheduler", "euler"), std::pair("UniPCMultistepScheduler", "unipc"),
+        std::pair("DDPMScheduler", "ddim")}) {
     put_model({{"_class_name", name}, {"timestep_spacing", "linspace"}});
     EXPECT_EQ(drawn(), drawn("m", std::string(" --sampler ") + sampler)) << name;
     EXPECT_EQ(drawn("m", " --sampler ddim"), expected) << name;
