@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "apps/labels.h"
 #include "apps/machine.h"
 #include "apps/notes.h"
 #include "apps/streams.h"
@@ -139,10 +140,15 @@ void CommandLine::positional(std::string& field, const OptionInfo& info) {
   parser_->options[info.key] = parser_->app.add_option(info.key, field, info.help);
 }
 
+std::vector<std::string> CommandLine::names_of(const std::string& text) {
+  return split_at_commas(text);
+}
+
 void CommandLine::choice(const OptionInfo& info, const std::string& names,
-                         std::function<bool(const std::string&)> take) {
-  const auto check = [take, names](const std::string& name) {
-    return take(name) ? std::string() : fmt::format("expected one of {}, got '{}'", names, name);
+                         std::function<std::optional<std::string>(const std::string&)> take) {
+  const auto check = [take, names](const std::string& text) {
+    const std::optional<std::string> unknown = take(text);
+    return unknown ? fmt::format("expected one of {}, got '{}'", names, *unknown) : std::string();
   };
   parser_->options[info.key] = parser_->app
                                    .add_option_function<std::string>(

@@ -9,6 +9,8 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "apps/option.h"
 #include "diffusion/names.h"
@@ -40,15 +42,27 @@ class CommandLine {
   // A row of a table, by either name; the help lists ours.
   template <class Row>
   void operator()(std::optional<Row>& field, const OptionInfo& info, const Choices<Row>& choices) {
-    OptionInfo listed = info;
-    for (const Row* row : choices)
-      listed.help += std::string(row == choices.front() ? ": " : ", ") + std::string(row->name) +
-                     " (" + std::string(row->help) + ")";
-    choice(listed, diffusion::names_in(choices), [&field, choices](const std::string& name) {
-      const Row* row = diffusion::find_row(choices, name);
-      if (row) field = *row;
-      return row != nullptr;
-    });
+    choice(listing(info, choices), diffusion::names_in(choices),
+           [&field, choices](const std::string& name) {
+             const Row* row = diffusion::find_row(choices, name);
+             if (row) field = *row;
+             return row ? std::nullopt : std::optional(name);
+           });
+  }
+  // Rows of a table, their names with commas between.
+  template <class Row>
+  void operator()(std::vector<Row>& field, const OptionInfo& info, const Choices<Row>& choices) {
+    choice(listing(info, choices), diffusion::names_in(choices),
+           [&field, choices](const std::string& names) -> std::optional<std::string> {
+             std::vector<Row> rows;
+             for (const std::string& name : names_of(names)) {
+               const Row* row = diffusion::find_row(choices, name);
+               if (!row) return name;
+               rows.push_back(*row);
+             }
+             field = std::move(rows);
+             return {};
+           });
   }
 
   // By keys.
@@ -63,9 +77,18 @@ class CommandLine {
   const Parser& parser() const { return *parser_; }
 
  private:
-  // `take` writes the row of that name into the field, and says whether there is one.
+  template <class Row>
+  static OptionInfo listing(OptionInfo info, const Choices<Row>& choices) {
+    for (const Row* row : choices)
+      info.help += std::string(row == choices.front() ? ": " : ", ") + std::string(row->name) +
+                   " (" + std::string(row->help) + ")";
+    return info;
+  }
+  static std::vector<std::string> names_of(const std::string& text);  // between the commas
+
+  // `take` writes the rows that the text names into the field, or returns a name that no row has.
   void choice(const OptionInfo& info, const std::string& names,
-              std::function<bool(const std::string&)> take);
+              std::function<std::optional<std::string>(const std::string&)> take);
 
   std::unique_ptr<Parser> parser_;
 };

@@ -20,6 +20,7 @@ RunSubcommand declare_predict(CommandLine& line);
 RunSubcommand declare_info(CommandLine& line);
 RunSubcommand declare_lab(CommandLine& line);
 RunSubcommand declare_lesson(CommandLine& line);
+RunSubcommand declare_toy(CommandLine& line);
 
 namespace {
 
@@ -31,6 +32,7 @@ constexpr Subcommand kSubcommands[] = {
     {"predict", "Run the bare network on tensors in a file", declare_predict},
     {"info", "Describe this program and machine, or a model", declare_info},
     {"lab", "Answer a question with an experiment: a table and a picture", declare_lab},
+    {"toy", "Watch samplers on points in the plane, where the truth is known", declare_toy},
     {"lesson", "Make the page that teaches diffusion with a model of yours", declare_lesson},
 };
 

@@ -122,14 +122,18 @@ Tensor expected_eps(const std::vector<Gaussian>& mixture, const NoiseLevel& leve
   return eps.to(xt.dtype());
 }
 
+Estimate expected(const std::vector<Gaussian>& mixture, const NoiseLevel& level, const Tensor& xt) {
+  const Tensor eps = expected_eps(mixture, level, xt);
+  // x̂_0 = (x_t − σ ε̂) / a.
+  if (level.signal_variance > 0) return read(Prediction::eps, level, xt, eps);
+  return {mean_of(mixture, xt), eps};
+}
+
 Denoiser exact_denoiser(const std::function<NoiseLevel(double t)>& level,
                         const std::vector<Gaussian>& mixture, const Prediction& prediction) {
   return [=](const Tensor& xt, double t) {
     const auto [signal, noise] = levels(level(t));
-    const Tensor eps = expected_eps(mixture, level(t), xt);
-    // x̂_0 = (x_t − σ ε̂) / a; without signal x_t says nothing, and x̂_0 is the data's mean.
-    const Tensor x0 = level(t).signal_variance > 0 ? Prediction::eps.to_x0(signal, noise, xt, eps)
-                                                   : mean_of(mixture, xt);
+    const auto [x0, eps] = expected(mixture, level(t), xt);
     return prediction.target(signal, noise, x0, eps);
   };
 }

@@ -34,6 +34,9 @@ struct Gaussian {
 Tensor expected_eps(const std::vector<Gaussian>& mixture, const NoiseLevel& level,
                     const Tensor& xt);
 
+// E[x_0 | x_t] and E[ε | x_t]. Without signal x_t says nothing, and the former is the data's mean. Throws as expected_eps.
+Estimate expected(const std::vector<Gaussian>& mixture, const NoiseLevel& level, const Tensor& xt);
+
 // The best network of the given kind for these data: on a schedule's timesteps, and in a process of any kind, whose noise
 // level at time t is level(t).
 Denoiser exact_denoiser(const Schedule& schedule, const std::vector<Gaussian>& mixture,

@@ -8,7 +8,7 @@ namespace sfumato::diffusion::toy {
 class Mlp {
  public:
   Mlp(const nn::Scope& scope, std::int64_t dimensions, std::int64_t width);
-  // x f32 [N, dimensions], t [N], a timestep (i64 or floating) -> [N, dimensions]
+  // x f32 [N, dimensions], t [N] or of all points [1], a timestep (i64 or floating) -> [N, dimensions]
   Var operator()(const Var& x, const Tensor& t) const;
 
  private:
