@@ -122,10 +122,10 @@ void expect_message(const std::function<void()>& f, const std::string& part) {
   }
 }
 
-struct Case {
+struct Answered {
   Schedule schedule = Schedule::linear(20, 0.001, 0.3);
   Tensor x0 = f64({1, 1, 1, 3}, {-1, 2 * 100 / 255.0 - 1, 1}), eps, answer, variance;
-  Case() {
+  Answered() {
     eps = Rng(1).normal(x0.shape(), DType::f64);
     answer = f64(x0.shape(), {0.3, -0.9, 1.4});
     variance = f64(x0.shape(), {-0.8, 0.1, 0.9});
@@ -138,7 +138,7 @@ double below(double z) {
 }
 
 TEST(ReverseVariance, BoundIsTheKlOfThePosteriors) {
-  const Case c;
+  const Answered c;
   const std::int64_t T = c.schedule.steps();
   for (const Prediction* prediction : Prediction::all) {
     const BoundLoss bound(*prediction, c.schedule);
@@ -173,7 +173,7 @@ TEST(ReverseVariance, BoundIsTheKlOfThePosteriors) {
 }
 
 TEST(ReverseVariance, GradientOfTheBound) {
-  const Case c;
+  const Answered c;
   const BoundLoss bound(Prediction::v, c.schedule);
   Tensor x0({3, 1, 1, 3}, DType::f64);
   for (std::int64_t n = 0; n < 3; ++n) x0.slice(n, n + 1).copy_from(c.x0);
@@ -190,7 +190,7 @@ TEST(ReverseVariance, GradientOfTheBound) {
 
 // The estimate T L_t, over all t, is the bound without its prior. (pixels: Φ exactly there.)
 TEST(ReverseVariance, LossIsAnEstimateOfTheBound) {
-  const Case c;
+  const Answered c;
   const std::int64_t T = c.schedule.steps();
   const Denoiser network = [&](const Tensor& x, double) {
     Tensor output({1, 1, 1, 6}, DType::f64);
@@ -218,7 +218,7 @@ TEST(ReverseVariance, LossIsAnEstimateOfTheBound) {
 // ---- The loss
 
 TEST(ReverseVariance, HybridTeachesTheAnswerByTheSimpleLossAlone) {
-  const Case c;
+  const Answered c;
   const Tensor t = Tensor::full({1}, 5.0, DType::i64);
   const Tensor want = target(Prediction::v, c.schedule, c.x0, c.eps, t);
   const auto gradients = [&](const ReverseVariance& row) {
@@ -243,7 +243,7 @@ TEST(ReverseVariance, HybridTeachesTheAnswerByTheSimpleLossAlone) {
 }
 
 TEST(ReverseVariance, AnOutputWithoutVarianceIsRefused) {
-  const Case c;
+  const Answered c;
   const Tensor t = Tensor::full({1}, 5.0, DType::i64);
   const Loss loss(LossFunction::mse, LossWeight::constant, Prediction::v, c.schedule,
                   ReverseVariance::hybrid);

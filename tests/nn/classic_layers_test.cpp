@@ -19,7 +19,7 @@ namespace sfumato::nn {
 namespace {
 
 namespace fs = std::filesystem;
-using Layer = std::function<Var(const Var&)>;
+using AnyLayer = std::function<Var(const Var&)>;
 
 const io::SafeTensors& golden() {
   static const io::SafeTensors file(fs::path(SFUMATO_SOURCE_DIR) /
@@ -29,7 +29,7 @@ const io::SafeTensors& golden() {
 
 struct ClassicCase {
   std::string name;
-  std::function<Layer(const Scope&)> make;
+  std::function<AnyLayer(const Scope&)> make;
 };
 
 const ClassicCase kClassic[] = {
@@ -47,7 +47,7 @@ const ClassicCase kClassic[] = {
     {"batch_norm",
      [](const Scope& s) {
        const BatchNorm2d norm(s, 3);
-       return Layer([norm](const Var& x) { return norm(x, {.training = true}); });
+       return AnyLayer([norm](const Var& x) { return norm(x, {.training = true}); });
      }},
 };
 
@@ -68,7 +68,7 @@ TEST(ClassicLayers, ValuesAndGradientsArePyTorchs) {
   for (const Device device : devices())
     for (const ClassicCase& c : kClassic) {
       Params params(1);
-      const Layer layer = c.make(Scope(params));
+      const AnyLayer layer = c.make(Scope(params));
       take(params, c.name);
       params.to(device);
       params.zero_grad();
