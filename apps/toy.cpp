@@ -25,11 +25,12 @@ namespace toy = diffusion::toy;
 // T; the numbers of steps at which errors are measured, and of how many points.
 constexpr std::int64_t kTimesteps = 1000, kSweep[] = {5, 10, 20, 40, 80, 160}, kErrorPoints = 200;
 
+// By name: no file but its own knows a sampler.
+constexpr const char* kSamplers[] = {"euler", "heun", "dpmpp_2m", "rk4"};
+
 struct ToyOptions {
   std::optional<toy::Distribution> data = toy::Distribution::mixture;
-  std::vector<diffusion::Sampler> samplers = {diffusion::Sampler::euler, diffusion::Sampler::heun,
-                                              diffusion::Sampler::dpmpp_2m,
-                                              diffusion::Sampler::rk4};
+  std::vector<diffusion::Sampler> samplers;  // empty: kSamplers
   std::optional<diffusion::BetaSchedule> schedule = diffusion::BetaSchedule::linear;
   std::optional<diffusion::Prediction> prediction = diffusion::Prediction::v;
   std::string spacing, out;
@@ -198,7 +199,10 @@ void run(const ToyOptions& o) {
         learn.steps, loss / static_cast<double>(counted));
   }
   Bench bench(o, config, r.schedule, r.answers.back().second, r.data);
-  for (const diffusion::Sampler& sampler : o.samplers)
+  std::vector<diffusion::Sampler> samplers = o.samplers;
+  if (samplers.empty())
+    for (const char* name : kSamplers) samplers.push_back(diffusion::parse_sampler(name));
+  for (const diffusion::Sampler& sampler : samplers)
     r.walks.push_back(bench.walk(sampler, o.steps));
   fmt::print("{}", table(r, who));
   if (!o.out.empty()) write(o.out, r);
