@@ -20,7 +20,7 @@ Tensor exact_flow(const Chain& chain, const Tensor& x) {
   const double from = Path::variance_preserving.time(chain.levels.front());
   const double to = Path::variance_preserving.time(chain.levels.back());
   Chain fine = chain;
-  fine.config.sampler = Sampler::rk4;
+  fine.config.sampler = parse_sampler("rk4");
   fine.on_step = {};
   fine.levels = {chain.levels.front()};
   fine.times = {chain.times.front()};
