@@ -63,9 +63,7 @@ std::string aligned(const Lines& lines) {
 }  // namespace
 
 eval::Estimate of_floor(const Verdict& verdict, const DrawnSet& set, std::size_t metric) {
-  const eval::Estimate& e = *set.measures[metric];
-  const double floor = verdict.floors[metric].mean;
-  return {e.value / floor, e.low / floor, e.high / floor};
+  return *set.measures[metric] / verdict.floors[metric].mean;
 }
 
 io::Json to_json(const Verdict& v) {

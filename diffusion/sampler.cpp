@@ -168,8 +168,8 @@ class FiniteCheck {
 
 Estimate Chain::estimate(std::int64_t step, const Tensor& x, Tensor* variance) const {
   const auto i = static_cast<std::size_t>(step);
-  if (i == times.size()) return estimate(levels.at(i), x);
-  return ask(*this, times.at(i), levels.at(i), x, variance);
+  const double time = i == times.size() ? time_at(levels.at(i)) : times.at(i);
+  return ask(*this, time, levels.at(i), x, variance);
 }
 
 Estimate Chain::estimate(const NoiseLevel& level, const Tensor& x) const {

@@ -56,11 +56,10 @@ LabJudge::LabJudge(const LabSetting& setting, std::vector<std::int64_t> labels)
 
 LabJudge::Verdict LabJudge::operator()(const Tensor& pictures) const {
   const Judge::Measures measures = judge_(pictures, labels_);
-  const double agreement = measures[0]->value, floor = judge_.floors()[1].mean;
-  const eval::Estimate distance = *measures[1];
+  const double agreement = measures[0]->value;
   return {.agreement = agreement,
           .error = std::sqrt(agreement * (100 - agreement) / static_cast<double>(labels_.size())),
-          .of_floor = {distance.value / floor, distance.low / floor, distance.high / floor}};
+          .of_floor = *measures[1] / judge_.floors()[1].mean};
 }
 
 Cell distance_cell(const LabJudge::Verdict& verdict) { return Number{verdict.of_floor.value, 2}; }

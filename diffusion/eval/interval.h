@@ -15,6 +15,10 @@ struct Estimate {
   double low = std::numeric_limits<double>::quiet_NaN(),
          high = std::numeric_limits<double>::quiet_NaN();
 };
+// As a multiple of a positive number, such as the floor of real pictures.
+inline Estimate operator/(const Estimate& e, double by) {
+  return {e.value / by, e.low / by, e.high / by};
+}
 
 inline constexpr std::int64_t kResamples = 400;
 

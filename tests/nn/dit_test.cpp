@@ -10,20 +10,10 @@
 
 #include "nn/presets.h"
 #include "tests/devices.h"
+#include "tests/nn/small_dit.h"
 
 namespace sfumato::nn {
 namespace {
-
-DiTConfig dit_of_8x8() {
-  DiTConfig c;
-  c.num_attention_heads = 2;
-  c.attention_head_dim = 4;
-  c.in_channels = 1;
-  c.num_layers = 2;
-  c.sample_size = 8;
-  c.num_embeds_ada_norm = 3;
-  return c;
-}
 
 std::string refusal(const std::function<void()>& f) {
   try {
@@ -59,7 +49,7 @@ TEST(DiT, PositionsAreSinesAndCosinesOfColumnAndRow) {
 // adaLN-Zero: whatever a new network sees, it says 0, and only its last layer has a gradient at first.
 TEST(DiT, ANewOneSaysNothing) {
   Params params(1);
-  const DiT net(Scope(params), dit_of_8x8());
+  const DiT net(Scope(params), small_dit());
   params.zero_grad();
   const Tensor t = Tensor::from<std::int64_t>({2}, {3, 700});
   const Tensor labels = Tensor::from<std::int64_t>({2}, {0, 3});
@@ -77,7 +67,7 @@ TEST(DiT, ANewOneSaysNothing) {
 TEST(DiT, RecomputingGivesTheSameBits) {
   const auto gradients = [](bool recompute) {
     Params params(1);
-    const DiT net(Scope(params), dit_of_8x8());
+    const DiT net(Scope(params), small_dit());
     Tensor(params.flat_values()).copy_from(Rng(3).normal(params.flat_values().shape()));
     params.zero_grad();
     const Tensor t = Tensor::from<std::int64_t>({2}, {3, 700});
@@ -92,10 +82,10 @@ TEST(DiT, RecomputingGivesTheSameBits) {
 
 TEST(DiT, TheRowAfterTheClassesMeansNoClass) {
   Params params(1), others(1);
-  const DiT net(Scope(params), dit_of_8x8());
+  const DiT net(Scope(params), small_dit());
   EXPECT_EQ(net.conditioning.classes(), 3);
   EXPECT_EQ(net.conditioning.null_label, 3);
-  DiTConfig config = dit_of_8x8();
+  DiTConfig config = small_dit();
   config.num_embeds_ada_norm = 0;
   const DiT unconditional(Scope(others), config);
   EXPECT_EQ(unconditional.conditioning.kind, Conditioning::Kind::none);
@@ -105,7 +95,7 @@ TEST(DiT, TheRowAfterTheClassesMeansNoClass) {
 
 TEST(DiT, RefusesWhatItDoesNotCompute) {
   const auto read = [](const char* key, const io::Json& value) {
-    io::Json json = to_json(dit_of_8x8());
+    io::Json json = to_json(small_dit());
     json[key] = value;
     return refusal([&] { parse_dit_config(io::JsonObject(json, "config.json")); });
   };
@@ -119,7 +109,7 @@ TEST(DiT, RefusesWhatItDoesNotCompute) {
   EXPECT_NE(read("dropout", 1).find("dropout: expected 0 <= p < 1"), std::string::npos);
 
   Params params(1);
-  const DiT net(Scope(params), dit_of_8x8());
+  const DiT net(Scope(params), small_dit());
   const Tensor t = Tensor::from<std::int64_t>({1}, {3}), label = Tensor::zeros({1}, DType::i64);
   const auto run = [&](const Shape& shape) {
     return refusal([&] { net(Rng(1).normal(shape), t, label); });

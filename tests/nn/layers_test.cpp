@@ -12,6 +12,7 @@
 #include "nn/unet.h"
 #include "tensor/arithmetic.h"
 #include "tests/devices.h"
+#include "tests/nn/small_dit.h"
 
 namespace sfumato::nn {
 namespace {
@@ -39,17 +40,6 @@ std::function<Var(const Var&)> told(std::shared_ptr<const Network> net) {
 
 std::function<Var(const Var&)> unet(const Scope& s, const UNetConfig& config) {
   return told(std::make_shared<UNet>(s, config));
-}
-
-DiTConfig small_dit() {
-  DiTConfig c;
-  c.num_attention_heads = 2;
-  c.attention_head_dim = 4;
-  c.in_channels = 1;
-  c.num_layers = 2;
-  c.sample_size = 8;
-  c.num_embeds_ada_norm = 3;
-  return c;
 }
 
 // A new one is the identity of nothing: numbers in the place of its zeros show what it computes.
