@@ -68,10 +68,10 @@ struct ConstantChannels : Observer {
 }  // namespace
 
 Doctor::Doctor(const diffusion::Pipeline& model, const TrainOptions& o,
-               const data::ImageDataset& train)
+               const data::ImageDataset& train, const diffusion::Times& times)
     : model_(model),
       schedule_(diffusion::make_schedule(model.scheduler)),
-      times_(*o.times, schedule_),
+      times_(times),
       seed_(o.seed),
       train_(batches_of(train, model, kPictures, o.seed)) {
   try {

@@ -22,7 +22,7 @@ class Doctor {
   // The references must outlive it. Where the data have a test split, over-fitting is looked for; `options` says where they
   // are.
   Doctor(const diffusion::Pipeline& model, const TrainOptions& options,
-         const data::ImageDataset& train);
+         const data::ImageDataset& train, const diffusion::Times& times);
 
   // Lines about the weights as they are at this step, and about how they changed since the last examination: loss per
   // range of t above what the best constant would reach, over-fitting, a learning rate too high or too low, dead
@@ -47,7 +47,7 @@ class Doctor {
 
   const diffusion::Pipeline& model_;
   const diffusion::Schedule schedule_;
-  const diffusion::Times times_;
+  const diffusion::Times& times_;
   std::uint64_t seed_;
   data::Batches train_;
   std::optional<data::Batches> test_;

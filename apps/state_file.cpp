@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cfloat>
+#include <optional>
 
 #include "apps/train_options.h"
 #include "tensor/io/checksum.h"
@@ -10,6 +11,8 @@
 
 namespace sfumato::apps {
 namespace {
+
+constexpr const char *kTimeLosses = "time_losses", *kTimesSeen = "times_seen";
 
 Tensor scalar(double v) { return Tensor::full({1}, v, DType::f64); }
 Tensor count(std::int64_t v) { return Tensor::full({1}, static_cast<double>(v), DType::i64); }
@@ -38,6 +41,16 @@ class StateReader {
     const std::int64_t v = *read(name, {1}, DType::i64).data<std::int64_t>();
     if (v < 0 || v > kMaxSteps) fail(name, fmt::format("a number in 0..{}", kMaxSteps), v);
     return v;
+  }
+  // The losses of each t; none in the file of a run that did not draw times by them.
+  std::optional<diffusion::LossHistory> time_losses(const diffusion::LossHistory& like) const {
+    if (!file_.contains(kTimeLosses)) return std::nullopt;
+    diffusion::LossHistory h = like;
+    h.losses = numbers(kTimeLosses, like.losses.shape());
+    h.seen = read(kTimesSeen, like.seen.shape(), DType::i64);
+    for (const std::int64_t n : h.seen.values<std::int64_t>())
+      if (n < 0 || n > kMaxSteps) fail(kTimesSeen, fmt::format("numbers in 0..{}", kMaxSteps), n);
+    return h;
   }
   // The optimiser and the moving average have done as many steps as the run.
   std::int64_t same_count(const char* name, std::int64_t step) const {
@@ -79,7 +92,13 @@ void read_state(const std::filesystem::path& path, TrainState& state, diffusion:
   const std::int64_t step = file.step_count("step");
   const std::int64_t adam_steps = file.same_count("adam_steps", step);
   const std::int64_t updates = file.same_count("ema_updates", step);
-  state = {step, file.number("seconds"), file.number("smoothed")};
+  const double seconds = file.number("seconds"), smoothed = file.number("smoothed");
+  if (state.time_losses)
+    if (const auto read = file.time_losses(*state.time_losses)) {
+      state.time_losses->losses.copy_from(read->losses);
+      state.time_losses->seen.copy_from(read->seen);
+    }
+  state.step = step, state.seconds = seconds, state.smoothed = smoothed;
   adam.steps = adam_steps;
   ema.updates = updates;
   values.copy_from(weights);
@@ -91,7 +110,7 @@ void read_state(const std::filesystem::path& path, TrainState& state, diffusion:
 
 void write_state(const std::filesystem::path& path, const TrainState& state,
                  const diffusion::Pipeline& model, const nn::AdamW& adam, const nn::Ema& ema) {
-  const std::vector<std::pair<std::string, Tensor>> tensors = {
+  std::vector<std::pair<std::string, Tensor>> tensors = {
       {"weights", model.params->flat_values().to(Device::cpu)},
       {"ema", ema.average.to(Device::cpu)},
       {"adam_m", adam.m.to(Device::cpu)},
@@ -101,6 +120,10 @@ void write_state(const std::filesystem::path& path, const TrainState& state,
       {"ema_updates", count(ema.updates)},
       {"seconds", scalar(state.seconds)},
       {"smoothed", scalar(state.smoothed)}};
+  if (state.time_losses) {
+    tensors.emplace_back(kTimeLosses, state.time_losses->losses.to(Device::cpu));
+    tensors.emplace_back(kTimesSeen, state.time_losses->seen.to(Device::cpu));
+  }
   io::write_safetensors(path, tensors, {{io::kChecksumKey, io::checksum_text(tensors)}});
 }
 

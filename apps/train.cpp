@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "apps/command_line.h"
 #include "apps/doctor.h"
@@ -55,9 +56,24 @@ std::string headline(const Run& run) {
   return line;
 }
 
+// A line where every draw will be uniform.
+void note_uniform_times(Run& run) {
+  const TrainOptions& o = run.options;
+  const std::int64_t T = run.model.scheduler.num_train_timesteps,
+                     needed = diffusion::LossHistory::kLosses * T,
+                     steps = make_budget(o, run.data.images.dim(0)).steps;
+  if (o.times->by_loss && steps > 0 && steps * o.pictures_a_step() < needed)
+    run.notes.push_back(
+        fmt::format("--times {}: {} steps of {} pictures are too few for {} losses of each of {} "
+                    "timesteps, so that times stay uniform",
+                    o.times->name, steps, o.pictures_a_step(), diffusion::LossHistory::kLosses, T));
+}
+
 // Of the checkpoint, or of a new run, which gets its first checkpoint.
-TrainState first_state(Run& run, nn::AdamW& adam, nn::Ema& ema) {
+TrainState first_state(Run& run, nn::AdamW& adam, nn::Ema& ema, diffusion::Times& times) {
+  note_uniform_times(run);
   TrainState state;
+  state.time_losses = times.history();
   if (run.folder.has_state()) {
     run.folder.load_state(state, run.model, adam, ema, run.options.previous);
     if (const std::string note = learning_rate_note(run, state); !note.empty())
@@ -90,10 +106,11 @@ void announce(const Run& run, const TrainState& state, Journal& journal) {
 }
 
 // What --find-lr and --doctor say before the first step; the doctor, if asked for.
-std::optional<Doctor> begin_examination(const TrainOptions& asked, Run& run, Journal& journal) {
+std::optional<Doctor> begin_examination(const TrainOptions& asked, Run& run,
+                                        const diffusion::Times& times, Journal& journal) {
   if (asked.find_lr) journal.print(find_learning_rate(run.model, run.options, run.data));
   std::optional<Doctor> doctor;
-  if (asked.doctor) doctor.emplace(run.model, run.options, run.data);
+  if (asked.doctor) doctor.emplace(run.model, run.options, run.data, times);
   return doctor;
 }
 
@@ -109,21 +126,66 @@ nn::Mode mode_of(const TrainOptions& o, const Tensor& k, std::int64_t i) {
           .recompute = o.recompute};
 }
 
+// What a step shows the network, and what the network should say: of all its pictures, or of some.
+struct Shown {
+  Tensor x0, label, t, xt, target;
+  diffusion::ByImage each;
+
+  Shown rows(std::int64_t begin, std::int64_t end) const {
+    const auto part = [&](const Tensor& of) { return of.defined() ? of.slice(begin, end) : of; };
+    return {part(x0), part(label),  part(t),
+            part(xt), part(target), {part(each.importance), part(each.losses)}};
+  }
+};
+
+// How the losses of a step's pictures count, with room for them; undefined where times are not drawn by loss.
+diffusion::ByImage loss_of_each(const diffusion::Times& times, const Tensor& t) {
+  const Tensor importance = times.importance(t);
+  return {importance,
+          importance.defined() ? Tensor(importance.shape(), importance.kind()) : Tensor()};
+}
+
+// What a step has computed: the loss, the gradient's norm; and times and their losses, where times are drawn by them.
+std::vector<Tensor> outcome(const Tensor& loss, const Tensor& norm, const Shown& step) {
+  return step.each.losses.defined() ? std::vector{loss, norm, step.t, step.each.losses}
+                                    : std::vector{loss, norm};
+}
+
+// What the update is given of it: rates in the place of the loss.
+std::vector<Tensor> with_rates(const Tensor& rates, std::vector<Tensor> outcome) {
+  outcome[0] = rates;
+  return outcome;
+}
+
 // The loss of a step of several batches (--accumulate), of which one's activations at a time are in memory: two batches of 32
-// pictures are a step of 64. `gradient_of` is given what takes the rows of batch i of a tensor, i, and the batch's share in
-// the mean; it adds to the parameters' gradients and returns its part of the loss.
+// pictures are a step of 64. `gradient_of` is given batch i, i, and the batch's share in the mean; it adds to the parameters'
+// gradients and returns its part of the loss.
 template <class F>
-Tensor batch_by_batch(const TrainOptions& o, nn::Params& params, const F& gradient_of) {
+Tensor batch_by_batch(const TrainOptions& o, nn::Params& params, const Shown& step,
+                      const F& gradient_of) {
   params.zero_grad();
+  if (o.accumulate == 1) return gradient_of(step, 0, 1);
   Tensor sum;
   for (std::int64_t i = 0; i < o.accumulate; ++i) {
-    const auto rows = [&](const Tensor& of) {
-      return o.accumulate > 1 && of.defined() ? of.slice(i * o.batch, (i + 1) * o.batch) : of;
-    };
-    const Tensor part = gradient_of(rows, i, 1 / static_cast<double>(o.accumulate));
+    const Tensor part = gradient_of(step.rows(i * o.batch, (i + 1) * o.batch), i,
+                                    1 / static_cast<double>(o.accumulate));
     sum = sum.defined() ? add(sum, part) : part;
   }
   return sum;
+}
+
+// A step, before which the doctor looks at the weights, and after whose failure it looks for the cause.
+template <class Step>
+void examined(std::optional<Doctor>& doctor, const TrainState& state, const data::Batches& batches,
+              Journal& journal, const Step& step) {
+  if (!doctor) return step();
+  if (state.step % Doctor::kEvery == 0) examine(*doctor, state.step, journal);
+  try {
+    step();
+  } catch (const Error&) {
+    journal.print(doctor->first_non_finite(state.step, batches));
+    throw;
+  }
 }
 
 void train(const TrainOptions& asked, Device device) {
@@ -133,16 +195,16 @@ void train(const TrainOptions& asked, Device device) {
   nn::Params& params = *run.model.params;
   const diffusion::Schedule schedule = diffusion::make_schedule(run.model.scheduler);
   const diffusion::Prediction prediction = run.model.scheduler.prediction_type;
-  const diffusion::Times times(*o.times, schedule);
+  diffusion::Times times(*o.times, schedule, device);
   const diffusion::Loss loss_of(*o.loss, *o.loss_weight, prediction, schedule, *o.variance);
   const data::Batches batches = training_batches(run, device);
   nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
   nn::Ema ema(params, o.ema);
-  TrainState state = first_state(run, adam, ema);
+  TrainState state = first_state(run, adam, ema, times);
   Journal journal(o, run.folder, run.model, adam, ema, state,
                   make_budget(o, run.data.images.dim(0)));
   announce(run, state, journal);
-  std::optional<Doctor> doctor = begin_examination(asked, run, journal);
+  std::optional<Doctor> doctor = begin_examination(asked, run, times, journal);
 
   // What one step computes, as a function of its number: loss and gradient. (A GPU records it once, and replays it.)
   Recorded gradient(device, [&](std::span<const Tensor> in) -> std::vector<Tensor> {
@@ -156,34 +218,32 @@ void train(const TrainOptions& asked, Device device) {
     const Tensor xt = diffusion::q_sample(schedule, x0, t, eps);
     // L = ‖ε - ε_θ(x_t, t)‖², or the same for v or x_0, each time weighted as --loss-weight says.
     const Tensor target = diffusion::target(prediction, schedule, x0, eps, t);
-    const auto gradient_of = [&](const auto& rows, std::int64_t i, double share) {
-      const Var y =
-          network(rows(xt), schedule.network_time(rows(t)), rows(label), mode_of(o, k, i));
-      const Var loss = loss_of(y, rows(target), rows(t), rows(x0)) * share;
+    const Shown step{x0, label, t, xt, target, loss_of_each(times, t)};
+    const auto gradient_of = [&](const Shown& s, std::int64_t i, double share) {
+      const Var y = network(s.xt, schedule.network_time(s.t), s.label, mode_of(o, k, i));
+      const Var loss = loss_of(y, s.target, s.t, s.x0, s.each) * share;
       loss.backward();
       return loss.value();
     };
-    const Tensor loss = batch_by_batch(o, params, gradient_of);
-    return {loss, nn::gradient_norm(params)};
+    const Tensor loss = batch_by_batch(o, params, step, gradient_of);
+    return outcome(loss, nn::gradient_norm(params), step);
   });
 
-  // One step down the gradient, at the learning rate in[0], given the gradient's norm in[1].
+  // One step down the gradient, at the learning rate in[0], given the gradient's norm in[1], and what times learn from it.
   Recorded update(device, [&](std::span<const Tensor> in) -> std::vector<Tensor> {
     adam.step(in[0], {.norm = in[1], .max_norm = o.clip}, &ema);
+    if (in.size() > 2) times.history()->add(in[2], in[3]);
     return {};
   });
 
-  while (journal.should_continue()) try {
-      if (doctor && state.step % Doctor::kEvery == 0) examine(*doctor, state.step, journal);
+  while (journal.should_continue())
+    examined(doctor, state, batches, journal, [&] {
       const std::vector<Tensor>& out = gradient({Tensor::from<std::int64_t>({}, {state.step})});
       journal.before_update(out[0], out[1]);
       const double lr = learning_rate(o, state, journal.progress());
-      update({adam.rates(lr, &ema), out[1]});
+      update(with_rates(adam.rates(lr, &ema), out));
       journal.step_done(lr);
-    } catch (const Error&) {
-      if (doctor) journal.print(doctor->first_non_finite(state.step, batches));
-      throw;
-    }
+    });
   if (doctor) examine(*doctor, state.step, journal);
   journal.finish();
 }

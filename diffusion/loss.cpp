@@ -30,6 +30,15 @@ Var pseudo_huber(const Var& output, const Var& target) {
   return (sqrt(square(output - target) + c * c) + -c) * (2 * c);
 }
 
+// The mean of each picture's numbers, [N, ...] -> [N].
+Var image_means(const Var& x) {
+  std::vector<std::int64_t> extents(static_cast<std::size_t>(x.shape().rank()), 1);
+  extents[0] = x.dim(0);
+  const double numbers = static_cast<double>(x.value().size()) / static_cast<double>(x.dim(0));
+  return reshape(sum_to(x, {extents.data(), extents.data() + extents.size()}) * (1 / numbers),
+                 {x.dim(0)});
+}
+
 double logistic(double x) { return 1 / (1 + std::exp(-x)); }
 
 // The constants of the papers: γ of min-SNR, k and γ of P2, b of the sigmoid, σ_data of EDM.
@@ -126,23 +135,44 @@ std::vector<double> loss_weights(const LossWeight& weight, const Prediction& pre
   return weights;
 }
 
-Var Loss::weighted(const Var& answer, const Tensor& target, const Tensor& t) const {
-  if (weights_.empty()) return function_->mean(answer, Var(target));
-  const Tensor w = per_image(Coefficient(weights_, t), answer.shape().rank(), answer.kind());
-  return mean(Var(w) * function_->each(answer, Var(target)));
+Var Loss::weighted(const Var& answer, const Tensor& target, const Tensor& t, Reduce reduce) const {
+  if (weights_.empty() && reduce == mean) return function_->mean(answer, Var(target));
+  const Var each = function_->each(answer, Var(target));
+  if (weights_.empty()) return reduce(each);
+  return reduce(Var(per_image(Coefficient(weights_, t), answer.shape().rank(), answer.kind())) *
+                each);
 }
 
-Var Loss::operator()(const Var& output, const Tensor& target, const Tensor& t,
-                     const Tensor& x0) const {
-  if (!bound_) return weighted(output, target, t);
+Var Loss::reduced(const Var& output, const Tensor& target, const Tensor& t, const Tensor& x0,
+                  Reduce reduce) const {
+  if (!bound_) return weighted(output, target, t, reduce);
   const std::int64_t channels = target.dim(-1);
   const Var answer = answer_in(output, channels), variance = variance_in(output, channels);
   if (!variance.defined())
     throw Error("loss", fmt::format("a learned variance needs an output of {} channels, got {}",
                                     2 * channels, output.dim(-1)));
   const Var taught = variance_.teaches_answer ? answer : Var(answer.value());
-  const Var bound = (*bound_)(taught, variance, target, t, x0) * variance_.bound;
-  return variance_.simple == 0 ? bound : weighted(answer, target, t) * variance_.simple + bound;
+  const Var bound = (*bound_)(taught, variance, target, t, x0, reduce) * variance_.bound;
+  return variance_.simple == 0 ? bound
+                               : weighted(answer, target, t, reduce) * variance_.simple + bound;
+}
+
+Var Loss::operator()(const Var& output, const Tensor& target, const Tensor& t,
+                     const Tensor& x0) const {
+  return reduced(output, target, t, x0, mean);
+}
+
+Var Loss::of_images(const Var& output, const Tensor& target, const Tensor& t,
+                    const Tensor& x0) const {
+  return reduced(output, target, t, x0, image_means);
+}
+
+Var Loss::operator()(const Var& output, const Tensor& target, const Tensor& t, const Tensor& x0,
+                     ByImage by_image) const {
+  if (!by_image.importance.defined()) return (*this)(output, target, t, x0);
+  const Var losses = of_images(output, target, t, x0);
+  by_image.losses.copy_from(losses.value());
+  return mean(Var(by_image.importance) * losses);
 }
 
 }  // namespace sfumato::diffusion

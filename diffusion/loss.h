@@ -51,6 +51,12 @@ struct LossWeight {
 std::vector<double> loss_weights(const LossWeight& weight, const Prediction& prediction,
                                  const Schedule& schedule);
 
+// Where the pictures of a batch do not count alike (Times::importance).
+struct ByImage {
+  Tensor importance;  // f32 [N]: how much each counts; undefined: 1
+  Tensor losses;      // f32 [N]: becomes L of each picture, where importance is defined
+};
+
 // L as a function of the network's answer. Const calls are safe from any thread.
 class Loss {
  public:
@@ -68,9 +74,18 @@ class Loss {
   // has twice the target's channels, and x0 is the pictures. Throws Error otherwise.
   Var operator()(const Var& output, const Tensor& target, const Tensor& t,
                  const Tensor& x0 = {}) const;
+  // The same with importance, the mean of importance[n] L_n. x0 is needed as above.
+  Var operator()(const Var& output, const Tensor& target, const Tensor& t, const Tensor& x0,
+                 ByImage by_image) const;
+  // L of each picture -> [N]
+  Var of_images(const Var& output, const Tensor& target, const Tensor& t,
+                const Tensor& x0 = {}) const;
 
  private:
-  Var weighted(const Var& answer, const Tensor& target, const Tensor& t) const;
+  using Reduce = Var (*)(const Var& losses);
+  Var reduced(const Var& output, const Tensor& target, const Tensor& t, const Tensor& x0,
+              Reduce reduce) const;
+  Var weighted(const Var& answer, const Tensor& target, const Tensor& t, Reduce reduce) const;
 
   const LossFunction* function_;
   std::vector<double> weights_;

@@ -90,7 +90,7 @@ BoundLoss::BoundLoss(const Prediction& prediction, const Schedule& schedule) {
 }
 
 Var BoundLoss::operator()(const Var& answer, const Var& variance, const Tensor& target,
-                          const Tensor& t, const Tensor& x0) const {
+                          const Tensor& t, const Tensor& x0, Var (*reduce)(const Var&)) const {
   const auto at = [&](const std::vector<double>& table) {
     return Var(per_image(Coefficient(table, t), answer.shape().rank(), answer.kind()));
   };
@@ -100,7 +100,7 @@ Var BoundLoss::operator()(const Var& answer, const Var& variance, const Tensor& 
   const Var inverse_sigma = exp((r + first_log_) * -0.5);
   const Var decoder = pixel_nats(Var(x0), miss * first_slope_, inverse_sigma);
   const auto T = static_cast<double>(range_.size());
-  return mean(first * decoder + (-first + 1.0) * kl) * (T / std::numbers::ln2);
+  return reduce(first * decoder + (-first + 1.0) * kl) * (T / std::numbers::ln2);
 }
 
 }  // namespace sfumato::diffusion

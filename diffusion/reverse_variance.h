@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/ops.h"
 #include "autograd/var.h"
 #include "diffusion/objective.h"
 #include "diffusion/schedule.h"
@@ -49,9 +50,10 @@ class BoundLoss {
  public:
   BoundLoss(const Prediction& prediction, const Schedule& schedule);
 
-  // answer, variance (2v − 1), target and x0 [N, ...] of one shape and kind, t i64 [N] -> []
+  // answer, variance (2v − 1), target and x0 [N, ...] of one shape and kind, t i64 [N] -> what `reduce` makes of the
+  // numbers' estimates [N, ...]: their mean [].
   Var operator()(const Var& answer, const Var& variance, const Tensor& target, const Tensor& t,
-                 const Tensor& x0) const;
+                 const Tensor& x0, Var (*reduce)(const Var&) = mean) const;
 
  private:
   std::vector<double> range_;  // log(β_t / β̃_t)

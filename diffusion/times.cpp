@@ -89,15 +89,28 @@ const TimeDistribution TimeDistribution::edm = {
         },
 };
 
-Times::Times(const TimeDistribution& distribution, const Schedule& schedule)
+// Improved DDPM's, by importance sampling.
+const TimeDistribution TimeDistribution::loss = {
+    .name = "loss",
+    .help = "as the root mean square of t's last 10 losses, once each t has 10",
+    .by_loss = true,
+};
+
+Times::Times(const TimeDistribution& distribution, const Schedule& schedule, Device device)
     : stratified_(distribution.stratified), steps_(schedule.steps()) {
   if (distribution.cumulative)
     cumulative_ = Tensor::from<double>({steps_}, distribution.cumulative(schedule));
+  if (distribution.by_loss) history_.emplace(steps_, device);
+}
+
+Tensor Times::importance(const Tensor& t) const {
+  return history_ ? history_->importance(t) : Tensor();
 }
 
 Tensor Times::draw(Rng rng, std::int64_t n) const {
-  if (!cumulative_.defined()) return rng.randint({n}, steps_);
-  const Tensor u = rng.uniform({n}), cumulative = constant(cumulative_, rng.device());
+  if (!history_ && !cumulative_.defined()) return rng.randint({n}, steps_);
+  const Tensor u = rng.uniform({n});
+  const Tensor cumulative = history_ ? history_->cumulative() : constant(cumulative_, rng.device());
   Tensor t({n}, Kind{DType::i64, rng.device()});
   for_each(rng.device(), n,
            FirstAbove{u.data<float>(), cumulative.data<double>(), steps_, n, stratified_,

@@ -74,6 +74,52 @@ TEST_F(Resume, MoreStepsEqualTheLongerRun) {
   EXPECT_EQ(learned(at("run")), learned(at("whole")));
 }
 
+// Times drawn by loss go by the losses of earlier steps, which are in the state.
+TEST_F(Resume, TimesDrawnByLossGoOnFromTheLossesThatWere) {
+  put_digits("data");
+  const std::string by_loss = kTiny + " --times loss --timesteps 4 --sample-every 0";
+  done("train --out whole --steps 24" + by_loss);
+  // Checkpoints at each step, in the uniform phase and after it.
+  done("train --out run --steps 24 --stop-after 3 --checkpoint-every 0" + by_loss);
+  done("train --resume run --stop-after 13");
+  done("train --resume run");
+  EXPECT_EQ(learned(at("run")), learned(at("whole")));
+  const Tensor seen = io::SafeTensors(at(kState)).tensor("times_seen");
+  std::int64_t sum = 0;
+  for (const std::int64_t n : seen.values<std::int64_t>()) {
+    EXPECT_GE(n, 10);  // so that the second phase was there
+    sum += n;
+  }
+  EXPECT_EQ(sum, 24 * 8);
+  done("train --out even --steps 24 --times uniform --timesteps 4 --sample-every 0" + kTiny);
+  EXPECT_NE(learned(at("run")).weights, learned(at("even")).weights);
+  // A run that drew others has no losses yet; one that draws others from now on needs none.
+  noted("train --resume even --times loss --steps 25", {"times: \"uniform\" -> \"loss\""});
+  EXPECT_EQ(io::SafeTensors(at("even/sfumato/state.safetensors")).shape("time_losses"),
+            (Shape{4, 10}));
+  noted("train --resume run --times uniform --steps 25", {"times: \"loss\" -> \"uniform\""});
+  EXPECT_FALSE(io::SafeTensors(at(kState)).contains("times_seen"));
+}
+
+TEST_F(Resume, ADamagedHistoryOfLossesIsRefused) {
+  put_digits("data");
+  done("train --out run --steps 24 --stop-after 1 --times loss --timesteps 4 --sample-every 0" +
+       kTiny);
+  const io::SafeTensors file(at(kState));
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const std::string& name : file.names()) tensors.emplace_back(name, file.tensor(name));
+  for (auto& [name, tensor] : tensors)
+    if (name == "times_seen") tensor.data<std::int64_t>()[2] = -1;
+  io::write_safetensors(at(kState), tensors);
+  refused("train --resume run", {"tensor 'times_seen'", "got -1"});
+}
+
+TEST_F(Resume, TooFewStepsForTimesByLossAreNoted) {
+  put_digits("data");
+  noted("train --out run --steps 2 --times loss --sample-every 0" + kTiny,
+        {"2 steps of 8 pictures are too few for 10 losses of each of 1000 timesteps"});
+}
+
 TEST_F(Resume, AnotherBudgetTakesThePlaceOfTheOld) {
   put_digits("data", {.count = 20});
   done("train --out run --steps 6 --stop-after 2" + kTiny);

@@ -118,6 +118,35 @@ TEST(Loss, OfHuberIsQuadraticThenLinear) {
   EXPECT_NEAR(at(0.3), 0.2 * (std::sqrt(0.09 + 0.01) - 0.1), 1e-12);
 }
 
+// Of each picture: as if it were alone. With importance: their weighted mean.
+TEST(Loss, OfImagesIsThatOfEachAlone) {
+  const Schedule s = Schedule::cosine();
+  const Tensor want = Rng(5).normal({3, 2, 2, 2}), x0 = Tensor::zeros({3, 2, 2, 2});
+  const Tensor t = Tensor::from<std::int64_t>({3}, {0, 500, 999});
+  const Tensor importance = Tensor::from<float>({3}, {0.5F, 2, 3});
+  for (const ReverseVariance* variance : ReverseVariance::all)
+    for (const LossFunction* function : LossFunction::all)
+      for (const LossWeight* weight : {&LossWeight::constant, &LossWeight::min_snr}) {
+        const Loss loss(*function, *weight, Prediction::v, s, *variance);
+        const Tensor output = Rng(6).normal({3, 2, 2, variance->learned() ? 4 : 2});
+        const Tensor each = loss.of_images(Var(output), want, t, x0).value();
+        ASSERT_EQ(each.shape(), (Shape{3}));
+        double mean = 0;
+        for (std::int64_t n = 0; n < 3; ++n) {
+          const auto row = [&](const Tensor& of) { return of.slice(n, n + 1); };
+          const double alone = loss(Var(row(output)), row(want), row(t), row(x0)).value().item();
+          EXPECT_NEAR(each.data<float>()[n] / alone, 1, 1e-5) << variance->name;
+          mean += importance.data<float>()[n] * alone / 3;
+        }
+        const ByImage by_image{importance, Tensor({3})};
+        const Var weighted = loss(Var(output), want, t, x0, by_image);
+        EXPECT_NEAR(weighted.value().item() / mean, 1, 1e-5);
+        EXPECT_EQ(testing::max_difference(by_image.losses, each), 0);
+        EXPECT_EQ(loss(Var(output), want, t, x0, {}).value().item(),
+                  loss(Var(output), want, t, x0).value().item());
+      }
+}
+
 TEST(Loss, HasTheGradientOfItsValue) {
   const Tensor want = Rng(5).normal({2, 3}, DType::f64);
   const Tensor t = Tensor::from<std::int64_t>({2}, {200, 700});
