@@ -15,6 +15,7 @@
 #include "diffusion/forward.h"
 #include "diffusion/objective.h"
 #include "diffusion/reverse_variance.h"
+#include "diffusion/self_condition.h"
 #include "nn/fit.h"
 #include "tensor/rng.h"
 
@@ -185,8 +186,9 @@ std::string Doctor::non_finite_in(std::int64_t step, const data::Batch& batch) c
   const Tensor t = times_.draw(Rng(seed_, Purpose::timestep, k, device), x0.dim(0));
   const Tensor eps = Rng(seed_, Purpose::noise, k, device).normal(x0.shape());
   const Tensor xt = diffusion::q_sample(schedule_, x0, t, eps);
+  const Tensor seen = diffusion::seen_in_training(model_, schedule_, xt, t, labels);
   FirstNonFinite watch;
-  (*model_.network)(xt, schedule_.network_time(t), labels);
+  (*model_.network)(seen, schedule_.network_time(t), labels);
   if (!watch.found()) return "";
   const std::string parameter = parameter_at(watch.second_input());
   return fmt::format(

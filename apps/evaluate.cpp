@@ -85,6 +85,10 @@ std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
 // --likelihood
 void print_likelihood(const EvaluateOptions& o, const diffusion::Pipeline& model,
                       const data::ImageDataset& test) {
+  if (model.network->takes_estimate)
+    print_notes(
+        {"self-conditioned: bits/dim are those of the network without an estimate, as a "
+         "likelihood is of one function of x_t"});
   const BitsPerDim b = bits_per_dim(model, test, o.count, o.seed);
   const bool bounded = std::isfinite(b.bound);
   if (o.json) {

@@ -114,6 +114,8 @@ void expect_page_can_run(const LessonOptions& o, const diffusion::Pipeline& mode
   if (model.conditioning().kind != nn::Conditioning::Kind::none &&
       !model.conditioning().has_table())
     refuse("expected one that is told a class or nothing, this one is told numbers");
+  if (model.network->takes_estimate)
+    refuse("expected one of x_t alone, this one is self-conditioned");
   const diffusion::Schedule schedule = diffusion::make_schedule(model.scheduler);
   if (schedule.path != &diffusion::Path::variance_preserving)
     refuse(fmt::format("expected DDPM's process, its schedule {} is of another",

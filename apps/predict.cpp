@@ -24,16 +24,18 @@ struct PredictOptions {
   std::optional<nn::Precision> precision = nn::Precision::f32;
 };
 
-Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t channels) {
+Tensor read_images(const io::SafeTensors& file, const char* name, std::int64_t channels,
+                   bool or_twice = false) {
   Tensor x = file.tensor(name);
   expect_dtype(file.path().c_str(), name, x, DType::f32);
   expect_rank(file.path().c_str(), name, x, 4);
   if (x.size() == 0)
     throw Error(file.path().string(),
                 fmt::format("{} has shape {}: it holds no picture", name, x.shape().str()));
-  if (x.dim(1) != channels)
-    throw Error(file.path().string(), fmt::format("{} has shape {}, expected [N, {}, H, W]", name,
-                                                  x.shape().str(), channels));
+  if (x.dim(1) != channels && !(or_twice && x.dim(1) == 2 * channels))
+    throw Error(file.path().string(),
+                fmt::format("{} has shape {}, expected [N, {}{}, H, W]", name, x.shape().str(),
+                            channels, or_twice ? fmt::format(" or {}", 2 * channels) : ""));
   return permute(x, {0, 2, 3, 1});
 }
 
@@ -50,7 +52,8 @@ void predict(const PredictOptions& o, Device device) {
           fmt::format(
               "tensor {} is not known here; expected sample, timestep, class_labels, target",
               io::in_quotes(name)));
-  const Tensor x = read_images(in, "sample", model.network->in_channels);
+  const Tensor x =
+      read_images(in, "sample", model.network->in_channels, model.network->takes_estimate);
   const std::int64_t n = x.dim(0);
   Tensor t = in.tensor("timestep");
   if (t.size() == 1 && n != 1)

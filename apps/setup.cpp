@@ -10,6 +10,7 @@
 
 #include "apps/null_label.h"
 #include "nn/presets.h"
+#include "nn/self_conditioned.h"
 #include "tensor/io/json.h"
 
 namespace sfumato::apps {
@@ -27,6 +28,7 @@ nn::BuildNetwork new_network(const TrainOptions& o, const data::ImageDataset& da
                                       .classes = data.classes,
                                       .hides_labels = hides_labels,
                                       .learned_variance = o.variance->learned(),
+                                      .self_condition = o.self_condition,
                                       .dropout = o.dropout});
   }
   if (std::error_code ignored; !fs::exists(o.model, ignored))
@@ -34,8 +36,9 @@ nn::BuildNetwork new_network(const TrainOptions& o, const data::ImageDataset& da
                                      nn::preset_names(), o.model));
   io::Json json = io::JsonObject::read(o.model).json();
   if (o.dropout) json["dropout"] = *o.dropout;
+  if (o.self_condition) json[nn::kSelfCondition] = true;
   const io::JsonObject config(std::move(json), o.model);
-  return nn::network_class_of(config).read(config, &notes);
+  return nn::read_network(config, &notes);
 }
 
 // The scheduler of --init: the folder's settings, completed by options for what it leaves open. Throws Error for an
@@ -138,6 +141,20 @@ diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& d
                     *model.conditioning().null_label));
   choose_null_label(model, o, data);
   return model;
+}
+
+void expect_self_condition(const diffusion::Pipeline& model, const TrainOptions& o) {
+  if (model.network->takes_estimate != o.self_condition)
+    throw Error("train",
+                fmt::format("--self-condition is {}given, and the network of {} {} an estimate of "
+                            "x_0 beside x_t",
+                            o.self_condition ? "" : "not ",
+                            o.init.empty() ? "--model " + o.model : "--init " + o.init,
+                            o.self_condition ? "does not take" : "takes"));
+  if (o.self_condition && o.batch < 2)
+    throw Error("train",
+                "--self-condition --batch 1: expected 2 or more, of which half see an estimate and "
+                "half see none");
 }
 
 void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad) {

@@ -26,6 +26,10 @@ data::LoadOptions load_options(const std::optional<std::string>& size,
 // A new model for the data as the options ask: a preset, a config.json, or (--init) a trained one.
 diffusion::Pipeline new_model(const TrainOptions& options, const data::ImageDataset& data);
 
+// Throws Error unless the network takes an estimate of x_0 if and only if --self-condition says so, and the batch has two
+// halves for it.
+void expect_self_condition(const diffusion::Pipeline& model, const TrainOptions& options);
+
 // Makes the data fit the model: a black border with --pad, and the model then draws pictures of
 // that size. Throws Error unless the model can train on these pictures and labels.
 void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad);

@@ -117,6 +117,7 @@ Run resume(const TrainOptions& asked, Device device) {
   // Killed in its first moments, the run begins anew from its record.
   diffusion::Pipeline model =
       folder.has_state() ? diffusion::load_pipeline(folder.dir()) : new_model(options, data);
+  expect_self_condition(model, options);
   fit(model, data, options.pad);
   expect_null_label(model, asked);
   nn::use(*model.params, device, *options.precision);
@@ -135,6 +136,7 @@ Run start(const TrainOptions& asked, Device device) {
       open_dataset(options.data, load_options(options.size, options.background));
   const DataIdentity identity = identify(data);
   diffusion::Pipeline model = new_model(options, data);
+  expect_self_condition(model, options);
   fit(model, data, options.pad);
   expect_null_label(model, asked);
   nn::use(*model.params, device, *options.precision);

@@ -24,6 +24,7 @@
 #include "diffusion/forward.h"
 #include "diffusion/loss.h"
 #include "diffusion/objective.h"
+#include "diffusion/self_condition.h"
 #include "diffusion/times.h"
 #include "tensor/arithmetic.h"
 #include "tensor/parallel.h"
@@ -49,6 +50,8 @@ std::string headline(const Run& run) {
           : fmt::format("in {}, ", run.options.precision->name),
       thread_count());
   if (run.model.conditioning().classes() > 0) line += "\nclasses: " + data::class_list(run.data);
+  if (run.model.network->takes_estimate)
+    line += "\nself-conditioned: half of the pictures come with the network's own estimate";
   if (prediction == diffusion::Prediction::v)
     line +=
         "\n(v = √ᾱ ε - √(1-ᾱ) x_0: digits that can be read come sooner than with ε; "
@@ -220,7 +223,8 @@ void train(const TrainOptions& asked, Device device) {
     const Tensor target = diffusion::target(prediction, schedule, x0, eps, t);
     const Shown step{x0, label, t, xt, target, loss_of_each(times, t)};
     const auto gradient_of = [&](const Shown& s, std::int64_t i, double share) {
-      const Var y = network(s.xt, schedule.network_time(s.t), s.label, mode_of(o, k, i));
+      const Tensor seen = diffusion::seen_in_training(run.model, schedule, s.xt, s.t, s.label);
+      const Var y = network(seen, schedule.network_time(s.t), s.label, mode_of(o, k, i));
       const Var loss = loss_of(y, s.target, s.t, s.x0, s.each) * share;
       loss.backward();
       return loss.value();

@@ -59,6 +59,7 @@ struct TrainOptions {
   std::optional<diffusion::LossFunction> loss = diffusion::LossFunction::mse;
   std::optional<diffusion::LossWeight> loss_weight = diffusion::LossWeight::constant;
   std::optional<diffusion::ReverseVariance> variance = diffusion::ReverseVariance::fixed;
+  bool self_condition = false;             // the network sees its own estimate of x_0
   std::optional<std::int64_t> null_label;  // none: as the model says
   std::uint64_t seed = 0;
   bool pad = false;
@@ -158,6 +159,11 @@ void visit_diffusion_options(Visitor&& v, Options& o) {
     OptionInfo{"variance", "The variance of a step back; default fixed",
                "the network says a variance, or does not"},
     Choices<ReverseVariance>(ReverseVariance::all));
+  v(o.self_condition,
+    OptionInfo{"self_condition",
+               "The network sees its own last estimate of the picture beside x_t, in half of "
+               "training and when it draws (Analog Bits)",
+               "the network has channels for an estimate, or has none"});
   v(o.null_label,
     OptionInfo{"null_label", "The row of the class table that stands for 'no class'",
                "the network has learned the old one"},

@@ -166,7 +166,8 @@ SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
   SampleOptions chain{.config = model.scheduler,
                       .steps = o.steps.value_or(default_steps(model, o.sampler)),
                       .eta = o.eta,
-                      .seed = o.seed};
+                      .seed = o.seed,
+                      .self_condition = model.network->takes_estimate};
   chain.config.sampler = o.sampler;
   if (o.spacing) chain.config.timestep_spacing = *o.spacing;
   if (o.clip) {
@@ -244,6 +245,7 @@ void expect_guide(const Pipeline& model, const Pipeline& guide) {
   expect_same("schedule", b.beta_schedule.name, a.beta_schedule.name);
   expect_same("timesteps", b.num_train_timesteps, a.num_train_timesteps);
   expect_same("channels", guide.network->out_channels, model.network->out_channels);
+  expect_same("self-conditioned", guide.network->takes_estimate, model.network->takes_estimate);
   expect_same("classes", guide.conditioning().rows, model.conditioning().rows);
 }
 

@@ -11,6 +11,7 @@
 
 #include "diffusion/model_folder.h"
 #include "nn/checkpoint.h"
+#include "nn/self_conditioned.h"
 #include "nn/unet.h"
 #include "tensor/io/file.h"
 #include "tensor/io/safetensors.h"
@@ -145,10 +146,9 @@ Pipeline load_pipeline(const fs::path& dir, NotFinite rule) {
     notes.insert(notes.end(), more.begin(), more.end());
   };
   const io::JsonObject config = io::JsonObject::read(folder.config);
-  const nn::NetworkClass& network_class = nn::network_class_of(
-      config, folder.pipeline.empty() ? "" : " of a " + io::in_quotes(folder.pipeline));
   const io::Extent sample_size = read_sample_size(config);
-  const nn::BuildNetwork network = network_class.read(config, &notes);
+  const nn::BuildNetwork network = nn::read_network(
+      config, &notes, folder.pipeline.empty() ? "" : " of a " + io::in_quotes(folder.pipeline));
 
   SchedulerFile scheduler;
   if (folder.scheduler.empty()) {

@@ -12,6 +12,7 @@
 #include "diffusion/expect.h"
 #include "diffusion/forward.h"
 #include "diffusion/reverse_variance.h"
+#include "diffusion/self_condition.h"
 #include "tensor/arrivals.h"
 #include "tensor/for_each.h"
 #include "tensor/rng.h"
@@ -71,22 +72,31 @@ Said take_apart(const Tensor& output, const Tensor& x) {
   return said;
 }
 
+// What the network sees: x; or x and its last estimate.
+Tensor seen(const Chain& chain, const Tensor& x) {
+  if (!chain.self_condition) return x;
+  return beside(x, chain.last_x0.defined() ? chain.last_x0 : Tensor::zeros(x.shape(), x.kind()));
+}
+
 // Chain::estimate at one level, where the network is told `time`.
 Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Tensor& x,
              Tensor* variance = nullptr) {
   if (!x.defined()) throw Error("sample", "xt is undefined");
   if (x.shape().rank() < 1) throw Error("sample", "xt has no batch axis");
-  const Said said = take_apart(chain.denoiser(x, time), x);
+  const Tensor input = seen(chain, x);
+  const Said said = take_apart(chain.denoiser(input, time), x);
   const Tensor& output = said.answer;
   const Prediction& kind = chain.config.prediction_type;
   const Guidance& method = chain.guide.method;
   Estimate e;
   if (chain.guide.away && (!method.acts_at || method.acts_at(level))) {
-    const Tensor away = take_apart(chain.guide.away(x, time), x).answer;
+    const Tensor away = take_apart(chain.guide.away(input, time), x).answer;
     e = method.guide({kind, level, x, output, away, chain.guide_memory}, chain.guide.scale);
   } else {
     e = read(kind, level, x, output);
   }
+  if (chain.self_condition)
+    chain.last_x0 = told_estimate(read(kind, level, x, output).x0, chain.config);
   if (clips(chain.config)) {
     if (kind == Prediction::x0) e.x0 = e.x0.clone();  // it may be the network's own tensor
     clip(e.x0, chain.config);
@@ -181,7 +191,7 @@ void Chain::done(std::int64_t step, const Tensor& x, const Tensor& x0) const {
   if (step == 0 || !finite)
     finite = std::make_shared<FiniteCheck>(x.device(), first_picture, steps());
   finite->look_at(x, step, t);
-  if (step + 1 == steps()) guide_memory = {};
+  if (step + 1 == steps()) guide_memory = {}, last_x0 = {};
   if (on_step) on_step({step, t, x, x0});
 }
 
@@ -211,7 +221,8 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
                    std::int64_t step, const Tensor& x) { return step_noise(seed, first, step, x); },
       .first_picture = options.first_picture,
       .on_step = options.on_step,
-      .correct = options.correct};
+      .correct = options.correct,
+      .self_condition = options.self_condition};
   const bool by_sigma =
       config.timestep_spacing == Spacing::karras || config.timestep_spacing == Spacing::log_snr;
   if (by_sigma) {
@@ -262,6 +273,7 @@ std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options)
   SampleOptions quiet = options;
   quiet.on_step = {};
   quiet.correct = {};
+  quiet.self_condition = false;
   sample(schedule, quiet, zero, Tensor::full({1, 1}, 1));
   return count;
 }

@@ -32,7 +32,8 @@ namespace sfumato::diffusion {
 // The network: x_t [N, ...] and the time t of all images (Schedule::network_time: of DDPM a timestep 0..T−1, or between
 // two) ->
 // its output, of x_t's shape and dtype, of the kind SchedulerConfig::prediction_type; or of twice the channels, where a
-// learned variance follows (reverse_variance.h).
+// learned variance follows (reverse_variance.h). Where SampleOptions::self_condition says so, x_t comes with the last
+// estimate of x_0 beside it, [..., 2C].
 using Denoiser = std::function<Tensor(const Tensor& xt, double t)>;
 
 // What a callback sees after each step; the references live until it returns.
@@ -94,6 +95,9 @@ struct Chain {
   mutable std::shared_ptr<FiniteCheck> finite =
       {};                            // what `done` has seen; the first call makes it
   mutable Tensor guide_memory = {};  // Guidance's, from the first estimate of a walk to its end
+  bool self_condition = false;
+  // What the denoiser last said of x_0, in the same walk; undefined before the first time: it is told zeros.
+  mutable Tensor last_x0 = {};
 };
 
 struct SampleOptions {
@@ -105,6 +109,10 @@ struct SampleOptions {
   std::int64_t first_picture = 0;                     // the number of the picture in row 0
   std::function<void(const Progress&)> on_step = {};  // may be empty
   Correct correct = {};                               // may be empty
+  // Self-conditioning (Analog Bits, Chen 2022, algorithm 2): the denoiser is told what it last said of x_0 in this walk,
+  // before guidance, as it was told in training (told_estimate in self_condition.h); what it is guided away from is told
+  // the same.
+  bool self_condition = false;
 };
 
 // K timesteps in falling order, of the spacings that choose timesteps. Throws unless 1 <= K <= T. As `diffusers`

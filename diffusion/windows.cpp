@@ -69,15 +69,20 @@ Denoiser windowed(const Denoiser& denoiser, const io::Extent& window, const io::
     const std::int64_t n = xt.dim(0), H = xt.dim(1), W = xt.dim(2), C = xt.dim(3);
     const std::vector<std::int64_t> tops = origins(H, window.height, stride.height),
                                     lefts = origins(W, window.width, stride.width);
-    Tensor sum = Tensor::zeros(xt.shape(), xt.kind()), count = Tensor::zeros(xt.shape(), xt.kind());
+    Tensor sum, count;
     dispatch_float("windowed", xt.dtype(), [&]<class T>() {
       for (const std::int64_t top : tops)
         for (const std::int64_t left : lefts) {
-          const Window at{window.height, window.width, H, W, C, top, left};
+          Window at{window.height, window.width, H, W, C, top, left};
           Tensor part({n, window.height, window.width, C}, xt.kind());
           for_each(xt.device(), part.size(), CutOut<T>{at, xt.data<T>(), part.data<T>()});
           const Tensor answer = denoiser(part, t);
-          for_each(xt.device(), part.size(),
+          at.channels = answer.dim(3);  // not always as many as xt's
+          if (!sum.defined()) {
+            sum = Tensor::zeros({n, H, W, at.channels}, xt.kind());
+            count = Tensor::zeros(sum.shape(), xt.kind());
+          }
+          for_each(xt.device(), answer.size(),
                    AddIn<T>{at, answer.data<T>(), sum.data<T>(), count.data<T>()});
         }
       for_each(xt.device(), sum.size(), DivideBy<T>{sum.data<T>(), count.data<T>()});

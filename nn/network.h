@@ -41,6 +41,8 @@ class Network {
   std::int64_t in_channels = 1, out_channels = 1;
   std::int64_t size_multiple = 1;  // height and width must be multiples of it
   bool square = false;             // and equal
+  bool takes_estimate =
+      false;  // beside the picture: x may be [N,H,W,2 in_channels] (self_conditioned.h)
   // Of the pictures that it was trained on; it takes others too. 0 x 0: not known (sample_size: null).
   io::Extent sample_size;
   Conditioning conditioning;

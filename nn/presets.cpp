@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "nn/dit.h"
+#include "nn/self_conditioned.h"
 #include "nn/unet.h"
 #include "tensor/error.h"
 #include "tensor/io/text.h"
@@ -64,6 +65,26 @@ constexpr std::span<const DiTPreset> dits() { return kDiTs; }
 
 }  // namespace
 
+namespace {
+
+// A preset that sees so many channels.
+BuildNetwork build(std::string_view name, const PresetFor& data, std::int64_t seen) {
+  const std::int64_t said = (data.learned_variance ? 2 : 1) * data.channels;
+  if (find(dits(), name)) {
+    DiTConfig config = dit_preset(name, seen, data.size, data.classes);
+    config.dropout = data.dropout.value_or(config.dropout);
+    if (said != seen) config.out_channels = said;
+    return [config](const Scope& scope) { return std::make_unique<DiT>(scope, config); };
+  }
+  UNetConfig config = preset(name, seen, data.classes + (data.hides_labels ? 1 : 0));
+  if (data.hides_labels) config.conditioning.null_label = data.classes;
+  config.dropout = data.dropout.value_or(config.dropout);
+  config.out_channels = said;
+  return [config](const Scope& scope) { return std::make_unique<UNet>(scope, config); };
+}
+
+}  // namespace
+
 bool is_preset(std::string_view name) { return find(unets(), name) || find(dits(), name); }
 
 std::string preset_names() { return names_of(unets()) + ", " + names_of(dits()); }
@@ -97,17 +118,8 @@ DiTConfig dit_preset(std::string_view name, std::int64_t channels, std::int64_t 
 }
 
 BuildNetwork build_preset(std::string_view name, const PresetFor& data) {
-  if (find(dits(), name)) {
-    DiTConfig config = dit_preset(name, data.channels, data.size, data.classes);
-    config.dropout = data.dropout.value_or(config.dropout);
-    if (data.learned_variance) config.out_channels = 2 * data.channels;
-    return [config](const Scope& scope) { return std::make_unique<DiT>(scope, config); };
-  }
-  UNetConfig config = preset(name, data.channels, data.classes + (data.hides_labels ? 1 : 0));
-  if (data.hides_labels) config.conditioning.null_label = data.classes;
-  config.dropout = data.dropout.value_or(config.dropout);
-  if (data.learned_variance) config.out_channels *= 2;
-  return [config](const Scope& scope) { return std::make_unique<UNet>(scope, config); };
+  if (!data.self_condition) return build(name, data, data.channels);
+  return self_conditioned(build(name, data, 2 * data.channels));
 }
 
 }  // namespace sfumato::nn

@@ -30,7 +30,8 @@ struct PresetFor {
   std::int64_t classes = 0;       // of the data
   bool hides_labels = false;      // a U-Net gets a row for "no class"
   bool learned_variance = false;  // twice the channels come out
-  std::optional<double> dropout;
+  bool self_condition = false;    // an estimate goes in, beside the picture (self_conditioned.h)
+  std::optional<double> dropout = {};
 };
 // Any preset. Throws Error for a name that is none.
 BuildNetwork build_preset(std::string_view name, const PresetFor& data);

@@ -209,6 +209,53 @@ TEST_F(Train, ALearnedVarianceIsPartOfTheModel) {
           {"--variance hybrid", "/plain says none"});
 }
 
+TEST_F(Train, SelfConditioningIsPartOfTheModel) {
+  put_digits("data", {.count = 24});
+  const std::string options = " --batch 4 --data data --steps 4 --seed 3";
+  for (const std::string model : {"tiny", "dit-tiny"}) {
+    const std::string to = " --self-condition --model " + model + options;
+    done("train --out whole" + to);
+    done("train --out parts --stop-after 2" + to);
+    done("train --resume parts");
+    EXPECT_EQ(learned(at("whole")), learned(at("parts")));
+    const fs::path part = model == "tiny" ? "unet" : "transformer";
+    const auto config = io::JsonObject::read(at("whole") / part / "config.json");
+    EXPECT_EQ(config.get_int("in_channels"), 2);
+    EXPECT_TRUE(config.get_bool("self_condition"));
+    done("sample --model whole --steps 3 --count 2 --out x.png --guidance 2");
+    fs::remove_all(at("whole"));
+    fs::rename(at("parts"), at(model + "_run"));
+  }
+  io::write_png(at("in.png"), Tensor::zeros({12, 12, 1}, DType::u8));
+  done(
+      "edit variations --model tiny_run --in in.png --from-label 0 --steps 3 --count 2 --out "
+      "y.png");
+  done("info --model tiny_run");
+  done("train --out on --init tiny_run --self-condition --doctor --accumulate 2" + options);
+  const Outcome wide =
+      run("train --out wide --self-condition --model tiny_run/unet/config.json" + options);
+  EXPECT_EQ(wide.code, 0) << wide.err;
+  EXPECT_EQ(get("wide/unet/config.json"), get("tiny_run/unet/config.json"));
+  // What does not fit together.
+  refused("train --out no --init tiny_run" + options,
+          {"--self-condition is not given", "tiny_run takes an estimate"});
+  refused("train --out no --model tiny_run/unet/config.json" + options,
+          {"--self-condition is not given", "config.json takes an estimate"});
+  done("train --out plain --model tiny" + options);
+  refused("train --out no --init plain --self-condition" + options,
+          {"--self-condition is given", "plain does not take an estimate"});
+  refused("train --out no --model plain/unet/config.json --self-condition" + options,
+          {"[self_condition] expected a network of pictures and an estimate", "maps 1 to 1"});
+  refused("train --out no --self-condition --data data --steps 2 --batch 1",
+          {"--self-condition --batch 1: expected 2 or more"});
+  refused("train --resume plain --self-condition", {"--self-condition true", "cannot change it"});
+  refused("sample --model tiny_run --guide plain --out z.png",
+          {"the guide is of another kind", "self-conditioned false, expected true"});
+  put("page.html", "a page");
+  refused("lesson --model tiny_run --page page.html --out mine.html", {"self-conditioned"});
+  EXPECT_FALSE(fs::exists(at("no")));
+}
+
 // ---- where a run begins
 
 TEST_F(Train, InitTakesTheWeights) {
