@@ -14,7 +14,7 @@ std::vector<double> even_ticks(const Axis& axis) {
   std::vector<double> marks;
   const double slack = step * 1e-9;
   for (double k = std::ceil((axis.low - slack) / step); k * step <= axis.high + slack; ++k)
-    marks.push_back(k * step);
+    marks.push_back(k * step + 0.0);  // 0, never -0
   return marks;
 }
 
@@ -39,7 +39,9 @@ double Axis::share(double v) const {
 }
 
 std::vector<double> ticks(const Axis& axis) {
-  return axis.log ? log_ticks(axis) : even_ticks(axis);
+  if (!axis.log) return even_ticks(axis);
+  const std::vector<double> marks = log_ticks(axis);
+  return marks.size() > 2 ? marks : even_ticks(axis);
 }
 
 io::SvgPoint Plot::at(double x_value, double y_value) const {

@@ -27,8 +27,8 @@ struct Plot {
   void draw(io::Svg& svg) const;
 };
 
-// Marks of an axis: even ones of 1, 2 or 5 times a power of ten; or, of a logarithmic one, powers of ten, and where these are
-// few, also 2 and 5 times them.
+// Marks of an axis: even ones of 1, 2 or 5 times a power of ten; or, of a logarithmic one, powers of ten, where these are few
+// also 2 and 5 times them, and even ones where these are few too.
 std::vector<double> ticks(const Axis& axis);
 
 }  // namespace sfumato::apps
