@@ -60,16 +60,14 @@ struct Bounded {
           ((cast(variance, DType::f64) * 0.5 + 0.5) * log_variance_range(schedule, step)).value();
     return said;
   }
-  // Of one number of x_0, on average: ½ (SNR(t−1) − SNR(t)) (x_0 − x̂_0)²; with Σ = β̃ e^r for β̃ more, as
-  // reverse_variance.h writes it.
+  // Of one number of x_0, on average. Without a learned variance r is 0, and ½ (SNR(t−1) − SNR(t)) (x_0 − x̂_0)² is left.
   double between(std::int64_t t) const {
     const Said said = ask(t);
     const double w = bound_weight(schedule.level(t - 1), schedule.level(t));
     double sum = 0;
     for (std::int64_t i = 0; i < x0.size(); ++i) {
-      const double error = w * std::pow(x0.data<double>()[i] - said.x0.data<double>()[i], 2);
-      const double r = said.r.defined() ? said.r.data<double>()[i] : 0;
-      sum += 0.5 * (r + std::expm1(-r)) + std::exp(-r) * error;
+      const double error = 2 * w * std::pow(x0.data<double>()[i] - said.x0.data<double>()[i], 2);
+      sum += posterior_kl(said.r.defined() ? said.r.data<double>()[i] : 0, error);
     }
     return sum / static_cast<double>(x0.size());
   }

@@ -96,7 +96,7 @@ Var BoundLoss::operator()(const Var& answer, const Var& variance, const Tensor& 
   };
   const Var miss = answer - Var(target), first = at(first_);
   const Var r = (variance * 0.5 + 0.5) * at(range_);
-  const Var kl = (r + exp(-r) * (at(error_) * square(miss) + 1.0) + -1.0) * 0.5;
+  const Var kl = posterior_kl(r, at(error_) * square(miss));
   const Var inverse_sigma = exp((r + first_log_) * -0.5);
   const Var decoder = pixel_nats(Var(x0), miss * first_slope_, inverse_sigma);
   const auto T = static_cast<double>(range_.size());

@@ -4,6 +4,7 @@
 //     Σ_θ = exp(v log β_t + (1 − v) log β̃_t)                (eq. 15)
 // Such a network gives twice as many channels as x_t has: the answer, then 2v − 1. It can be trained for likelihood.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -42,9 +43,15 @@ Var variance_in(const Var& output, std::int64_t channels);  // undefined: not le
 double log_variance_range(const Schedule& schedule, std::int64_t t);
 double first_posterior_variance(const Schedule& schedule);  // that β̃_1
 
-// T L_t for random timesteps t, an estimate of L_vlb in bits for each number of x_0: with L_t for t ≥ 1
-//     KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) = ½ (r − 1 + e^{−r} (1 + (SNR(t−1) − SNR(t)) (x_0 − x̂_0)²)),
-//     r = log Σ_θ − log β̃_t = v log(β_t / β̃_t),
+// KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) of a number, a double or a Var, where
+//     r = log Σ_θ − log β̃_t = v log(β_t / β̃_t),     error = (SNR(t−1) − SNR(t)) (x_0 − x̂_0)²
+template <class Number>
+Number posterior_kl(const Number& r, const Number& error) {
+  using std::exp;
+  return (r + exp(-r) * (error + 1.0) + -1.0) * 0.5;
+}
+
+// T L_t for random timesteps t, an estimate of L_vlb in bits for each number of x_0: with L_t = posterior_kl for t ≥ 1,
 // and L_0 = −log p(x_0 | x_1) of pixels (DDPM, eq. 13), where β̃_1 stands for β̃_0 = 0. Const calls are safe from any thread.
 class BoundLoss {
  public:
