@@ -39,6 +39,7 @@
 #include "nn/optim.h"
 #include "nn/params.h"
 #include "nn/presets.h"
+#include "nn/self_conditioned.h"
 #include "nn/unet.h"
 #include "nn/unet_config.h"
 #include "nn/vae.h"
@@ -49,6 +50,7 @@
 
 // Diffusion: schedules, the forward process, predictions, samplers, models as diffusers folders.
 #include "diffusion/bound.h"
+#include "diffusion/classifier_guidance.h"
 #include "diffusion/coupling.h"
 #include "diffusion/edit_pictures.h"
 #include "diffusion/editing.h"
@@ -64,6 +66,7 @@
 #include "diffusion/sampler.h"
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
+#include "diffusion/self_condition.h"
 #include "diffusion/times.h"
 #include "diffusion/training/training.h"
 

@@ -43,6 +43,11 @@ void declare_drawing(CommandLine& line, DrawingOptions& o, const std::string& de
        kGuidances);
   line(o.method, kGuidanceMethodOption, Choices<diffusion::Guidance>(diffusion::Guidance::all));
   line(o.guide, kGuideOption);
+  line(o.classifier,
+       {"classifier",
+        "With --guide classifier: its weights, as `evaluate --classifier` writes them "
+        "(default: those that `evaluate` has kept of the run's data)"});
+  line.needs("classifier", "guide");
   line(o.negative, kNegativeOption);
   line(o.null_label, {"null_label", "The label that means 'no class', for models that do not say"},
        {0, 1 << 24});
@@ -52,7 +57,7 @@ void declare_drawing(CommandLine& line, DrawingOptions& o, const std::string& de
 }
 
 DrawingModel load_drawing_model(const DrawingOptions& o, Device device) {
-  DrawingModel m{diffusion::load_pipeline(o.model), {}};
+  DrawingModel m{diffusion::load_pipeline(o.model), {}, {}};
   m.model.expect_sampling();
   nn::use(*m.model.params, device, *o.precision);
   print_notes(m.model.notes);
@@ -62,7 +67,13 @@ DrawingModel load_drawing_model(const DrawingOptions& o, Device device) {
                                         *o.null_label, rows));
     m.model.network->conditioning.null_label = o.null_label;
   }
-  m.guide = load_guide(o.guide, o.model, m.model, device, *o.precision);
+  if (o.guide == kClassifierGuide)
+    m.classifier = load_guiding_classifier(o.classifier, o.model, m.model, device);
+  else if (!o.classifier.empty())
+    throw Error("sample", fmt::format("--classifier guides with --guide classifier, got --guide {}",
+                                      o.guide));
+  else
+    m.guide = load_guide(o.guide, o.model, m.model, device, *o.precision);
   return m;
 }
 
@@ -75,6 +86,9 @@ diffusion::GenerateOptions generate_options(const DrawingOptions& o, const Drawi
   g.eta = o.eta;
   g.method = *o.method;
   g.guide = m.guide ? &*m.guide : nullptr;
+  g.classifier = m.classifier ? &*m.classifier : nullptr;
+  if (g.classifier && g.method == diffusion::Guidance::cfg)  // the default
+    g.method = diffusion::Guidance::classifier;
   g.guidance = o.guidance.value_or(diffusion::default_guidance(m.model, g.method, g.guide));
   if (!o.negative.empty()) g.negative = parse_label("--negative", o.negative, m.model);
   g.seed = o.seed;

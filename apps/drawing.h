@@ -20,8 +20,9 @@ struct DrawingOptions {
   double eta = 0;
   std::optional<double> guidance;
   std::optional<diffusion::Guidance> method = diffusion::Guidance::cfg;
-  std::string guide;     // "", earlier, or a folder
-  std::string negative;  // a class
+  std::string guide;       // "", earlier, classifier, or a folder
+  std::string classifier;  // "", or a file: of --guide classifier
+  std::string negative;    // a class
   std::optional<std::int64_t> null_label;
   std::uint64_t seed = 0;
   std::int64_t batch = 64;
@@ -40,11 +41,15 @@ std::string default_guidance_help();
 struct DrawingModel {
   diffusion::Pipeline model;
   std::optional<diffusion::Pipeline> guide;
+  std::optional<diffusion::PictureClassifier> classifier;
+
+  // How many classes can be asked for of a model without classes.
+  std::int64_t classes_of_classifier() const { return classifier ? classifier->classes : 0; }
 };
 // Of --model and --guide, on the device, with the null label of --null-label; notes are printed. Throws Error.
 DrawingModel load_drawing_model(const DrawingOptions& o, Device device);
 
-// All but the labels and the size. Refers to the model's guide. Throws Error for a name that is none.
+// All but the labels and the size. Refers to the model's guide and classifier. Throws Error for a name that is none.
 diffusion::GenerateOptions generate_options(const DrawingOptions& o, const DrawingModel& m);
 
 }  // namespace sfumato::apps

@@ -203,7 +203,8 @@ diffusion::GenerateOptions drawing_options(const EditOptions& o, const Edit& edi
   const diffusion::Pipeline& model = m.model;
   diffusion::GenerateOptions g = generate_options(o, m);
   const std::vector<std::int64_t> labels =
-      edit.draw == edit_interpolate ? std::vector<std::int64_t>{} : parse_labels(o.labels, model);
+      edit.draw == edit_interpolate ? std::vector<std::int64_t>{}
+                                    : parse_labels(o.labels, model, m.classes_of_classifier());
   const std::size_t distinct = labels.size();
   const auto count = static_cast<std::size_t>(
       o.count.value_or(static_cast<std::int64_t>(std::max<std::size_t>(distinct, 1))));
@@ -214,7 +215,7 @@ diffusion::GenerateOptions drawing_options(const EditOptions& o, const Edit& edi
   }
   if (edit.steps > 0 && !o.steps)
     g.steps = std::min(edit.steps, model.scheduler.num_train_timesteps);
-  if (edit.inverts && !o.guidance) g.guidance = 1;
+  if (edit.inverts && !o.guidance) g.guidance = g.method.none();
   return g;
 }
 

@@ -179,8 +179,8 @@ Trial open_trial(const EvaluateOptions& o, const Splits& data,
   ClosestPairs pairs(o.pairs, data.train.images);
   real_pictures(data.train, labels);  // refused before a classifier is trained
   print_notes(data.train.notes);
-  const std::filesystem::path file =
-      o.classifier.empty() ? cached_classifier(data.train) : std::filesystem::path(o.classifier);
+  const std::filesystem::path file = o.classifier.empty() ? cached_classifier(identify(data.train))
+                                                          : std::filesystem::path(o.classifier);
   Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty()), data.train,
               data.test, labels, metrics_of(o));
   Verdict verdict{.count = static_cast<std::int64_t>(labels.size()),

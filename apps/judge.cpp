@@ -9,7 +9,6 @@
 #include <string>
 #include <utility>
 
-#include "apps/identity.h"
 #include "apps/notes.h"
 #include "diffusion/data/shuffle.h"
 #include "nn/checkpoint.h"
@@ -41,7 +40,7 @@ Tensor any_rows(const Tensor& all, std::int64_t count, std::int64_t draw) {
 
 }  // namespace
 
-std::filesystem::path cached_classifier(const data::ImageDataset& data) {
+std::filesystem::path cached_classifier(const DataIdentity& data) {
   const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
   std::filesystem::path folder;
   if (cache && *cache) {
@@ -51,8 +50,7 @@ std::filesystem::path cached_classifier(const data::ImageDataset& data) {
   } else {
     return {};  // a folder that others can write to might hold a classifier of theirs
   }
-  return folder / "sfumato" /
-         fmt::format("classifier-{:016x}.safetensors", fingerprint(identify(data)));
+  return folder / "sfumato" / fmt::format("classifier-{:016x}.safetensors", fingerprint(data));
 }
 
 eval::Classifier load_or_train_classifier(const std::filesystem::path& file,

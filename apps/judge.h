@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "apps/identity.h"
 #include "diffusion/data/dataset.h"
 #include "diffusion/eval/metric.h"
 
@@ -13,7 +14,7 @@ namespace sfumato::apps {
 
 // Where the classifier of this data is kept between runs: a name made from its pictures and labels,
 // under $XDG_CACHE_HOME or ~/.cache. Empty where neither is known: it is then kept nowhere.
-std::filesystem::path cached_classifier(const data::ImageDataset& data);
+std::filesystem::path cached_classifier(const DataIdentity& data);
 
 // From `file` if it is there, else trained on `data` and written there (nowhere if empty); what cannot be written is
 // an Error only if `must_write`.

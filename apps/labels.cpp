@@ -62,9 +62,32 @@ std::int64_t parse_label(const char* flag, const std::string& text,
                                     several ? " separated by commas" : "", io::in_quotes(text)));
 }
 
-// "all", "7", "0,1,2" or "cat,dog" -> labels; empty for an unconditional model.
-std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion::Pipeline& model) {
+namespace {
+
+// Classes of a classifier, which has no names for them.
+std::vector<std::int64_t> parse_classes(const std::string& text, std::int64_t classes) {
+  std::vector<std::int64_t> labels;
+  if (text.empty() || text == "all") {
+    for (std::int64_t k = 0; k < classes; ++k) labels.push_back(k);
+    return labels;
+  }
+  for (const std::string& part : split_at_commas(text)) {
+    const auto number = whole_number(part);
+    if (!number || *number < 0 || *number >= classes)
+      throw Error("sample", fmt::format("--labels: expected all, or some of 0..{} separated by "
+                                        "commas, got {}",
+                                        classes - 1, io::in_quotes(part)));
+    labels.push_back(*number);
+  }
+  return labels;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> parse_labels(const std::string& text, const diffusion::Pipeline& model,
+                                       std::int64_t classes_of_classifier) {
   if (model.conditioning().classes() == 0) {
+    if (classes_of_classifier > 0) return parse_classes(text, classes_of_classifier);
     if (!text.empty()) throw Error("sample", "--labels: the model is unconditional");
     return {};
   }

@@ -58,7 +58,9 @@ inline const OptionInfo kGuideOption{
     "guide",
     "Guide away from this model's answer instead of the one without the label: a folder, or "
     "earlier: "
-    "the run's own after a quarter of its training (autoguidance)"};
+    "the run's own after a quarter of its training (autoguidance); or classifier: by the gradient "
+    "of "
+    "the classifier of `evaluate`, also for a model without labels"};
 inline const OptionInfo kNegativeOption{
     "negative", "A class to be guided away from, instead of from 'no class'"};
 inline const OptionInfo kPrecisionOption{"precision",

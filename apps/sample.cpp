@@ -103,9 +103,10 @@ void write(const SampleOptions& o, PictureFile kind, const Tensor& pictures,
 std::string guidance_text(const SampleOptions& o, const diffusion::GenerateOptions& g) {
   if (!diffusion::guides(g)) return "";
   const bool plain = g.method == diffusion::Guidance::cfg;
-  return fmt::format(", guidance {}{}{}{}", plain ? "" : std::string(g.method.name) + " ",
-                     g.guidance, o.guide.empty() ? "" : " by " + o.guide,
-                     g.method.own_eps ? "" : "; --guidance 1 for none");
+  return fmt::format(
+      ", guidance {}{}{}{}", plain ? "" : std::string(g.method.name) + " ", g.guidance,
+      g.guide ? " by " + o.guide : "",
+      g.method.own_eps ? "" : fmt::format("; --guidance {} for none", g.method.none()));
 }
 
 void sample(const SampleOptions& o, Device device) {
@@ -113,7 +114,8 @@ void sample(const SampleOptions& o, Device device) {
   if (kind == PictureFile::series) numbered(o.out, 0);  // throws for a bad pattern, before any work
   const DrawingModel drawing = load_drawing_model(o, device);
   const diffusion::Pipeline& model = drawing.model;
-  const std::vector<std::int64_t> labels = parse_labels(o.labels, model);
+  const std::vector<std::int64_t> labels =
+      parse_labels(o.labels, model, drawing.classes_of_classifier());
   diffusion::GenerateOptions g = generate_options(o, drawing, labels);
   const GridOptions grid = grid_options(model, labels);
   std::vector<Tensor> frames;

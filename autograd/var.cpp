@@ -16,6 +16,9 @@ NoGrad::NoGrad() : before_(std::exchange(no_grad_active, true)) {}
 NoGrad::~NoGrad() { no_grad_active = before_; }
 bool NoGrad::active() { return no_grad_active; }
 
+WithGrad::WithGrad() : before_(std::exchange(no_grad_active, false)) {}
+WithGrad::~WithGrad() { no_grad_active = before_; }
+
 Observer::Observer() : before_(std::exchange(current_observer, this)) {}
 Observer::~Observer() { current_observer = before_; }
 Observer* Observer::current() { return current_observer; }

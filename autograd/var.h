@@ -169,6 +169,19 @@ class NoGrad {
   bool before_;
 };
 
+// While one is alive, operations of this thread are recorded, whatever NoGrad is around it: for a gradient that a sampler
+// needs.
+class WithGrad {
+ public:
+  WithGrad();
+  ~WithGrad();
+  WithGrad(const WithGrad&) = delete;
+  WithGrad& operator=(const WithGrad&) = delete;
+
+ private:
+  bool before_;
+};
+
 // While one is alive, it sees every operation of this thread as it is recorded: its name, its
 // inputs, its output and its count of floating-point operations. `info` draws its table of layers so.
 class Observer {

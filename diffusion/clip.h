@@ -15,4 +15,7 @@ bool clips(const SchedulerConfig& config);
 // between two elements as torch.quantile's does; on a GPU it is computed on the CPU, which waits for each step.
 void clip(Tensor& x0, const SchedulerConfig& config);
 
+// A copy of x0 with each element cut off at ± range.
+Tensor cut_off(const Tensor& x0, double range);
+
 }  // namespace sfumato::diffusion

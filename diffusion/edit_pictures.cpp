@@ -160,7 +160,7 @@ Tensor invert(const Pipeline& model, const GenerateOptions& options, const Tenso
               const Inverted& inverted) {
   GenerateOptions o = by_ddim(options);
   o.labels = {inverted.label};
-  o.mix = {}, o.negative = {}, o.guide = nullptr;
+  o.mix = {}, o.negative = {}, o.guide = nullptr, o.classifier = nullptr;
   o.guidance = 1, o.method = Guidance::cfg;
   expect_picture("invert", "a picture", picture, one_picture(model, o));
   const Tensor x_0 = data::to_signed(picture);

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "autograd/fixed_weights.h"
+#include "autograd/ops.h"
+#include "diffusion/classifier_guidance.h"
 #include "diffusion/data/batches.h"
 #include "diffusion/names.h"
 #include "diffusion/objective.h"
@@ -135,6 +137,21 @@ Denoiser mixed(const GenerateOptions& o, std::int64_t begin, std::int64_t n, Dev
   };
 }
 
+// log p(label) as the classifier reads it, of each picture. Labels i64 [N], on its device.
+std::function<Var(const Var&)> log_probability(const PictureClassifier& classifier,
+                                               std::span<const std::int64_t> labels,
+                                               Device device) {
+  constexpr double kSmallest = 1e-30;
+  const auto n = static_cast<std::int64_t>(labels.size());
+  Tensor one_hot = Tensor::zeros({n, classifier.classes});
+  for (std::int64_t i = 0; i < n; ++i)
+    one_hot.data<float>()[i * classifier.classes + labels[static_cast<std::size_t>(i)]] = 1;
+  return [&classifier, n, here = one_hot.to(device)](const Var& x0) {
+    const Var p = sum_to(softmax(classifier.logits(x0)) * Var(here), Shape{n, 1});
+    return reshape(log(p + kSmallest), {n});
+  };
+}
+
 // What draws pictures begin..end−1: the denoiser, and what guides it.
 struct Denoisers {
   Denoiser denoiser;
@@ -148,7 +165,7 @@ Denoisers denoisers_for(const Pipeline& model, const GenerateOptions& o, std::in
   if (model.conditioning().has_table()) {
     labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n)).to(kind.device);
     away = labels;
-    if (guides(o) && !o.guide)
+    if (guides(o) && !o.guide && !o.classifier)
       away = Tensor::full(
           {n}, static_cast<double>(o.negative ? *o.negative : *model.conditioning().null_label),
           kind);
@@ -157,7 +174,11 @@ Denoisers denoisers_for(const Pipeline& model, const GenerateOptions& o, std::in
                    .guide = {.method = o.method, .scale = o.guidance}};
   if (!o.mix.empty())
     result.denoiser = mixed(o, begin, n, kind.device, result.denoiser, networks.model);
-  if (guides(o))
+  if (o.classifier)
+    result.guide.score = score_of_estimate(
+        log_probability(*o.classifier, std::span(o.labels).subspan(begin, n), kind.device),
+        model.scheduler.clip_sample_range);
+  else if (guides(o))
     result.guide.away = denoiser_for(o, away, networks.guide ? *networks.guide : networks.model);
   return result;
 }
@@ -205,6 +226,26 @@ Shape picture_shape(const Pipeline& model, const GenerateOptions& o) {
 
 Clip parse_clip(std::string_view name) { return parse_row("clip", kClips, name).value; }
 
+namespace {
+
+// By a classifier, and by nothing else.
+void expect_classifier(const GenerateOptions& o) {
+  if (!o.classifier)
+    throw Error("sample", fmt::format("guidance {} needs a classifier", o.method.name));
+  if (!o.method.by_classifier)
+    throw Error("sample", fmt::format("a classifier guides by the method {}, got {}",
+                                      Guidance::classifier.name, o.method.name));
+  if (o.guide) throw Error("sample", "expected a classifier or a guide, got both");
+  if (o.negative || !o.mix.empty())
+    throw Error("sample", "a classifier guides to the label: expected no negative or second class");
+  for (const std::int64_t label : o.labels)
+    if (label < 0 || label >= o.classifier->classes)
+      throw Error("sample", fmt::format("label {}: the classifier knows 0..{}", label,
+                                        o.classifier->classes - 1));
+}
+
+}  // namespace
+
 void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
   model.expect_sampling();
   const nn::Network& network = *model.network;
@@ -213,11 +254,13 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
   expect_channels(network, model.scheduler);
   const Shape shape = picture_shape(model, o);
   expect_size(network, shape[1], shape[2]);
+  if (o.classifier || o.method.by_classifier) expect_classifier(o);
   if (o.guide) expect_guide(model, *o.guide);
   if (conditioning.kind == nn::Conditioning::Kind::none) {
     if (o.negative || !o.mix.empty())
       throw Error("sample", "a negative or a second class needs a class-conditional model");
-    if (guides(o) && !o.guide) throw Error("sample", "guidance needs a class-conditional model");
+    if (guides(o) && !o.guide && !o.classifier)
+      throw Error("sample", "guidance needs a class-conditional model");
     return;
   }
   if (!conditioning.has_table())
@@ -225,7 +268,7 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
                 "class_embed_type timestep and identity cannot be sampled here; see `predict`");
   expect_labels(model, o.labels);
   expect_more_labels(model, o);
-  if (guides(o) && !o.guide && !o.negative && !conditioning.null_label)
+  if (guides(o) && !o.guide && !o.classifier && !o.negative && !conditioning.null_label)
     throw Error(
         "sample",
         "guidance needs to know which label means 'no class', and this folder does not say: "
@@ -249,10 +292,11 @@ void expect_guide(const Pipeline& model, const Pipeline& guide) {
   expect_same("classes", guide.conditioning().rows, model.conditioning().rows);
 }
 
-bool guides(const GenerateOptions& o) { return o.guidance != 1 || o.method.own_eps; }
+bool guides(const GenerateOptions& o) { return o.guidance != o.method.none() || o.method.own_eps; }
 
 double default_guidance(const Pipeline& model, const Guidance& method, const Pipeline* guide) {
-  return guide || model.conditioning().null_label ? method.default_scale : 1;
+  return guide || method.by_classifier || model.conditioning().null_label ? method.default_scale
+                                                                          : 1;
 }
 
 const Sampler& default_sampler(const Pipeline& model) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/var.h"
 #include "diffusion/pipeline.h"
 #include "diffusion/sampler.h"
 
@@ -20,6 +21,12 @@ namespace sfumato::diffusion {
 //   off        nothing
 enum class Clip : std::uint8_t { on, diffusers, dynamic, off };
 Clip parse_clip(std::string_view name);  // throws Error for another name
+
+// Of pictures without noise: x0 [N,H,W,C] -> logits [N, classes], each picture by itself.
+struct PictureClassifier {
+  std::int64_t classes;
+  std::function<Var(const Var& x0)> logits;
+};
 
 struct Mix {
   std::int64_t label;
@@ -36,12 +43,15 @@ struct GenerateOptions {
   Sampler sampler = Sampler::ddim;
   std::optional<Spacing> spacing = {};  // none: as the folder says
   double eta = 0;
-  // The scale of guidance; other than 1, it needs the model's null label, or a guide.
+  // The scale of guidance; other than 1 (0 by a classifier), it needs the model's null label, or a guide.
   double guidance = 1;
   Guidance method = Guidance::cfg;
   // Autoguidance (Karras 2024): a weaker model of the same pictures and labels, such as an earlier checkpoint, in the
   // place of the answer without the label. Not owned; may be null.
   const Pipeline* guide = nullptr;
+  // Classifier guidance (the method `classifier`): towards pictures whose label this one reads in x̂_0
+  // (classifier_guidance.h). The labels are its classes, also where the model has none. Not owned; may be null.
+  const PictureClassifier* classifier = nullptr;
   // A class to be guided away from, in the place of "no class".
   std::optional<std::int64_t> negative = {};
   // A second class for each picture, or empty: the answer is (1 − share) that of the label + share that of this one.
@@ -57,10 +67,10 @@ struct GenerateOptions {
 
 struct Cancelled {};
 
-// Whether two answers are asked for.
+// Whether the scale is one that guides.
 bool guides(const GenerateOptions& options);
 
-// The method's own scale where a model was trained for guidance or has a guide, else 1.
+// The method's own scale where a model was trained for guidance or has a guide or a classifier, else 1.
 double default_guidance(const Pipeline& model, const Guidance& method = Guidance::cfg,
                         const Pipeline* guide = nullptr);
 

@@ -87,6 +87,14 @@ Estimate rescaled(const Answers& a, double w) {
   return a.estimate((ratio * g * kRescale + g * (1 - kRescale)).value());
 }
 
+// ε̂ = ε − w σ ∇ log p(y | x_t), and the x̂_0 that goes with it. Without signal x_t says nothing of y.
+Estimate led_by_classifier(const Answers& a, double w) {
+  const Estimate e = a.estimate(a.good);
+  if (w == 0 || a.level.signal_variance == 0) return e;
+  return {e.x0 + w * a.level.noise_variance / a.level.signal() * a.score,
+          e.eps + -w * a.level.noise() * a.score};
+}
+
 }  // namespace
 
 // Ho & Salimans 2021, eq. 6, on the network's own answer: objective.h.
@@ -127,5 +135,14 @@ const Guidance Guidance::cfg_zero = {
     .name = "cfg_zero",
     .help = "CFG-Zero*: the answer without the label scaled to fit, no velocity at first",
     .guide = zero_star};
+
+// Dhariwal & Nichol 2021, algorithm 2 and eq. 14, for any sampler. (Algorithm 1 moves the mean of DDPM's step by Σ ∇ log p at
+// that mean: the same but for terms of second order in the step.)
+const Guidance Guidance::classifier = {
+    .name = "classifier",
+    .help = "the gradient of a classifier's log p(class); 0 is none",
+    .guide = led_by_classifier,
+    .default_scale = 1,
+    .by_classifier = true};
 
 }  // namespace sfumato::diffusion

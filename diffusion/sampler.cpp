@@ -89,9 +89,12 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
   const Prediction& kind = chain.config.prediction_type;
   const Guidance& method = chain.guide.method;
   Estimate e;
-  if (chain.guide.away && (!method.acts_at || method.acts_at(level))) {
-    const Tensor away = take_apart(chain.guide.away(input, time), x).answer;
-    e = method.guide({kind, level, x, output, away, chain.guide_memory}, chain.guide.scale);
+  const bool acts = !method.acts_at || method.acts_at(level);
+  if (acts && (chain.guide.away || chain.guide.score)) {
+    Answers answers{kind, level, x, output, {}, chain.guide_memory};
+    if (chain.guide.away) answers.away = take_apart(chain.guide.away(input, time), x).answer;
+    if (chain.guide.score) answers.score = chain.guide.score(level, x, answers.estimate(output));
+    e = method.guide(answers, chain.guide.scale);
   } else {
     e = read(kind, level, x, output);
   }
@@ -195,6 +198,21 @@ void Chain::done(std::int64_t step, const Tensor& x, const Tensor& x0) const {
   if (on_step) on_step({step, t, x, x0});
 }
 
+namespace {
+
+// A method by classifier has one, and no other method.
+void expect_leader(const Guide& guide) {
+  const Guidance& method = guide.method;
+  if (method.by_classifier && !guide.score)
+    throw Error("sample", fmt::format("guidance {} needs a classifier", method.name));
+  if (guide.score && (!method.by_classifier || guide.away))
+    throw Error("sample",
+                fmt::format("a classifier guides by the method {}{}, got {}",
+                            Guidance::classifier.name, guide.away ? " alone" : "", method.name));
+}
+
+}  // namespace
+
 Chain make_chain(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser) {
   const SchedulerConfig& config = options.config;
   if (schedule.steps() != config.num_train_timesteps)
@@ -202,6 +220,7 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
                                       schedule.steps(), config.num_train_timesteps));
   if (const std::string problem = combination_problem(config); !problem.empty())
     throw Error("sample", problem);
+  expect_leader(options.guide);
   if (options.guide.away && options.guide.method.own_eps && !config.sampler.takes_both)
     throw Error(
         "sample",

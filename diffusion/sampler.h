@@ -44,12 +44,13 @@ struct Progress {
   const Tensor& x0;   // the estimate of x_0
 };
 
-// What the network's answers are guided away from, by a row of guidance.h: those of `away`, which is asked the same.
-// Without `away` there is no guidance.
+// What the network's answers are guided away from, by a row of guidance.h: those of `away`, which is asked the same; or,
+// for a row `by_classifier`, what they are led by. With neither there is no guidance.
 struct Guide {
   Guidance method = Guidance::cfg;
   double scale = 1;
   Denoiser away = {};
+  ScoreOfClass score = {};
 };
 
 // Changes an estimate about x of this level, after guidance and clipping: what an edit knows of x_0 (editing.h).

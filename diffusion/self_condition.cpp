@@ -46,12 +46,7 @@ Tensor every_other(const Tensor& x) {
 Tensor beside(const Tensor& xt, const Tensor& x0) { return concat(Var(xt), Var(x0)).value(); }
 
 Tensor told_estimate(const Tensor& x0, const SchedulerConfig& config) {
-  SchedulerConfig cut_off = config;
-  cut_off.clip_sample = true;
-  cut_off.thresholding = false;
-  Tensor told = x0.clone();
-  clip(told, cut_off);
-  return told;
+  return cut_off(x0, config.clip_sample_range);
 }
 
 Tensor seen_in_training(const Pipeline& model, const Schedule& schedule, const Tensor& xt,

@@ -18,8 +18,8 @@ namespace {
 eval::Classifier classifier_of(const LabSetting& setting) {
   const std::string& file = setting.options.classifier;
   return load_or_train_classifier(
-      file.empty() ? cached_classifier(setting.train) : std::filesystem::path(file), setting.train,
-      !file.empty());
+      file.empty() ? cached_classifier(identify(setting.train)) : std::filesystem::path(file),
+      setting.train, !file.empty());
 }
 
 }  // namespace

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "diffusion/coupling.h"
+#include "diffusion/eval/classifier.h"
 #include "diffusion/guidance.h"
 #include "diffusion/loss.h"
 #include "diffusion/scheduler_config.h"
 #include "diffusion/times.h"
+#include "nn/checkpoint.h"
 #include "tensor/io/image.h"
 #include "tensor/io/npy.h"
 #include "tensor/rng.h"
@@ -170,8 +172,9 @@ TEST_F(Sample, GuidanceByEveryMethodAndByAnEarlierModel) {
   std::set<std::string> seen = {draw("")};
   for (const diffusion::Guidance* method : diffusion::Guidance::all)
     for (const char* guide : {"", " --guide earlier"})
-      seen.insert(draw(fmt::format(" --guidance-method {} --guidance 3{}", method->name, guide)));
-  EXPECT_EQ(seen.size(), 1 + 2 * std::size(diffusion::Guidance::all));
+      if (!method->by_classifier)
+        seen.insert(draw(fmt::format(" --guidance-method {} --guidance 3{}", method->name, guide)));
+  EXPECT_EQ(seen.size(), 1 + 2 * (std::size(diffusion::Guidance::all) - 1));
   EXPECT_EQ(draw(" --guide long/earlier"), draw(" --guide earlier"));
   EXPECT_EQ(draw(" --guide long"), draw(" --guidance 1"));  // its own answer
   refused("sample --model long --guide data --out x.npy", {"data"});
@@ -179,6 +182,53 @@ TEST_F(Sample, GuidanceByEveryMethodAndByAnEarlierModel) {
           {"cfgpp", "heun"});
   refused("sample --model long --guidance-method none --out x.npy",
           {"--guidance-method", "cfg_zero"}, 2);
+}
+
+TEST_F(Sample, GuidanceByAClassifier) {
+  put_run();
+  const std::string by = kRun + "--guide classifier ", file = "--classifier c.safetensors ";
+  // Of the run's data none is kept yet. (The cache is the test's own.)
+  const Setting cache{.environment = {{"XDG_CACHE_HOME", at("cache").string()}}};
+  refused(by + "--out x.npy", {"no classifier of the run's data yet", "evaluate --model run"}, 1,
+          cache);
+  refused(kRun + "--guidance-method classifier --out x.npy", {"needs a classifier"});
+  refused(by + file + "--out x.npy", {"c.safetensors"});
+  const auto put_classifier = [&](const char* name, std::int64_t classes) {
+    eval::Classifier classifier(1, classes);
+    nn::save_parameters(classifier.params(), classifier.params().flat_values(), at(name));
+  };
+  put_classifier("c.safetensors", 2);
+  const auto draw = [&](const std::string& options) {
+    done(by + file + "--out x.npy " + options);
+    return get("x.npy");
+  };
+  const std::string led = draw("--count 3 --guidance 50");
+  EXPECT_EQ(draw("--count 3 --guidance 50 --batch 2 --threads 2"), led);
+  done(kRun + "--guidance 1 --count 3 --out plain.npy");
+  EXPECT_EQ(draw("--count 3 --guidance 0"), get("plain.npy"));
+  EXPECT_NE(led, get("plain.npy"));
+  refused(by + file + "--guidance-method apg --out x.npy",
+          {"a classifier guides by the method classifier, got apg"});
+  refused(by + file + "--negative 0 --out x.npy", {"no negative or second class"});
+  refused(kRun + "--guide run --classifier c.safetensors --out x.npy",
+          {"--classifier guides with --guide classifier, got --guide run"});
+  refused(by + "--classifier run/unet/diffusion_pytorch_model.safetensors --out x.npy",
+          {"expected the weights of a classifier"});
+  // A run without labels is led to a class all the same.
+  Tensor grey({8, 12, 12}, DType::u8);
+  for (std::int64_t i = 0; i < grey.size(); ++i)
+    grey.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(37 * i);
+  io::write_npy(at("grey.npy"), grey);
+  done("train --out free --data grey.npy --model tiny --batch 4 --steps 2");
+  done("sample --model free --guide classifier " + file +
+       "--labels 1,0 --count 4 --steps 3 --guidance 20 --out two");
+  EXPECT_TRUE(fs::exists(at("two/00000_1.png")));
+  refused("sample --model free --guide classifier " + file + "--labels 2 --out x.npy",
+          {"--labels: expected all, or some of 0..1"});
+  refused("sample --model free --labels 1 --out x.npy", {"the model is unconditional"});
+  put_classifier("ten.safetensors", 10);
+  refused(by + "--classifier ten.safetensors --out x.npy",
+          {"knows 10 classes", "the model draws 2 of 1"});
 }
 
 TEST_F(Sample, HelpListsEveryRow) {
