@@ -86,6 +86,33 @@ constexpr SchedulerClass kClasses[] = {
      .prediction = "flow_prediction"},
 };
 
+// Classes that walk no schedule of betas that a U-Net of pictures was trained with, and why they are refused.
+constexpr std::pair<std::string_view, std::string_view> kRefused[] = {
+    {"EDMEulerScheduler", "the network sees x in EDM's scale, which no schedule here has"},
+    {"EDMDPMSolverMultistepScheduler",
+     "the network sees x in EDM's scale, which no schedule here has"},
+    {"CosineDPMSolverMultistepScheduler", "its network is told the arctangent of σ, for sound"},
+    {"ScoreSdeVeScheduler", "its levels are a geometric row of σ, and its network gives a score"},
+    {"ScoreSdeVpScheduler", "its steps are those of a reverse SDE in continuous time"},
+    {"KarrasVeScheduler", "its levels are a geometric row of σ²"},
+    {"IPNDMScheduler", "its levels are sines and cosines of time, not a schedule of betas"},
+    {"CMStochasticIterativeScheduler", "its network is a consistency model"},
+    {"ConsistencyDecoderScheduler", "its network is a consistency model, which decodes latents"},
+    {"SCMScheduler", "its network is a consistency model of TrigFlow"},
+    {"FlowMatchLCMScheduler", "its network is a consistency model of flow matching"},
+    {"FlowMapEulerDiscreteScheduler", "its network is told two times"},
+    {"PiflowScheduler", "its network gives a policy, not an estimate"},
+    {"LTXEulerAncestralRFScheduler", "its ancestral steps of flow matching are not computed"},
+    {"CogVideoXDDIMScheduler", "its snr_shift_scale is not computed; it is for video"},
+    {"CogVideoXDPMScheduler", "its snr_shift_scale is not computed; it is for video"},
+    {"DDPMWuerstchenScheduler", "its levels are a cosine of continuous time"},
+    {"VQDiffusionScheduler", "its pictures are tokens, not numbers"},
+    {"AmusedScheduler", "its pictures are tokens, not numbers"},
+    {"BlockRefinementScheduler", "it draws tokens, not numbers"},
+    {"DiscreteDDIMScheduler", "it draws tokens, not numbers"},
+    {"EntropyBoundScheduler", "it draws tokens, not numbers"},
+};
+
 // What a missing key means.
 void take_defaults(const SchedulerClass& known, SchedulerConfig& c) {
   c.beta_start = known.beta_start;
@@ -206,9 +233,13 @@ class Reader {
         return known;
       }
     if (sampler) return SchedulerClass{.name = sampler->diffusers, .sampler = sampler->name};
-    refuse(io::in_quotes(name) +
-           " is not supported; expected DDPMScheduler, DDIMScheduler or another on a schedule of "
-           "betas");
+    const auto* known = std::find_if(std::begin(kRefused), std::end(kRefused),
+                                     [&](const auto& row) { return name == row.first; });
+    refuse(
+        fmt::format("{} is not supported{}; expected DDPMScheduler, DDIMScheduler or another on "
+                    "a schedule of betas",
+                    io::in_quotes(name),
+                    known == std::end(kRefused) ? "" : fmt::format(": {}", known->second)));
     result_.schedule_known = false;
     return std::nullopt;
   }
@@ -224,13 +255,34 @@ class Reader {
     return !unseen && variance != "fixed_small_log";  // the logarithm of the default
   }
 
+  bool is_as_computed(const Sampler::Setting& s) const {
+    const auto it = json_.json().find(std::string(s.key));
+    return it == json_.json().end() ? !s.needed : it->dump() == s.value;
+  }
+
   // Whether the file's choices are those that the sampler computes.
   bool has_settings_of(const Sampler& sampler) const {
     return std::all_of(sampler.settings.begin(), sampler.settings.end(),
-                       [&](const Sampler::Setting& s) {
-                         const auto it = json_.json().find(std::string(s.key));
-                         return it == json_.json().end() ? !s.needed : it->dump() == s.value;
-                       });
+                       [&](const Sampler::Setting& s) { return is_as_computed(s); });
+  }
+
+  // The choices that keep a class which is sampled here otherwise from being so: " with solver_order = 1".
+  std::string other_choices(std::string_view class_name) const {
+    std::string fewest;
+    std::size_t count = 0;
+    for (const Sampler* row : Sampler::all) {
+      if (class_name != row->diffusers) continue;
+      std::string choices;
+      std::size_t n = 0;
+      for (const Sampler::Setting& s : row->settings) {
+        if (is_as_computed(s)) continue;
+        const auto it = json_.json().find(std::string(s.key));
+        choices += fmt::format("{}{} = {}", n++ == 0 ? " with " : ", ", s.key,
+                               it == json_.json().end() ? "its default" : it->dump());
+      }
+      if (fewest.empty() || n < count) fewest = choices, count = n;
+    }
+    return fewest;
   }
 
   void refuse_if_true(const char* key) {
@@ -265,9 +317,10 @@ class Reader {
       }
     }
     if (!known.sampled_here())
-      result_.notes.push_back(fmt::format(
-          "{}: {} is not a sampler here: ddim or ddpm on its schedule of betas{}", json_.source(),
-          known.name, switched_on.empty() ? "" : ", without its " + io::in_quotes(switched_on)));
+      result_.notes.push_back(
+          fmt::format("{}: {}{} is not a sampler here: ddim or ddpm on its schedule of betas{}",
+                      json_.source(), known.name, other_choices(known.name),
+                      switched_on.empty() ? "" : ", without its " + io::in_quotes(switched_on)));
     if (!foreign_.empty())
       result_.notes.push_back(fmt::format("{}: read past {}, which {} does not have",
                                           json_.source(), io::in_quotes(foreign_), known.name));

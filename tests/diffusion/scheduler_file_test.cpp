@@ -186,13 +186,20 @@ TEST(SchedulerFile, ChoicesDecideWhetherASamplerIsHere) {
   EXPECT_EQ(flow.config.beta_schedule, BetaSchedule::flow);
   EXPECT_EQ(flow.config.prediction_type, Prediction::flow);
   EXPECT_EQ(flow.config.shift, 3);
-  for (const char* more : {R"("algorithm_type": "dpmsolver")", R"("solver_order": 1)",
-                           R"("use_beta_sigmas": true)", R"("lambda_min_clipped": -5.1)"}) {
+  const std::pair<const char*, const char*> others[] = {
+      {R"("algorithm_type": "dpmsolver")", R"(with algorithm_type = "dpmsolver" is not)"},
+      {R"("solver_order": 1)", "with solver_order = 1 is not a sampler here: ddim"},
+      {R"("use_beta_sigmas": true, "solver_order": 3)", "with use_beta_sigmas = true is not"},
+      {R"("lambda_min_clipped": -5.1)", "with lambda_min_clipped = -5.1 is not"}};
+  for (const auto& [more, note] : others) {
     const SchedulerFile other = read(more);
     EXPECT_EQ(other.problem, "") << more;
     EXPECT_EQ(other.config.sampler, Sampler::ddim) << more;
-    EXPECT_EQ(other.notes.size(), 1u) << more;
+    ASSERT_EQ(other.notes.size(), 1u) << more;
+    expect_fragments(other.notes[0], {note});
   }
+  expect_fragments(parse(of_class("PNDMScheduler")).notes.at(0),
+                   {"PNDMScheduler with skip_prk_steps = its default is not a sampler here"});
 }
 
 // A problem for sampling alone leaves the schedule that training went by.
@@ -206,7 +213,10 @@ TEST(SchedulerFile, ProblemsAreNamed) {
        "\"use_dynamic_shifting\": true",
        {"use_dynamic_shifting"},
        false},
-      {"EDMEulerScheduler", "\"sigma_max\": 80.0", {"EDMEulerScheduler"}, false},
+      {"EDMEulerScheduler", "\"sigma_max\": 80.0", {"EDMEulerScheduler", "EDM's scale"}, false},
+      {"EDMDPMSolverMultistepScheduler", "", {"EDM's scale"}, false},
+      {"SCMScheduler", "", {"TrigFlow"}, false},
+      {"FlowMatchLCMScheduler", "", {"a consistency model of flow matching"}, false},
       {"ScoreSdeVeScheduler", "", {"ScoreSdeVeScheduler"}, false},
       {"KarrasVeScheduler", "", {"KarrasVeScheduler"}, false},
       {"CMStochasticIterativeScheduler", "", {"CMStochasticIterativeScheduler"}, false},
