@@ -17,6 +17,7 @@ RunSubcommand declare_sample(CommandLine& line);
 RunSubcommand declare_edit(CommandLine& line);
 RunSubcommand declare_evaluate(CommandLine& line);
 RunSubcommand declare_predict(CommandLine& line);
+RunSubcommand declare_convert(CommandLine& line);
 RunSubcommand declare_info(CommandLine& line);
 RunSubcommand declare_lab(CommandLine& line);
 RunSubcommand declare_lesson(CommandLine& line);
@@ -30,6 +31,7 @@ constexpr Subcommand kSubcommands[] = {
     {"edit", "Change pictures with a trained model: inpaint, vary, interpolate, ...", declare_edit},
     {"evaluate", "Judge a model's pictures: read as asked? how far from real?", declare_evaluate},
     {"predict", "Run the bare network on tensors in a file", declare_predict},
+    {"convert", "Take a model of lucidrains' package or an old diffusers folder", declare_convert},
     {"info", "Describe this program and machine, or a model", declare_info},
     {"lab", "Answer a question with an experiment: a table and a picture", declare_lab},
     {"toy", "Watch samplers on points in the plane, where the truth is known", declare_toy},

@@ -73,6 +73,10 @@ struct LinearFusion {
 // x Wᵀ + b for x [..., in], W [out, in], b [out] or undefined -> [..., out]
 Var linear(const Var& x, const Var& weight, const Var& bias, const LinearFusion& fused = {});
 
+// ---- batched_matmul.cpp
+// Of each i: [i, m, k] x [i, k, n] -> [i, m, n]. a [B, m, k], b [B, k, n]
+Var bmm(const Var& a, const Var& b);
+
 // ---- conv.cpp
 struct Conv2dOptions {
   std::int64_t stride = 1;

@@ -109,13 +109,14 @@ std::string variance_problem(const nn::Network& network, const SchedulerConfig& 
 }
 
 io::Extent read_sample_size(const io::JsonObject& config) {
-  if (!config.contains("sample_size")) return {};
-  const io::Json& size = config.json().at("sample_size");
-  const auto hw = size.is_array() ? config.get_ints("sample_size")
-                                  : std::vector<std::int64_t>(2, config.get_int("sample_size"));
+  const char* key = config.contains("sample_size") ? "sample_size" : "image_size";  // before 0.1
+  if (!config.contains(key)) return {};
+  const io::Json& size = config.json().at(key);
+  const auto hw =
+      size.is_array() ? config.get_ints(key) : std::vector<std::int64_t>(2, config.get_int(key));
   if (hw.size() != 2 || std::min(hw[0], hw[1]) < 1 || std::max(hw[0], hw[1]) > 1 << 16)
     throw Error(config.source(),
-                fmt::format("sample_size: expected a size in 1..65536 or a pair, got {}",
+                fmt::format("{}: expected a size in 1..65536 or a pair, got {}", key,
                             size.is_array() && size.size() > 4 ? "a longer list" : size.dump()));
   return {hw[0], hw[1]};
 }
@@ -214,7 +215,7 @@ std::vector<std::pair<std::string, io::Json>> pipeline_config(const Pipeline& p)
   index["_class_name"] = known && known->pipeline ? known->pipeline : p.scheduler.sampler.pipeline;
   index["_diffusers_version"] = nn::kDiffusersVersion;
   index["scheduler"] = {"diffusers", p.scheduler.sampler.diffusers};
-  index[part] = {"diffusers", config.at("_class_name")};
+  index[part] = {known ? known->library : "diffusers", config.at("_class_name")};
   return {{part + "/config.json", config},
           {"scheduler/scheduler_config.json", to_json(p.scheduler)},
           {"model_index.json", index}};

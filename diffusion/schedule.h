@@ -33,10 +33,11 @@ struct BetaSchedule {
   // DDPMScheduler of diffusers does not know the name: the file holds the betas too.
   bool betas_in_file = false;
 
-  static const BetaSchedule linear, scaled_linear, cosine, sigmoid, laplace, exponential, karras,
-      flow;
-  static constexpr const BetaSchedule* all[] = {&linear,  &scaled_linear, &cosine, &sigmoid,
-                                                &laplace, &exponential,   &karras, &flow};
+  static const BetaSchedule linear, scaled_linear, cosine, sigmoid, sigmoid_alpha, laplace,
+      exponential, karras, flow;
+  static constexpr const BetaSchedule* all[] = {&linear,      &scaled_linear, &cosine,
+                                                &sigmoid,     &sigmoid_alpha, &laplace,
+                                                &exponential, &karras,        &flow};
 
   bool operator==(const BetaSchedule& other) const { return name == other.name; }
 };

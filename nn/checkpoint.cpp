@@ -16,7 +16,7 @@ namespace sfumato::nn {
 namespace {
 
 // "mid_block.attentions.0.query.weight" -> "mid_block.attentions.0.to_q.weight"
-std::string current_name(const std::string& name) {
+std::string with_current_attention(const std::string& name) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kRenamed = {
       {{".query.", ".to_q."},
        {".key.", ".to_k."},
@@ -27,6 +27,22 @@ std::string current_name(const std::string& name) {
     if (const auto at = name.find(before); at != std::string::npos)
       return std::string(name).replace(at, before.size(), now);
   return name;
+}
+
+// "downsample_blocks.0.resnets.0.conv1.weight" -> "down_blocks.0.resnets.0.conv1.weight"
+std::string with_current_block(const std::string& name) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kRenamed = {
+      {{"mid.", "mid_block."},
+       {"downsample_blocks.", "down_blocks."},
+       {"upsample_blocks.", "up_blocks."}}};
+  for (const auto& [before, now] : kRenamed)
+    if (name.starts_with(before)) return std::string(name).replace(0, before.size(), now);
+  return name;
+}
+
+// Files of before diffusers 0.1 have a downsampling convolution twice, as conv and as op.
+bool is_copy(const std::string& name) {
+  return name.ends_with(".op.weight") || name.ends_with(".op.bias");
 }
 
 // Where a parameter is stored.
@@ -41,14 +57,19 @@ const Params::BufferEntry* find_buffer(const Params& params, const std::string& 
   return nullptr;
 }
 
-// By the parameters' current names.
+// By the parameters' current names. In the files these stand after `prefix`.
 std::map<std::string, Place> find_places(const Params& params,
-                                         std::span<const io::SafeTensors> files) {
+                                         std::span<const io::SafeTensors> files,
+                                         const std::string& prefix) {
   std::map<std::string, Place> places;
   for (const io::SafeTensors& file : files) {
     io::verify_checksum(file);
     for (const io::TensorEntry& entry : file.entries()) {
-      const std::string name = current_name(entry.name), source = file.path().string();
+      if (!entry.name.starts_with(prefix)) continue;
+      const std::string stored = entry.name.substr(prefix.size()), source = file.path().string();
+      const bool known = params.find(stored) || find_buffer(params, stored);
+      if (!known && is_copy(stored)) continue;
+      const std::string name = known ? stored : with_current_attention(with_current_block(stored));
       const auto [at, is_new] = places.emplace(name, Place{&file, entry.name});
       if (!is_new)
         throw Error(source, at->second.file == &file
@@ -104,11 +125,8 @@ std::string describe_not_finite(const Tensor& x) {
                      fmt::join(index, ", "));
 }
 
-}  // namespace
-
-void load_parameters(Params& params, std::span<const io::SafeTensors> files,
-                     std::vector<std::string>* not_finite) {
-  const std::map<std::string, Place> places = find_places(params, files);
+void load_places(Params& params, std::span<const io::SafeTensors> files,
+                 const std::map<std::string, Place>& places, std::vector<std::string>* not_finite) {
   std::vector<Tensor> values;
   for (const Params::Entry& p : params.entries()) {
     const Place& place = expect_place(places, p.name, files);
@@ -138,8 +156,20 @@ void load_parameters(Params& params, std::span<const io::SafeTensors> files,
   params.refresh();
 }
 
+}  // namespace
+
+void load_parameters(Params& params, std::span<const io::SafeTensors> files,
+                     std::vector<std::string>* not_finite) {
+  load_places(params, files, find_places(params, files, ""), not_finite);
+}
+
 void load_parameters(Params& params, const io::SafeTensors& file) {
-  load_parameters(params, std::span(&file, 1));
+  load_parameters(params, file, "");
+}
+
+void load_parameters(Params& params, const io::SafeTensors& file, const std::string& prefix) {
+  const std::span<const io::SafeTensors> files(&file, 1);
+  load_places(params, files, find_places(params, files, prefix), nullptr);
 }
 
 void save_parameters(Params& params, const Tensor& flat, const std::filesystem::path& path,

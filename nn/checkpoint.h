@@ -16,10 +16,13 @@ namespace sfumato::nn {
 // a file holds one that the network has not; nothing is changed then. With `not_finite`, numbers
 // that are not finite are loaded too, and a line about them is added there. Where a file holds a
 // checksum (tensor/io/checksum.h), its numbers are checked against it. Attention's names of
-// diffusers before 0.13 (query, key, value, proj_attn) are understood.
+// diffusers before 0.13 (query, key, value, proj_attn) and blocks' names before 0.1 (mid, downsample_blocks,
+// upsample_blocks) are understood.
 void load_parameters(Params& params, std::span<const io::SafeTensors> files,
                      std::vector<std::string>* not_finite = nullptr);
 void load_parameters(Params& params, const io::SafeTensors& file);
+// The same of a file in which the parameters' names stand after `prefix`; what has another name is read past.
+void load_parameters(Params& params, const io::SafeTensors& file, const std::string& prefix);
 
 // Writes `flat` (laid out as params.flat_values(): the values themselves, or their average) and the buffers, with a
 // checksum among the metadata.

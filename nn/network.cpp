@@ -5,15 +5,20 @@
 #include <algorithm>
 
 #include "nn/dit.h"
+#include "nn/lucid_unet.h"
 #include "nn/unet.h"
 
 namespace sfumato::nn {
 namespace {
 
 constexpr NetworkClass kClasses[] = {
-    {"UNet2DModel", "U-Net", "unet", nullptr, read_unet, looks_like_unet_config},
+    {"UNet2DModel", "U-Net", "unet", nullptr, read_unet, looks_like_unet_config, "diffusers"},
     {"DiTTransformer2DModel", "DiT", "transformer", "DiTPipeline", read_dit,
-     [](const io::JsonObject&) { return false; }},  // it has always been written with its name
+     [](const io::JsonObject&) { return false; },  // it has always been written with its name
+     "diffusers"},
+    {"Unet", "U-Net of denoising-diffusion-pytorch", "unet", nullptr, read_lucid_unet,
+     [](const io::JsonObject&) { return false; },  // only this library writes one
+     "denoising_diffusion_pytorch"},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 // What training and sampling need of a network, whatever it is made of. The U-Net (unet.h) and the diffusion transformer
-// (dit.h) are two; another one is a class derived from Network in files of its own, and a row in network.cpp that reads its
+// (dit.h) are two, lucidrains' U-Net (lucid_unet.h) a third; another one is a class derived from Network in files of its own, and a row in network.cpp that reads its
 // config.json.
 #pragma once
 #include <functional>
@@ -67,6 +67,7 @@ struct NetworkClass {
   BuildNetwork (*read)(const io::JsonObject& config, std::vector<std::string>* notes);
   // Whether a config that names no class is of this one.
   bool (*recognises)(const io::JsonObject& config);
+  const char* library;  // of Python, that has the class
 };
 std::span<const NetworkClass> network_classes();
 

@@ -17,6 +17,7 @@ using io::Json;
 using io::JsonObject;
 
 // Keys that diffusers 0.2 renamed, and their names since: those had an effect.
+// Keys before diffusers 0.1, and today's (its scripts/change_naming_configs_and_checkpoints.py).
 constexpr std::pair<const char*, const char*> kRenamed[] = {
     {"image_size", "sample_size"},
     {"num_res_blocks", "layers_per_block"},
@@ -158,14 +159,16 @@ const std::set<std::string>& known_keys() {
   return keys;
 }
 
-void read_past_foreign_keys(const JsonObject& json, std::vector<std::string>* notes) {
-  for (const auto& [before, now] : kRenamed)
-    if (json.contains(before) && !json.json().contains(now))
-      throw Error(json.source(),
-                  fmt::format("\"{}\" is the name that \"{}\" had before diffusers 0.2; expected a "
-                              "config of a later release",
-                              before, now));
-  note_foreign_keys(json, "UNet2DModel", known_keys(), notes);
+// With the keys of before diffusers 0.1 under today's names.
+JsonObject with_current_keys(const JsonObject& json) {
+  Json current = json.json();
+  for (const auto& [before, now] : kRenamed) {
+    const auto old = current.find(before);
+    if (old == current.end() || current.contains(now)) continue;  // both: the class reads past it
+    current[now] = *old;
+    current.erase(before);
+  }
+  return JsonObject(std::move(current), json.source());
 }
 
 }  // namespace
@@ -192,8 +195,9 @@ bool looks_like_unet_config(const JsonObject& json) {
   return false;
 }
 
-UNetConfig parse_unet_config(const JsonObject& json, std::vector<std::string>* notes) {
-  read_past_foreign_keys(json, notes);
+UNetConfig parse_unet_config(const JsonObject& file, std::vector<std::string>* notes) {
+  const JsonObject json = with_current_keys(file);
+  note_foreign_keys(json, "UNet2DModel", known_keys(), notes);
   UNetConfig c;
   visit_fields(io::ReadFields{json}, c);
   try {

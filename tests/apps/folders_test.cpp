@@ -159,8 +159,6 @@ TEST_F(Folders, OtherModelsAreNamedByTheirClass) {
   }
   put("root/config.json", R"({"hidden_size": 768})");
   refused("info --model root", {"not the config of a UNet2DModel"});
-  put("root/config.json", R"({"image_size": 64, "num_res_blocks": 2, "in_channels": 3})");
-  refused("info --model root", {"image_size", "sample_size", "0.2"});
 }
 
 TEST_F(Folders, PipelinesAreNamedByTheirClassAndParts) {

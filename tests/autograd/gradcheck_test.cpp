@@ -102,6 +102,7 @@ const OpCase kCases[] = {
      },
      {{4, 3}}},
     {"matmul", [](In i) { return matmul(i[0], i[1]); }, {{2, 3, 5}, {5, 4}}},
+    {"bmm", [](In i) { return bmm(i[0], i[1]); }, {{3, 2, 5}, {3, 5, 4}}},
     {"matmul_of_one", [](In i) { return matmul(i[0], i[1]); }, {{1, 1}, {1, 1}}},
     {"linear", [](In i) { return linear(i[0], i[1], i[2]); }, {{2, 3, 5}, {4, 5}, {4}}},
     {"linear_no_bias", [](In i) { return linear(i[0], i[1], {}); }, {{3, 17}, {19, 17}}},

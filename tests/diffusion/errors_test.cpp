@@ -105,7 +105,7 @@ TEST(Errors, Names) {
        "flow_prediction, score, edm"},
       {[] { parse_beta_schedule("quadratic"); },
        "[beta_schedule] \"quadratic\" is not supported; expected linear, scaled_linear, "
-       "squaredcos_cap_v2, sigmoid, laplace, exp, karras, flow"},
+       "squaredcos_cap_v2, sigmoid, sigmoid_alpha, laplace, exp, karras, flow"},
       {[] { parse_variance("learned"); },
        "[variance_type] \"learned\" is not supported; expected fixed_small, fixed_large, "
        "learned_range"},

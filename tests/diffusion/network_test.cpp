@@ -127,7 +127,7 @@ TEST(Network, TheClassInAConfigIsLookedUp) {
   const io::JsonObject config(new_pixel_model().network->config(), "c.json");
   EXPECT_EQ(message_of([&] { nn::network_class_of(config, " of a \"P\""); }),
             "[c.json] this is the config of a \"PixelMlp\" of a \"P\"; sfumato reads "
-            "UNet2DModel, DiTTransformer2DModel");
+            "UNet2DModel, DiTTransformer2DModel, Unet");
 }
 
 }  // namespace

@@ -111,6 +111,15 @@ TEST(ZeroTerminalSnr, EndsWithoutSignal) {
   EXPECT_EQ(combination_problem(config), "");
 }
 
+// What sigmoid_beta_schedule(1000) of denoising-diffusion-pytorch 2.2.5 gives.
+TEST(Schedules, SigmoidAlphaIsLucidrains) {
+  const Schedule s = make_schedule({.beta_schedule = BetaSchedule::sigmoid_alpha});
+  EXPECT_NEAR(s.alpha_bar[0] / 0.9996997208, 1, 1e-6);
+  EXPECT_NEAR(s.alpha_bar[500] / 0.4983428218, 1, 1e-5);
+  EXPECT_NEAR(s.alpha_bar[998] / 0.0003002869868, 1, 1e-4);
+  EXPECT_NEAR(s.alpha_bar[999] / 3.002869868e-07, 1, 1e-4);
+}
+
 // What the schedulers of diffusers 0.42.1 hold as alphas_cumprod (DDPMScheduler; "exp": HeunDiscreteScheduler).
 TEST(Schedules, AreThoseOfDiffusers) {
   const struct {

@@ -9,6 +9,7 @@
 #include "nn/classic_layers.h"
 #include "nn/conformance.h"
 #include "nn/dit.h"
+#include "nn/lucid_unet.h"
 #include "nn/unet.h"
 #include "tensor/arithmetic.h"
 #include "tests/devices.h"
@@ -65,6 +66,16 @@ UNetConfig small_unet() {
   c.attention_head_dim = 3;
   c.conditioning = {.kind = Conditioning::Kind::table, .rows = 5};
   return c;
+}
+
+std::function<Var(const Var&)> lucid(const Scope& s) {
+  LucidUnetConfig c;
+  c.dim = 4;
+  c.dim_mults = {1, 1};
+  c.channels = 1;
+  c.attn_heads = {2};
+  c.attn_dim_head = {2};
+  return told(std::make_shared<LucidUnet>(s, c));
 }
 
 const LayerCase kLayers[] = {
@@ -180,6 +191,8 @@ const LayerCase kLayers[] = {
      },
      {1, 12, 12, 1},
      {1, 12, 12, 2}},
+    // (Its older releases: golden_test.cpp.)
+    {"LucidUnet", lucid, {1, 4, 2, 1}, {1, 4, 2, 1}},
     {"UNet", [](const Scope& s) { return unet(s, small_unet()); }, {2, 4, 6, 1}, {2, 4, 6, 1}},
 };
 
