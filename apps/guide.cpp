@@ -34,7 +34,7 @@ fs::path kept_classifier(const std::string& model) {
                 "--guide classifier: there is no run that says which data a classifier has "
                 "to know: name one with --classifier FILE, as `sfumato evaluate --data DATA "
                 "--classifier FILE` writes it");
-  const fs::path file = cached_classifier(*data);
+  fs::path file = cached_classifier(*data);
   std::error_code ignored;
   if (file.empty() || !fs::exists(file, ignored))
     throw Error(model,

@@ -89,7 +89,7 @@ Estimate rescaled(const Answers& a, double w) {
 
 // ε̂ = ε − w σ ∇ log p(y | x_t), and the x̂_0 that goes with it. Without signal x_t says nothing of y.
 Estimate led_by_classifier(const Answers& a, double w) {
-  const Estimate e = a.estimate(a.good);
+  Estimate e = a.estimate(a.good);
   if (w == 0 || a.level.signal_variance == 0) return e;
   return {e.x0 + w * a.level.noise_variance / a.level.signal() * a.score,
           e.eps + -w * a.level.noise() * a.score};

@@ -67,7 +67,7 @@ Said take_apart(const Tensor& output, const Tensor& x) {
     return {output, {}};
   }
   const Var both(output);
-  const Said said{answer_in(both, channels).value(), variance_in(both, channels).value()};
+  Said said{answer_in(both, channels).value(), variance_in(both, channels).value()};
   expect_alike("sample", {"xt", x}, {"output", said.answer});
   return said;
 }
