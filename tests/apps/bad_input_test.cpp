@@ -39,7 +39,7 @@ TEST_F(BadInput, CommandLine) {
   const std::string train = "train --out x --model tiny ";
   const std::string sample = "sample --model m --out x.png ";
   expect_refused({
-      {"", {"train, sample, edit, evaluate, predict, info, lab, toy or lesson is required"}, 2},
+      {"", {"train, sample, ", " or lesson is required"}, 2},
       {"trian", {"not expected: trian"}, 2},
       {"--nonsense", {"--nonsense"}, 2},
       {"info --nonsense", {"not expected: --nonsense"}, 2},
