@@ -161,7 +161,8 @@ TEST(TimesByLoss, AreUniformUntilEveryTimeHasTenLosses) {
   const Tensor most = Tensor::from<std::int64_t>({3}, {0, 1, 2});
   times.history()->add(most, floats({9, 9, 9}));  // ten each, but for the others
   const Tensor t = times.draw(Rng(3), 2000);
-  for (const float w : times.importance(t).values<float>()) EXPECT_EQ(w, 1);
+  const Tensor importance = times.importance(t);
+  for (const float w : importance.values<float>()) EXPECT_EQ(w, 1);
   std::set<std::int64_t> seen;
   for (const std::int64_t i : t.values<std::int64_t>()) seen.insert(i);
   EXPECT_EQ(seen.size(), static_cast<std::size_t>(kSteps));
