@@ -34,6 +34,7 @@ void write_loss_curve(const std::filesystem::path& path, const std::string& titl
                   .title = title};
   const auto curve = [&](double CurvePoint::*value) {
     std::vector<io::SvgPoint> line;
+    line.reserve(points.size());
     for (const CurvePoint& p : points) line.push_back(plot.at(p.step, p.*value));
     return line;
   };

@@ -144,8 +144,9 @@ std::vector<std::string> CommandLine::names_of(const std::string& text) {
   return split_at_commas(text);
 }
 
-void CommandLine::choice(const OptionInfo& info, const std::string& names,
-                         std::function<std::optional<std::string>(const std::string&)> take) {
+void CommandLine::choice(
+    const OptionInfo& info, const std::string& names,
+    const std::function<std::optional<std::string>(const std::string&)>& take) {
   const auto check = [take, names](const std::string& text) {
     const std::optional<std::string> unknown = take(text);
     return unknown ? fmt::format("expected one of {}, got '{}'", names, *unknown) : std::string();

@@ -88,7 +88,7 @@ class CommandLine {
 
   // `take` writes the rows that the text names into the field, or returns a name that no row has.
   void choice(const OptionInfo& info, const std::string& names,
-              std::function<std::optional<std::string>(const std::string&)> take);
+              const std::function<std::optional<std::string>(const std::string&)>& take);
 
   std::unique_ptr<Parser> parser_;
 };

@@ -128,7 +128,7 @@ std::string Doctor::parameter_at(const void* address) const {
 
 Doctor::Loss Doctor::training_loss(std::vector<std::string>& lines) const {
   ConstantChannels watch;
-  const Loss result = loss(train_, examinations_);
+  Loss result = loss(train_, examinations_);
   for (const auto& [weight, count] : watch.constant)
     lines.push_back(fmt::format("{} channel{} of {} have one value everywhere: dead", count,
                                 count > 1 ? "s" : "", parameter_at(weight)));

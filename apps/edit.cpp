@@ -184,7 +184,7 @@ void expect_options(const Edit& edit, const std::set<std::string>& given) {
 // The picture of that name, or none; of the model's channels, and of one size unless that is 0 x 0.
 Tensor picture_at(const std::string& path, std::int64_t channels, const io::Extent& size) {
   if (path.empty()) return {};
-  const Tensor picture = io::read_image(path);
+  Tensor picture = io::read_image(path);
   const auto describe = [](std::int64_t c, std::int64_t h, std::int64_t w) {
     return fmt::format("{}, {} x {}", c == 1 ? "grey" : "RGB", h, w);
   };

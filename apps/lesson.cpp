@@ -161,7 +161,8 @@ void expect_fitting(const data::ImageDataset& data, const diffusion::Pipeline& m
 }
 
 PageFiles picture_files(const data::ImageDataset& data) {
-  constexpr std::int64_t kBytes = 6000 * 28 * 28;  // of all pictures, unless fewer than 100 fit
+  constexpr std::int64_t kBytes =
+      std::int64_t{6000} * 28 * 28;  // of all pictures, unless fewer than 100 fit
   const Shape& s = data.images.shape();
   const std::int64_t size = s[1] * s[2] * s[3];
   const std::int64_t n = std::min(s[0], std::max<std::int64_t>(100, kBytes / size));

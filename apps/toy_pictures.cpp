@@ -29,7 +29,8 @@ struct Panels {
     return 52 + static_cast<double>(rows) * (kPanel + 52);
   }
   Plot operator[](std::size_t i) const {
-    const auto column = static_cast<double>(i % columns), row = static_cast<double>(i / columns);
+    const std::size_t line = i / columns;
+    const auto column = static_cast<double>(i % columns), row = static_cast<double>(line);
     const Axis axis{-reach, reach};
     return {{kMargin + column * (kPanel + kPanelGap), 66 + row * (kPanel + 52)},
             kPanel,
@@ -123,12 +124,13 @@ namespace {
 // Arrows along the score in DDPM's process, as long as the root of its size, on a grid of kCells x kCells.
 Points score_arrows(const Plot& plot, double reach, const NoiseLevel& level,
                     const diffusion::toy::Answer& answer) {
-  constexpr int kCells = 19;
+  constexpr std::int64_t kCells = 19;
   Tensor grid({kCells * kCells, 2}, DType::f64);
   double* to = grid.data<double>();
-  for (int row = 0; row < kCells; ++row)
-    for (int column = 0; column < kCells; ++column)
-      for (const int k : {column, row}) *to++ = reach * ((2 * k + 1.0) / kCells - 1);
+  for (std::int64_t row = 0; row < kCells; ++row)
+    for (std::int64_t column = 0; column < kCells; ++column)
+      for (const std::int64_t k : {column, row})
+        *to++ = reach * ((2.0 * static_cast<double>(k) + 1) / kCells - 1);
   // x of the schedule's process at the same signal-to-noise ratio.
   const double size = Path::variance_preserving.size(level);
   using diffusion::operator*;

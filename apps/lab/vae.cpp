@@ -73,7 +73,7 @@ void LabVae::train(const data::Batches& batches, std::int64_t steps) {
   nn::fit(params_, {.steps = steps}, [&](std::int64_t k) {
     const auto [x, labels] = batches.at(k);
     const Rng rng(seed_, Purpose::noise, static_cast<std::uint64_t>(k));
-    const double dimensions = static_cast<double>(x.size() / x.dim(0));
+    const double dimensions = static_cast<double>(x.slice(0, 1).size());
     return nn::bound(vae_, x, labels, rng).total() * (1 / dimensions);
   });
 }
