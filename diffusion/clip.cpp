@@ -75,9 +75,7 @@ void clip(Tensor& x0, const SchedulerConfig& config) {
 
 Tensor cut_off(const Tensor& x0, double range) {
   Tensor result = x0.clone();
-  dispatch_float("sample", x0.dtype(), [&]<class T>() {
-    for_each(x0.device(), x0.size(), CutOff<T>{result.data<T>(), static_cast<T>(range)});
-  });
+  clip(result, {.clip_sample = true, .clip_sample_range = range});
   return result;
 }
 

@@ -230,11 +230,7 @@ namespace {
 
 // By a classifier, and by nothing else.
 void expect_classifier(const GenerateOptions& o) {
-  if (!o.classifier)
-    throw Error("sample", fmt::format("guidance {} needs a classifier", o.method.name));
-  if (!o.method.by_classifier)
-    throw Error("sample", fmt::format("a classifier guides by the method {}, got {}",
-                                      Guidance::classifier.name, o.method.name));
+  o.method.expect_classifier(o.classifier != nullptr);
   if (o.guide) throw Error("sample", "expected a classifier or a guide, got both");
   if (o.negative || !o.mix.empty())
     throw Error("sample", "a classifier guides to the label: expected no negative or second class");

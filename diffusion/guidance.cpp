@@ -1,11 +1,14 @@
 #include "diffusion/guidance.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "autograd/ops.h"
 #include "diffusion/forward.h"
+#include "tensor/error.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -144,5 +147,13 @@ const Guidance Guidance::classifier = {
     .guide = led_by_classifier,
     .default_scale = 1,
     .by_classifier = true};
+
+void Guidance::expect_classifier(bool given) const {
+  if (by_classifier && !given)
+    throw Error("sample", fmt::format("guidance {} needs a classifier", name));
+  if (given && !by_classifier)
+    throw Error("sample",
+                fmt::format("a classifier guides by the method {}, got {}", classifier.name, name));
+}
 
 }  // namespace sfumato::diffusion

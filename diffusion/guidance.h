@@ -45,6 +45,8 @@ struct Guidance {
 
   // The scale that is no guidance.
   double none() const { return by_classifier ? 0 : 1; }
+  // A method by classifier has one, and no other method. Throws Error.
+  void expect_classifier(bool given) const;
 
   static const Guidance cfg, interval, rescale, cfgpp, apg, cfg_zero, classifier;
   static constexpr const Guidance* all[] = {&cfg, &interval, &rescale,   &cfgpp,

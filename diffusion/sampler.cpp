@@ -88,18 +88,18 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
   const Tensor& output = said.answer;
   const Prediction& kind = chain.config.prediction_type;
   const Guidance& method = chain.guide.method;
-  Estimate e;
-  const bool acts = !method.acts_at || method.acts_at(level);
-  if (acts && (chain.guide.away || chain.guide.score)) {
+  const bool guided =
+      (chain.guide.away || chain.guide.score) && (!method.acts_at || method.acts_at(level));
+  Estimate own;  // of the network without guidance, where somebody asks for it
+  if (!guided || chain.guide.score || chain.self_condition) own = read(kind, level, x, output);
+  Estimate e = own;
+  if (guided) {
     Answers answers{kind, level, x, output, {}, chain.guide_memory};
     if (chain.guide.away) answers.away = take_apart(chain.guide.away(input, time), x).answer;
-    if (chain.guide.score) answers.score = chain.guide.score(level, x, answers.estimate(output));
+    if (chain.guide.score) answers.score = chain.guide.score(level, x, own);
     e = method.guide(answers, chain.guide.scale);
-  } else {
-    e = read(kind, level, x, output);
   }
-  if (chain.self_condition)
-    chain.last_x0 = told_estimate(read(kind, level, x, output).x0, chain.config);
+  if (chain.self_condition) chain.last_x0 = told_estimate(own.x0, chain.config);
   if (clips(chain.config)) {
     if (kind == Prediction::x0) e.x0 = e.x0.clone();  // it may be the network's own tensor
     clip(e.x0, chain.config);
@@ -200,15 +200,11 @@ void Chain::done(std::int64_t step, const Tensor& x, const Tensor& x0) const {
 
 namespace {
 
-// A method by classifier has one, and no other method.
 void expect_leader(const Guide& guide) {
-  const Guidance& method = guide.method;
-  if (method.by_classifier && !guide.score)
-    throw Error("sample", fmt::format("guidance {} needs a classifier", method.name));
-  if (guide.score && (!method.by_classifier || guide.away))
-    throw Error("sample",
-                fmt::format("a classifier guides by the method {}{}, got {}",
-                            Guidance::classifier.name, guide.away ? " alone" : "", method.name));
+  if (guide.score && guide.away)
+    throw Error("sample", fmt::format("a classifier guides by the method {} alone, got {}",
+                                      Guidance::classifier.name, guide.method.name));
+  guide.method.expect_classifier(guide.score != nullptr);
 }
 
 }  // namespace

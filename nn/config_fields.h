@@ -1,4 +1,4 @@
-// What the configurations of networks share (unet_config.cpp, dit_config.cpp) beyond the forms of tensor/io/fields.h: keys of
+// What the configurations of networks share (unet_config.cpp, dit_config.cpp, ...) beyond the forms of tensor/io/fields.h: keys of
 // a diffusers config.json that have one supported value, or one of two words, and keys that the class does not have.
 //
 // For .cpp files: it includes nlohmann's header.
@@ -37,6 +37,21 @@ struct Only : io::AnyValue {
   }
 };
 
+// A flag without a member, as there is only one supported value.
+struct OnlyFlag : io::AnyValue {
+  bool value;
+  explicit OnlyFlag(bool value) : value(value) {}
+  template <class T>
+  void read(const io::JsonObject& json, const char* key, T&) const {
+    if (json.get_bool(key) != value)
+      refuse_value(json, key, value ? "false" : "true", value ? "true" : "false");
+  }
+  template <class T>
+  io::Json write(const T&) const {
+    return value;
+  }
+};
+
 // true is one word, false another.
 struct Words : io::AnyValue {
   const char *no, *yes;
@@ -60,6 +75,23 @@ inline void note_foreign_keys(const io::JsonObject& json, const char* class_name
   if (notes && !foreign.empty())
     notes->push_back(fmt::format("{}: read past {}, which {} does not have", json.source(),
                                  io::in_quotes(foreign), class_name));
+}
+
+// The Config of a class, whose fields `visit`(visitor, config) visits. `known`: keys that are no field's, and are the class's
+// all the same.
+template <class Config, class Visit>
+Config read_config(const io::JsonObject& json, const char* class_name, const Visit& visit,
+                   std::vector<std::string>* notes, std::set<std::string> known = {}) {
+  Config c;
+  visit(io::CollectKeys{known}, c);
+  note_foreign_keys(json, class_name, known, notes);
+  visit(io::ReadFields{json}, c);
+  try {
+    c.check();
+  } catch (const Error& e) {
+    throw Error(json.source(), e.what());
+  }
+  return c;
 }
 
 }  // namespace sfumato::nn

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "nn/config_fields.h"
 #include "nn/unet_config.h"
@@ -13,18 +12,6 @@ namespace sfumato::nn {
 namespace {
 
 constexpr const char* kClassName = "DiTTransformer2DModel";
-
-// A flag without a member, as there is only one supported value.
-struct OnlyTrue : io::AnyValue {
-  template <class T>
-  void read(const io::JsonObject& json, const char* key, T&) const {
-    if (!json.get_bool(key)) refuse_value(json, key, "false", "true");
-  }
-  template <class T>
-  io::Json write(const T&) const {
-    return true;
-  }
-};
 
 // Every key of the class's config. Config: DiTConfig, const or not.
 template <class Visitor, class Config>
@@ -39,7 +26,7 @@ void visit_dit_fields(const Visitor& v, Config& c) {
   v("num_layers", c.num_layers, Integer{1, 1 << 10});
   v("dropout", c.dropout, Real{[](double p) { return p >= 0 && p < 1; }, "0 <= p < 1"});
   v("norm_num_groups", c.norm_num_groups, Integer{});
-  v("attention_bias", none, OnlyTrue{});
+  v("attention_bias", none, OnlyFlag{true});
   v("sample_size", c.sample_size, Integer{1, 1 << 16});
   v("patch_size", c.patch_size, Integer{1, 1 << 10});
   v("activation_fn", c.gelu_approximate, Words{"gelu", "gelu-approximate"});
@@ -65,17 +52,8 @@ void DiTConfig::check() const {
 }
 
 DiTConfig parse_dit_config(const io::JsonObject& json, std::vector<std::string>* notes) {
-  DiTConfig c;
-  std::set<std::string> known;
-  visit_dit_fields(io::CollectKeys{known}, c);
-  note_foreign_keys(json, kClassName, known, notes);
-  visit_dit_fields(io::ReadFields{json}, c);
-  try {
-    c.check();
-  } catch (const Error& e) {
-    throw Error(json.source(), e.what());
-  }
-  return c;
+  const auto visit = [](auto&& visitor, auto& c) { visit_dit_fields(visitor, c); };
+  return read_config<DiTConfig>(json, kClassName, visit, notes);
 }
 
 io::Json to_json(const DiTConfig& config) {

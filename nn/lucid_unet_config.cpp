@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "nn/config_fields.h"
 #include "nn/unet_config.h"
@@ -52,18 +51,6 @@ constexpr LucidVersion kLucidVersions[] = {
      .standardizes = true,
      .wraps_attention = true,
      .averages_values = true},
-};
-
-// An option that is off.
-struct OnlyFalse : io::AnyValue {
-  template <class T>
-  void read(const io::JsonObject& json, const char* key, T&) const {
-    if (json.get_bool(key)) refuse_value(json, key, "true", "false");
-  }
-  template <class T>
-  io::Json write(const T&) const {
-    return false;
-  }
 };
 
 // Of each level, or one for all.
@@ -139,10 +126,10 @@ void visit_lucid_fields(const Visitor& v, Config& c) {
   v("out_dim", c.out_dim, OrNull{Integer{1, kMaxChannels}});
   v("dim_mults", c.dim_mults, Integers{1, 1 << 10});
   v("channels", c.channels, Integer{1, kMaxChannels});
-  v("self_condition", none, OnlyFalse{});
+  v("self_condition", none, OnlyFlag{false});
   v("learned_variance", c.learned_variance, io::Bool{});
-  v("learned_sinusoidal_cond", none, OnlyFalse{});
-  v("random_fourier_features", none, OnlyFalse{});
+  v("learned_sinusoidal_cond", none, OnlyFlag{false});
+  v("random_fourier_features", none, OnlyFlag{false});
   v("sinusoidal_pos_emb_theta", none, OnlyTheta{});
   v("dropout", c.dropout, Real{[](double p) { return p >= 0 && p < 1; }, "0 <= p < 1"});
   v("attn_dim_head", c.attn_dim_head, OfLevels{1, 1 << 12});
@@ -193,18 +180,10 @@ void LucidUnetConfig::check() const {
 
 LucidUnetConfig parse_lucid_unet_config(const io::JsonObject& json,
                                         std::vector<std::string>* notes) {
-  LucidUnetConfig c;
+  const auto visit = [](auto&& visitor, auto& c) { visit_lucid_fields(visitor, c); };
   // Of these, the pipeline keeps the first; the others have no effect on the result.
-  std::set<std::string> known = {"sample_size", "flash_attn", "learned_sinusoidal_dim"};
-  visit_lucid_fields(io::CollectKeys{known}, c);
-  note_foreign_keys(json, kLucidClass, known, notes);
-  visit_lucid_fields(io::ReadFields{json}, c);
-  try {
-    c.check();
-  } catch (const Error& e) {
-    throw Error(json.source(), e.what());
-  }
-  return c;
+  return read_config<LucidUnetConfig>(json, kLucidClass, visit, notes,
+                                      {"sample_size", "flash_attn", "learned_sinusoidal_dim"});
 }
 
 io::Json to_json(const LucidUnetConfig& config) {

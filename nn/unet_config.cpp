@@ -197,15 +197,8 @@ bool looks_like_unet_config(const JsonObject& json) {
 
 UNetConfig parse_unet_config(const JsonObject& file, std::vector<std::string>* notes) {
   const JsonObject json = with_current_keys(file);
-  note_foreign_keys(json, "UNet2DModel", known_keys(), notes);
-  UNetConfig c;
-  visit_fields(io::ReadFields{json}, c);
-  try {
-    c.check();
-  } catch (const Error& e) {
-    throw Error(json.source(), e.what());
-  }
-  return c;
+  const auto visit = [](auto&& visitor, auto& c) { visit_fields(visitor, c); };
+  return read_config<UNetConfig>(json, "UNet2DModel", visit, notes);
 }
 
 Json to_json(const UNetConfig& config) {
