@@ -14,8 +14,6 @@ namespace {
 
 class DeviceTensor : public DeviceTest {};
 
-const Kind kGpu{DType::f32, Device::cuda};
-
 TEST_F(DeviceTensor, TravelsThereAndBack) {
   for (const std::int64_t n :
        {0, 1, 64, 65, 100000}) {  // up to 256 bytes travel as a kernel's arguments

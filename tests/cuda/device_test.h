@@ -16,6 +16,8 @@
 
 namespace sfumato {
 
+inline const Kind kGpu{DType::f32, Device::cuda};
+
 // Takes the GPU; without one its tests are skipped. SFUMATO_EMULATOR_ORDER=1, 2, ... makes the emulated blocks, and the
 // threads of a block, run in another order.
 class DeviceTest : public ::testing::Test {

@@ -19,7 +19,7 @@ using namespace testing;  // NOLINT: of this project's tests
 namespace fs = std::filesystem;
 using DevicePrecision = DeviceTest;
 
-constexpr Device kGpu = Device::cuda;
+constexpr Device kDevice = Device::cuda;
 constexpr bool kSanitized =
     kAddressSanitizer || kThreadSanitizer;  // an hour is not worth more steps
 
@@ -29,7 +29,7 @@ Tensor draw(const Shape& shape, std::uint64_t stream) {
 
 TEST_F(DevicePrecision, CastRoundsAndItsGradientComesBack) {
   const Tensor x = draw({3, 5}, 0);
-  for (const Device device : {Device::cpu, kGpu}) {
+  for (const Device device : {Device::cpu, kDevice}) {
     SCOPED_TRACE(name(device));
     const Var in(x.to(device), true);
     const Var y = cast(in, DType::bf16);
@@ -64,11 +64,11 @@ TEST_F(DevicePrecision, GradientsOfWeightsAreF32) {
                b = draw({5}, 2);
   const Tensor dy = draw({6, 5}, 3).to(DType::bf16);
   const auto parameter = [](const Tensor& value) {
-    return Var::parameter(value.to(kGpu), Tensor::zeros(value.shape(), {DType::f32, kGpu}));
+    return Var::parameter(value.to(kDevice), Tensor::zeros(value.shape(), {DType::f32, kDevice}));
   };
   const auto backward = [&](const Var& weight, const Var& bias, bool in_parts) {
     const Var all = in_parts ? concat_rows({weight}) : weight;
-    linear(Var(x.to(kGpu)), all, bias).backward(dy.to(kGpu));
+    linear(Var(x.to(kDevice)), all, bias).backward(dy.to(kDevice));
   };
   const Var exact_w(w.to(DType::f64), true), exact_b(b.to(DType::f64), true);
   linear(Var(x.to(DType::f64)), exact_w, exact_b).backward(dy.to(DType::f64));
@@ -80,8 +80,8 @@ TEST_F(DevicePrecision, GradientsOfWeightsAreF32) {
     expect_close(bias.grad(), exact_b.grad(), 2e-6);
   }
   // What was computed in bf16 has its gradient in bf16.
-  const Var computed(w.to(kGpu), true);
-  backward(computed, Var(b.to(kGpu)), false);
+  const Var computed(w.to(kDevice), true);
+  backward(computed, Var(b.to(kDevice)), false);
   EXPECT_EQ(computed.grad().dtype(), DType::bf16);
   expect_close(computed.grad(), exact_w.grad(), 4e-3);
 }
@@ -90,12 +90,12 @@ TEST_F(DevicePrecision, GradientsOfWeightsAreF32) {
 TEST_F(DevicePrecision, ElementwiseOperationsComputeInF32) {
   const Tensor x = draw({4, 3}, 0).to(DType::bf16), w = draw({1, 3}, 1).to(DType::bf16),
                dy = draw({4, 3}, 2).to(DType::bf16);
-  const Var weight = Var::parameter(w.to(kGpu), Tensor::zeros(w.shape(), {DType::f32, kGpu}));
-  const Var y = silu(Var(x.to(kGpu)) * weight + 0.25);
+  const Var weight = Var::parameter(w.to(kDevice), Tensor::zeros(w.shape(), {DType::f32, kDevice}));
+  const Var y = silu(Var(x.to(kDevice)) * weight + 0.25);
   const Var exact(w.to(DType::f64), true);
   const Var expected = silu(Var(x.to(DType::f64)) * exact + 0.25);
   expect_close(y.value(), expected.value(), 8e-3);
-  y.backward(dy.to(kGpu));
+  y.backward(dy.to(kDevice));
   expected.backward(dy.to(DType::f64));
   EXPECT_EQ(weight.grad().dtype(), DType::f32);
   expect_close(weight.grad(), exact.grad(), 1e-2);
@@ -109,7 +109,7 @@ TEST_F(DevicePrecision, TheCopyFollowsTheWeights) {
   const diffusion::Pipeline model = tiny_model();
   nn::Params& params = *model.params;
   const Tensor before = params.flat_values().clone();
-  nn::use(params, kGpu, nn::Precision::bf16);
+  nn::use(params, kDevice, nn::Precision::bf16);
   expect_same_bits(params.flat_values(), before);
   expect_followed(params);
   for (const nn::Params::Entry& p : params.entries()) {
@@ -120,7 +120,7 @@ TEST_F(DevicePrecision, TheCopyFollowsTheWeights) {
     EXPECT_EQ(p.var.grad().dtype(), DType::f32) << p.name;
   }
   {
-    const nn::SwapValues swapped(params, scale(before, 0.5).to(kGpu));
+    const nn::SwapValues swapped(params, scale(before, 0.5).to(kDevice));
     expect_followed(params);
     expect_same_bits(params.flat_values(), scale(before, 0.5));
   }
@@ -148,7 +148,7 @@ TEST_F(DevicePrecision, TheCopyFollowsTheWeights) {
   nn::load_parameters(params, io::SafeTensors(file));
   expect_same_bits(params.flat_values(), after);
   expect_followed(params);
-  nn::use(params, kGpu, nn::Precision::f32);  // and back
+  nn::use(params, kDevice, nn::Precision::f32);  // and back
   EXPECT_FALSE(params.flat_copy().defined());
   expect_same_bits(params.flat_values(), after);
   nn::use(params, Device::cpu, nn::Precision::f32);
@@ -156,10 +156,10 @@ TEST_F(DevicePrecision, TheCopyFollowsTheWeights) {
 }
 
 TEST_F(DevicePrecision, Tf32ChangesProductsAlone) {
-  const Tensor a = draw({24, 24}, 0).to(kGpu), b = draw({24, 24}, 1).to(kGpu);
-  const Tensor image = draw({1, 2, 2, 128}, 2).to(kGpu),
-               ones = Tensor::full({128}, 1, {DType::f32, kGpu});
-  const Tensor filter = draw({128, 128, 3, 3}, 3).to(kGpu);
+  const Tensor a = draw({24, 24}, 0).to(kDevice), b = draw({24, 24}, 1).to(kDevice);
+  const Tensor image = draw({1, 2, 2, 128}, 2).to(kDevice),
+               ones = Tensor::full({128}, 1, {DType::f32, kDevice});
+  const Tensor filter = draw({128, 128, 3, 3}, 3).to(kDevice);
   const auto others = [&] {
     const Var x(a), i(image);
     return std::vector<Tensor>{(x * Var(b) + x).value(),
@@ -177,9 +177,9 @@ TEST_F(DevicePrecision, Tf32ChangesProductsAlone) {
   const std::vector<Tensor> before = others();
   cuda::conv_path = cuda::ConvPath::columns;  // by cuBLASLt
   const std::vector<Tensor> exact = products();
-  allow_tf32(kGpu, true);
+  allow_tf32(kDevice, true);
   const std::vector<Tensor> rounded = products(), after = others();
-  allow_tf32(kGpu, false);
+  allow_tf32(kDevice, false);
   cuda::conv_path = cuda::ConvPath::automatic;
   for (std::size_t k = 0; k < before.size(); ++k) expect_same_bits(before[k], after[k]);
   for (std::size_t k = 0; k < exact.size(); ++k) {

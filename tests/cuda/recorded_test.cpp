@@ -11,8 +11,6 @@ namespace {
 
 class RecordedTest : public DeviceTest {};
 
-const Kind kGpu{DType::f32, Device::cuda};
-
 Tensor index(std::int64_t k) { return Tensor::full({}, static_cast<double>(k), DType::i64); }
 
 // Least squares by gradient descent: w [16, 1], with new inputs at each step.
