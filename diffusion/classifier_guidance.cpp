@@ -37,10 +37,10 @@ ScoreOfClass score_of(LogProbability log_p) {
 
 ScoreOfClass score_of_estimate(std::function<Var(const Var& x0)> log_p, double range) {
   return [log_p = std::move(log_p), range](const NoiseLevel& level, const Tensor&,
-                                           const Estimate& said) {
+                                           const Estimate& said) -> Tensor {
     const Tensor g = gradient_at(cut_off(said.x0, range), log_p);
     const double jacobian = level.signal() / (level.signal_variance + level.noise_variance);
-    return jacobian * g + 0.0 * g;
+    return jacobian * g;
   };
 }
 

@@ -172,7 +172,7 @@ Tensor invert(const Pipeline& model, const GenerateOptions& options, const Tenso
         Path::variance_preserving.size(make_chain(d.schedule, walk, d.denoiser).levels.front());
     const Tensor x_T = invert(d.schedule, walk, d.denoiser, repeated(x_0.to(d.x_T.device()), 1),
                               inverted.refinements);
-    noise = 1 / size * x_T + 0.0 * x_T;
+    noise = 1 / size * x_T;
   });
   return noise;
 }

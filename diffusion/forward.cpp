@@ -66,7 +66,7 @@ Posterior posterior(const Schedule& schedule, const Tensor& x0, const Tensor& xt
   };
   const Tensor one = Tensor::full(t.shape(), 1, {DType::f64, t.device()});
   return {coefficient(&PosteriorWeights::x0) * x0 + coefficient(&PosteriorWeights::xt) * xt,
-          coefficient(&PosteriorWeights::variance) * one + 0.0 * one};
+          coefficient(&PosteriorWeights::variance) * one};
 }
 
 }  // namespace sfumato::diffusion

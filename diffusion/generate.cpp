@@ -57,6 +57,9 @@ void expect_channels(const nn::Network& network, const SchedulerConfig& schedule
                 fmt::format("pictures of 1 or 3 channels can be written, the network has {}", in));
 }
 
+// By the same network and another label, a negative class or none.
+bool guides_by_label(const GenerateOptions& o) { return guides(o) && !o.guide && !o.classifier; }
+
 void expect_labels(const Pipeline& model, const std::vector<std::int64_t>& labels) {
   const auto names = static_cast<std::int64_t>(model.class_names.size());
   for (const std::int64_t label : labels) {
@@ -165,7 +168,7 @@ Denoisers denoisers_for(const Pipeline& model, const GenerateOptions& o, std::in
   if (model.conditioning().has_table()) {
     labels = Tensor::from<std::int64_t>({n}, std::span(o.labels).subspan(begin, n)).to(kind.device);
     away = labels;
-    if (guides(o) && !o.guide && !o.classifier)
+    if (guides_by_label(o))
       away = Tensor::full(
           {n}, static_cast<double>(o.negative ? *o.negative : *model.conditioning().null_label),
           kind);
@@ -255,8 +258,7 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
   if (conditioning.kind == nn::Conditioning::Kind::none) {
     if (o.negative || !o.mix.empty())
       throw Error("sample", "a negative or a second class needs a class-conditional model");
-    if (guides(o) && !o.guide && !o.classifier)
-      throw Error("sample", "guidance needs a class-conditional model");
+    if (guides_by_label(o)) throw Error("sample", "guidance needs a class-conditional model");
     return;
   }
   if (!conditioning.has_table())
@@ -264,7 +266,7 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
                 "class_embed_type timestep and identity cannot be sampled here; see `predict`");
   expect_labels(model, o.labels);
   expect_more_labels(model, o);
-  if (guides(o) && !o.guide && !o.classifier && !o.negative && !conditioning.null_label)
+  if (guides_by_label(o) && !o.negative && !conditioning.null_label)
     throw Error(
         "sample",
         "guidance needs to know which label means 'no class', and this folder does not say: "

@@ -20,7 +20,7 @@ Tensor invert(const Schedule& schedule, const SampleOptions& options, const Deno
   for (std::int64_t i = chain.steps() - 1; i >= 0; --i) {
     const NoiseLevel t = chain.levels[i], s = chain.levels[i + 1];
     const double grow = t.signal() / s.signal();
-    Tensor x_t = size(t) / size(s) * x + 0.0 * x;
+    Tensor x_t = size(t) / size(s) * x;
     x_t = grow * x + (t.noise() - grow * s.noise()) * chain.estimate(i, x_t).eps;
     for (std::int64_t r = 1; r < refinements; ++r) {
       const Estimate e = chain.estimate(i, x_t);

@@ -62,7 +62,7 @@ struct Probability {
   Velocity at(double sigma, const Tensor& x_tilde) const {
     const NoiseLevel level = schedule.path->at_sigma(sigma);
     const double time = schedule.network_time(schedule.time_at(level));
-    const Tensor x = level.signal() * x_tilde + 0.0 * x_tilde;
+    const Tensor x = level.signal() * x_tilde;
     const std::int64_t n = x.dim(0), d = x.size() / n;
     Tensor output;
     std::vector<double> trace(static_cast<std::size_t>(n));

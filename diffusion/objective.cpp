@@ -89,10 +89,10 @@ const Prediction Prediction::score = {
     .help = "-ε / √(1-ᾱ)",
     .clip_sample = true,
     .needs_signal = true,
-    .target = [](auto&, auto& noise, auto&, auto& eps) { return -1 / noise * eps + 0.0 * eps; },
+    .target = [](auto&, auto& noise, auto&, auto& eps) -> Tensor { return -1 / noise * eps; },
     .to_x0 = [](auto& signal, auto& noise, auto& xt,
                 auto& score) { return 1 / signal * xt + noise * noise / signal * score; },
-    .to_eps = [](auto&, auto& noise, auto&, auto& score) { return -noise * score + 0.0 * score; },
+    .to_eps = [](auto&, auto& noise, auto&, auto& score) -> Tensor { return -noise * score; },
     .eps_per_output = [](double, double noise) { return -noise; },
 };
 

@@ -258,7 +258,7 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
 
 Tensor start(const Chain& chain, const Tensor& x_T) {
   const double size = Path::variance_preserving.size(chain.levels.front());
-  return size == 1 ? x_T : size * x_T + 0.0 * x_T;
+  return size == 1 ? x_T : size * x_T;
 }
 
 Tensor walk(Chain chain, const Tensor& x) {

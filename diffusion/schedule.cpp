@@ -136,7 +136,7 @@ Tensor Schedule::network_time(const Tensor& t) const {
   const Coefficient time =
       per_image(t, steps(), [&](std::int64_t i) { return network_time(static_cast<double>(i)); });
   const Tensor one = Tensor::full(t.shape(), 1, {DType::f32, t.device()});
-  return time * one + 0.0 * one;
+  return time * one;
 }
 
 Schedule Schedule::with_zero_terminal_snr() const {

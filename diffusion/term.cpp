@@ -117,9 +117,11 @@ Tensor per_image(const Coefficient& coefficient, int rank, Kind kind) {
   std::vector<std::int64_t> extents(static_cast<std::size_t>(std::max(rank, 1)), 1);
   extents[0] = coefficient.t().size();
   const Tensor one = Tensor::full({extents.data(), extents.data() + extents.size()}, 1, kind);
-  return coefficient * one + 0.0 * one;
+  return coefficient * one;
 }
 
 Tensor operator-(const Term& a, const Term& b) { return a + Term{-b.factor, b.x}; }
+
+Term::operator Tensor() const { return *this + Term{0.0, x}; }
 
 }  // namespace sfumato::diffusion

@@ -1,7 +1,7 @@
-// Formulas of the diffusion process, written as they are printed. All are sums of two terms,
+// Formulas of the diffusion process, written as they are printed. All are one term or sums of two,
 //     a x + b y,
 // with coefficients that are numbers, or one number for each image of a batch. A term is no tensor
-// until it is added to another: a formula is one pass over memory.
+// until it is added to another, or stored alone: a formula is one pass over memory.
 //     const auto [signal, noise] = levels(schedule, t);
 //     const Tensor xt = signal * x0 + noise * eps;
 #pragma once
@@ -53,6 +53,7 @@ Tensor per_image(const Coefficient& coefficient, int rank, Kind kind);
 struct Term {
   Coefficient factor;
   const Tensor& x;
+  operator Tensor() const;
 };
 inline Term operator*(Coefficient factor, const Tensor& x) { return {std::move(factor), x}; }
 

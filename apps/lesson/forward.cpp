@@ -88,7 +88,7 @@ Json sums(const Json& args) {
   const std::uint64_t seed = args.value("seed", 0);
   const Tensor za = Rng(seed, Purpose::noise, 0).normal({n}),
                zb = Rng(seed, Purpose::noise, 1).normal({n});
-  const Tensor a = sigma_a * za + 0.0 * zb, b = 0.0 * za + sigma_b * zb, sum = 1.0 * a + 1.0 * b;
+  const Tensor a = sigma_a * za, b = sigma_b * zb, sum = 1.0 * a + 1.0 * b;
   const double sigma = args.value("mistaken", false)
                            ? sigma_a + sigma_b
                            : std::sqrt(sigma_a * sigma_a + sigma_b * sigma_b);

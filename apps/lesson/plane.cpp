@@ -100,7 +100,7 @@ Json plane_field(const Json& args) {
   for (const bool exact : {false, true}) {
     const diffusion::Denoiser eps_at = answers(p, exact);
     const Tensor e = eps_at(x, time);
-    const Tensor score = -1 / p.schedule.level(t).noise() * e + 0.0 * e;
+    const Tensor score = -1 / p.schedule.level(t).noise() * e;
     NoGrad no_grad;
     reply[exact ? "exact" : "learned"] = {{"score", numbers(score)},
                                           {"loss", mse(eps_at(xt, time), eps).value().item()}};

@@ -28,7 +28,7 @@ using Stages = std::array<Tensor, kStages>;
 
 // Σ c_j k_j of the first n.
 Tensor combine(const Stages& k, const double* c, int n) {
-  Tensor sum = c[0] * k[0] + 0.0 * k[0];
+  Tensor sum = c[0] * k[0];
   for (int j = 1; j < n; ++j)
     if (c[j] != 0) sum = sum + c[j] * k[static_cast<std::size_t>(j)];
   return sum;
@@ -62,7 +62,7 @@ Tensor adaptive_walk(const Chain& chain, const Flow& flow, const NoiseLevel& t, 
       k[static_cast<std::size_t>(stage)] = flow.velocity(level, chain.estimate(level, x_to));
     }
     const Tensor error = combine(k, kE, kStages);
-    const double norm = error_norm(std::abs(step) * error + 0.0 * error, x_to);
+    const double norm = error_norm(std::abs(step) * error, x_to);
     if (!std::isfinite(norm) && std::abs(step) < 1e-9)
       throw Error("sample", "dopri5: the velocity is not finite");
     if (norm <= 1) x = x_to, at = to;

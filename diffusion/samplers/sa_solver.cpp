@@ -43,7 +43,7 @@ Tensor sample_sa_solver(const Chain& chain, Tensor x) {
     z = chain.noise(i, x);
     tau = chain.times[i] >= 0.2 * T && chain.times[i] <= 0.8 * T ? 1 : 0;
     const AdamsStep step{t, s, tau};  // Adams-Bashforth
-    Tensor D = step.constant() * m0 + 0.0 * m0;
+    Tensor D = step.constant() * m0;
     if (i > 0 && i + 1 < K && chain.levels[i - 1].signal_variance > 0) {
       const double back = lambda(t) - lambda(chain.levels[i - 1]);
       const double slope = (step.h * step.h / 2) / back;

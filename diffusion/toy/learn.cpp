@@ -44,7 +44,7 @@ Answer learn(const Distribution& distribution, const Schedule& schedule, const L
   return [network, schedule, prediction = o.prediction](const NoiseLevel& level, const Tensor& xt) {
     NoGrad no_grad;
     const double size = Path::variance_preserving.size(level);
-    const Tensor x = 1 / size * xt + 0.0 * xt;
+    const Tensor x = 1 / size * xt;
     const Tensor t = Tensor::full({1}, schedule.time_at(level));
     const Tensor output = network->mlp(x.to(DType::f32), t).value().to(xt.dtype());
     return read(prediction, variance_preserving(level.alpha_bar()), x, output);

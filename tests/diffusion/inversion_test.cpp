@@ -48,7 +48,7 @@ TEST(Inversion, ThereAndBack) {
     const Denoiser exact = exact_denoiser(s, data, Prediction::v);
     const Tensor noise = invert(s, o, exact, points, refinements);
     const double size = Path::variance_preserving.size(s.level(s.steps() - 1));
-    return max_difference(sample(s, o, exact, 1 / size * noise + 0.0 * noise), points);
+    return max_difference(sample(s, o, exact, 1 / size * noise), points);
   };
   for (const BetaSchedule* row :
        {&BetaSchedule::cosine, &BetaSchedule::flow, &BetaSchedule::linear}) {

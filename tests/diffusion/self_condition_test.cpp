@@ -62,7 +62,7 @@ TEST(SelfConditioned, SeesZerosWhereNoEstimateIsGiven) {
     const nn::Network& network = *model.network;
     Tensor weights = model.params->flat_values();  // a new transformer answers 0
     const Tensor drawn = Rng(9).normal(weights.shape());
-    weights.copy_from(0.1 * drawn + 0.0 * drawn);
+    weights.copy_from(0.1 * drawn);
     EXPECT_TRUE(network.takes_estimate);
     EXPECT_EQ(network.in_channels, 1);
     EXPECT_EQ(network.out_channels, 1);

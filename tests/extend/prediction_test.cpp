@@ -15,10 +15,10 @@ const diffusion::Prediction added_noise = {
     .help = "σ ε",
     .clip_sample = true,
     .needs_signal = true,
-    .target = [](auto&, auto& noise, auto&, auto& eps) { return noise * eps + 0.0 * eps; },
+    .target = [](auto&, auto& noise, auto&, auto& eps) -> Tensor { return noise * eps; },
     .to_x0 = [](auto& signal, auto&, auto& xt,
                 auto& n) { return 1 / signal * xt - 1 / signal * n; },
-    .to_eps = [](auto&, auto& noise, auto&, auto& n) { return 1 / noise * n + 0.0 * n; },
+    .to_eps = [](auto&, auto& noise, auto&, auto& n) -> Tensor { return 1 / noise * n; },
     .eps_per_output = [](double, double noise) { return 1 / noise; },
 };
 
