@@ -37,6 +37,7 @@ std::vector<std::vector<std::int64_t>> groups(const Tensor& labels, std::int64_t
   for (std::int64_t i = 0; i < n; ++i)
     by_label[labels.defined() ? labels.data<std::int64_t>()[i] : 0].push_back(i);
   std::vector<std::vector<std::int64_t>> result;
+  result.reserve(by_label.size());
   for (const auto& [label, rows] : by_label) result.push_back(rows);
   return result;
 }

@@ -120,7 +120,7 @@ std::vector<fs::path> parts_of(const fs::path& index) {
 // The config.json of the network in a pipeline's folder, or of a network's own folder; empty when there is none.
 fs::path config_of(const fs::path& dir) {
   for (const std::string& part : nn::network_parts())
-    if (const fs::path config = dir / part / "config.json"; is_there(config)) return config;
+    if (fs::path config = dir / part / "config.json"; is_there(config)) return config;
   return is_there(dir / "config.json") ? dir / "config.json" : fs::path();
 }
 

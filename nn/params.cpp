@@ -8,11 +8,11 @@
 namespace sfumato::nn {
 
 Init zeros() {
-  return [](Tensor& value, Rng) { value.fill(0); };
+  return [](Tensor& value, const Rng&) { value.fill(0); };
 }
 
 Init ones() {
-  return [](Tensor& value, Rng) { value.fill(1); };
+  return [](Tensor& value, const Rng&) { value.fill(1); };
 }
 
 namespace {

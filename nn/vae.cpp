@@ -110,7 +110,8 @@ Vae::Pixels Vae::decode(const Var& z, const Tensor& labels) const {
 Var Bound::total() const { return distortion + rate; }
 
 double Bound::bits_per_dim(double nats, const Shape& pictures) {
-  return nats / std::numbers::ln2 / static_cast<double>(pictures.size() / pictures[0]);
+  const std::int64_t dims = pictures.size() / pictures[0];
+  return nats / std::numbers::ln2 / static_cast<double>(dims);
 }
 
 Bound bound(const Vae& vae, const Tensor& x, const Tensor& labels, Rng rng) {

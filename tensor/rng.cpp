@@ -69,7 +69,7 @@ struct Normals {
 
   constexpr void operator()(std::int64_t i) const {
     const auto r = blocks(i);
-    for (int half = 0; half < 2; ++half) {
+    for (std::int64_t half = 0; half < 2; ++half) {
       const float radius = std::sqrt(minus_2_log(r[2 * half]));
       float sine = 0, cosine = 0;
       sincos_turn(r[2 * half + 1], sine, cosine);

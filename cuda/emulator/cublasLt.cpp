@@ -86,6 +86,7 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
   std::memcpy(&field, to, bytes);
   return CUBLAS_STATUS_SUCCESS;
 }
+// NOLINTNEXTLINE(readability-function-size): NVIDIA's parameters
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
@@ -145,6 +146,7 @@ struct Product {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-function-size): NVIDIA's parameters
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void* alpha,
                               const void* a, cublasLtMatrixLayout_t la, const void* b,
                               cublasLtMatrixLayout_t lb, const void* beta, const void* c,

@@ -66,9 +66,8 @@ void start_fiber(Fiber& fiber, void (*entry)()) {
 #if defined(__SANITIZE_ADDRESS__)
   ASAN_UNPOISON_MEMORY_REGION(fiber.stack.get(), kStack);
 #endif
-  const auto top =
-      reinterpret_cast<std::uintptr_t>(fiber.stack.get() + kStack) & ~std::uintptr_t{63};
-  void** sp = reinterpret_cast<void**>(top);
+  unsigned char* const end = fiber.stack.get() + kStack;
+  void** sp = reinterpret_cast<void**>(end - reinterpret_cast<std::uintptr_t>(end) % 64);
   *--sp = nullptr;  // where a return address would be
   *--sp = reinterpret_cast<void*>(entry);
   for (int i = 0; i < kSavedRegisters; ++i) *--sp = nullptr;

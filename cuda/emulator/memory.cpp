@@ -17,11 +17,10 @@ constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20,
                       kPinned = std::size_t{16} << 20;
 
 unsigned char* fresh_arena() {
-  void* const room = mmap(nullptr, kRoom + kHugePage, PROT_NONE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  const auto begin =
-      (reinterpret_cast<std::uintptr_t>(room) + kHugePage - 1) / kHugePage * kHugePage;
-  auto* const arena = reinterpret_cast<unsigned char*>(begin);
+  auto* const room = static_cast<unsigned char*>(mmap(
+      nullptr, kRoom + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  unsigned char* const arena =
+      room + kHugePage - reinterpret_cast<std::uintptr_t>(room) % kHugePage;
   // Protecting memory and lifting it, around every kernel, takes the less time the fewer pages there are.
   madvise(arena, kRoom, MADV_HUGEPAGE);
   return arena;
@@ -55,6 +54,7 @@ bool is_host_address(std::uintptr_t word) {
       is_within(word, pinned(), kPinned))
     return false;
   unsigned char resident;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the word may be any number
   return mincore(reinterpret_cast<void*>(word / kPage * kPage), 1, &resident) == 0;
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 // Along the flow from level t to level s by the midpoint's velocity.
 Tensor dpm2_step(const Chain& chain, const Flow& flow, std::int64_t i, const NoiseLevel& s,
-                 Tensor x) {
+                 const Tensor& x) {
   const NoiseLevel t = chain.levels[i];
   const Estimate e = chain.estimate(i, x);
   const Tensor d = flow.velocity(t, e);

@@ -4,6 +4,8 @@
 //     x_s = σ_s / σ_t e^{−h} x_t + a_s (φ1 D0 + φ2 D1 + φ3 D2) + σ_s √(1 − e^{−2h}) z,
 //     φ1 = 1 − e^{−2h},  φ2 = 1 − φ1 / (2h) (or φ1 / 2, the midpoint rule of the second order),  φ3 = (φ1 − 2h) / (2h)² + ½.
 // (`diffusers` 0.42 has −½ in φ3, which then does not vanish with h; k-diffusion has it as here.)
+#include <utility>
+
 #include "diffusion/samplers/dpm_settings.h"
 #include "diffusion/samplers/solver.h"
 
@@ -49,7 +51,7 @@ const Sampler Sampler::dpmpp_2m_sde = {
     .sigma_spacing = true,
     .help = "DPM-Solver++, of second order with new noise in each step",
     .default_steps = 20,
-    .sample = [](const Chain& chain, Tensor x) { return multistep_sde(chain, x, 2); }};
+    .sample = [](const Chain& chain, Tensor x) { return multistep_sde(chain, std::move(x), 2); }};
 
 const Sampler Sampler::dpmpp_3m_sde = {
     .name = "dpmpp_3m_sde",
@@ -60,6 +62,6 @@ const Sampler Sampler::dpmpp_3m_sde = {
     .sigma_spacing = true,
     .help = "DPM-Solver++, of third order with new noise in each step",
     .default_steps = 20,
-    .sample = [](const Chain& chain, Tensor x) { return multistep_sde(chain, x, 3); }};
+    .sample = [](const Chain& chain, Tensor x) { return multistep_sde(chain, std::move(x), 3); }};
 
 }  // namespace sfumato::diffusion

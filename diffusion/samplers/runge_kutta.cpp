@@ -1,5 +1,7 @@
 // The explicit midpoint method and the classical method of Runge (1895) and Kutta (1901) for the probability flow, of second and
 // fourth order. A step to the data has no velocity at its end, and is Euler's.
+#include <utility>
+
 #include "diffusion/samplers/solver.h"
 
 namespace sfumato::diffusion {
@@ -49,7 +51,7 @@ const Sampler Sampler::midpoint = {
     .help = "the midpoint method, of second order; 2 evaluations a step",
     .default_steps = 20,
     .sample = [](const Chain& chain, Tensor x) {
-      return one_step_method(chain, x, midpoint_step);
+      return one_step_method(chain, std::move(x), midpoint_step);
     }};
 
 const Sampler Sampler::rk4 = {
@@ -59,6 +61,8 @@ const Sampler Sampler::rk4 = {
     .grid = Sampler::Grid::fractional,
     .help = "the classical Runge-Kutta method, of fourth order; 4 evaluations a step",
     .default_steps = 10,
-    .sample = [](const Chain& chain, Tensor x) { return one_step_method(chain, x, rk4_step); }};
+    .sample = [](const Chain& chain, Tensor x) {
+      return one_step_method(chain, std::move(x), rk4_step);
+    }};
 
 }  // namespace sfumato::diffusion

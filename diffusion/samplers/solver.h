@@ -47,7 +47,7 @@ template <class Ask>
 Tensor heun_step(const Flow& flow, const NoiseLevel& t, const NoiseLevel& s, const Tensor& x,
                  const Estimate& e, Ask ask) {
   const Tensor d = flow.velocity(t, e);
-  const Tensor next = flow.step(t, s, x, d);
+  Tensor next = flow.step(t, s, x, d);
   if (s.noise_variance == 0) return next;
   return flow.step(t, s, x, 0.5 * d + 0.5 * flow.velocity(s, ask(next)));
 }

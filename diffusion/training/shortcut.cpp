@@ -93,7 +93,7 @@ void train_shortcut(Pipeline& model, const data::Batches& batches, std::uint64_t
     Sample flow = part(m, n);
     flow.labels =
         map(flow.labels, [](std::int64_t label) { return label * kShortcutSizes + kNoLength; });
-    const Var flow_matching = denoising_loss(model, schedule, flow);
+    Var flow_matching = denoising_loss(model, schedule, flow);
     if (m == 0) return flow_matching;
     return flow_matching * 0.75 + self_consistency(model, schedule, k, seed, part(0, m)) * 0.25;
   });

@@ -196,6 +196,7 @@ void show() {
       "`guided`:\n\n");
   const std::vector<double> weights = {0, 1, 3};
   std::vector<Points> seen;
+  seen.reserve(weights.size());
   for (const double w : weights) seen.push_back(sample(w));
   print(seen, {"w = 0: anything", "w = 1: the label", "w = 3: guided"});
   for (std::size_t i = 0; i < seen.size(); ++i) {

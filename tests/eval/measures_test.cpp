@@ -83,10 +83,8 @@ TEST(Kid, AResampleIsTheDistanceOfItsRows) {
 TEST(Kid, HasNoBias) {
   double sum = 0, squares = 0;
   constexpr int kSets = 300;
-  for (int s = 0; s < kSets; ++s) {
-    const double v = Kid(normal(static_cast<std::uint64_t>(2 * s), 20, 3))(
-                         normal(static_cast<std::uint64_t>(2 * s + 1), 15, 3), 0)
-                         .value;
+  for (std::uint64_t s = 0; s < kSets; ++s) {
+    const double v = Kid(normal(2 * s, 20, 3))(normal(2 * s + 1, 15, 3), 0).value;
     sum += v / kSets;
     squares += v * v / kSets;
   }

@@ -4,7 +4,7 @@
 
 #include "tests/fuzz/common.h"
 #define main sfumato_main  // libFuzzer has its own
-#include "apps/main.cpp"
+#include "apps/main.cpp"   // NOLINT(bugprone-suspicious-include)
 #undef main
 
 using namespace sfumato;

@@ -82,6 +82,6 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
            big_endian(crc32(0, bytes(summed), static_cast<uInt>(summed.size())));
   }
   if (png.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);
-  std::memcpy(data, png.data(), png.size());
+  std::copy(png.begin(), png.end(), data);
   return png.size();
 }

@@ -75,6 +75,6 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
              little_endian(archive.size(), 4) + little_endian(0, 2);
   if (!packed || count == 0 || archive.size() > max_size)
     return LLVMFuzzerMutate(data, size, max_size);
-  std::memcpy(data, archive.data(), archive.size());
+  std::copy(archive.begin(), archive.end(), data);
   return archive.size();
 }

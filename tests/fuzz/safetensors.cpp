@@ -37,6 +37,6 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
   const std::size_t room = max_size - 8 - numbers.size();
   length = LLVMFuzzerMutate(data + 8, length, room);
   std::memcpy(data, &length, 8);
-  std::memcpy(data + 8 + length, numbers.data(), numbers.size());
+  std::copy(numbers.begin(), numbers.end(), data + 8 + length);
   return 8 + length + numbers.size();
 }
