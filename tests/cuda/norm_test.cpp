@@ -33,7 +33,7 @@ TEST_F(DeviceGroupNorm, InPlace) {
   for_every_type([]<class T>() {
     for (const GroupNorm& s :
          {GroupNorm{3, 49, 48, 8, 1e-5, true}, GroupNorm{2, 5, 600, 2, 1e-5, false},
-          GroupNorm{600, 1, 9, 1, 1e-5, false}}) {
+          GroupNorm{200, 1, 9, 1, 1e-5, false}}) {
       SCOPED_TRACE(describe(s));
       const NormCase<T> in(s);
       auto sum = reference_of(s, in).dx.values();

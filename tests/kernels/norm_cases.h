@@ -102,7 +102,7 @@ inline std::vector<GroupNorm> norm_shapes() {
       }
     }
     all.push_back({70, 9, 8, 2, 1e-5, silu});     // several images per task
-    all.push_back({3000, 1, 20, 1, 1e-5, silu});  // layer normalisation
+    all.push_back({1000, 1, 20, 1, 1e-5, silu});  // layer normalisation
   }
   return all;
 }
