@@ -254,7 +254,7 @@ LabResult lab_bugs(const LabSetting& setting) {
     if (mistake.trains) recipe = {};
     mistake.change(recipe);
     if (mistake.trains) {
-      trained = std::make_unique<Trained>(train(setting, recipe, o.count(2000, 500)));
+      trained = std::make_unique<Trained>(train(setting, recipe, o.count(700, 200)));
       result.seconds.emplace_back(mistake.name, watch.lap());
     }
     const Tensor pictures = draw(*trained, recipe, judge.labels(), shape, o.seed);

@@ -122,7 +122,7 @@ LabResult lab_elbo(const LabSetting& setting) {
     diffusion::Pipeline model = lab_model(setting, diffusion::default_scheduler(), o.seed);
     const Schedule schedule = diffusion::make_schedule(model.scheduler);
     diffusion::train_weighted(model, batches, weights(weighting, schedule), o.seed,
-                              {.steps = o.count(6000, 1500)});
+                              {.steps = o.count(2000, 500)});
     const diffusion::VariationalBound bound = test_bound(model, schedule, setting);
     const Tensor drawn =
         diffusion::generate(model, {.labels = judge.labels(), .steps = kElboSteps, .seed = o.seed});

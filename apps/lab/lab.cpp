@@ -179,7 +179,7 @@ RunSubcommand declare_lab(CommandLine& line) {
   line(o->out, {"out", "Folder for table.md, table.json and picture.png"});
   line(o->classifier, {"classifier", "Weights of the classifier, as for `evaluate`"});
   line(o->seed, {"seed", "Seed of everything random"}, kSeeds);
-  line(o->quick, {"quick", "A fifth of the time, and coarser numbers"});
+  line(o->quick, {"quick", "A quarter of the time, and coarser numbers"});
   line(o->share, {"share", "Do this share of the training steps and pictures"}, {1e-4, 1e3});
   line.example("sfumato lab one-step --quick --out labs/one-step");
   return [o](Device device) {

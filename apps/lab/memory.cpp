@@ -61,8 +61,7 @@ LabResult lab_memory(const LabSetting& setting) {
                     kIntervalColumn};
   const LabJudge judge(setting, labels_in_turn(setting, o.count(500, 200, 20)));
   const Tensor fresh = real_pictures(setting.test, judge.labels());
-  const std::int64_t steps = o.count(5000, 1500),
-                     columns = std::min<std::int64_t>(10, fresh.dim(0));
+  const std::int64_t steps = o.count(1200, 400), columns = std::min<std::int64_t>(10, fresh.dim(0));
   const std::int64_t available = setting.train.images.dim(0);
   std::vector<Tensor> shown;
   std::string onset = "none";

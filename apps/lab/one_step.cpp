@@ -50,7 +50,7 @@ class OneStep {
   explicit OneStep(const LabSetting& setting)
       : setting_(setting),
         o_(setting.options),
-        judge_(setting, labels_in_turn(setting, o_.count(500, 200, 20))),
+        judge_(setting, labels_in_turn(setting, o_.count(300, 200, 20))),
         batches_(setting.train.images, setting.train.labels, kLabBatch, o_.seed),
         means_(eval::class_means(setting.train)),
         teacher_(lab_model(setting, diffusion::default_scheduler(), o_.seed)) {
@@ -145,11 +145,11 @@ void OneStep::references() {
 // The noise in x_t, trained for three lengths.
 void OneStep::plain() {
   const std::int64_t evaluations[] = {1, 2, 4, 8, 16, 50, 250, 1000};
-  for (const auto& [full, quick] : {std::pair{1000, 200}, {3000, 800}, {12000, 3200}}) {
+  for (const auto& [full, quick] : {std::pair{500, 200}, {1500, 500}, {4000, 1600}}) {
     Pipeline model = lab_model(setting_, diffusion::default_scheduler(), o_.seed);
     teacher_steps_ = o_.count(full, quick);
     diffusion::train_denoiser(model, batches_, o_.seed, {.steps = teacher_steps_});
-    const bool longest = full == 12000;
+    const bool longest = full == 4000;
     for (const std::int64_t k : evaluations) {
       if (o_.quick && k > 50) break;
       const bool shown = longest && (k == 1 || k == 4 || k == 50);
@@ -164,7 +164,7 @@ void OneStep::plain() {
 // Which picture it was, of noise that belongs to no picture.
 void OneStep::regression() {
   Pipeline model = lab_model(setting_, diffusion::default_scheduler(), o_.seed);
-  const std::int64_t steps = o_.count(4000, 800);
+  const std::int64_t steps = o_.count(1500, 400);
   diffusion::train_at_last_time(model, batches_, o_.seed, {.steps = steps});
   add("x_0 of noise", steps, 1, draw(model, 1), true);
   lap("regression");
@@ -174,14 +174,14 @@ void OneStep::regression() {
 void OneStep::pairs() {
   // Other noise than that which the pictures of the table are drawn from.
   const diffusion::Pairs pairs = diffusion::draw_pairs(
-      teacher_, labels_in_turn(setting_, o_.count(10000, 2000, 32)), kTeacherSteps, o_.seed + 1);
+      teacher_, labels_in_turn(setting_, o_.count(5000, 2000, 32)), kTeacherSteps, o_.seed + 1);
   lap("pairs");
-  const nn::FitOptions fit = further(4000, 800);
+  const nn::FitOptions fit = further(1500, 400);
   Pipeline direct = copy_of(setting_, teacher_);
   diffusion::train_reflow(direct, pairs, {kLabBatch, true}, o_.seed, fit);
   add("the sampler's picture of noise", fit.steps, 1, draw(direct, 1), true);
   Pipeline flow = new_flow();
-  const nn::FitOptions long_fit{.steps = o_.count(8000, 1600)};
+  const nn::FitOptions long_fit{.steps = o_.count(3000, 800)};
   diffusion::train_reflow(flow, pairs, {kLabBatch, false}, o_.seed, long_fit);
   for (const std::int64_t k : {1, 2, 4})
     add("reflow: straight paths", long_fit.steps, k, draw(flow, k), k == 1);
@@ -192,7 +192,7 @@ void OneStep::pairs() {
 
 // Where two steps lead, halved until one is left.
 void OneStep::progressive() {
-  const nn::FitOptions fit = further(2000, 400);
+  const nn::FitOptions fit = further(750, 200);
   Pipeline teacher = copy_of(setting_, teacher_), student = copy_of(setting_, teacher_);
   std::int64_t trained = 0;
   for (std::int64_t steps = kTeacherSteps / 2; steps >= 1; steps /= 2) {
@@ -207,7 +207,7 @@ void OneStep::progressive() {
 // The same picture from all along a path.
 void OneStep::consistency() {
   Pipeline model = copy_of(setting_, teacher_);
-  const nn::FitOptions fit = further(8000, 1600);
+  const nn::FitOptions fit = further(2500, 800);
   diffusion::train_consistency(model, batches_, o_.seed + 3, fit);
   for (const std::int64_t k : {1, 2, 4})
     add("consistency (ECT)", fit.steps, k,
@@ -218,7 +218,7 @@ void OneStep::consistency() {
 // The line to where a step of the given length ends.
 void OneStep::shortcut() {
   Pipeline model = new_flow(diffusion::kShortcutSizes);
-  const nn::FitOptions fit{.steps = o_.count(8000, 1600)};
+  const nn::FitOptions fit{.steps = o_.count(2500, 800)};
   diffusion::train_shortcut(model, batches_, o_.seed + 4, fit);
   for (const std::int64_t k : {1, 2, 4, 16})
     add("shortcut", fit.steps, k, diffusion::sample_shortcut(model, judge_.labels(), k, o_.seed),
@@ -228,7 +228,7 @@ void OneStep::shortcut() {
 
 void OneStep::vae() {
   LabVae vae(setting_);
-  const std::int64_t steps = o_.count(8000, 1600);
+  const std::int64_t steps = o_.count(2500, 800);
   vae.train(batches_, steps);
   add("VAE: the picture of a code", steps, 1, vae.draw(judge_.labels()), true);
   lap("VAE");

@@ -112,7 +112,7 @@ LabResult lab_vae(const LabSetting& setting) {
 
   const data::Batches batches(setting.train.images, setting.train.labels, kLabBatch, o.seed);
   diffusion::Pipeline model = lab_model(setting, diffusion::default_scheduler(), o.seed);
-  const std::int64_t steps = o.count(8000, 1500);
+  const std::int64_t steps = o.count(4000, 800);
   diffusion::train_denoiser(model, batches, o.seed, {.steps = steps});
   lap("training the diffusion model");
   LabVae vae(setting);

@@ -63,11 +63,14 @@ def expect_measured(path, text):
 
 
 def in_chinese(text):
-    """A lab's heading, row or caption; "ROW: 4 evaluations" as its row."""
+    """A lab's heading, row or caption; "ROW: 4 evaluations" as its row; an interval."""
     words = json.loads((HERE / "labs.zh.json").read_text(encoding="utf-8"))
     evaluations = re.fullmatch(r"(.*): (\d+) evaluations?", text)
     if evaluations:
         return f"{in_chinese(evaluations[1])}：计算 {evaluations[2]} 次"
+    interval = re.fullmatch(r"(-?[\d.]+) to (-?[\d.]+)", text)
+    if interval:
+        return f"{interval[1]} 至 {interval[2]}"
     if text not in words:
         fail(f'labs.zh.json has no "{text}"')
     return words[text]
