@@ -29,7 +29,7 @@ constexpr double kAboveConstant = 1.05;
 constexpr double kOverfitting = 1.25;
 // ... above its lowest by more than this, that the steps are too large.
 constexpr double kRising = 1.3;
-// A relative change of all weights between two examinations below which nothing is learned.
+// A relative change of all weights in kEvery steps below which nothing is learned.
 constexpr double kStill = 1e-3;
 
 data::Batches batches_of(const data::ImageDataset& d, const diffusion::Pipeline& model,
@@ -159,13 +159,16 @@ std::vector<std::string> Doctor::examine(std::int64_t step) {
                     train.mean, lowest_));
   lowest_ = examinations_ > 0 ? std::min(lowest_, train.mean) : train.mean;
   const Tensor now = model_.params->flat_values().clone();
-  if (weights_.defined())
-    if (const double change = relative_change(weights_, now); change < kStill)
+  if (weights_.defined()) {
+    const std::int64_t steps = step - step_;
+    const double change = relative_change(weights_, now);
+    if (change < kStill * static_cast<double>(steps) / kEvery)
       lines.push_back(
           fmt::format("the learning rate is too low: in {} steps the weights changed by "
                       "{:.2g} of their size",
-                      kEvery, change));
-  weights_ = now;
+                      steps, change));
+  }
+  weights_ = now, step_ = step;
   ++examinations_;
   for (std::string& line : lines) line = fmt::format("doctor, step {}: {}", step, line);
   return lines;

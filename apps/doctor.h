@@ -52,6 +52,7 @@ class Doctor {
   data::Batches train_;
   std::optional<data::Batches> test_;
   Tensor weights_;  // at the last examination
+  std::int64_t step_ = 0;
   double lowest_ = 0;
   std::int64_t examinations_ = 0;
 };

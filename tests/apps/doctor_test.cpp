@@ -30,7 +30,8 @@ TEST_F(DoctorTest, ChangesNothing) {
 
 TEST_F(DoctorTest, NamesALearningRateThatIsTooLow) {
   const Outcome outcome = done(training("20 --out run --doctor --lr 1e-9"));
-  EXPECT_NE(outcome.out.find("doctor, step 20: the learning rate is too low"), std::string::npos)
+  EXPECT_NE(outcome.out.find("doctor, step 20: the learning rate is too low: in 20 steps"),
+            std::string::npos)
       << outcome.out;
   EXPECT_NE(outcome.out.find("and a constant answer would reach"), std::string::npos)
       << outcome.out;
