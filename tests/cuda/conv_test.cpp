@@ -58,7 +58,7 @@ struct Fused {
   index skip_channels;
 };
 
-std::string describe(const Fused& f) {
+std::string describe_fused(const Fused& f) {
   return testing::describe(f.s) + (f.upsample ? "upsampled, " : "") + std::to_string(f.groups) +
          " groups, " + (f.silu ? "silu, " : "") + std::to_string(f.skip_channels) + " skip";
 }
@@ -147,7 +147,7 @@ struct Arrays {
 TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
   int number = 0;
   for (const Fused& f : fused_cases()) {
-    SCOPED_TRACE(describe(f));
+    SCOPED_TRACE(describe_fused(f));
     const Add mode = static_cast<Add>(number++ % 3);
     for_every_type_and_bf16([&]<class T>() {
       // The numbers are the same in float and double.
