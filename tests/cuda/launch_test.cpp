@@ -139,6 +139,7 @@ struct TwoBarriers {
   struct Shared {};
   float* out;
   __device__ void operator()() const {
+    // NOLINTNEXTLINE(bugprone-branch-clone): two barriers, though they look alike
     if (threadIdx.x < 32) {
       __syncthreads();
     } else {
