@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <optional>
 
 #include "apps/judge.h"
@@ -145,11 +146,14 @@ void OneStep::references() {
 // The noise in x_t, trained for three lengths.
 void OneStep::plain() {
   const std::int64_t evaluations[] = {1, 2, 4, 8, 16, 50, 250, 1000};
-  for (const auto& [full, quick] : {std::pair{500, 200}, {1500, 500}, {4000, 1600}}) {
+  constexpr struct {
+    std::int64_t full, quick;
+  } kLengths[] = {{500, 200}, {1500, 500}, {4000, 1600}};
+  for (const auto& length : kLengths) {
     Pipeline model = lab_model(setting_, diffusion::default_scheduler(), o_.seed);
-    teacher_steps_ = o_.count(full, quick);
+    teacher_steps_ = o_.count(length.full, length.quick);
     diffusion::train_denoiser(model, batches_, o_.seed, {.steps = teacher_steps_});
-    const bool longest = full == 4000;
+    const bool longest = &length + 1 == std::end(kLengths);
     for (const std::int64_t k : evaluations) {
       if (o_.quick && k > 50) break;
       const bool shown = longest && (k == 1 || k == 4 || k == 50);

@@ -73,8 +73,8 @@ void LabVae::train(const data::Batches& batches, std::int64_t steps) {
   nn::fit(params_, {.steps = steps}, [&](std::int64_t k) {
     const auto [x, labels] = batches.at(k);
     const Rng rng(seed_, Purpose::noise, static_cast<std::uint64_t>(k));
-    const double dimensions = static_cast<double>(x.slice(0, 1).size());
-    return nn::bound(vae_, x, labels, rng).total() * (1 / dimensions);
+    const std::int64_t dimensions = x.size() / x.dim(0);
+    return nn::bound(vae_, x, labels, rng).total() * (1 / static_cast<double>(dimensions));
   });
 }
 
