@@ -98,9 +98,6 @@ const Prediction Prediction::score = {
 
 namespace {
 
-// Of the data, in EDM.
-constexpr double kSigmaData = 0.5;
-
 // √(σ² + σ_data² a²): the size of x_t, where that of the data is σ_data.
 Coefficient edm_size(const Coefficient& signal, const Coefficient& noise) {
   return map(noise * noise + kSigmaData * kSigmaData * signal * signal,
@@ -136,6 +133,35 @@ const Prediction Prediction::edm = {
     .eps_per_output =
         [](double signal, double noise) {
           return -kSigmaData * signal / edm_size(signal, noise).table()[0];
+        },
+};
+
+// v of EDM's process, where (2 x_0, ε) is turned by an angle as (x_0, ε) is in DDPM's.
+const Prediction Prediction::edm_v = {
+    .name = "edm_v",
+    .diffusers = "edm_v",
+    .help = "-F",
+    .clip_sample = false,
+    .needs_signal = false,
+    .target =
+        [](auto& signal, auto& noise, auto& x0, auto& eps) {
+          const Coefficient size = edm_size(signal, noise);
+          return kSigmaData * signal / size * eps - noise / (kSigmaData * size) * x0;
+        },
+    .to_x0 =
+        [](auto& signal, auto& noise, auto& xt, auto& v) {
+          const Coefficient size = edm_size(signal, noise);
+          return kSigmaData * kSigmaData * signal / (size * size) * xt -
+                 kSigmaData * noise / size * v;
+        },
+    .to_eps =
+        [](auto& signal, auto& noise, auto& xt, auto& v) {
+          const Coefficient size = edm_size(signal, noise);
+          return noise / (size * size) * xt + kSigmaData * signal / size * v;
+        },
+    .eps_per_output =
+        [](double signal, double noise) {
+          return kSigmaData * signal / edm_size(signal, noise).table()[0];
         },
 };
 

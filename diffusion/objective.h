@@ -7,6 +7,7 @@
 //     score:  ∇ log q(x_t | x_0) = −ε / σ_t    Score matching (Song 2021), eq. 7
 //     edm:    F of D(x) = c_skip x + c_out F   EDM (Karras 2022), eq. 7 and table 1; with data of variance 1 instead of
 //                                              0.25, F is −v
+//     edm_v:  −F
 // As √ᾱ_t = cos φ and √(1−ᾱ_t) = sin φ for some angle, (x_t, v) is (x_0, ε) turned by φ: v stays of
 // size 1 at both ends, where ε says nothing (t → 0) or x_0 everything (t → T).
 //
@@ -40,8 +41,8 @@ struct Prediction {
   // ∂ε̂/∂output, the factor of the output in to_eps: ‖ε − ε̂‖² is its square times ‖target − output‖².
   double (*eps_per_output)(double signal, double noise) = nullptr;
 
-  static const Prediction eps, x0, v, flow, score, edm;
-  static constexpr const Prediction* all[] = {&eps, &x0, &v, &flow, &score, &edm};
+  static const Prediction eps, x0, v, flow, score, edm, edm_v;
+  static constexpr const Prediction* all[] = {&eps, &x0, &v, &flow, &score, &edm, &edm_v};
 
   bool operator==(const Prediction& other) const { return name == other.name; }
 };

@@ -34,6 +34,25 @@ const Path Path::variance_exploding = {
     .told = [](double time, double) { return diffusion::variance_exploding(std::exp(4 * time)); },
 };
 
+const Path Path::edm = {
+    .name = "edm",
+    .help = "a² / 4 + σ² = 1 (EDM's network)",
+    .size =
+        [](const NoiseLevel& l) {
+          return std::sqrt(kSigmaData * kSigmaData * l.signal_variance + l.noise_variance);
+        },
+    .time = [](const NoiseLevel& l) { return std::atan2(l.noise(), kSigmaData * l.signal()); },
+    .at_time =
+        [](double phi) {
+          const double signal = std::cos(phi) / kSigmaData, noise = std::sin(phi);
+          return NoiseLevel{signal * signal, noise * noise};
+        },
+    .velocity = &Prediction::edm_v,
+    .solver = &Path::variance_exploding,
+    .network_time = [](double, const NoiseLevel& l, double) { return std::log(l.sigma()) / 4; },
+    .told = [](double time, double) { return edm.at_sigma(std::exp(4 * time)); },
+};
+
 // The network is told T σ, as the pipelines of diffusers tell it.
 const Path Path::flow = {
     .name = "flow",

@@ -5,7 +5,11 @@
 //     row                   size           a, σ                      its time                dx/dtime
 //     variance_preserving   √(a² + σ²)     a² + σ² = 1               angle φ = atan(σ / a)   v = a ε − σ x_0
 //     variance_exploding    a              1, σ                      σ                       ε
+//     edm                   √(¼ a² + σ²)   ¼ a² + σ² = 1             atan(σ / (½ a))         −F = ½ a ε − 2 σ x_0
 //     flow                  a + σ          1 − t, t                  t                       ε − x_0
+//
+// edm is variance_exploding's x times c_in = 1 / √(σ_data² + σ²), as EDM's networks see it (Karras 2022, table 1): where the
+// data have the standard deviation σ_data = ½, x_t has 1.
 //
 // The last column is what a network of that process is usually asked for, and what an ODE solver integrates. x of one
 // process divided by `size` is x of another, so a solver may step in the coordinates of any of them, whatever the
@@ -19,6 +23,9 @@
 namespace sfumato::diffusion {
 
 struct Prediction;
+
+// EDM's σ_data: what it takes for the standard deviation of the data. Karras 2022, table 1.
+inline constexpr double kSigmaData = 0.5;
 
 struct Path {
   std::string_view name;
@@ -35,8 +42,8 @@ struct Path {
   // The level of which a network is told `time`; null where only a table knows, as time is a timestep.
   NoiseLevel (*told)(double time, double T);
 
-  static const Path variance_preserving, variance_exploding, flow;
-  static constexpr const Path* all[] = {&variance_preserving, &variance_exploding, &flow};
+  static const Path variance_preserving, variance_exploding, edm, flow;
+  static constexpr const Path* all[] = {&variance_preserving, &variance_exploding, &edm, &flow};
 
   bool operator==(const Path& other) const { return name == other.name; }
 

@@ -256,12 +256,11 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
   return chain;
 }
 
-Tensor start(const Chain& chain, const Tensor& x_T) {
-  const double size = Path::variance_preserving.size(chain.levels.front());
-  return size == 1 ? x_T : size * x_T;
-}
+namespace {
 
-Tensor walk(Chain chain, const Tensor& x) {
+Tensor scaled(double c, const Tensor& x) { return c == 1 ? x : c * x; }
+
+Tensor walk_by_picture(Chain chain, const Tensor& x) {
   const Sampler& sampler = chain.config.sampler;
   if (!sampler.one_picture || x.dim(0) == 1) return sampler.sample(chain, x);
   Tensor pictures(x.shape(), x.kind());
@@ -271,6 +270,16 @@ Tensor walk(Chain chain, const Tensor& x) {
     pictures.slice(n, n + 1).copy_from(sampler.sample(chain, x.slice(n, n + 1)));
   }
   return pictures;
+}
+
+}  // namespace
+
+Tensor start(const Chain& chain, const Tensor& x_T) {
+  return scaled(Path::variance_preserving.size(chain.levels.front()), x_T);
+}
+
+Tensor walk(const Chain& chain, const Tensor& x) {
+  return scaled(1 / Path::variance_preserving.size(chain.levels.back()), walk_by_picture(chain, x));
 }
 
 Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,

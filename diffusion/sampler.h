@@ -140,8 +140,9 @@ std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options)
 
 // x_T ~ N(0, I) at the size that x has at the chain's first level (σ = 80 in EDM's process).
 Tensor start(const Chain& chain, const Tensor& x_T);
-// From x [N, ...] of the chain's first level to x_0 with the sampler chain.config.sampler.
-Tensor walk(Chain chain, const Tensor& x);
+// From x [N, ...] of the chain's first level to x_0 with the sampler chain.config.sampler; where the chain ends at ᾱ_0, to
+// DDPM's x of that level.
+Tensor walk(const Chain& chain, const Tensor& x);
 
 // From x_T ~ N(0, I) [N, ...] to x_0 with the sampler options.config.sampler. walk(start()).
 Tensor sample(const Schedule& schedule, const SampleOptions& options, const Denoiser& denoiser,

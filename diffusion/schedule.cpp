@@ -47,8 +47,9 @@ Schedule Schedule::make(const BetaSchedule& row, std::int64_t steps, double beta
     return s;
   }
   std::vector<double> alpha_bars;
+  const std::int64_t first = row.from_zero && steps > 1 ? 0 : 1, last = steps - 1 + first;
   for (std::int64_t t = 0; t < steps; ++t) {
-    const double u = static_cast<double>(t + 1) / static_cast<double>(steps);
+    const double u = static_cast<double>(t + first) / static_cast<double>(last);
     alpha_bars.push_back(variance_preserving_at_log_snr(row.log_snr(u)).signal_variance);
   }
   return from_alpha_bars(alpha_bars, *row.path);

@@ -29,15 +29,16 @@ struct BetaSchedule {
   std::vector<double> (*betas)(std::int64_t steps, double beta_start, double beta_end) = nullptr;
   // log(a² / σ²) at time u in (0, 1], falling; timestep t of T is u = (t + 1) / T. May end at −∞.
   double (*log_snr)(double u) = nullptr;
+  bool from_zero = false;  // of log_snr: timestep t of T is u = t / (T − 1) instead
   const Path* path = &Path::variance_preserving;  // the process that is trained with it
   // DDPMScheduler of diffusers does not know the name: the file holds the betas too.
   bool betas_in_file = false;
 
   static const BetaSchedule linear, scaled_linear, cosine, sigmoid, sigmoid_alpha, laplace,
-      exponential, karras, flow;
-  static constexpr const BetaSchedule* all[] = {&linear,      &scaled_linear, &cosine,
-                                                &sigmoid,     &sigmoid_alpha, &laplace,
-                                                &exponential, &karras,        &flow};
+      exponential, karras, edm, flow;
+  static constexpr const BetaSchedule* all[] = {
+      &linear,  &scaled_linear, &cosine, &sigmoid, &sigmoid_alpha,
+      &laplace, &exponential,   &karras, &edm,     &flow};
 
   bool operator==(const BetaSchedule& other) const { return name == other.name; }
 };
@@ -78,8 +79,10 @@ struct Schedule {
   std::int64_t steps() const { return static_cast<std::int64_t>(alpha_bar.size()); }
   // ᾱ_t, and 1 for t = −1. Throws Error outside −1..T−1.
   double alpha_bar_at(std::int64_t t) const;
-  // (a_t, σ_t) of the path: for DDPM √ᾱ_t and √(1−ᾱ_t). Throws Error outside −1..T−1.
-  NoiseLevel level(std::int64_t t) const { return path->at_alpha_bar(alpha_bar_at(t)); }
+  // (a_t, σ_t) of the path: for DDPM √ᾱ_t and √(1−ᾱ_t). kNoNoise for t = −1. Throws Error outside −1..T−1.
+  NoiseLevel level(std::int64_t t) const {
+    return t == -1 ? kNoNoise : path->at_alpha_bar(alpha_bar_at(t));
+  }
 
   // Continuous time: t in [0, T−1], straight between two timesteps in σ/a, for the flow in its t; where σ/a of the last
   // timestep is infinite, a/σ is straight before it. Throws Error outside.

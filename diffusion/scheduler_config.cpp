@@ -27,6 +27,18 @@ const Sampler& parse_sampler(std::string_view name) {
                                        names_in(Sampler::all)));
 }
 
+const std::string_view* Sampler::name_of(const Prediction& prediction) const {
+  for (const PredictionName& row : predictions)
+    if (*row.prediction == prediction) return &row.name;
+  return nullptr;
+}
+
+const Prediction* Sampler::prediction_of(std::string_view name) const {
+  for (const PredictionName& row : predictions)
+    if (row.name == name) return row.prediction;
+  return nullptr;
+}
+
 std::string_view name(Variance variance) { return name_of(kVariances, variance); }
 Variance parse_variance(std::string_view name) {
   return parse_row("variance_type", kVariances, name).value;
@@ -65,9 +77,13 @@ SchedulerConfig default_scheduler(const Prediction& prediction, const BetaSchedu
   config.prediction_type = prediction;
   config.timestep_spacing = Spacing::trailing;
   config.clip_sample = prediction.clip_sample;
-  if (schedule == BetaSchedule::flow && prediction == Prediction::flow)  // diffusers has classes
-    config.sampler = **std::find_if(std::begin(Sampler::all), std::end(Sampler::all),
-                                    [](const Sampler* row) { return row->flow_matching; });
+  for (const Sampler* row : Sampler::all)
+    if (row->schedule && *row->schedule == schedule && row->name_of(prediction)) {
+      config.sampler = *row;  // a class of diffusers for what is trained
+      if (!row->sigma_spacings.empty())
+        config.timestep_spacing = row->sigma_spacings.front().spacing;
+      break;
+    }
   return config;
 }
 

@@ -17,6 +17,11 @@ namespace sfumato::diffusion {
 
 struct Chain;
 
+// How K of the T timesteps are chosen. Lin 2023, "Common diffusion noise schedules and sample steps
+// are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends. The last two choose
+// σ / a instead: even in its seventh root (EDM, Karras 2022, eq. 5), and even in log-SNR.
+enum class Spacing : std::uint8_t { leading, trailing, linspace, karras, log_snr };
+
 // A way back from noise to a picture. A new one is a file of samplers/ that defines a row like these, and its name in
 // the two lists below: the command line, the JSON files, the help and the tests find it there. sampler.h says what a
 // sampler sees and does.
@@ -25,8 +30,29 @@ struct Sampler {
   // computed. (null stands for −∞ too, and is not written.)
   struct Setting {
     std::string_view key, value;
-    bool needed = false;  // a file without the key means another value
+    bool needed = false;       // a file without the key means another value
+    bool of_training = false;  // with another value the file is of another schedule
   };
+  // A key and its value, as JSON, with which the class says a spacing of σ.
+  struct SigmaSpacing {
+    std::string_view key, value;
+    Spacing spacing;
+  };
+  static constexpr SigmaSpacing kSigmaFlags[] = {
+      {"use_karras_sigmas", "true", Spacing::karras},
+      {"use_exponential_sigmas", "true", Spacing::log_snr},
+      {"use_lu_lambdas", "true", Spacing::log_snr}};
+  static constexpr SigmaSpacing kSigmaSchedules[] = {
+      {"sigma_schedule", R"("karras")", Spacing::karras},
+      {"sigma_schedule", R"("exponential")", Spacing::log_snr}};
+  // A prediction that the class knows, by the name that it has there.
+  struct PredictionName {
+    std::string_view name;
+    const Prediction* prediction;
+  };
+  static constexpr PredictionName kFlowPredictions[] = {{"flow_prediction", &Prediction::flow}};
+  static constexpr PredictionName kEdmPredictions[] = {{"epsilon", &Prediction::edm},
+                                                       {"v_prediction", &Prediction::edm_v}};
 
   // Which timesteps the class chooses of a spacing.
   enum class Grid : std::uint8_t {
@@ -43,9 +69,9 @@ struct Sampler {
   bool ends_at_first_level = false;     // always
   std::span<const Setting> settings = {};
   Grid grid = Grid::whole;
-  bool sigma_spacing = false;  // the class has use_karras_sigmas and use_exponential_sigmas
-  bool flow_matching =
-      false;  // the class knows one process: its file has neither betas nor a prediction
+  std::span<const SigmaSpacing> sigma_spacings = {};
+  const BetaSchedule* schedule = nullptr;  // not null: the class knows this one alone, and no betas
+  std::span<const PredictionName> predictions = {};  // of that schedule
   bool takes_both = false;   // its step is a x̂_0 + σ ε̂: the two may be of different estimates
   bool one_picture = false;  // its steps depend on x: pictures are drawn one by one
   std::string_view help = {};
@@ -54,27 +80,27 @@ struct Sampler {
 
   static const Sampler ddim, ddpm, euler, euler_ancestral, heun, dpm2, dpm2_ancestral, dpmpp_2s,
       dpmpp_2m, dpmpp_3m, dpmpp_2m_sde, dpmpp_3m_sde, lms, plms, deis, unipc, sa_solver, edm,
-      restart, dopri5, flow_euler, flow_heun, midpoint, rk4;
+      restart, dopri5, flow_euler, flow_heun, edm_euler, edm_dpmpp_2m, midpoint, rk4;
   static constexpr const Sampler* all[] = {
       &ddim,       &ddpm,      &euler,          &euler_ancestral,
       &heun,       &dpm2,      &dpm2_ancestral, &dpmpp_2s,
       &dpmpp_2m,   &dpmpp_3m,  &dpmpp_2m_sde,   &dpmpp_3m_sde,
       &lms,        &plms,      &deis,           &unipc,
       &sa_solver,  &edm,       &restart,        &dopri5,
-      &flow_euler, &flow_heun, &midpoint,       &rk4};
+      &flow_euler, &flow_heun, &edm_euler,      &edm_dpmpp_2m,
+      &midpoint,   &rk4};
 
   bool operator==(const Sampler& other) const { return name == other.name; }
+
+  // The name of a prediction in `predictions`, and the prediction of a name; null where it is none of them.
+  const std::string_view* name_of(const Prediction& prediction) const;
+  const Prediction* prediction_of(std::string_view name) const;
 };
 
 // The noise of a DDPM step: the posterior's variance β̃_t, or β_t. DDPM, section 3.2: the two are
 // the right choices for data that is one point, and for data that is N(0, I). learned_range: between the two, as the
 // network says (reverse_variance.h).
 enum class Variance : std::uint8_t { fixed_small, fixed_large, learned_range };
-// How K of the T timesteps are chosen. Lin 2023, "Common diffusion noise schedules and sample steps
-// are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends. The last two choose
-// σ / a instead: even in its seventh root (EDM, Karras 2022, eq. 5), and even in log-SNR.
-enum class Spacing : std::uint8_t { leading, trailing, linspace, karras, log_snr };
-
 // By either name; each throws Error for another.
 const Sampler& parse_sampler(std::string_view name);
 std::string_view name(Variance variance);

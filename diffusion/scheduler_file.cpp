@@ -9,109 +9,12 @@
 #include <set>
 #include <string_view>
 
+#include "diffusion/scheduler_classes.h"
 #include "diffusion/scheduler_fields.h"
 #include "nn/unet_config.h"
 
 namespace sfumato::diffusion {
 namespace {
-
-// A class of diffusers that walks a schedule of betas, and what a missing key means to it. A key
-// that the class has not means what it means to DDIM, as with DDIMScheduler.from_config.
-struct SchedulerClass {
-  std::string_view name;
-  std::string_view sampler =
-      "";  // of this library, that samples as the class does; "": DDIM in its place
-  double beta_start = 0.0001, beta_end = 0.02;
-  std::string_view beta_schedule = "linear";
-  Spacing spacing = Spacing::leading;
-  bool clip_sample = true, set_alpha_to_one = true;
-  std::string_view prediction = "epsilon";
-
-  bool sampled_here() const { return !sampler.empty(); }
-};
-
-// Classes that differ from DDIM in more than the name. (Those of Sampler::all need no line.)
-constexpr SchedulerClass kClasses[] = {
-    {.name = "DDPMParallelScheduler", .sampler = "ddpm"},
-    {.name = "DDIMParallelScheduler", .sampler = "ddim"},
-    {.name = "DDIMInverseScheduler"},
-    {.name = "PNDMScheduler", .set_alpha_to_one = false},
-    {.name = "LMSDiscreteScheduler", .spacing = Spacing::linspace},
-    {.name = "EulerDiscreteScheduler", .spacing = Spacing::linspace},
-    {.name = "EulerAncestralDiscreteScheduler", .spacing = Spacing::linspace},
-    {.name = "HeunDiscreteScheduler",
-     .beta_start = 0.00085,
-     .beta_end = 0.012,
-     .spacing = Spacing::linspace,
-     .clip_sample = false},
-    {.name = "KDPM2DiscreteScheduler",
-     .beta_start = 0.00085,
-     .beta_end = 0.012,
-     .spacing = Spacing::linspace},
-    {.name = "KDPM2AncestralDiscreteScheduler",
-     .beta_start = 0.00085,
-     .beta_end = 0.012,
-     .spacing = Spacing::linspace},
-    {.name = "DPMSolverSDEScheduler",
-     .beta_start = 0.00085,
-     .beta_end = 0.012,
-     .spacing = Spacing::linspace},
-    {.name = "DPMSolverMultistepScheduler", .spacing = Spacing::linspace},
-    {.name = "DPMSolverMultistepInverseScheduler", .spacing = Spacing::linspace},
-    {.name = "DPMSolverSinglestepScheduler"},
-    {.name = "DEISMultistepScheduler", .spacing = Spacing::linspace},
-    {.name = "UniPCMultistepScheduler", .spacing = Spacing::linspace},
-    {.name = "SASolverScheduler", .spacing = Spacing::linspace},
-    {.name = "LCMScheduler",
-     .beta_start = 0.00085,
-     .beta_end = 0.012,
-     .beta_schedule = "scaled_linear",
-     .clip_sample = false},
-    {.name = "TCDScheduler",
-     .beta_start = 0.00085,
-     .beta_end = 0.012,
-     .beta_schedule = "scaled_linear",
-     .clip_sample = false},
-    {.name = "RePaintScheduler"},
-    {.name = "UnCLIPScheduler", .beta_schedule = "cosine"},
-    {.name = "FlowMatchEulerDiscreteScheduler",
-     .beta_schedule = "flow",
-     .spacing = Spacing::linspace,
-     .clip_sample = false,
-     .prediction = "flow_prediction"},
-    {.name = "FlowMatchHeunDiscreteScheduler",
-     .beta_schedule = "flow",
-     .spacing = Spacing::linspace,
-     .clip_sample = false,
-     .prediction = "flow_prediction"},
-};
-
-// Classes that walk no schedule of betas that a U-Net of pictures was trained with, and why they are refused.
-constexpr std::pair<std::string_view, std::string_view> kRefused[] = {
-    {"EDMEulerScheduler", "the network sees x in EDM's scale, which no schedule here has"},
-    {"EDMDPMSolverMultistepScheduler",
-     "the network sees x in EDM's scale, which no schedule here has"},
-    {"CosineDPMSolverMultistepScheduler", "its network is told the arctangent of σ, for sound"},
-    {"ScoreSdeVeScheduler", "its levels are a geometric row of σ, and its network gives a score"},
-    {"ScoreSdeVpScheduler", "its steps are those of a reverse SDE in continuous time"},
-    {"KarrasVeScheduler", "its levels are a geometric row of σ²"},
-    {"IPNDMScheduler", "its levels are sines and cosines of time, not a schedule of betas"},
-    {"CMStochasticIterativeScheduler", "its network is a consistency model"},
-    {"ConsistencyDecoderScheduler", "its network is a consistency model, which decodes latents"},
-    {"SCMScheduler", "its network is a consistency model of TrigFlow"},
-    {"FlowMatchLCMScheduler", "its network is a consistency model of flow matching"},
-    {"FlowMapEulerDiscreteScheduler", "its network is told two times"},
-    {"PiflowScheduler", "its network gives a policy, not an estimate"},
-    {"LTXEulerAncestralRFScheduler", "its ancestral steps of flow matching are not computed"},
-    {"CogVideoXDDIMScheduler", "its snr_shift_scale is not computed; it is for video"},
-    {"CogVideoXDPMScheduler", "its snr_shift_scale is not computed; it is for video"},
-    {"DDPMWuerstchenScheduler", "its levels are a cosine of continuous time"},
-    {"VQDiffusionScheduler", "its pictures are tokens, not numbers"},
-    {"AmusedScheduler", "its pictures are tokens, not numbers"},
-    {"BlockRefinementScheduler", "it draws tokens, not numbers"},
-    {"DiscreteDDIMScheduler", "it draws tokens, not numbers"},
-    {"EntropyBoundScheduler", "it draws tokens, not numbers"},
-};
 
 // What a missing key means.
 void take_defaults(const SchedulerClass& known, SchedulerConfig& c) {
@@ -137,15 +40,40 @@ const std::set<std::string>& honoured_keys() {
 }
 
 // Keys of the samplers that DDIM and DDPM replace: they go with their sampler.
-constexpr std::array kOtherSamplers = {
-    "algorithm_type",     "corrector_order",   "disable_corrector",    "eta",
-    "euler_at_final",     "final_sigmas_type", "flow_shift",           "interpolation_type",
-    "lambda_min_clipped", "lower_order_final", "noise_sampler_seed",   "original_inference_steps",
-    "predict_x0",         "predictor_order",   "shift_terminal",       "sigma_max",
-    "sigma_min",          "skip_prk_steps",    "solver_order",         "solver_p",
-    "solver_type",        "tau_func",          "time_shift_type",      "timestep_scaling",
-    "timestep_type",      "use_beta_sigmas",   "use_dynamic_shifting", "use_exponential_sigmas",
-    "use_flow_sigmas",    "use_karras_sigmas", "use_lu_lambdas"};
+constexpr std::array kOtherSamplers = {"algorithm_type",
+                                       "corrector_order",
+                                       "disable_corrector",
+                                       "eta",
+                                       "euler_at_final",
+                                       "final_sigmas_type",
+                                       "flow_shift",
+                                       "interpolation_type",
+                                       "lambda_min_clipped",
+                                       "lower_order_final",
+                                       "noise_sampler_seed",
+                                       "original_inference_steps",
+                                       "predict_x0",
+                                       "predictor_order",
+                                       "rho",
+                                       "shift_terminal",
+                                       "sigma_data",
+                                       "sigma_max",
+                                       "sigma_min",
+                                       "sigma_schedule",
+                                       "skip_prk_steps",
+                                       "solver_order",
+                                       "solver_p",
+                                       "solver_type",
+                                       "tau_func",
+                                       "time_shift_type",
+                                       "timestep_scaling",
+                                       "timestep_type",
+                                       "use_beta_sigmas",
+                                       "use_dynamic_shifting",
+                                       "use_exponential_sigmas",
+                                       "use_flow_sigmas",
+                                       "use_karras_sigmas",
+                                       "use_lu_lambdas"};
 
 bool goes_with_another_sampler(const std::string& key) {
   return std::find(kOtherSamplers.begin(), kOtherSamplers.end(), key) != kOtherSamplers.end();
@@ -156,14 +84,16 @@ bool is_setting(const Sampler& sampler, std::string_view key) {
                      [&](const Sampler::Setting& s) { return s.key == key; });
 }
 
-constexpr std::pair<const char*, Spacing> kSigmaSpacings[] = {
-    {"use_karras_sigmas", Spacing::karras},
-    {"use_exponential_sigmas", Spacing::log_snr},
-    {"use_lu_lambdas", Spacing::log_snr}};
+bool spaces_sigma(const Sampler& sampler, std::string_view key) {
+  return std::any_of(sampler.sigma_spacings.begin(), sampler.sigma_spacings.end(),
+                     [&](const Sampler::SigmaSpacing& s) { return s.key == key; });
+}
 
-bool spaces_sigma(const std::string& key) {
-  return std::any_of(std::begin(kSigmaSpacings), std::end(kSigmaSpacings),
-                     [&](const auto& entry) { return key == entry.first; });
+// A sampler whose class has that name; null where there is none.
+const Sampler* first_of_class(std::string_view name) {
+  for (const Sampler* row : Sampler::all)
+    if (row->diffusers == name) return row;
+  return nullptr;
 }
 
 // Whether the betas of the file are those of the schedule that it names too.
@@ -190,6 +120,7 @@ class Reader {
       }
     };
     visit_training_fields(read, c);
+    read_words_of(*known, c);
     if (const std::string name = json_.get_string("beta_schedule", ""); !c.trained_betas.empty())
       for (const BetaSchedule* row : BetaSchedule::all)
         if (row->diffusers == name && names_its_betas(*row, c.trained_betas))
@@ -204,7 +135,8 @@ class Reader {
     // Without what stands above, the schedule is another one than training's.
     result_.schedule_known = result_.problem.empty();
     visit_sampling_fields(read, c);
-    if (c.sampler.sigma_spacing) read_sigma_spacing(c);
+    for (const Sampler::SigmaSpacing& s : c.sampler.sigma_spacings)
+      if (has(s.key, s.value)) c.timestep_spacing = s.spacing;
     if (result_.schedule_known) {
       check(c);
       if (const std::string problem = combination_problem(c); !problem.empty()) refuse(problem);
@@ -255,9 +187,26 @@ class Reader {
     return !unseen && variance != "fixed_small_log";  // the logarithm of the default
   }
 
+  bool has(std::string_view key, std::string_view value) const {
+    const auto it = json_.json().find(std::string(key));
+    // By dump(), too: −∞ is written as null.
+    return it != json_.json().end() && (it->dump() == value || *it == io::Json::parse(value));
+  }
+
   bool is_as_computed(const Sampler::Setting& s) const {
-    const auto it = json_.json().find(std::string(s.key));
-    return it == json_.json().end() ? !s.needed : it->dump() == s.value;
+    return json_.json().contains(std::string(s.key)) ? has(s.key, s.value) : !s.needed;
+  }
+
+  // What a class that knows one schedule calls a prediction, and what else makes it another schedule.
+  void read_words_of(const SchedulerClass& known, SchedulerConfig& c) {
+    const Sampler* row = first_of_class(known.name);
+    if (!row || !row->schedule) return;
+    if (const Prediction* named = row->prediction_of(json_.get_string("prediction_type", "")))
+      c.prediction_type = *named;
+    for (const Sampler::Setting& s : row->settings)
+      if (s.of_training && !is_as_computed(s))
+        refuse(fmt::format("{} = {} is not supported; expected {}", s.key,
+                           json_.json().at(std::string(s.key)).dump(), s.value));
   }
 
   // Whether the file's choices are those that the sampler computes.
@@ -289,12 +238,6 @@ class Reader {
     if (json_.get_bool(key, false)) refuse(fmt::format("{} = true is not supported", key));
   }
 
-  // The keys with which a class spaces σ instead of timesteps.
-  void read_sigma_spacing(SchedulerConfig& c) const {
-    for (const auto& [key, spacing] : kSigmaSpacings)
-      if (json_.get_bool(key, false)) c.timestep_spacing = spacing;
-  }
-
   void check(const SchedulerConfig& c) const {
     try {
       make_schedule(c);
@@ -309,7 +252,7 @@ class Reader {
       if (key.starts_with("_") || honoured_keys().contains(key)) continue;
       const Sampler& sampler = result_.config.sampler;
       if (known.sampled_here() && is_setting(sampler, key)) continue;
-      if (known.sampled_here() && sampler.sigma_spacing && spaces_sigma(key)) continue;
+      if (known.sampled_here() && spaces_sigma(sampler, key)) continue;
       if (known.sampled_here() || !goes_with_another_sampler(key)) {
         foreign_.push_back(key);
       } else if (key.ends_with("_sigmas") && value == true) {
@@ -331,8 +274,14 @@ class Reader {
   std::vector<std::string> foreign_;  // keys without effect
 };
 
-// Keys that FlowMatch... classes do not know are written where they say something else than the class means.
-void erase_defaults_of_flow_matching(const SchedulerConfig& config, io::Json& json) {
+// To a class that knows one schedule: keys that it does not know are written where they say something else than it means,
+// and its predictions have other names.
+void use_words_of_the_class(const SchedulerConfig& config, io::Json& json) {
+  const Sampler& row = config.sampler;
+  if (const std::string_view* own = row.name_of(config.prediction_type))
+    json["prediction_type"] = *own;
+  else if (row.prediction_of(config.prediction_type.diffusers))
+    json["prediction_type"] = config.prediction_type.name;
   for (const SchedulerClass& known : kClasses) {
     if (known.name != config.sampler.diffusers) continue;
     SchedulerConfig usual;
@@ -363,16 +312,16 @@ io::Json to_json(const SchedulerConfig& config) {
   if (config.shift == 1) json.erase("shift");  // most classes do not know it
   for (const auto& setting : config.sampler.settings)
     if (setting.value != "null") json[std::string(setting.key)] = io::Json::parse(setting.value);
-  for (const auto& [key, spacing] : kSigmaSpacings)
-    if (config.sampler.sigma_spacing && config.timestep_spacing == spacing &&
-        json.at("timestep_spacing") != "linspace") {
-      json[key] = true;
+  for (const Sampler::SigmaSpacing& s : config.sampler.sigma_spacings)
+    if (json.value("timestep_spacing", "") == name(s.spacing)) {
+      json[std::string(s.key)] = io::Json::parse(s.value);
       json["timestep_spacing"] = "linspace";
+      if (config.sampler.schedule) json.erase("timestep_spacing");
     }
   for (const Sampler* other : Sampler::all)
     if (!other->field.empty() && other->field != config.sampler.field)
       json.erase(std::string(other->field));
-  if (config.sampler.flow_matching) erase_defaults_of_flow_matching(config, json);
+  if (config.sampler.schedule) use_words_of_the_class(config, json);
   return json;
 }
 

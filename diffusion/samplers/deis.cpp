@@ -54,7 +54,7 @@ const Sampler Sampler::deis = {.name = "deis",
                                .ends_at_first_level = true,
                                .settings = kDeisSettings,
                                .grid = Sampler::Grid::without_last,
-                               .sigma_spacing = true,
+                               .sigma_spacings = kSigmaFlags,
                                .help = "DEIS, log-ρ multistep of second order",
                                .default_steps = 20,
                                .sample = sample_deis};

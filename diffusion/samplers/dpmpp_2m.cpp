@@ -10,6 +10,7 @@
 #include "diffusion/forward.h"
 #include "diffusion/sampler.h"
 #include "diffusion/samplers/dpm_settings.h"
+#include "diffusion/samplers/edm_settings.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -34,6 +35,13 @@ Tensor sample_dpmpp_2m(const Chain& chain, Tensor x) {
 constexpr Sampler::Setting kDpmpp2mSettings[] = {
     {"algorithm_type", R"("dpmsolver++")"}, {"solver_order", "2"}, DPM_SOLVER_SETTINGS};
 
+constexpr Sampler::Setting kEdmDpmSettings[] = {{"algorithm_type", R"("dpmsolver++")"},
+                                                {"solver_order", "2"},
+                                                {"solver_type", R"("midpoint")"},
+                                                {"lower_order_final", "true"},
+                                                {"euler_at_final", "false"},
+                                                EDM_SETTINGS};
+
 }  // namespace
 
 const Sampler Sampler::dpmpp_2m = {.name = "dpmpp_2m",
@@ -41,9 +49,20 @@ const Sampler Sampler::dpmpp_2m = {.name = "dpmpp_2m",
                                    .pipeline = "DDPMPipeline",
                                    .settings = kDpmpp2mSettings,
                                    .grid = Sampler::Grid::without_last,
-                                   .sigma_spacing = true,
+                                   .sigma_spacings = kSigmaFlags,
                                    .help = "DPM-Solver++, of second order without new noise",
                                    .default_steps = 20,
                                    .sample = sample_dpmpp_2m};
+
+const Sampler Sampler::edm_dpmpp_2m = {.name = "edm_dpmpp_2m",
+                                       .diffusers = "EDMDPMSolverMultistepScheduler",
+                                       .pipeline = "DDPMPipeline",
+                                       .settings = kEdmDpmSettings,
+                                       .sigma_spacings = kSigmaSchedules,
+                                       .schedule = &BetaSchedule::edm,
+                                       .predictions = kEdmPredictions,
+                                       .help = "the same, as EDM names it",
+                                       .default_steps = 20,
+                                       .sample = sample_dpmpp_2m};
 
 }  // namespace sfumato::diffusion

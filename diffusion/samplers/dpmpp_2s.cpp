@@ -53,7 +53,7 @@ const Sampler Sampler::dpmpp_2s = {.name = "dpmpp_2s",
                                    .pipeline = "DDPMPipeline",
                                    .settings = kDpmpp2sSettings,
                                    .grid = Sampler::Grid::without_last,
-                                   .sigma_spacing = true,
+                                   .sigma_spacings = kSigmaFlags,
                                    .help = "DPM-Solver++ in pairs of steps, of second order",
                                    .default_steps = 20,
                                    .sample = sample_dpmpp_2s};

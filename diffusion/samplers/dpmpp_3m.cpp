@@ -40,7 +40,7 @@ const Sampler Sampler::dpmpp_3m = {.name = "dpmpp_3m",
                                    .pipeline = "DDPMPipeline",
                                    .settings = kDpmpp3mSettings,
                                    .grid = Sampler::Grid::without_last,
-                                   .sigma_spacing = true,
+                                   .sigma_spacings = kSigmaFlags,
                                    .help = "DPM-Solver++, of third order without new noise",
                                    .default_steps = 20,
                                    .sample = sample_dpmpp_3m};

@@ -1,5 +1,6 @@
 // Euler's method for the probability flow: x + (σ_s − σ_t) dx/dσ. EDM (Karras 2022), algorithm 1 without its correction. In all
 // coordinates of path.h it is the same step, DDIM's with eta = 0; so it is flow matching's sampler too.
+#include "diffusion/samplers/edm_settings.h"
 #include "diffusion/samplers/solver.h"
 
 namespace sfumato::diffusion {
@@ -36,6 +37,8 @@ constexpr Sampler::Setting kFlowSettings[] = {{"use_dynamic_shifting", "false"},
                                               {"time_shift_type", R"("exponential")"},
                                               {"stochastic_sampling", "false"}};
 
+constexpr Sampler::Setting kEdmEulerSettings[] = {EDM_SETTINGS};
+
 }  // namespace
 
 const Sampler Sampler::euler = {.name = "euler",
@@ -43,7 +46,7 @@ const Sampler Sampler::euler = {.name = "euler",
                                 .pipeline = "DDPMPipeline",
                                 .settings = kEulerSettings,
                                 .grid = Sampler::Grid::fractional,
-                                .sigma_spacing = true,
+                                .sigma_spacings = kSigmaFlags,
                                 .help = "Euler's method for the probability flow",
                                 .default_steps = 20,
                                 .sample = sample_euler};
@@ -53,9 +56,21 @@ const Sampler Sampler::flow_euler = {.name = "flow_euler",
                                      .pipeline = "DDPMPipeline",
                                      .settings = kFlowSettings,
                                      .grid = Sampler::Grid::fractional,
-                                     .flow_matching = true,
+                                     .schedule = &BetaSchedule::flow,
+                                     .predictions = kFlowPredictions,
                                      .help = "the same, as flow matching names it",
                                      .default_steps = 20,
                                      .sample = sample_euler};
+
+const Sampler Sampler::edm_euler = {.name = "edm_euler",
+                                    .diffusers = "EDMEulerScheduler",
+                                    .pipeline = "DDPMPipeline",
+                                    .settings = kEdmEulerSettings,
+                                    .sigma_spacings = kSigmaSchedules,
+                                    .schedule = &BetaSchedule::edm,
+                                    .predictions = kEdmPredictions,
+                                    .help = "the same, as EDM names it",
+                                    .default_steps = 20,
+                                    .sample = sample_euler};
 
 }  // namespace sfumato::diffusion

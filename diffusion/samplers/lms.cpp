@@ -49,7 +49,7 @@ const Sampler Sampler::lms = {.name = "lms",
                               .pipeline = "DDPMPipeline",
                               .settings = kLmsSettings,
                               .grid = Sampler::Grid::fractional,
-                              .sigma_spacing = true,
+                              .sigma_spacings = kSigmaFlags,
                               .help = "linear multistep, of fourth order",
                               .default_steps = 20,
                               .sample = sample_lms};

@@ -71,7 +71,7 @@ const Sampler Sampler::sa_solver = {.name = "sa_solver",
                                     .ends_at_first_level = true,
                                     .settings = kSaSolverSettings,
                                     .grid = Sampler::Grid::without_last,
-                                    .sigma_spacing = true,
+                                    .sigma_spacings = kSigmaFlags,
                                     .help = "SA-Solver, stochastic Adams of second order",
                                     .default_steps = 20,
                                     .sample = sample_sa_solver};

@@ -76,7 +76,7 @@ const Sampler Sampler::unipc = {.name = "unipc",
                                 .pipeline = "DDPMPipeline",
                                 .settings = kUnipcSettings,
                                 .grid = Sampler::Grid::without_last,
-                                .sigma_spacing = true,
+                                .sigma_spacings = kSigmaFlags,
                                 .help = "UniPC, predictor and corrector of second order",
                                 .default_steps = 20,
                                 .sample = sample_unipc};

@@ -1,4 +1,5 @@
-// σ from 0.002 to 80, evenly spaced in its seventh root, of the variance-exploding process. EDM (Karras 2022), eq. 5.
+// σ up to 80, evenly spaced in its seventh root from 0.002, which is karras' level before t = 0 and edm's at t = 0. EDM
+// (Karras 2022), eq. 5.
 #include <cmath>
 
 #include "diffusion/schedule.h"
@@ -19,5 +20,13 @@ const BetaSchedule BetaSchedule::karras = {.name = "karras",
                                            .help = "EDM's: σ to 80, a = 1",
                                            .log_snr = karras_log_snr,
                                            .path = &Path::variance_exploding};
+
+const BetaSchedule BetaSchedule::edm = {
+    .name = "edm",
+    .diffusers = "edm",
+    .help = "the same from σ = 0.002, x_t scaled to size 1 for the network (EDM's c_in)",
+    .log_snr = karras_log_snr,
+    .from_zero = true,
+    .path = &Path::edm};
 
 }  // namespace sfumato::diffusion

@@ -106,10 +106,10 @@ TEST_F(Folders, TheSchedulersSamplerOrDdimInItsPlace) {
 }
 
 TEST_F(Folders, SchedulersWithoutBetasAreForOtherCommands) {
-  put_model({{"_class_name", "EDMEulerScheduler"}, {"sigma_max", 80.0}});
-  refused("sample --model m --out x.png", {kScheduler, "EDMEulerScheduler"});
-  refused("evaluate --model m --data data", {kScheduler, "EDMEulerScheduler"});
-  expect_usable({"EDMEulerScheduler"}, 1, 0);
+  put_model({{"_class_name", "CosineDPMSolverMultistepScheduler"}, {"sigma_max", 80.0}});
+  refused("sample --model m --out x.png", {kScheduler, "CosineDPMSolverMultistepScheduler"});
+  refused("evaluate --model m --data data", {kScheduler, "CosineDPMSolverMultistepScheduler"});
+  expect_usable({"CosineDPMSolverMultistepScheduler"}, 1, 0);
   EXPECT_NE(run("info --model m").out.find("schedule not supported"), std::string::npos);
   // What a sampler would need and has not; the schedule goes on.
   put_model(

@@ -102,10 +102,10 @@ TEST(Errors, Names) {
   expect_messages({
       {[] { parse_prediction("noise"); },
        "[prediction_type] \"noise\" is not supported; expected epsilon, sample, v_prediction, "
-       "flow_prediction, score, edm"},
+       "flow_prediction, score, edm, edm_v"},
       {[] { parse_beta_schedule("quadratic"); },
        "[beta_schedule] \"quadratic\" is not supported; expected linear, scaled_linear, "
-       "squaredcos_cap_v2, sigmoid, sigmoid_alpha, laplace, exp, karras, flow"},
+       "squaredcos_cap_v2, sigmoid, sigmoid_alpha, laplace, exp, karras, edm, flow"},
       {[] { parse_variance("learned"); },
        "[variance_type] \"learned\" is not supported; expected fixed_small, fixed_large, "
        "learned_range"},

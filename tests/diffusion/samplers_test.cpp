@@ -23,10 +23,11 @@ using testing::max_difference;
 SampleOptions options_of(const Sampler& sampler, const io::Json& run) {
   SampleOptions o;
   o.config.sampler = sampler;
-  if (sampler == Sampler::flow_euler || sampler == Sampler::flow_heun)
-    o.config.beta_schedule = BetaSchedule::flow;
+  if (sampler.schedule) o.config.beta_schedule = *sampler.schedule;
   o.config.shift = run.value("shift", 1.0);
-  o.config.prediction_type = parse_prediction(run.at("prediction").get<std::string>());
+  const auto prediction = run.at("prediction").get<std::string>();
+  const Prediction* of_class = sampler.prediction_of(prediction);
+  o.config.prediction_type = of_class ? *of_class : parse_prediction(prediction);
   o.config.timestep_spacing = parse_spacing(run.at("spacing").get<std::string>());
   o.config.clip_sample = false;
   o.config.set_alpha_to_one = false;  // PNDM's default
@@ -82,7 +83,7 @@ TEST(Samplers, WalkAsInDiffusers) {
     const io::Json runs = io::read_json(file);
     for (const io::Json& run : runs.at("runs")) expect_run(*sampler, run);
   }
-  EXPECT_EQ(files, 16);
+  EXPECT_EQ(files, 18);
 }
 
 // ---- Order of convergence
@@ -136,13 +137,13 @@ TEST(Samplers, ConvergeAtTheirOrder) {
 // What is wrong with mean and standard deviation of what a sampler draws of N(0.5, 0.3²), in 5,000 points. Methods
 // of first order, and those that end at the first level, are further away.
 TEST(Samplers, RecoverMeanAndVariance) {
-  const std::set<std::string_view> kFirstOrder = {"ddim", "ddpm", "euler", "euler_ancestral",
-                                                  "flow_euler"};
+  const std::set<std::string_view> kFirstOrder = {
+      "ddim", "ddpm", "euler", "euler_ancestral", "flow_euler", "edm_euler"};
   const std::vector<Gaussian> data = {{.mean = {0.5}, .covariance = {0.09}}};
   constexpr std::int64_t kPoints = 5000;
   const Tensor x_T = Rng(71, Purpose::sample_start).normal({kPoints, 1});
   for (const BetaSchedule* row :
-       {&BetaSchedule::linear, &BetaSchedule::flow, &BetaSchedule::karras})
+       {&BetaSchedule::linear, &BetaSchedule::flow, &BetaSchedule::karras, &BetaSchedule::edm})
     for (const Sampler* sampler : Sampler::all) {
       if (sampler->one_picture) continue;  // below
       SampleOptions o = {.steps = 100, .seed = 72};

@@ -53,6 +53,9 @@ TEST(SchedulerFile, MissingKeysMeanWhatTheClassSays) {
       {"SASolverScheduler", true, 1e-4, 0.02, kLinear, kLinspace, true, true},
       {"LCMScheduler", false, 8.5e-4, 0.012, kScaled, kLeading, false, true},
       {"TCDScheduler", false, 8.5e-4, 0.012, kScaled, kLeading, false, true},
+      {"EDMEulerScheduler", true, 1e-4, 0.02, BetaSchedule::edm, Spacing::karras, false, true},
+      {"EDMDPMSolverMultistepScheduler", true, 1e-4, 0.02, BetaSchedule::edm, Spacing::karras,
+       false, true},
       {"UnCLIPScheduler", false, 1e-4, 0.02, BetaSchedule::cosine, kLeading, true, true},
   };
   for (const auto& row : rows) {
@@ -67,7 +70,8 @@ TEST(SchedulerFile, MissingKeysMeanWhatTheClassSays) {
     EXPECT_EQ(f.config.clip_sample, row.clip);
     EXPECT_EQ(f.config.set_alpha_to_one, row.alpha_one);
     EXPECT_EQ(f.config.num_train_timesteps, 1000);
-    EXPECT_EQ(f.config.prediction_type, Prediction::eps);
+    EXPECT_EQ(f.config.prediction_type,
+              row.beta_schedule == BetaSchedule::edm ? Prediction::edm : Prediction::eps);
     EXPECT_EQ(f.notes.size(), row.sampled_here ? 0u : 1u);
     if (!row.sampled_here) expect_fragments(f.notes[0], {"s.json", row.name, "ddim"});
   }
@@ -108,6 +112,19 @@ TEST(SchedulerFile, NewModelsAreReadByDiffusers) {
   EXPECT_EQ(to_json(parse(json.dump()).config), json);
   flow.clip_sample = true;  // a choice that the class has not is kept
   EXPECT_TRUE(parse(to_json(flow).dump()).config.clip_sample);
+
+  SchedulerConfig edm = default_scheduler(Prediction::edm, BetaSchedule::edm);
+  json = to_json(edm);
+  EXPECT_EQ(json.at("_class_name"), "EDMEulerScheduler");
+  EXPECT_EQ(json.at("prediction_type"), "epsilon");
+  EXPECT_EQ(json.at("sigma_schedule"), "karras");
+  for (const char* key : {"beta_schedule", "beta_start", "timestep_spacing", "clip_sample"})
+    EXPECT_FALSE(json.contains(key)) << key;
+  EXPECT_EQ(to_json(parse(json.dump()).config), json);
+  edm.prediction_type = Prediction::edm_v;
+  EXPECT_EQ(to_json(edm).at("prediction_type"), "v_prediction");
+  edm.prediction_type = Prediction::eps;  // "epsilon" means F there
+  EXPECT_EQ(parse(to_json(edm).dump()).config.prediction_type, Prediction::eps);
 
   const SchedulerConfig exponential =
       default_scheduler(Prediction::v, BetaSchedule::exponential, 50);
@@ -186,6 +203,14 @@ TEST(SchedulerFile, ChoicesDecideWhetherASamplerIsHere) {
   EXPECT_EQ(flow.config.beta_schedule, BetaSchedule::flow);
   EXPECT_EQ(flow.config.prediction_type, Prediction::flow);
   EXPECT_EQ(flow.config.shift, 3);
+  const SchedulerFile edm = parse(of_class(
+      "EDMEulerScheduler",
+      R"("sigma_max": 80, "sigma_schedule": "exponential", "prediction_type": "v_prediction")"));
+  EXPECT_EQ(edm.problem, "");
+  EXPECT_EQ(edm.config.sampler, Sampler::edm_euler);
+  EXPECT_EQ(edm.config.beta_schedule, BetaSchedule::edm);
+  EXPECT_EQ(edm.config.prediction_type, Prediction::edm_v);
+  EXPECT_EQ(edm.config.timestep_spacing, Spacing::log_snr);
   const std::pair<const char*, const char*> others[] = {
       {R"("algorithm_type": "dpmsolver")", R"(with algorithm_type = "dpmsolver" is not)"},
       {R"("solver_order": 1)", "with solver_order = 1 is not a sampler here: ddim"},
@@ -213,8 +238,11 @@ TEST(SchedulerFile, ProblemsAreNamed) {
        "\"use_dynamic_shifting\": true",
        {"use_dynamic_shifting"},
        false},
-      {"EDMEulerScheduler", "\"sigma_max\": 80.0", {"EDMEulerScheduler", "EDM's scale"}, false},
-      {"EDMDPMSolverMultistepScheduler", "", {"EDM's scale"}, false},
+      {"EDMEulerScheduler",
+       "\"sigma_max\": 120.0",
+       {"sigma_max = 120.0 is not supported; expected 80.0"},
+       false},
+      {"EDMDPMSolverMultistepScheduler", "\"sigma_data\": 1", {"sigma_data = 1", "0.5"}, false},
       {"SCMScheduler", "", {"TrigFlow"}, false},
       {"FlowMatchLCMScheduler", "", {"a consistency model of flow matching"}, false},
       {"ScoreSdeVeScheduler", "", {"ScoreSdeVeScheduler"}, false},

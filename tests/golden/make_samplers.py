@@ -8,8 +8,8 @@ The network is a formula, and so are the noise and the start, so that a file hol
   start              0.3, -1.2, 0.7
 
 Each run has its spacing, number of steps, prediction, and x after some of the steps, in the process of the network: what
-k-diffusion's classes call x is divided by sqrt(1 + sigma^2). The schedule is the linear one, with 1000 timesteps, or
-flow matching's.
+k-diffusion's classes call x is divided by sqrt(1 + sigma^2), what EDM's call so by sqrt(1/4 + sigma^2). The schedule is the
+linear one, with 1000 timesteps, flow matching's, or EDM's.
 """
 
 import json
@@ -23,7 +23,7 @@ START = torch.tensor([0.3, -1.2, 0.7], dtype=torch.float64)
 K = torch.arange(3, dtype=torch.float64)
 
 # sampler: (class, arguments, how many timesteps each step takes: 1, "two" but for the last, "first" alone)
-SIGMA, WITHOUT_LAST = "sigma", "without last"
+SIGMA, WITHOUT_LAST, EDM = "sigma", "without last", "edm"
 CASES = {
     "euler": ("EulerDiscreteScheduler", {}, 1, SIGMA),
     "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}, 1, SIGMA),
@@ -41,6 +41,8 @@ CASES = {
     "sa_solver": ("SASolverScheduler", {}, 1, WITHOUT_LAST),
     "flow_euler": ("FlowMatchEulerDiscreteScheduler", {}, 1, "flow"),
     "flow_heun": ("FlowMatchHeunDiscreteScheduler", {}, "two", "flow"),
+    "edm_euler": ("EDMEulerScheduler", {}, 1, EDM),
+    "edm_dpmpp_2m": ("EDMDPMSolverMultistepScheduler", {}, 1, EDM),
 }
 NO_SAMPLE = {"euler_ancestral", "dpm2", "dpm2_ancestral", "plms"}  # the class has no prediction "sample"
 
@@ -57,7 +59,9 @@ def run(name, spacing, steps, prediction, shift=1):
     cls_name, kwargs, pattern, family = CASES[name]
     cls = getattr(diffusers, cls_name)
     arguments = dict(kwargs) if shift == 1 else dict(kwargs, shift=shift)
-    if family != "flow":
+    if family == EDM:
+        arguments |= dict(sigma_schedule={"karras": "karras", "log_snr": "exponential"}[spacing], prediction_type=prediction)
+    elif family != "flow":
         arguments |= dict(beta_schedule="linear", beta_start=1e-4, beta_end=0.02, prediction_type=prediction)
         if spacing == "karras":
             arguments["use_karras_sigmas"] = True
@@ -67,7 +71,7 @@ def run(name, spacing, steps, prediction, shift=1):
             arguments["timestep_spacing"] = spacing
     scheduler = cls(**arguments)
     scheduler.set_timesteps(steps)
-    timeless = spacing in ("karras", "log_snr") or name.startswith("dpm2") or name == "heun"
+    timeless = (spacing in ("karras", "log_snr") and family != EDM) or name.startswith("dpm2") or name == "heun"
     count = [0]
 
     def randn(shape, **_):
@@ -77,11 +81,16 @@ def run(name, spacing, steps, prediction, shift=1):
     # All of x in doubles: the tables of the scheduler are float32.
     x = START.reshape(1, 3)
     sigmas = []
-    if family == SIGMA:
+    data = {SIGMA: 1, EDM: 0.25}.get(family, 0)  # the variance of the data that x is scaled for
+
+    def size(sigma):
+        return (data + sigma**2) ** 0.5 if sigma > 0 else 1
+
+    if data:
         for s in scheduler.sigmas.double().tolist():
             if not sigmas or s != sigmas[-1]:
                 sigmas.append(s)
-        x = x * (1 + sigmas[0] ** 2) ** 0.5
+        x = x * size(sigmas[0])
     rows, step = [], 0
     module = cls.__module__
     patched = mock.patch(module + ".randn_tensor", randn) if hasattr(
@@ -89,7 +98,7 @@ def run(name, spacing, steps, prediction, shift=1):
     with patched:
         for call, t in enumerate(scheduler.timesteps):
             told = 0.0 if timeless else float(t)
-            seen = scheduler.scale_model_input(x, t) if family == SIGMA else x
+            seen = scheduler.scale_model_input(x, t) if data else x
             out = 0.3 * seen + 0.2 * torch.cos(K + told / 200)
             x = scheduler.step(out, t, x, return_dict=False)[0].double()
             last = call + 1 == len(scheduler.timesteps)
@@ -97,7 +106,7 @@ def run(name, spacing, steps, prediction, shift=1):
                 continue
             if pattern == "first" and call == 0 and not last:
                 continue
-            scale = (1 + sigmas[step + 1] ** 2) ** 0.5 if family == SIGMA else 1
+            scale = size(sigmas[step + 1]) if data else 1
             if step in shown(steps):
                 rows.append([float(f"{v:.9g}") for v in (x / scale).reshape(-1).tolist()])
             step += 1
@@ -111,6 +120,10 @@ def runs(name):
     if family == "flow":
         return [run(name, "linspace", steps, "flow_prediction", shift)
                 for shift in (1, 3) for steps in (1, 2, 5, 20, 50, 1000)]
+    if family == EDM:
+        return [run(name, spacing, steps, prediction) for spacing in ("karras", "log_snr")
+                for prediction in ("epsilon", "v_prediction") for steps in (1, 2, 5, 20, 50, 1000)
+                if (spacing, steps) != ("log_snr", 1)]  # which begins at the smallest sigma, where no noise is
     spacings = ["leading", "trailing", "linspace"]
     if name == "plms":
         spacings = ["leading", "trailing"]
