@@ -226,7 +226,7 @@ std::string find_learning_rate(diffusion::Pipeline& model, const TrainOptions& o
 
   double lowest = std::numeric_limits<double>::infinity(), found = kLast;
   bool growing = false;
-  nn::FitOptions fit{.steps = kTrials, .ema = 0};
+  nn::FitOptions fit{.steps = kTrials, .adam = o.adam(), .ema = 0};
   fit.rate = [&](std::int64_t k) {
     return kFirst * std::pow(kLast / kFirst, static_cast<double>(k) / (kTrials - 1));
   };

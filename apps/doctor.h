@@ -58,7 +58,7 @@ class Doctor {
 };
 
 // The learning-rate range test (Smith 2017, "Cyclical learning rates"): the rate rises from 1e-6 to 1 over 100 steps of
-// AdamW; the weights are put back. What it found, in a line: the rate at which the loss begins to grow, and a tenth of
+// the optimiser; the weights are put back. What it found, in a line: the rate at which the loss begins to grow, and a tenth of
 // it to train with.
 std::string find_learning_rate(diffusion::Pipeline& model, const TrainOptions& options,
                                const data::ImageDataset& train);

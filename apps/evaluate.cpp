@@ -30,6 +30,7 @@ struct EvaluateOptions {
   std::int64_t count = 1000, steps = 20;
   std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
   std::string table;               // "", samplers
+  std::int64_t evaluations = 50;   // at most, in the table
   std::optional<std::string> metrics;
   std::string pairs;  // "" or a PNG file
   std::uint64_t seed = 0;
@@ -253,7 +254,7 @@ void evaluate(const EvaluateOptions& o, Device device) {
   if (o.likelihood) return print_likelihood(o, model, data.test);
   const std::vector<std::int64_t> labels = classes_in_turn(data.train, o.count);
   std::vector<SamplerCell> cells;
-  if (!o.table.empty()) cells = sampler_cells(model);
+  if (!o.table.empty()) cells = sampler_cells(model, o.evaluations);
   const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels, cells);
   Trial trial = open_trial(o, data, labels);
   for (std::size_t i = 0; i < sets.size(); ++i)
@@ -284,8 +285,13 @@ RunSubcommand declare_evaluate(CommandLine& line) {
        {"guidance", "Only this guidance (default: 1, and 2 where the model was trained for it)"},
        kGuidances);
   line(o->table,
-       {"table", "Instead: every sampler at 1 to 50 evaluations of the network, as a table"},
+       {"table", "Instead: every sampler at 1, 2, 4, ... evaluations of the network, as a table"},
        {"samplers"});
+  line(o->evaluations,
+       {"evaluations",
+        "The table's largest number of evaluations, as far as 1, 2, 4, 5, 8, 10, 20, 50, 100, 250, "
+        "1000 go"},
+       {1, 1000});
   line(o->metrics, {"metrics", metrics_help()}, kMetrics);
   line(o->pairs,
        {"pairs",
@@ -300,6 +306,7 @@ RunSubcommand declare_evaluate(CommandLine& line) {
                        "Instead: bits/dim of the first --count test pictures, by the probability "
                        "flow and by the bound"});
   line(o->json, {"json", "As JSON"});
+  line.needs("evaluations", "table");
   line.excludes("table", {"steps", "metrics", "pairs"});
   line.excludes("likelihood", {"table", "steps", "metrics", "pairs"});
   line.excludes("pictures", {"model", "count", "steps", "clip", "guidance", "table", "seed",

@@ -145,7 +145,7 @@ void train(const TrainOptions& asked, Device device) {
   diffusion::Times times(*o.times, schedule, device);
   const diffusion::Loss loss_of(*o.loss, *o.loss_weight, prediction, schedule, *o.variance);
   const data::Batches batches = training_batches(run, device);
-  nn::AdamW adam(params, {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay});
+  nn::AdamW adam(params, o.adam());
   nn::Ema ema(params, o.ema);
   TrainState state = first_state(run, adam, ema, times);
   Journal journal(o, run.folder, run.model, adam, ema, state,

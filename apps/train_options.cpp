@@ -149,7 +149,8 @@ io::Json to_json(const TrainOptions& o) {
 
 TrainOptions parse_train_options(const io::JsonObject& json) {
   TrainOptions o;
-  json.get_string("data");  // every record says it: one that does not is damaged
+  o.optimizer = nn::Optimizer::adamw;  // of older runs, which do not say it
+  json.get_string("data");             // every record says it: one that does not is damaged
   Reader reader(json);
   visit_train_options(reader, o);
   reader.refuse_unknown_keys();

@@ -14,6 +14,7 @@
 #include "diffusion/loss.h"
 #include "diffusion/scheduler_config.h"
 #include "diffusion/times.h"
+#include "nn/optim.h"
 #include "nn/precision.h"
 #include "tensor/io/json.h"
 
@@ -41,11 +42,20 @@ struct TrainOptions {
   std::int64_t batch = 32;
   std::int64_t accumulate = 1;  // batches a step
   std::int64_t pictures_a_step() const { return batch * accumulate; }
-  double lr = 2e-3;
+  double lr = 4e-3;
   double lr_floor = 0.02;    // the cosine ends at this share of lr
   std::int64_t warmup = 50;  // steps
+  std::optional<nn::Optimizer> optimizer = nn::Optimizer::muon;
+  double momentum = 0.9;  // Muon's
   double beta1 = 0.9, beta2 = 0.99;
   double weight_decay = 0;
+  nn::AdamWOptions adam() const {
+    return {.beta1 = beta1,
+            .beta2 = beta2,
+            .weight_decay = weight_decay,
+            .muon = optimizer->orthogonal,
+            .momentum = momentum};
+  }
   double clip = 1;  // of the gradient's norm
   double ema = 0.999;
   std::optional<double> label_dropout;  // none: kLabelDropout where the model has a row for it
@@ -114,6 +124,9 @@ void visit_optimiser_options(Visitor&& v, Options& o) {
   v(o.lr, OptionInfo{"lr", "Learning rate, reached after the warm-up"}, Reals{0, 1e6});
   v(o.lr_floor, OptionInfo{"lr_floor", "Share of --lr that the cosine ends at"}, Reals{0, 1});
   v(o.warmup, OptionInfo{"warmup", "Steps of linear warm-up"}, Integers{0, kMaxSteps});
+  v(o.optimizer, OptionInfo{"optimizer", "What moves the weights; default muon", kMoments},
+    Choices<nn::Optimizer>(nn::Optimizer::all));
+  v(o.momentum, OptionInfo{"momentum", "Muon's momentum", kMoments}, Reals{0, 0.999999});
   v(o.beta1, OptionInfo{"beta1", "AdamW's first moment", kMoments}, Reals{0, 0.999999});
   v(o.beta2, OptionInfo{"beta2", "AdamW's second moment", kMoments}, Reals{0, 0.999999});
   v(o.weight_decay, OptionInfo{"weight_decay", "AdamW's decoupled weight decay"}, Reals{0, 1e3});

@@ -4,13 +4,12 @@
 
 #include <cmath>
 
-#include "nn/optim.h"
 #include "tensor/error.h"
 
 namespace sfumato::nn {
 
 void fit(Params& params, const FitOptions& o, const std::function<Var(std::int64_t k)>& loss) {
-  AdamW adam(params, {});
+  AdamW adam(params, o.adam);
   Ema average(params, o.ema);
   for (std::int64_t k = 0; k < o.steps; ++k) {
     if (o.should_continue && !o.should_continue()) break;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "nn/optim.h"
 #include "nn/params.h"
 
 namespace sfumato::nn {
@@ -12,7 +13,8 @@ struct FitOptions {
   double lr = 2e-3,
          lr_floor = 0.02;  // after the warm-up, and the share of it that the half cosine ends at
   double clip = 1;         // largest norm of the gradient
-  double ema = 0.999;      // decay of the weights' moving average; 0: none is kept
+  AdamWOptions adam = {};
+  double ema = 0.999;  // decay of the weights' moving average; 0: none is kept
   // Called after step k (0..steps−1) with its loss, which it may read; may be empty. The weights are then those of the
   // step, not their average.
   std::function<void(std::int64_t k, double loss)> on_step = {};

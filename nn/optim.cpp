@@ -2,14 +2,16 @@
 
 #include <cmath>
 #include <numbers>
+#include <utility>
 
+#include "nn/muon.h"
 #include "tensor/arithmetic.h"
 
 namespace sfumato::nn {
 namespace {
 
 // Where AdamW::rates has what.
-enum Rate { kDecay, kStep, kRoot, kAverage, kRates };
+enum Rate { kDecay, kStep, kRoot, kAverage, kRate, kRates };
 
 // a moves towards w by a share `rate` of the way.
 template <class T>
@@ -17,18 +19,37 @@ constexpr void move_towards(T& a, T w, T rate) {
   a += rate * (w - a);
 }
 
+// What every update needs of the clipped gradient.
+struct Clipping {
+  const double* norm;  // of the gradient; null: no clipping
+  double max_norm;
+  constexpr bool skip() const { return norm && !std::isfinite(*norm); }
+  constexpr double scale() const { return norm ? clip_scale(*norm, max_norm) : 1; }
+};
+
+// What every update writes of a parameter: its value, the average of it, and a copy in bf16.
+template <class T, bool with_copy>
+struct Written {
+  T* w;
+  T* average;  // null: none
+  bf16* copy;
+  constexpr void operator()(std::int64_t i, T value, T rate) const {
+    w[i] = value;
+    if (average) move_towards(average[i], value, rate);
+    if constexpr (with_copy) copy[i] = bf16(static_cast<float>(value));
+  }
+};
+
 // m = β1 m + (1-β1) g,  v = β2 v + (1-β2) g²,  m̂ = m/(1-β1^k),  v̂ = v/(1-β2^k),
-// w = w - lr (m̂/(√v̂ + eps) + λ w), and the average of w; with_copy: w in bf16 besides
+// w = w - lr (m̂/(√v̂ + eps) + λ w)
 template <class T, bool with_copy>
 struct AdamWUpdate {
   T beta1, beta2, eps;
   const T* rates;
-  const double* norm;  // of the gradient; null: no clipping
-  double max_norm;
+  Clipping clipping;
   const T* g;
-  T *w, *m, *v;
-  T* average;  // null: none
-  bf16* copy;
+  T *m, *v;
+  Written<T, with_copy> written;
 
   struct Elements {
     AdamWUpdate u;
@@ -39,16 +60,64 @@ struct AdamWUpdate {
       const T grad = scale * u.g[i];
       u.m[i] = u.beta1 * u.m[i] + (1 - u.beta1) * grad;
       u.v[i] = u.beta2 * u.v[i] + (1 - u.beta2) * grad * grad;
-      u.w[i] = decay * u.w[i] - step * u.m[i] / (std::sqrt(u.v[i]) * root + u.eps);
-      if (u.average) move_towards(u.average[i], u.w[i], rate);
-      if constexpr (with_copy) u.copy[i] = bf16(static_cast<float>(u.w[i]));
+      u.written(i, decay * u.written.w[i] - step * u.m[i] / (std::sqrt(u.v[i]) * root + u.eps),
+                rate);
     }
   };
   constexpr Elements operator()(std::int64_t) const {
-    const double scale = norm ? clip_scale(*norm, max_norm) : 1;
-    return {
-        *this,           norm && !std::isfinite(*norm), rates[kDecay], rates[kStep], rates[kRoot],
-        rates[kAverage], static_cast<T>(scale)};
+    return {*this,
+            clipping.skip(),
+            rates[kDecay],
+            rates[kStep],
+            rates[kRoot],
+            rates[kAverage],
+            static_cast<T>(clipping.scale())};
+  }
+};
+
+// m = β m + (1-β) g,  u = β m + (1-β) g
+template <class T>
+struct MuonMomentum {
+  T beta;
+  Clipping clipping;
+  const T* g;
+  T *m, *u;
+
+  struct Elements {
+    MuonMomentum n;
+    bool skip;
+    T scale;
+    constexpr void operator()(std::int64_t i) const {
+      if (skip) return;
+      const T grad = scale * n.g[i];
+      n.m[i] = n.beta * n.m[i] + (1 - n.beta) * grad;
+      n.u[i] = n.beta * n.m[i] + (1 - n.beta) * grad;
+    }
+  };
+  constexpr Elements operator()(std::int64_t) const {
+    return {*this, clipping.skip(), static_cast<T>(clipping.scale())};
+  }
+};
+
+// w = w - lr (size o + λ w)
+template <class T, bool with_copy>
+struct MuonUpdate {
+  T size;
+  const T* rates;
+  Clipping clipping;
+  const T* o;
+  Written<T, with_copy> written;
+
+  struct Elements {
+    MuonUpdate u;
+    bool skip;
+    T decay, step, rate;
+    constexpr void operator()(std::int64_t i) const {
+      if (!skip) u.written(i, decay * u.written.w[i] - step * u.o[i], rate);
+    }
+  };
+  constexpr Elements operator()(std::int64_t) const {
+    return {*this, clipping.skip(), rates[kDecay], rates[kRate] * size, rates[kAverage]};
   }
 };
 
@@ -69,11 +138,27 @@ struct SquareRoot {
 
 }  // namespace
 
+const Optimizer Optimizer::muon = {.name = "muon",
+                                   .help = "Muon for matrices and filters, AdamW for the others",
+                                   .orthogonal = true};
+
+const Optimizer Optimizer::adamw = {.name = "adamw", .help = "AdamW for all (try half the rate)"};
+
 AdamW::AdamW(Params& params, const AdamWOptions& options)
     : m(Tensor::zeros(params.flat_values().shape(), params.kind())),
       v(Tensor::zeros(params.flat_values().shape(), params.kind())),
       params_(params),
-      options_(options) {}
+      options_(options) {
+  std::int64_t at = 0;
+  for (const Params::Entry& e : params.entries()) {
+    const std::int64_t begin = std::exchange(at, at + e.value.size());
+    const bool matrix = options.muon && e.value.shape().rank() >= 2;
+    if (matrix || parts_.empty() || parts_.back().rows > 0)
+      parts_.push_back({begin, at, matrix ? e.value.dim(0) : 0});
+    else
+      parts_.back().end = at;
+  }
+}
 
 Tensor AdamW::rates(double lr, Ema* ema) {
   ++steps;
@@ -82,6 +167,7 @@ Tensor AdamW::rates(double lr, Ema* ema) {
   rates[kStep] = lr / (1 - std::pow(options_.beta1, steps));
   rates[kRoot] = 1 / std::sqrt(1 - std::pow(options_.beta2, steps));
   rates[kAverage] = ema ? ema->next_rate() : 0;
+  rates[kRate] = lr;
   return Tensor::from<double>({kRates}, rates).to(params_.kind().dtype);
 }
 
@@ -94,21 +180,47 @@ void AdamW::step(const Tensor& rates, const Clip& clip, Ema* ema) {
 template <bool with_copy>
 void AdamW::step_with(const Tensor& rates, const Clip& clip, Ema* ema) {
   const Tensor here = rates.to(params_.kind().device);
-  dispatch_float("adamw", params_.kind().dtype, [&]<class T>() {
-    Tensor values = params_.flat_values(), copy = params_.flat_copy();
-    for_each_row(values.device(), 1, values.size(),
-                 AdamWUpdate<T, with_copy>{.beta1 = static_cast<T>(options_.beta1),
-                                           .beta2 = static_cast<T>(options_.beta2),
-                                           .eps = static_cast<T>(options_.eps),
-                                           .rates = here.data<T>(),
-                                           .norm = clip.norm.data_or_null<double>(),
-                                           .max_norm = clip.max_norm,
-                                           .g = params_.flat_grads().data<T>(),
-                                           .w = values.data<T>(),
-                                           .m = m.data<T>(),
-                                           .v = v.data<T>(),
-                                           .average = ema ? ema->average.data<T>() : nullptr,
-                                           .copy = with_copy ? copy.data<bf16>() : nullptr});
+  Tensor values = params_.flat_values(), copy = params_.flat_copy();
+  const Device device = values.device();
+  dispatch_float("adamw", values.dtype(), [&]<class T>() {
+    const Clipping clipping = {clip.norm.data_or_null<double>(), clip.max_norm};
+    for (const Part& part : parts_) {
+      const std::int64_t n = part.end - part.begin;
+      const T* g = params_.flat_grads().data<T>() + part.begin;
+      const Written<T, with_copy> written = {
+          .w = values.data<T>() + part.begin,
+          .average = ema ? ema->average.data<T>() + part.begin : nullptr,
+          .copy = with_copy ? copy.data<bf16>() + part.begin : nullptr};
+      if (part.rows == 0) {
+        for_each_row(device, 1, n,
+                     AdamWUpdate<T, with_copy>{.beta1 = static_cast<T>(options_.beta1),
+                                               .beta2 = static_cast<T>(options_.beta2),
+                                               .eps = static_cast<T>(options_.eps),
+                                               .rates = here.data<T>(),
+                                               .clipping = clipping,
+                                               .g = g,
+                                               .m = m.data<T>() + part.begin,
+                                               .v = v.data<T>() + part.begin,
+                                               .written = written});
+        continue;
+      }
+      const std::int64_t rest = n / part.rows;
+      Tensor u({part.rows, rest}, values.kind());
+      for_each_row(device, 1, n,
+                   MuonMomentum<T>{.beta = static_cast<T>(options_.momentum),
+                                   .clipping = clipping,
+                                   .g = g,
+                                   .m = m.data<T>() + part.begin,
+                                   .u = u.data<T>()});
+      const double larger = static_cast<double>(std::max(part.rows, rest));
+      const Tensor o = orthogonalised(u);
+      for_each_row(device, 1, n,
+                   MuonUpdate<T, with_copy>{.size = static_cast<T>(0.2 * std::sqrt(larger)),
+                                            .rates = here.data<T>(),
+                                            .clipping = clipping,
+                                            .o = o.data<T>(),
+                                            .written = written});
+    }
   });
 }
 

@@ -2,6 +2,8 @@
 // state is a handful of flat tensors, saved and restored as they are.
 #pragma once
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
 #include "nn/params.h"
 
@@ -9,6 +11,20 @@ namespace sfumato::nn {
 
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0;
+  // Matrices and filters (two axes and more) are moved by Muon (Jordan 2024) in AdamW's place, at the same learning rate.
+  bool muon = false;
+  double momentum = 0.9;  // Muon's
+};
+
+// What moves the weights: a row of optim.cpp.
+struct Optimizer {
+  std::string_view name, help;
+  bool orthogonal = false;
+
+  static const Optimizer adamw, muon;
+  static constexpr const Optimizer* all[] = {&muon, &adamw};
+
+  bool operator==(const Optimizer& other) const { return name == other.name; }
 };
 
 // ‖g‖ over all gradients together -> f64 [], where the parameters are.
@@ -40,7 +56,10 @@ class Ema {  // for one thread at a time, and not while the network runs
   double decay_;
 };
 
-// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2). With `muon`, w [out, ...] as a matrix
+// [out, the rest] goes instead, by orthogonalised Nesterov momentum (muon.h),
+//     m = β m + (1−β) g,    w = w − lr (0.2 √max(out, rest) orthogonalised(β m + (1−β) g) + λ w)
+// where 0.2 √max(...) gives the step the size that Adam's have (Liu 2025, "Muon is scalable for LLM training", section 2.2).
 class AdamW {  // for one thread at a time, and not while the network runs
  public:
   AdamW(Params& params, const AdamWOptions& options);
@@ -50,20 +69,25 @@ class AdamW {  // for one thread at a time, and not while the network runs
     step(rates(lr, ema), clip, ema);
   }
   // The same in two halves, for a step that is recorded (tensor/recorded.h). `rates` counts the update and returns all
-  // numbers of it that change from step to step, computed in double: 1 - lr λ, lr/(1-β1^k), 1/√(1-β2^k) and the rate
-  // of `ema`, of the parameters' dtype and on the CPU. `step` reads them where the parameters are.
+  // numbers of it that change from step to step, computed in double: 1 - lr λ, lr/(1-β1^k), 1/√(1-β2^k), the rate of
+  // `ema` and lr, of the parameters' dtype and on the CPU. `step` reads them where the parameters are.
   Tensor rates(double lr, Ema* ema = nullptr);
   void step(const Tensor& rates, const Clip& clip = {}, Ema* ema = nullptr);
 
-  Tensor m, v;             // first and second moments, [count]
+  Tensor m, v;             // first and second moments, [count]; Muon's momentum is in m
   std::int64_t steps = 0;  // updates done
 
  private:
+  // Parameters begin..end−1; rows > 0: a matrix of that many rows, for Muon.
+  struct Part {
+    std::int64_t begin, end, rows = 0;
+  };
   template <bool with_copy>
   void step_with(const Tensor& rates, const Clip& clip, Ema* ema);
 
   Params& params_;
   AdamWOptions options_;
+  std::vector<Part> parts_;
 };
 
 // While alive, the parameters hold `values` (the EMA, say); afterwards their own again.

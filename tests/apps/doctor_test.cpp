@@ -20,7 +20,7 @@ std::string training(const std::string& rest) {
 // It changes nothing: the same weights, bit for bit. And no channel is dead.
 TEST_F(DoctorTest, ChangesNothing) {
   done(training("20 --out plain"));
-  const Outcome outcome = done(training("20 --out watched --doctor --find-lr --lr 2e-3"));
+  const Outcome outcome = done(training("20 --out watched --doctor --find-lr --lr 4e-3"));
   EXPECT_TRUE(learned(at("plain")) == learned(at("watched")));
   EXPECT_TRUE(std::regex_search(
       outcome.out, std::regex("find-lr: the loss grows at a rate of 0\\.[0-9]+; try a tenth")))

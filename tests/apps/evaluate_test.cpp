@@ -116,6 +116,15 @@ TEST_F(Evaluate, PicturesFromAnywhere) {
   refused("evaluate --pictures other/train-images-idx3-ubyte --data data", {"no class \"77\""});
 }
 
+TEST_F(Evaluate, TableOfSamplers) {
+  const Outcome o =
+      done("evaluate --model run --data data --count 100 --table samplers --evaluations 2");
+  EXPECT_NE(o.out.find("| sampler | 1 | 2 |\n"), std::string::npos) << o.out;
+  EXPECT_NE(o.out.find("\n| heun | "), std::string::npos) << o.out;
+  EXPECT_EQ(o.out.find("flow_heun"), std::string::npos) << o.out;  // the same under another name
+  refused("evaluate --model run --data data --evaluations 2", {"--table"}, 2);
+}
+
 TEST_F(Evaluate, LikelihoodInBits) {
   const Outcome o = done("evaluate --model run --data data --count 100 --likelihood --json");
   const io::Json j = io::parse_json(o.out, "evaluate");

@@ -67,6 +67,15 @@ TEST_F(DeviceTraining, TwentyStepsAreThoseOfTheCpu) {
   EXPECT_EQ(with_effect(cpu.weights).size() + 832, cpu.weights.size());
 }
 
+TEST_F(DeviceTraining, StepsOfMuonAreThoseOfTheCpu) {
+  const Trained cpu = train(3, {.device = Device::cpu, .muon = true}),
+                gpu = train(3, {.muon = true});
+  ASSERT_EQ(gpu.losses.size(), 3u);
+  for (std::size_t k = 0; k < 3; ++k)
+    EXPECT_NEAR(gpu.losses[k], cpu.losses[k], 1e-4 * cpu.losses[k]) << "step " << k;
+  EXPECT_LT(relative_distance(with_effect(gpu.weights), with_effect(cpu.weights)), 5e-5);
+}
+
 TEST_F(DeviceTraining, TheSameSeedGivesTheSameBits) {
   const Trained first = train(5, {}), again = train(5, {});
   EXPECT_EQ(first.losses, again.losses);

@@ -49,6 +49,7 @@ struct How {
   Device device = Device::cuda;
   nn::Precision precision = nn::Precision::f32;
   bool eager = false;  // nothing is recorded
+  bool muon = false;
 };
 
 // As apps/train.cpp does it.
@@ -61,7 +62,7 @@ inline Trained train(std::int64_t steps, const How& how) {
   const data::Batches batches(pictures().to(device),
                               Rng(3).randint({kPictures}, kClasses).to(device), kBatch, 5, kClasses,
                               0.2);
-  nn::AdamW adam(params, {.weight_decay = 0.01});
+  nn::AdamW adam(params, {.weight_decay = 0.01, .muon = how.muon});
   nn::Ema ema(params, 0.99);
   const Recorded::Function gradient = [&](std::span<const Tensor> in) -> std::vector<Tensor> {
     const Tensor& k = in[0];

@@ -6,6 +6,8 @@
 
 #include "autograd/ops.h"
 #include "nn/layers.h"
+#include "nn/muon.h"
+#include "tensor/rng.h"
 
 namespace sfumato::nn {
 namespace {
@@ -41,6 +43,90 @@ TEST(AdamW, AGradientThatIsNotFiniteChangesNothing) {
     for (const float value : t.values<float>()) EXPECT_EQ(value, 1);
   for (const Tensor& t : {adam.m, adam.v})
     for (const float value : t.values<float>()) EXPECT_EQ(value, 0);
+}
+
+// |xᵀ O| of a unit vector x lies between O's smallest and largest singular value.
+void expect_singular_values(const Tensor& O, double low, double high) {
+  const std::int64_t rows = O.dim(0), cols = O.dim(1);
+  const Tensor directions = Rng(7).normal({50, rows}, DType::f64);
+  for (std::int64_t d = 0; d < 50; ++d) {
+    const double* x = directions.data<double>() + d * rows;
+    double length = 0, image = 0;
+    for (std::int64_t i = 0; i < rows; ++i) length += x[i] * x[i];
+    for (std::int64_t j = 0; j < cols; ++j) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < rows; ++i) sum += x[i] * O.data<double>()[i * cols + j];
+      image += sum * sum;
+    }
+    EXPECT_GT(std::sqrt(image / length), low);
+    EXPECT_LT(std::sqrt(image / length), high);
+  }
+}
+
+TEST(Muon, MakesSingularValuesAlike) {
+  const Tensor u = Rng(3).normal({4, 9}, DType::f64);
+  const Tensor O = orthogonalised(u);
+  expect_singular_values(O, 0.65, 1.25);
+  // The transpose goes by the other product.
+  const auto transposed = [](const Tensor& a) { return permute(Var(a), {1, 0}).value(); };
+  const Tensor tall = orthogonalised(transposed(u)), want = transposed(O);
+  for (std::int64_t i = 0; i < u.size(); ++i)
+    EXPECT_NEAR(tall.data<double>()[i], want.data<double>()[i], 1e-12);
+  // U Vᵀ of U S Vᵀ, whatever the size of u: U and V are the identity's columns here.
+  Tensor diagonal = Tensor::zeros({2, 3}, DType::f64);
+  diagonal.data<double>()[0] = 300, diagonal.data<double>()[4] = -200;
+  const Tensor signs = orthogonalised(diagonal);
+  EXPECT_NEAR(signs.data<double>()[0], 1, 0.35);
+  EXPECT_NEAR(signs.data<double>()[4], -1, 0.35);
+  for (const int zero : {1, 2, 3, 5}) EXPECT_EQ(signs.data<double>()[zero], 0);
+  for (const double x : orthogonalised(Tensor::zeros({3, 2}, DType::f64)).values<double>())
+    EXPECT_EQ(x, 0);
+}
+
+// A filter goes by Muon, a vector by AdamW.
+TEST(Muon, FollowsItsFormula) {
+  const AdamWOptions options = {.weight_decay = 0.1, .muon = true, .momentum = 0.9};
+  const Tensor target = Rng(5).normal({2, 3, 1, 1}, DType::f64);
+  Params params(0, DType::f64), alone(0, DType::f64);
+  const Param w = Scope(params).param("w", {2, 3, 1, 1}, ones());
+  const Param b = Scope(params).param("b", {3}, ones());
+  const Param other = Scope(alone).param("b", {3}, ones());
+  AdamW muon(params, options), adam(alone, {.weight_decay = 0.1});
+  Ema ema(params, 0.5);
+  Tensor x = Tensor::full({2, 3}, 1, DType::f64), m = Tensor::zeros({2, 3}, DType::f64);
+  for (int k = 0; k < 4; ++k) {
+    params.zero_grad(), alone.zero_grad();
+    (sum(square(w.var() - target)) + sum(square(b.var()))).backward();
+    sum(square(other.var())).backward();
+    muon.step(0.01, {}, &ema);
+    adam.step(0.01);
+    Tensor u({2, 3}, DType::f64);
+    for (int i = 0; i < 6; ++i) {
+      double &mi = m.data<double>()[i], g = 2 * (x.data<double>()[i] - target.data<double>()[i]);
+      mi = 0.9 * mi + 0.1 * g;
+      u.data<double>()[i] = 0.9 * mi + 0.1 * g;
+    }
+    const Tensor O = orthogonalised(u);
+    for (int i = 0; i < 6; ++i) {
+      double& xi = x.data<double>()[i];
+      xi -= 0.01 * (0.2 * std::sqrt(3) * O.data<double>()[i] + 0.1 * xi);
+      EXPECT_NEAR(w.var().value().data<double>()[i], xi, 1e-12) << k;
+    }
+    for (int i = 0; i < 3; ++i)
+      EXPECT_EQ(b.var().value().data<double>()[i], other.var().value().data<double>()[i]);
+  }
+  EXPECT_NE(ema.average.data<double>()[0], 1);
+}
+
+TEST(Muon, AGradientThatIsNotFiniteChangesNothing) {
+  Params params(0);
+  const Param w = Scope(params).param("w", {3, 2}, ones());
+  AdamW muon(params, {.muon = true});
+  params.zero_grad();
+  sum(w.var() * INFINITY).backward();
+  muon.step(0.01, {gradient_norm(params), 1});
+  for (const float value : w.var().value().values<float>()) EXPECT_EQ(value, 1);
+  for (const float value : muon.m.values<float>()) EXPECT_EQ(value, 0);
 }
 
 TEST(Clip, ScalesToTheNorm) {
