@@ -42,6 +42,13 @@ void declare_drawing(CommandLine& line, DrawingOptions& o, const std::string& de
        {"guidance", "Scale of the guidance; 1 is none (default" + default_guidance + ")"},
        kGuidances);
   line(o.method, kGuidanceMethodOption, Choices<diffusion::Guidance>(diffusion::Guidance::all));
+  line(o.guidance_from,
+       {"guidance_from",
+        "Guide only where the noise σ / a is more than this (default: the method's)"},
+       kSigmas);
+  line(o.guidance_to,
+       {"guidance_to", "Guide only where the noise σ / a is at most this (default: the method's)"},
+       kSigmas);
   line(o.guide, kGuideOption);
   line(o.classifier,
        {"classifier",
@@ -89,6 +96,13 @@ diffusion::GenerateOptions generate_options(const DrawingOptions& o, const Drawi
   g.classifier = m.classifier ? &*m.classifier : nullptr;
   if (g.classifier && g.method == diffusion::Guidance::cfg)  // the default
     g.method = diffusion::Guidance::classifier;
+  g.method.from = o.guidance_from.value_or(g.method.from);
+  g.method.to = o.guidance_to.value_or(g.method.to);
+  if (!(g.method.from < g.method.to))
+    throw Error(
+        "sample",
+        fmt::format("guidance acts nowhere: expected --guidance-from {} below --guidance-to {}",
+                    g.method.from, g.method.to));
   g.guidance = o.guidance.value_or(diffusion::default_guidance(m.model, g.method, g.guide));
   if (!o.negative.empty()) g.negative = parse_label("--negative", o.negative, m.model);
   g.seed = o.seed;

@@ -20,9 +20,10 @@ struct DrawingOptions {
   double eta = 0;
   std::optional<double> guidance;
   std::optional<diffusion::Guidance> method = diffusion::Guidance::cfg;
-  std::string guide;       // "", earlier, classifier, or a folder
-  std::string classifier;  // "", or a file: of --guide classifier
-  std::string negative;    // a class
+  std::optional<double> guidance_from, guidance_to;  // none: the method's
+  std::string guide;                                 // "", earlier, classifier, or a folder
+  std::string classifier;                            // "", or a file: of --guide classifier
+  std::string negative;                              // a class
   std::optional<std::int64_t> null_label;
   std::uint64_t seed = 0;
   std::int64_t batch = 64;

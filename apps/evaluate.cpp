@@ -289,9 +289,8 @@ RunSubcommand declare_evaluate(CommandLine& line) {
        {"samplers"});
   line(o->evaluations,
        {"evaluations",
-        "The table's largest number of evaluations, as far as 1, 2, 4, 5, 8, 10, 20, 50, 100, 250, "
-        "1000 go"},
-       {1, 1000});
+        "The table's largest number of evaluations: of 1, 2, 4, 5, 8, 10, 20, 50 and 250"},
+       {1, 250});
   line(o->metrics, {"metrics", metrics_help()}, kMetrics);
   line(o->pairs,
        {"pairs",

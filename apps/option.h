@@ -67,6 +67,6 @@ inline const OptionInfo kPrecisionOption{"precision",
                                          "What the network computes in on a GPU; default f32"};
 inline const OptionInfo kSeedOption{"seed", "Seed of the noise"};
 inline constexpr Integers kSeeds{0, INT64_MAX}, kSteps{1, 100000};
-inline constexpr Reals kGuidances{-100, 100};
+inline constexpr Reals kGuidances{-100, 100}, kSigmas{0, 1e9};
 
 }  // namespace sfumato::apps

@@ -10,7 +10,7 @@
 namespace sfumato::apps {
 
 // The columns, up to the number that is asked for.
-inline constexpr std::int64_t kEvaluations[] = {1, 2, 4, 5, 8, 10, 20, 50, 100, 250, 1000};
+inline constexpr std::int64_t kEvaluations[] = {1, 2, 4, 5, 8, 10, 20, 50, 250};
 
 // A sampler in as many steps as that many evaluations allow (0: the steps were asked for).
 struct SamplerCell {

@@ -54,7 +54,7 @@ Estimate of_velocity(const Answers& a, const Tensor& u) {
 Var velocity(const Estimate& e) { return Var(1.0 * e.eps - 1.0 * e.x0); }
 
 // The constants of the papers, as the rows' comments say.
-constexpr double kIntervalLow = 0.28, kIntervalHigh = 2.9, kRescale = 0.7;
+constexpr double kRescale = 0.7;
 constexpr double kMomentum = -0.5, kLargestUpdate = 0.05;
 
 // D = D_c + (w − 1) Δ⊥, of Δ = D_c − D_u.
@@ -110,9 +110,8 @@ const Guidance Guidance::interval = {
     .name = "interval",
     .help = "classifier-free guidance where σ / a is in (0.28, 2.9]",
     .guide = classifier_free,
-    .acts_at = [](const NoiseLevel& level) {
-      return level.sigma() > kIntervalLow && level.sigma() <= kIntervalHigh;
-    }};
+    .from = 0.28,
+    .to = 2.9};
 
 // Lin 2023, "Common diffusion noise schedules and sample steps are flawed", eq. 15 and 16, with φ = 0.7.
 const Guidance Guidance::rescale = {

@@ -7,6 +7,7 @@
 // guidance.cpp; samplers see its estimate and know nothing of it.
 #pragma once
 #include <functional>
+#include <limits>
 #include <string_view>
 
 #include "diffusion/noise_level.h"
@@ -36,8 +37,12 @@ struct Guidance {
   std::string_view name, help;
   Estimate (*guide)(const Answers& answers, double w);
   double default_scale = 2;
-  // Where it does not act, the good answer stands and the other one is not asked for. Null: it acts everywhere.
-  bool (*acts_at)(const NoiseLevel& level) = nullptr;
+  // It acts where σ / a is in (from, to]. Elsewhere the good answer stands and the other one is not asked for.
+  double from = -1,  // less than no noise
+      to = std::numeric_limits<double>::infinity();
+  bool acts_at(const NoiseLevel& level) const {
+    return level.sigma() > from && level.sigma() <= to;
+  }
   // Its ε̂ is not that of its x̂_0, so that it needs a sampler that takes both (Sampler::takes_both).
   bool own_eps = false;
   // It is led by a ScoreOfClass instead of away from an answer.

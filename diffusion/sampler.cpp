@@ -88,8 +88,7 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
   const Tensor& output = said.answer;
   const Prediction& kind = chain.config.prediction_type;
   const Guidance& method = chain.guide.method;
-  const bool guided =
-      (chain.guide.away || chain.guide.score) && (!method.acts_at || method.acts_at(level));
+  const bool guided = (chain.guide.away || chain.guide.score) && method.acts_at(level);
   Estimate own;  // of the network without guidance, where somebody asks for it
   if (!guided || chain.guide.score || chain.self_condition) own = read(kind, level, x, output);
   Estimate e = own;

@@ -180,6 +180,12 @@ TEST_F(Sample, GuidanceByEveryMethodAndByAnEarlierModel) {
   refused("sample --model long --guide data --out x.npy", {"data"});
   refused("sample --model long --guidance-method cfgpp --sampler heun --out x.npy",
           {"cfgpp", "heun"});
+  // The interval is a method's, or said.
+  EXPECT_EQ(draw(" --guidance 3 --guidance-from 0.28 --guidance-to 2.9"),
+            draw(" --guidance 3 --guidance-method interval"));
+  EXPECT_EQ(draw(" --guidance 3 --guidance-to 1e-9"), draw(" --guidance 1"));
+  refused("sample --model long --guidance-from 3 --guidance-method interval --out x.npy",
+          {"acts nowhere: expected --guidance-from 3 below --guidance-to 2.9"});
   refused("sample --model long --guidance-method none --out x.npy",
           {"--guidance-method", "cfg_zero"}, 2);
 }
