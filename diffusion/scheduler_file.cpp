@@ -135,8 +135,7 @@ class Reader {
     // Without what stands above, the schedule is another one than training's.
     result_.schedule_known = result_.problem.empty();
     visit_sampling_fields(read, c);
-    for (const Sampler::SigmaSpacing& s : c.sampler.sigma_spacings)
-      if (has(s.key, s.value)) c.timestep_spacing = s.spacing;
+    read_sigma_spacing(c);
     if (result_.schedule_known) {
       check(c);
       if (const std::string problem = combination_problem(c); !problem.empty()) refuse(problem);
@@ -236,6 +235,22 @@ class Reader {
 
   void refuse_if_true(const char* key) {
     if (json_.get_bool(key, false)) refuse(fmt::format("{} = true is not supported", key));
+  }
+
+  // The keys with which a class spaces σ. Their values are those of the rows, or false.
+  void read_sigma_spacing(SchedulerConfig& c) {
+    for (const Sampler::SigmaSpacing& s : c.sampler.sigma_spacings) {
+      const auto it = json_.json().find(std::string(s.key));
+      if (it == json_.json().end() || *it == false || it->is_null()) continue;
+      const auto rows = c.sampler.sigma_spacings;
+      const auto row = std::find_if(rows.begin(), rows.end(), [&](const Sampler::SigmaSpacing& r) {
+        return r.key == s.key && has(r.key, r.value);
+      });
+      if (row != rows.end())
+        c.timestep_spacing = row->spacing;
+      else
+        refuse(fmt::format("{} = {} is not supported", s.key, it->dump()));
+    }
   }
 
   void check(const SchedulerConfig& c) const {
