@@ -1,9 +1,11 @@
 // `sfumato evaluate`: how good are a model's pictures? A classifier that has seen only real pictures predicts the class
 // of each drawn one; its features tell how far the set of drawn pictures is from the set of real ones.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -288,9 +290,9 @@ RunSubcommand declare_evaluate(CommandLine& line) {
        {"table", "Instead: every sampler at 1, 2, 4, ... evaluations of the network, as a table"},
        {"samplers"});
   line(o->evaluations,
-       {"evaluations",
-        "The table's largest number of evaluations: of 1, 2, 4, 5, 8, 10, 20, 50 and 250"},
-       {1, 250});
+       {"evaluations", fmt::format("The table's largest number of evaluations, of {}",
+                                   fmt::join(kEvaluations, ", "))},
+       {1, *std::rbegin(kEvaluations)});
   line(o->metrics, {"metrics", metrics_help()}, kMetrics);
   line(o->pairs,
        {"pairs",

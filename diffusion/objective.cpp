@@ -143,26 +143,15 @@ const Prediction Prediction::edm_v = {
     .help = "-F",
     .clip_sample = false,
     .needs_signal = false,
-    .target =
-        [](auto& signal, auto& noise, auto& x0, auto& eps) {
-          const Coefficient size = edm_size(signal, noise);
-          return kSigmaData * signal / size * eps - noise / (kSigmaData * size) * x0;
-        },
-    .to_x0 =
-        [](auto& signal, auto& noise, auto& xt, auto& v) {
-          const Coefficient size = edm_size(signal, noise);
-          return kSigmaData * kSigmaData * signal / (size * size) * xt -
-                 kSigmaData * noise / size * v;
-        },
-    .to_eps =
-        [](auto& signal, auto& noise, auto& xt, auto& v) {
-          const Coefficient size = edm_size(signal, noise);
-          return noise / (size * size) * xt + kSigmaData * signal / size * v;
-        },
-    .eps_per_output =
-        [](double signal, double noise) {
-          return kSigmaData * signal / edm_size(signal, noise).table()[0];
-        },
+    .target = [](auto& signal, auto& noise, auto& x0, auto& eps) -> Tensor {
+      return -1.0 * edm.target(signal, noise, x0, eps);
+    },
+    .to_x0 = [](auto& signal, auto& noise, auto& xt,
+                auto& v) { return edm.to_x0(signal, noise, xt, -1.0 * v); },
+    .to_eps = [](auto& signal, auto& noise, auto& xt,
+                 auto& v) { return edm.to_eps(signal, noise, xt, -1.0 * v); },
+    .eps_per_output = [](double signal,
+                         double noise) { return -edm.eps_per_output(signal, noise); },
 };
 
 const Prediction& parse_prediction(std::string_view name) {
