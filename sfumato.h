@@ -67,6 +67,7 @@
 #include "diffusion/lucid_pipeline.h"
 #include "diffusion/objective.h"
 #include "diffusion/pipeline.h"
+#include "diffusion/reject.h"
 #include "diffusion/sampler.h"
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"

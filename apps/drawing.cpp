@@ -75,7 +75,7 @@ DrawingModel load_drawing_model(const DrawingOptions& o, Device device) {
     m.model.network->conditioning.null_label = o.null_label;
   }
   if (o.guide == kClassifierGuide)
-    m.classifier = load_guiding_classifier(o.classifier, o.model, m.model, device);
+    m.classifier = load_picture_classifier(o.classifier, "--classifier", o.model, m.model, device);
   else if (!o.classifier.empty())
     throw Error("sample", fmt::format("--classifier guides with --guide classifier, got --guide {}",
                                       o.guide));

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // Where `evaluate` keeps the classifier of a run's data.
-fs::path kept_classifier(const std::string& model) {
+fs::path kept_classifier(const std::string& model, const char* option) {
   std::optional<DataIdentity> data;
   std::string trained_on = "DATA";
   try {
@@ -31,17 +31,18 @@ fs::path kept_classifier(const std::string& model) {
   }
   if (!data)
     throw Error(model,
-                "--guide classifier: there is no run that says which data a classifier has "
-                "to know: name one with --classifier FILE, as `sfumato evaluate --data DATA "
-                "--classifier FILE` writes it");
+                fmt::format("there is no run that says which data a classifier has to know: name "
+                            "one with {} FILE, as `sfumato evaluate --data DATA --classifier FILE` "
+                            "writes it",
+                            option));
   fs::path file = cached_classifier(*data);
   std::error_code ignored;
   if (file.empty() || !fs::exists(file, ignored))
-    throw Error(model,
-                fmt::format("--guide classifier: there is no classifier of the run's data yet: "
-                            "`sfumato evaluate --model {} --data {}` trains one, or name one with "
-                            "--classifier FILE",
-                            model, trained_on));
+    throw Error(
+        model,
+        fmt::format("there is no classifier of the run's data yet: `sfumato evaluate --model "
+                    "{} --data {}` trains one, or name one with {} FILE",
+                    model, trained_on, option));
   return file;
 }
 
@@ -67,11 +68,11 @@ std::optional<diffusion::Pipeline> load_guide(const std::string& guide, const st
   return loaded;
 }
 
-diffusion::PictureClassifier load_guiding_classifier(const std::string& file,
+diffusion::PictureClassifier load_picture_classifier(const std::string& file, const char* option,
                                                      const std::string& model,
                                                      const diffusion::Pipeline& pipeline,
                                                      Device device) {
-  const io::SafeTensors weights(file.empty() ? kept_classifier(model) : fs::path(file));
+  const io::SafeTensors weights(file.empty() ? kept_classifier(model, option) : fs::path(file));
   for (const char* name : {"conv_in.weight", "out.weight"})
     if (!weights.contains(name) || weights.shape(name).rank() < 2)
       throw Error(weights.path().string(),

@@ -18,9 +18,9 @@ std::optional<diffusion::Pipeline> load_guide(const std::string& guide, const st
 // What --guide says for a classifier.
 inline constexpr const char* kClassifierGuide = "classifier";
 
-// The classifier in the file --classifier, or (file "") the one that `evaluate` has kept of the data of the run in `model`.
-// Throws Error where there is none, and for one that knows other pictures or classes than the pipeline.
-diffusion::PictureClassifier load_guiding_classifier(const std::string& file,
+// The classifier in `file`, or (file "") the one that `evaluate` has kept of the data of the run in `model`. Throws Error
+// where there is none, naming the option that takes a file, and for one that knows other pictures or classes than the pipeline.
+diffusion::PictureClassifier load_picture_classifier(const std::string& file, const char* option,
                                                      const std::string& model,
                                                      const diffusion::Pipeline& pipeline,
                                                      Device device);

@@ -11,9 +11,11 @@
 #include "apps/command_line.h"
 #include "apps/drawing.h"
 #include "apps/grid.h"
+#include "apps/guide.h"
 #include "apps/labels.h"
 #include "apps/picture_file.h"
 #include "diffusion/generate.h"
+#include "diffusion/reject.h"
 #include "tensor/io/image.h"
 #include "tensor/io/text.h"
 
@@ -27,6 +29,8 @@ struct SampleOptions : DrawingOptions {
   std::string size;    // "", "32", "24,32"
   std::string mix;     // a class
   double mix_share = 0.5;
+  std::int64_t tries = 1;
+  std::string reader;  // "", or a classifier's file
 };
 
 // "32" or "24,32" -> height and width; "" leaves the model's.
@@ -109,13 +113,26 @@ std::string guidance_text(const SampleOptions& o, const diffusion::GenerateOptio
       g.method.own_eps ? "" : fmt::format("; --guidance {} for none", g.method.none()));
 }
 
+// With --tries, those that a classifier reads as what was asked for.
+Tensor drawn(const SampleOptions& o, const diffusion::Pipeline& model,
+             const diffusion::GenerateOptions& g,
+             const std::optional<diffusion::PictureClassifier>& reader) {
+  if (!reader) return diffusion::generate(model, g);
+  const diffusion::Read read = diffusion::generate_read(model, g, *reader, o.tries);
+  fmt::print("{} drawn again, {} read as another class after {} tries\n", read.drawn_again,
+             read.misread, o.tries);
+  return read.pictures;
+}
+
 void sample(const SampleOptions& o, Device device) {
   const PictureFile kind = kind_of(o.out);
   if (kind == PictureFile::series) numbered(o.out, 0);  // throws for a bad pattern, before any work
   const DrawingModel drawing = load_drawing_model(o, device);
   const diffusion::Pipeline& model = drawing.model;
+  std::optional<diffusion::PictureClassifier> reader;
+  if (o.tries > 1) reader = load_picture_classifier(o.reader, "--reader", o.model, model, device);
   const std::vector<std::int64_t> labels =
-      parse_labels(o.labels, model, drawing.classes_of_classifier());
+      parse_labels(o.labels, model, reader ? reader->classes : drawing.classes_of_classifier());
   diffusion::GenerateOptions g = generate_options(o, drawing, labels);
   const GridOptions grid = grid_options(model, labels);
   std::vector<Tensor> frames;
@@ -125,7 +142,7 @@ void sample(const SampleOptions& o, Device device) {
     };
   diffusion::expect_drawable(model, g);
   expect_writable(o.out, kind, diffusion::picture_shape(model, g), grid, *g.steps);
-  const Tensor pictures = diffusion::generate(model, g);
+  const Tensor pictures = drawn(o, model, g, reader);
   write(o, kind, pictures, frames, grid, labels);
   fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", pictures.dim(0), g.sampler.name, *g.steps,
              g.eta > 0 ? fmt::format(", eta {}", g.eta) : "", guidance_text(o, g), o.out);
@@ -157,6 +174,16 @@ RunSubcommand declare_sample(CommandLine& line) {
   line(o->mix, {"mix", "A second class in each picture: the two answers are averaged"});
   line(o->mix_share, {"mix_share", "Share of the second class"}, {0, 1});
   line.needs("mix_share", "mix");
+  line(o->tries,
+       {"tries",
+        "Draw a picture up to N times, until a classifier reads its label in it (rejection "
+        "sampling)"},
+       {1, 1000});
+  line(o->reader,
+       {"reader",
+        "The classifier of --tries: its weights, as `evaluate --classifier` writes them (default: "
+        "those that `evaluate` has kept of the run's data)"});
+  line.needs("reader", "tries");
   line.example("sfumato sample --model runs/mnist --out sevens.png --labels 7 --count 16");
   return [o](Device device) { sample(*o, device); };
 }

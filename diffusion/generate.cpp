@@ -227,6 +227,11 @@ Shape picture_shape(const Pipeline& model, const GenerateOptions& o) {
           o.width > 0 ? o.width : width, model.network->in_channels};
 }
 
+void PictureClassifier::expect_class(std::int64_t label) const {
+  if (label < 0 || label >= classes)
+    throw Error("sample", fmt::format("label {}: the classifier knows 0..{}", label, classes - 1));
+}
+
 Clip parse_clip(std::string_view name) { return parse_row("clip", kClips, name).value; }
 
 namespace {
@@ -237,10 +242,7 @@ void expect_classifier(const GenerateOptions& o) {
   if (o.guide) throw Error("sample", "expected a classifier or a guide, got both");
   if (o.negative || !o.mix.empty())
     throw Error("sample", "a classifier guides to the label: expected no negative or second class");
-  for (const std::int64_t label : o.labels)
-    if (label < 0 || label >= o.classifier->classes)
-      throw Error("sample", fmt::format("label {}: the classifier knows 0..{}", label,
-                                        o.classifier->classes - 1));
+  for (const std::int64_t label : o.labels) o.classifier->expect_class(label);
 }
 
 }  // namespace

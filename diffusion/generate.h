@@ -26,6 +26,8 @@ Clip parse_clip(std::string_view name);  // throws Error for another name
 struct PictureClassifier {
   std::int64_t classes;
   std::function<Var(const Var& x0)> logits;
+
+  void expect_class(std::int64_t label) const;  // throws Error unless it is one
 };
 
 struct Mix {

@@ -237,6 +237,21 @@ TEST_F(Sample, GuidanceByAClassifier) {
           {"knows 10 classes", "the model draws 2 of 1"});
 }
 
+TEST_F(Sample, DrawnAgainUntilRead) {
+  put_run();
+  eval::Classifier classifier(1, 2);
+  nn::save_parameters(classifier.params(), classifier.params().flat_values(), at("c.safetensors"));
+  const std::string tries = kRun + "--count 6 --reader c.safetensors --tries ";
+  const Outcome once = done(tries + "1 --out once.npy"), more = done(tries + "8 --out more");
+  done(kRun + "--count 6 --out plain.npy");
+  EXPECT_EQ(get("once.npy"), get("plain.npy"));
+  EXPECT_NE(more.out.find("drawn again"), std::string::npos) << more.out;
+  refused(tries + "2 --out x.gif", {"steps cannot be shown"});
+  const Setting cache{.environment = {{"XDG_CACHE_HOME", at("cache").string()}}};
+  refused(kRun + "--tries 2 --out x.npy", {"no classifier of the run's data yet", "--reader FILE"},
+          1, cache);
+}
+
 TEST_F(Sample, HelpListsEveryRow) {
   const std::string sample = done("sample --help").out, train = done("train --help").out;
   const auto expect = [](const std::string& help, std::string_view name) {

@@ -12,7 +12,6 @@
 #include "diffusion/gaussian.h"
 #include "diffusion/generate.h"
 #include "diffusion/sampler.h"
-#include "nn/presets.h"
 #include "tensor/rng.h"
 #include "tests/diffusion/support.h"
 
@@ -21,6 +20,7 @@ namespace {
 
 using testing::f64;
 using testing::max_difference;
+using testing::unconditional_model;
 
 // Three classes in the plane, of different size and weight.
 const std::vector<Gaussian> kClasses = {
@@ -166,13 +166,6 @@ TEST(ClassifierGuidance, RefusesWhatMakesNoSense) {
 }
 
 // ---- Pictures
-
-Pipeline unconditional_model() {
-  Pipeline model =
-      make_pipeline(nn::build_preset("tiny", {.channels = 1, .size = 8}), default_scheduler(), 1);
-  model.network->sample_size = {8, 8};
-  return model;
-}
 
 // Two classes: dark and light.
 PictureClassifier by_lightness() {

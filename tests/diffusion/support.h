@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "diffusion/pipeline.h"
 #include "diffusion/sampler.h"
+#include "nn/presets.h"
 #include "tensor/tensor.h"
 
 namespace sfumato::diffusion::testing {
@@ -90,6 +92,14 @@ inline void expect_normal_moments(const Moments& got, const Moments& want, std::
   const double statistic = (n - 1) * got.variance / want.variance;  // chi-square with n − 1
   EXPECT_LT(statistic, chi_square_quantile(n - 1, kTwoSided));
   EXPECT_GT(statistic, chi_square_quantile(n - 1, -kTwoSided));
+}
+
+// `tiny` without classes, untrained, for pictures of 8x8: its pictures are noise, some lighter than others.
+inline Pipeline unconditional_model() {
+  Pipeline model =
+      make_pipeline(nn::build_preset("tiny", {.channels = 1, .size = 8}), default_scheduler(), 1);
+  model.network->sample_size = {8, 8};
+  return model;
 }
 
 }  // namespace sfumato::diffusion::testing
