@@ -1,5 +1,5 @@
 // Rejection sampling by a classifier (Razavi et al. 2019, Generating Diverse High-Fidelity Images with VQ-VAE-2,
-// section 3.4): a picture in which a classifier reads another class than its label is drawn again, with other noise.
+// section 3.3): a picture in which a classifier reads another class than its label is drawn again, with other noise.
 //     const Read read = generate_read(model, {.labels = {7, 7, 7}}, classifier, 4);
 //     read.pictures, read.drawn_again, read.misread
 // A judge of such pictures has to be another classifier: this one agrees with them by construction.
