@@ -17,10 +17,9 @@ NormResult<T, OnDevice> run(const GroupNorm& s, const NormCase<T>& in) {
 
 TEST_F(DeviceGroupNorm, MatchesTheDefinition) {
   for_every_type_and_bf16([]<class T>() {
-    bool silu = false;
     for (const GroupNorm& s : norm_shapes()) {
-      silu = !silu;
-      if (s.silu != silu) continue;  // each shape with SiLU or without: the emulator is slow
+      // The emulator is slow: each shape with SiLU or without, not both.
+      if (s.silu != ((s.n + s.hw + s.c) % 2 == 0)) continue;
       if (s.hw * s.c / s.groups < 2) continue;  // x - mean = 0: nothing to compare
       if (s.n > 100) continue;                  // too slow for the emulator; InPlace has fewer rows
       SCOPED_TRACE(describe(s));
