@@ -9,6 +9,9 @@ namespace sfumato::nn {
 namespace {
 
 constexpr int kSteps = 5;
+// Steps that go through the n x n matrices alone, of a matrix at least twice as long as wide. Rounding grows with each, and
+// products may round to 11 bits (TF32): so not all five.
+constexpr int kStepsTogether = 3;
 
 template <class T>
 struct DivideByNorm {
@@ -46,21 +49,52 @@ struct Polynomial {
   constexpr Row operator()(std::int64_t i) const { return {i, A + i * n, P + i * n}; }
 };
 
+// c = a b, of matrices [n, n]
+template <class T>
+void multiply(std::int64_t n, const Tensor& a, const Tensor& b, Tensor& c) {
+  kernels::on<T>(c.device())
+      .gemm({.m = n, .n = n, .k = n, .a = a.data<T>(), .b = b.data<T>(), .c = c.data<T>()});
+}
+
+// Steps i = 1 ... k of A_1 = A: P_i = a I + b A_i + c A_i², A_{i+1} = P_i A_i P_i -> Q = P_k ... P_1, so that X_{k+1} = Q X_1.
+// (All are polynomials of A: they commute.) Writes over A.
+template <class T>
+Tensor product_of_steps(int k, Tensor& A) {
+  const std::int64_t n = A.dim(0);
+  Tensor Q, P({n, n}, A.kind()), spare({n, n}, A.kind());
+  for (int i = 1; i <= k; ++i) {
+    multiply<T>(n, A, A, P);
+    for_each_row(A.device(), n, n, Polynomial<T>{n, A.data<T>(), P.data<T>()});
+    if (i < k) {
+      multiply<T>(n, P, A, spare);
+      multiply<T>(n, spare, P, A);
+    }
+    if (i == 1) {
+      Q = P;
+      P = Tensor({n, n}, A.kind());
+    } else {
+      multiply<T>(n, P, Q, spare);
+      std::swap(Q, spare);
+    }
+  }
+  return Q;
+}
+
 }  // namespace
 
 // Of a tall matrix, X Xᵀ would be the larger product: there A = Xᵀ X, and X = X (a I + b A + c A²).
 Tensor orthogonalised(const Tensor& u) {
   const std::int64_t rows = u.dim(0), cols = u.dim(1), n = std::min(rows, cols);
   const bool tall = rows > cols;
+  const int together = std::max(rows, cols) >= 2 * n ? kStepsTogether : 1;
   const Device device = u.device();
-  Tensor x(u.shape(), u.kind()), next(u.shape(), u.kind());
-  Tensor A({n, n}, u.kind()), P({n, n}, u.kind());
+  Tensor x(u.shape(), u.kind()), next(u.shape(), u.kind()), A({n, n}, u.kind());
   const Tensor squares = sum_of_squares(u);
   dispatch_float("muon", u.dtype(), [&]<class T>() {
     const auto& kernels = kernels::on<T>(device);
     for_each_row(device, 1, u.size(),
                  DivideByNorm<T>{u.data<T>(), squares.data<double>(), x.data<T>()});
-    for (int i = 0; i < kSteps; ++i) {
+    for (int done = 0; done < kSteps; done += together) {
       kernels.gemm({.m = n,
                     .n = n,
                     .k = tall ? rows : cols,
@@ -69,9 +103,8 @@ Tensor orthogonalised(const Tensor& u) {
                     .a = x.data<T>(),
                     .b = x.data<T>(),
                     .c = A.data<T>()});
-      kernels.gemm({.m = n, .n = n, .k = n, .a = A.data<T>(), .b = A.data<T>(), .c = P.data<T>()});
-      for_each_row(device, n, n, Polynomial<T>{n, A.data<T>(), P.data<T>()});
-      const Tensor &left = tall ? x : P, &right = tall ? P : x;
+      const Tensor Q = product_of_steps<T>(std::min(together, kSteps - done), A);
+      const Tensor &left = tall ? x : Q, &right = tall ? Q : x;
       kernels.gemm({.m = rows,
                     .n = cols,
                     .k = n,

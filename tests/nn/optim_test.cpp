@@ -63,6 +63,52 @@ void expect_singular_values(const Tensor& O, double low, double high) {
   }
 }
 
+// A = X Xᵀ, X = a X + (b A + c A²) X five times, of X = u / ‖u‖.
+Tensor five_steps(const Tensor& u) {
+  constexpr double a = 3.4445, b = -4.7750, c = 2.0315;
+  const std::int64_t m = u.dim(0), n = u.dim(1);
+  Tensor x = u.clone();
+  double squares = 0;
+  for (const double value : u.values<double>()) squares += value * value;
+  for (double& value : x.values<double>()) value /= std::sqrt(squares) + 1e-7;
+  const auto product = [](const Tensor& p, const Tensor& q) {
+    Tensor r = Tensor::zeros({p.dim(0), q.dim(1)}, DType::f64);
+    for (std::int64_t i = 0; i < p.dim(0); ++i)
+      for (std::int64_t k = 0; k < p.dim(1); ++k)
+        for (std::int64_t j = 0; j < q.dim(1); ++j)
+          r.data<double>()[i * q.dim(1) + j] +=
+              p.data<double>()[i * p.dim(1) + k] * q.data<double>()[k * q.dim(1) + j];
+    return r;
+  };
+  for (int step = 0; step < 5; ++step) {
+    Tensor P = Tensor::zeros({m, m}, DType::f64);
+    const Tensor A = product(x, permute(Var(x), {1, 0}).value()), AA = product(A, A);
+    for (std::int64_t i = 0; i < m * m; ++i)
+      P.data<double>()[i] =
+          (i % (m + 1) == 0 ? a : 0) + b * A.data<double>()[i] + c * AA.data<double>()[i];
+    x = product(P, x);
+  }
+  EXPECT_EQ(x.shape().str(), Shape({m, n}).str());
+  return x;
+}
+
+// Wide and tall ones, whose steps are taken together, and nearly square ones; in f32 too, and with a rank below their size.
+TEST(Muon, FiveStepsOfNewtonSchulz) {
+  for (const Shape& shape :
+       {Shape({4, 9}), Shape({4, 8}), Shape({5, 6}), Shape({6, 6}), Shape({1, 7}), Shape({9, 4})}) {
+    Tensor u = Rng(11).normal(shape, DType::f64);
+    const std::int64_t n = shape[1];
+    for (std::int64_t j = 0; j < n && shape[0] > 2; ++j)
+      u.data<double>()[2 * n + j] = 2 * u.data<double>()[j] - u.data<double>()[n + j];
+    const Tensor want = five_steps(u), got = orthogonalised(u),
+                 f32 = orthogonalised(u.to(DType::f32));
+    for (std::int64_t i = 0; i < u.size(); ++i) {
+      EXPECT_NEAR(got.data<double>()[i], want.data<double>()[i], 1e-11) << shape.str();
+      EXPECT_NEAR(f32.data<float>()[i], want.data<double>()[i], 1e-4) << shape.str();
+    }
+  }
+}
+
 TEST(Muon, MakesSingularValuesAlike) {
   const Tensor u = Rng(3).normal({4, 9}, DType::f64);
   const Tensor O = orthogonalised(u);
