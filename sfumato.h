@@ -4,6 +4,7 @@
 #pragma once
 
 // Tensors, random numbers, threads, errors.
+#include "tensor/argmax.h"
 #include "tensor/arithmetic.h"
 #include "tensor/error.h"
 #include "tensor/memory.h"

@@ -119,8 +119,8 @@ Tensor drawn(const SampleOptions& o, const diffusion::Pipeline& model,
              const std::optional<diffusion::PictureClassifier>& reader) {
   if (!reader) return diffusion::generate(model, g);
   const diffusion::Read read = diffusion::generate_read(model, g, *reader, o.tries);
-  fmt::print("{} drawn again, {} read as another class after {} tries\n", read.drawn_again,
-             read.misread, o.tries);
+  fmt::print("{} drawn again, {} read as another class after {}\n", read.drawn_again, read.misread,
+             o.tries == 1 ? "one try" : fmt::format("{} tries", o.tries));
   return read.pictures;
 }
 
@@ -130,7 +130,8 @@ void sample(const SampleOptions& o, Device device) {
   const DrawingModel drawing = load_drawing_model(o, device);
   const diffusion::Pipeline& model = drawing.model;
   std::optional<diffusion::PictureClassifier> reader;
-  if (o.tries > 1) reader = load_picture_classifier(o.reader, "--reader", o.model, model, device);
+  if (o.tries > 1 || !o.reader.empty())
+    reader = load_picture_classifier(o.reader, "--reader", o.model, model, device);
   const std::vector<std::int64_t> labels =
       parse_labels(o.labels, model, reader ? reader->classes : drawing.classes_of_classifier());
   diffusion::GenerateOptions g = generate_options(o, drawing, labels);
@@ -181,9 +182,8 @@ RunSubcommand declare_sample(CommandLine& line) {
        {1, 1000});
   line(o->reader,
        {"reader",
-        "The classifier of --tries: its weights, as `evaluate --classifier` writes them (default: "
-        "those that `evaluate` has kept of the run's data)"});
-  line.needs("reader", "tries");
+        "The classifier that reads the pictures: its weights, as `evaluate --classifier` writes "
+        "them (default with --tries: those that `evaluate` has kept of the run's data)"});
   line.example("sfumato sample --model runs/mnist --out sevens.png --labels 7 --count 16");
   return [o](Device device) { sample(*o, device); };
 }

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <vector>
 
 #include "diffusion/data/batches.h"
+#include "tensor/argmax.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -29,9 +31,7 @@ std::vector<std::int64_t> classes_read(const PictureClassifier& classifier, cons
     const Tensor some = pictures.slice(begin, std::min(pictures.dim(0), begin + batch));
     const Tensor logits =
         classifier.logits(data::to_signed(some).to(device)).value().to(Device::cpu);
-    const float* row = logits.data<float>();
-    for (std::int64_t i = 0; i < some.dim(0); ++i, row += classifier.classes)
-      classes.push_back(std::max_element(row, row + classifier.classes) - row);
+    std::ranges::copy(argmax_of_rows(logits), std::back_inserter(classes));
   }
   return classes;
 }

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "diffusion/data/batches.h"
 #include "nn/checkpoint.h"
 #include "nn/optim.h"
+#include "tensor/argmax.h"
 #include "tensor/error.h"
 
 namespace sfumato::eval {
@@ -81,10 +83,7 @@ Predictions classify(const Classifier& classifier, const Tensor& pictures) {
     const std::int64_t end = std::min(n, begin + 256);
     const auto [features, logits] = classifier(data::to_signed(pictures.slice(begin, end)));
     predictions.features.slice(begin, end).copy_from(features.value());
-    for (std::int64_t i = 0; i < end - begin; ++i) {
-      const float* row = logits.value().data<float>() + i * classifier.classes();
-      predictions.classes.push_back(std::max_element(row, row + classifier.classes()) - row);
-    }
+    std::ranges::copy(argmax_of_rows(logits.value()), std::back_inserter(predictions.classes));
   }
   return predictions;
 }

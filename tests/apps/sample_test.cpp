@@ -245,6 +245,10 @@ TEST_F(Sample, DrawnAgainUntilRead) {
   const Outcome once = done(tries + "1 --out once.npy"), more = done(tries + "8 --out more");
   done(kRun + "--count 6 --out plain.npy");
   EXPECT_EQ(get("once.npy"), get("plain.npy"));
+  EXPECT_NE(once.out.find("0 drawn again"), std::string::npos) << once.out;
+  EXPECT_NE(once.out.find("read as another class after one try"), std::string::npos) << once.out;
+  const Outcome read = done(kRun + "--count 6 --reader c.safetensors --out read.npy");
+  EXPECT_EQ(read.out.substr(0, read.out.find('\n')), once.out.substr(0, once.out.find('\n')));
   EXPECT_NE(more.out.find("drawn again"), std::string::npos) << more.out;
   refused(tries + "2 --out x.gif", {"steps cannot be shown"});
   const Setting cache{.environment = {{"XDG_CACHE_HOME", at("cache").string()}}};

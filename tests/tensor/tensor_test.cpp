@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "tensor/argmax.h"
 #include "tensor/arithmetic.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
@@ -183,6 +184,11 @@ TEST(Memory, ScratchComesBackToTheThreadThatUsedItLast) {
   memory::release_in_task(mine[1], kBytes);
   EXPECT_EQ(mine[1], mine[0]);
   EXPECT_EQ(others[1], others[0]);
+}
+
+TEST(Argmax, TheFirstOfEqualOnes) {
+  const Tensor x = Tensor::from<float>({3, 3}, {1, 3, 3, -2, -3, -4, 0, 0, 5});
+  EXPECT_EQ(argmax_of_rows(x), (std::vector<std::int64_t>{1, 0, 2}));
 }
 
 TEST(Memory, ScratchOfAThreadThatEndedIsUsedAgain) {
