@@ -39,6 +39,7 @@ struct EvaluateOptions {
   bool likelihood = false, json = false;
   std::optional<std::string> size, background;                  // of the pictures, as for `train`
   std::optional<nn::Precision> precision = nn::Precision::f32;  // of the model alone
+  std::optional<nn::Optimizer> optimizer;                       // of the classifier
 };
 
 void check(const diffusion::Pipeline& model, const data::ImageDataset& data) {
@@ -184,8 +185,13 @@ Trial open_trial(const EvaluateOptions& o, const Splits& data,
   print_notes(data.train.notes);
   const std::filesystem::path file = o.classifier.empty() ? cached_classifier(identify(data.train))
                                                           : std::filesystem::path(o.classifier);
-  Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty()), data.train,
-              data.test, labels, metrics_of(o));
+  if (std::error_code ignored; o.optimizer && std::filesystem::exists(file, ignored))
+    throw Error("evaluate", fmt::format("--optimizer {}: expected a classifier that is not there "
+                                        "yet, {} is not trained again",
+                                        o.optimizer->name, io::in_quotes(file.string())));
+  Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty(),
+                                       o.optimizer.value_or(nn::Optimizer::adamw)),
+              data.train, data.test, labels, metrics_of(o));
   Verdict verdict{.count = static_cast<std::int64_t>(labels.size()),
                   .test_pictures = data.test.images.dim(0),
                   .classifier_accuracy = judge.test_accuracy(),
@@ -302,12 +308,19 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line(o->classifier, {"classifier",
                        "Weights of the classifier; trained and written there if missing (default: "
                        "in ~/.cache/sfumato)"});
+  line(
+      o->optimizer,
+      {"optimizer",
+       "What trains the --classifier, if it is missing; default adamw. Muon needs a quarter of the "
+       "pictures; its numbers are not those of other judges"},
+      Choices<nn::Optimizer>(nn::Optimizer::all));
   line(o->precision, kPrecisionOption, Choices<nn::Precision>(nn::Precision::all));
   line(o->likelihood, {"likelihood",
                        "Instead: bits/dim of the first --count test pictures, by the probability "
                        "flow and by the bound"});
   line(o->json, {"json", "As JSON"});
   line.needs("evaluations", "table");
+  line.needs("optimizer", "classifier");
   line.excludes("table", {"steps", "metrics", "pairs"});
   line.excludes("likelihood", {"table", "steps", "metrics", "pairs"});
   line.excludes("pictures", {"model", "count", "steps", "clip", "guidance", "table", "seed",

@@ -54,14 +54,15 @@ std::filesystem::path cached_classifier(const DataIdentity& data) {
 }
 
 eval::Classifier load_or_train_classifier(const std::filesystem::path& file,
-                                          const data::ImageDataset& data, bool must_write) {
-  if (file.empty()) return eval::train_classifier(data, show_progress);
+                                          const data::ImageDataset& data, bool must_write,
+                                          const nn::Optimizer& optimizer) {
+  if (file.empty()) return eval::train_classifier(data, show_progress, optimizer);
   if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
     eval::Classifier classifier(data.images.dim(3), data.classes);
     nn::load_parameters(classifier.params(), io::SafeTensors(file));
     return classifier;
   }
-  eval::Classifier classifier = eval::train_classifier(data, show_progress);
+  eval::Classifier classifier = eval::train_classifier(data, show_progress, optimizer);
   try {
     if (file.has_parent_path()) io::make_directories(file.parent_path());
     nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);

@@ -19,7 +19,8 @@ std::filesystem::path cached_classifier(const DataIdentity& data);
 // From `file` if it is there, else trained on `data` and written there (nowhere if empty); what cannot be written is
 // an Error only if `must_write`.
 eval::Classifier load_or_train_classifier(const std::filesystem::path& file,
-                                          const data::ImageDataset& data, bool must_write);
+                                          const data::ImageDataset& data, bool must_write,
+                                          const nn::Optimizer& optimizer = nn::Optimizer::adamw);
 
 std::vector<std::int64_t> labels_of(const data::ImageDataset& data);
 

@@ -7,7 +7,6 @@
 
 #include "diffusion/data/batches.h"
 #include "nn/checkpoint.h"
-#include "nn/optim.h"
 #include "tensor/argmax.h"
 #include "tensor/error.h"
 
@@ -104,11 +103,13 @@ double accuracy(const Predictions& predictions, std::span<const std::int64_t> la
 
 Classifier train_classifier(
     const data::ImageDataset& dataset,
-    const std::function<void(std::int64_t step, std::int64_t steps)>& progress) {
+    const std::function<void(std::int64_t step, std::int64_t steps)>& progress,
+    const nn::Optimizer& optimizer) {
   Classifier classifier(dataset.images.dim(3), dataset.classes);
   nn::Params& params = classifier.params();
   const data::Batches batches(dataset.images, dataset.labels, kBatch, kSeed);
-  nn::AdamW adam(params, {.beta2 = 0.999, .weight_decay = 0.01});
+  nn::AdamW moves(params, {.beta2 = 0.999, .weight_decay = 0.01, .muon = optimizer.orthogonal});
+  const double rate = optimizer.orthogonal ? 1e-2 : 3e-3;
   const std::int64_t steps = kEpochs * ((dataset.images.dim(0) + kBatch - 1) / kBatch);
   for (std::int64_t k = 0; k < steps; ++k) {
     const auto [x, labels] = batches.at(k);
@@ -118,7 +119,7 @@ Classifier train_classifier(
     const Var loss = cross_entropy(classifier(moved).logits, labels);
     loss.backward();
     const double done = static_cast<double>(k) / static_cast<double>(steps);
-    adam.step(3e-3 * nn::warmup_cosine(k, 50, done, 0.01), {nn::gradient_norm(params), 1});
+    moves.step(rate * nn::warmup_cosine(k, 50, done, 0.01), {nn::gradient_norm(params), 1});
     if (progress) progress(k + 1, steps);
   }
   return classifier;

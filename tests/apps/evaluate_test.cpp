@@ -146,7 +146,10 @@ TEST_F(Evaluate, BadInput) {
   refused("evaluate --model run --data run", {"run"});
   refused("evaluate --model run --data data --count 1000 --classifier classifier.safetensors",
           {"--count 1000", "too few pictures of class"});
+  refused("evaluate --model run --data data --optimizer muon",
+          {"--optimizer requires --classifier"}, 2);
   put("classifier.safetensors", "not weights");
+  refused(kCommand + std::string(" --optimizer muon"), {"--optimizer muon", "not trained again"});
   refused(kCommand, {"classifier.safetensors"});
   put_digits("large", {.count = 200, .size = 28});
   for (const char* part : {"images-idx3-ubyte", "labels-idx1-ubyte"})

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tensor/error.h"
+#include "tensor/rng.h"
 
 namespace sfumato::eval {
 namespace {
@@ -35,6 +38,30 @@ TEST(Classifier, LearnsAndClassifies) {
   EXPECT_EQ(p.classes.size(), 64u);
   // The same weights on every run.
   EXPECT_EQ(classify(train_classifier(d), d.images).classes, p.classes);
+}
+
+// Strokes across and along, of which the brightness says nothing.
+TEST(Classifier, EitherOptimizerLearnsStrokes) {
+  data::ImageDataset d;
+  d.images = Tensor::zeros({640, 8, 8, 1}, DType::u8);
+  d.labels = Tensor::zeros({640}, DType::i64);
+  d.classes = 2;
+  Rng rng(5);
+  const Tensor noise = rng.normal({640, 8, 8}, DType::f32);
+  for (std::int64_t i = 0; i < 640; ++i) {
+    d.labels.data<std::int64_t>()[i] = i % 2;
+    for (std::int64_t j = 0; j < 64; ++j) {
+      const std::int64_t line = i % 2 == 0 ? j / 8 : j % 8;
+      const float value = (line % 4 < 2 ? 60.f : 190.f) + 30 * noise.data<float>()[i * 64 + j];
+      d.images.data<std::uint8_t>()[i * 64 + j] =
+          static_cast<std::uint8_t>(std::clamp(value, 0.f, 255.f));
+    }
+  }
+  const Classifier muon = train_classifier(d, {}, nn::Optimizer::muon), adamw = train_classifier(d);
+  const Predictions by_muon = classify(muon, d.images), by_adamw = classify(adamw, d.images);
+  EXPECT_GT(accuracy(by_muon, d.labels.values<std::int64_t>()), 95);
+  EXPECT_GT(accuracy(by_adamw, d.labels.values<std::int64_t>()), 95);
+  EXPECT_NE(by_muon.features.values<float>()[0], by_adamw.features.values<float>()[0]);
 }
 
 TEST(Classifier, AccuracyIsTheShareOfEqualClasses) {
