@@ -322,7 +322,7 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line.needs("evaluations", "table");
   line.needs("optimizer", "classifier");
   line.excludes("table", {"steps", "metrics", "pairs"});
-  line.excludes("likelihood", {"table", "steps", "metrics", "pairs"});
+  line.excludes("likelihood", {"table", "steps", "metrics", "pairs", "classifier"});
   line.excludes("pictures", {"model", "count", "steps", "clip", "guidance", "table", "seed",
                              "precision", "likelihood"});
   return [o](Device device) { evaluate(*o, device); };

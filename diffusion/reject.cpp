@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <numeric>
 #include <vector>
 
@@ -31,7 +30,7 @@ std::vector<std::int64_t> classes_read(const PictureClassifier& classifier, cons
     const Tensor some = pictures.slice(begin, std::min(pictures.dim(0), begin + batch));
     const Tensor logits =
         classifier.logits(data::to_signed(some).to(device)).value().to(Device::cpu);
-    std::ranges::copy(argmax_of_rows(logits), std::back_inserter(classes));
+    for (const std::int64_t c : argmax_of_rows(logits)) classes.push_back(c);
   }
   return classes;
 }

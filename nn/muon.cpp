@@ -10,7 +10,8 @@ namespace {
 
 constexpr int kSteps = 5;
 // Steps that go through the n x n matrices alone, of a matrix at least twice as long as wide. Rounding grows with each, and
-// products may round to 11 bits (TF32): so not all five.
+// products may round to 11 bits (TF32). So not all five: of singular values 1/k² their result is 0.3 off, that of three
+// and two 0.002.
 constexpr int kStepsTogether = 3;
 
 template <class T>

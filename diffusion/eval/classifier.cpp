@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 
 #include "diffusion/data/batches.h"
 #include "nn/checkpoint.h"
@@ -82,7 +81,7 @@ Predictions classify(const Classifier& classifier, const Tensor& pictures) {
     const std::int64_t end = std::min(n, begin + 256);
     const auto [features, logits] = classifier(data::to_signed(pictures.slice(begin, end)));
     predictions.features.slice(begin, end).copy_from(features.value());
-    std::ranges::copy(argmax_of_rows(logits.value()), std::back_inserter(predictions.classes));
+    for (const std::int64_t c : argmax_of_rows(logits.value())) predictions.classes.push_back(c);
   }
   return predictions;
 }
