@@ -149,7 +149,7 @@ TEST_F(Evaluate, BadInput) {
   refused("evaluate --model run --data data --optimizer muon",
           {"--optimizer requires --classifier"}, 2);
   refused("evaluate --model run --data data --likelihood --classifier classifier.safetensors",
-          {"--likelihood excludes"}, 2);
+          {"--classifier excludes --likelihood"}, 2);
   put("classifier.safetensors", "not weights");
   refused(kCommand + std::string(" --optimizer muon"), {"--optimizer muon", "not trained again"});
   refused(kCommand, {"classifier.safetensors"});
