@@ -185,12 +185,7 @@ Trial open_trial(const EvaluateOptions& o, const Splits& data,
   print_notes(data.train.notes);
   const std::filesystem::path file = o.classifier.empty() ? cached_classifier(identify(data.train))
                                                           : std::filesystem::path(o.classifier);
-  if (std::error_code ignored; o.optimizer && std::filesystem::exists(file, ignored))
-    throw Error("evaluate", fmt::format("--optimizer {}: expected a classifier that is not there "
-                                        "yet, {} is not trained again",
-                                        o.optimizer->name, io::in_quotes(file.string())));
-  Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty(),
-                                       o.optimizer.value_or(nn::Optimizer::adamw)),
+  Judge judge(load_or_train_classifier(file, data.train, !o.classifier.empty(), o.optimizer),
               data.train, data.test, labels, metrics_of(o));
   Verdict verdict{.count = static_cast<std::int64_t>(labels.size()),
                   .test_pictures = data.test.images.dim(0),

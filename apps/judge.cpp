@@ -12,7 +12,9 @@
 #include "apps/notes.h"
 #include "diffusion/data/shuffle.h"
 #include "nn/checkpoint.h"
+#include "tensor/error.h"
 #include "tensor/io/file.h"
+#include "tensor/io/text.h"
 
 namespace sfumato::apps {
 namespace {
@@ -55,14 +57,21 @@ std::filesystem::path cached_classifier(const DataIdentity& data) {
 
 eval::Classifier load_or_train_classifier(const std::filesystem::path& file,
                                           const data::ImageDataset& data, bool must_write,
-                                          const nn::Optimizer& optimizer) {
-  if (file.empty()) return eval::train_classifier(data, show_progress, optimizer);
+                                          const std::optional<nn::Optimizer>& optimizer) {
+  const auto train = [&] {
+    return eval::train_classifier(data, show_progress, optimizer.value_or(nn::Optimizer::adamw));
+  };
+  if (file.empty()) return train();
   if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
+    if (optimizer)
+      throw Error("evaluate", fmt::format("--optimizer {}: expected a classifier that is not there "
+                                          "yet, {} is not trained again",
+                                          optimizer->name, io::in_quotes(file.string())));
     eval::Classifier classifier(data.images.dim(3), data.classes);
     nn::load_parameters(classifier.params(), io::SafeTensors(file));
     return classifier;
   }
-  eval::Classifier classifier = eval::train_classifier(data, show_progress, optimizer);
+  eval::Classifier classifier = train();
   try {
     if (file.has_parent_path()) io::make_directories(file.parent_path());
     nn::save_parameters(classifier.params(), classifier.params().flat_values(), file);

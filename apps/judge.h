@@ -17,10 +17,11 @@ namespace sfumato::apps {
 std::filesystem::path cached_classifier(const DataIdentity& data);
 
 // From `file` if it is there, else trained on `data` and written there (nowhere if empty); what cannot be written is
-// an Error only if `must_write`.
+// an Error only if `must_write`. `optimizer` is what trains it (AdamW where nobody asked); throws Error for one that was asked
+// for where `file` is there.
 eval::Classifier load_or_train_classifier(const std::filesystem::path& file,
                                           const data::ImageDataset& data, bool must_write,
-                                          const nn::Optimizer& optimizer = nn::Optimizer::adamw);
+                                          const std::optional<nn::Optimizer>& optimizer = {});
 
 std::vector<std::int64_t> labels_of(const data::ImageDataset& data);
 

@@ -50,33 +50,26 @@ struct Polynomial {
   constexpr Row operator()(std::int64_t i) const { return {i, A + i * n, P + i * n}; }
 };
 
-// c = a b, of matrices [n, n]
+// a b, of matrices [n, n]
 template <class T>
-void multiply(std::int64_t n, const Tensor& a, const Tensor& b, Tensor& c) {
+Tensor product(const Tensor& a, const Tensor& b) {
+  const std::int64_t n = a.dim(0);
+  Tensor c(a.shape(), a.kind());
   kernels::on<T>(c.device())
       .gemm({.m = n, .n = n, .k = n, .a = a.data<T>(), .b = b.data<T>(), .c = c.data<T>()});
+  return c;
 }
 
 // Steps i = 1 ... k of A_1 = A: P_i = a I + b A_i + c A_i², A_{i+1} = P_i A_i P_i -> Q = P_k ... P_1, so that X_{k+1} = Q X_1.
-// (All are polynomials of A: they commute.) Writes over A.
+// (All are polynomials of A: they commute.)
 template <class T>
-Tensor product_of_steps(int k, Tensor& A) {
-  const std::int64_t n = A.dim(0);
-  Tensor Q, P({n, n}, A.kind()), spare({n, n}, A.kind());
+Tensor product_of_steps(int k, Tensor A) {
+  Tensor Q;
   for (int i = 1; i <= k; ++i) {
-    multiply<T>(n, A, A, P);
-    for_each_row(A.device(), n, n, Polynomial<T>{n, A.data<T>(), P.data<T>()});
-    if (i < k) {
-      multiply<T>(n, P, A, spare);
-      multiply<T>(n, spare, P, A);
-    }
-    if (i == 1) {
-      Q = P;
-      P = Tensor({n, n}, A.kind());
-    } else {
-      multiply<T>(n, P, Q, spare);
-      std::swap(Q, spare);
-    }
+    Tensor P = product<T>(A, A);
+    for_each_row(A.device(), A.dim(0), A.dim(0), Polynomial<T>{A.dim(0), A.data<T>(), P.data<T>()});
+    if (i < k) A = product<T>(product<T>(P, A), P);
+    Q = i == 1 ? P : product<T>(P, Q);
   }
   return Q;
 }

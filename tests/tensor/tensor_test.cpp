@@ -101,6 +101,11 @@ TEST(Tensor, IntegersRefuseWhatTheyCannotHold) {
   EXPECT_THROW(Tensor::full({3}, 256).to(DType::u8), Error);
 }
 
+TEST(Argmax, TheFirstOfEqualOnes) {
+  const Tensor x = Tensor::from<float>({3, 3}, {1, 3, 3, -2, -3, -4, 0, 0, 5});
+  EXPECT_EQ(argmax_of_rows(x), (std::vector<std::int64_t>{1, 0, 2}));
+}
+
 TEST(Memory, BlocksComeBack) {
   { Tensor warm({1000}); }
   const auto before = memory::stats();
@@ -184,11 +189,6 @@ TEST(Memory, ScratchComesBackToTheThreadThatUsedItLast) {
   memory::release_in_task(mine[1], kBytes);
   EXPECT_EQ(mine[1], mine[0]);
   EXPECT_EQ(others[1], others[0]);
-}
-
-TEST(Argmax, TheFirstOfEqualOnes) {
-  const Tensor x = Tensor::from<float>({3, 3}, {1, 3, 3, -2, -3, -4, 0, 0, 5});
-  EXPECT_EQ(argmax_of_rows(x), (std::vector<std::int64_t>{1, 0, 2}));
 }
 
 TEST(Memory, ScratchOfAThreadThatEndedIsUsedAgain) {
