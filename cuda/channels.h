@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 
+#include "cuda/chunk.h"
 #include "cuda/divide.h"
 #include "cuda/launch.h"
 #include "tensor/kernels/kernels.h"
@@ -21,6 +22,8 @@ struct Channels {
   constexpr T& at(index pixel, unsigned c) const {
     return c < count ? first[pixel * count + c] : second[pixel * rest + c - count];
   }
+  // Whether pixels are made of whole chunks.
+  bool in_chunks() const { return cuda::in_chunks(count, first) && cuda::in_chunks(rest, second); }
   // 0 where there is no array.
   constexpr Wide<std::remove_const_t<T>> or_zero(index pixel, unsigned c) const {
     if (c < count ? first : second) return at(pixel, c);
@@ -42,6 +45,8 @@ struct Normalised {
   const Wide<T>*gamma = nullptr, *beta = nullptr, *mean = nullptr, *rstd = nullptr;
   bool silu = false;
 
+  // Whether u is x.
+  constexpr bool plain() const { return groups == 0 && !silu; }
   constexpr Wide<T> xhat(index image, index pixel, unsigned c) const {
     const index group = image * groups + c / per_group;
     return (x.at(pixel, c) - mean[group]) * rstd[group];

@@ -12,10 +12,14 @@ struct WindowsOfPixels {
   using Outer = typename Patches<T>::Window;
   using Inner = typename Patches<T>::Tap;
   Patches<T> u;
+  bool in_chunks = u.input.plain() && u.input.x.in_chunks();
   constexpr Outer outer(unsigned pixel) const { return u.window(pixel); }
   constexpr Inner inner(unsigned term) const { return tap_of(u.s, term); }
   constexpr Wide<T> operator()(const Outer& window, const Inner& tap) const {
     return u(window, tap);
+  }
+  constexpr const T* chunk(const Outer& window, const Inner& tap) const {
+    return u.address(window, tap);
   }
 
   static constexpr Inner tap_of(const Extents& s, unsigned term) {
@@ -27,16 +31,27 @@ struct WindowsOfPixels {
 constexpr unsigned place_in_filter(const Extents& s, unsigned term) {
   return term % s.c * s.taps + term / s.c;
 }
+// w, and where chunks can be made of them the same numbers as [o, tap, p], otherwise null.
+template <class T>
+struct Weights {
+  const T *w, *by_tap;
+};
 template <class T>
 struct Filters {
   static constexpr bool kAlongInner = true;
-  using Outer = const T*;
+  using Outer = index;
   using Inner = unsigned;
   Extents s;
-  const T* w;
-  constexpr Outer outer(unsigned o) const { return w + static_cast<index>(o) * s.columns(); }
-  constexpr Inner inner(unsigned term) const { return place_in_filter(s, term); }
-  constexpr Wide<T> operator()(Outer filter, Inner at) const { return filter[at]; }
+  Weights<T> weights;
+  bool in_chunks = weights.by_tap != nullptr;
+  constexpr Outer outer(unsigned o) const { return static_cast<index>(o) * s.columns(); }
+  constexpr Inner inner(unsigned term) const { return term; }
+  constexpr Wide<T> operator()(Outer filter, Inner term) const {
+    return weights.w[filter + place_in_filter(s, term)];
+  }
+  constexpr const T* chunk(Outer filter, Inner term) const {
+    return weights.by_tap + filter + term;
+  }
 };
 
 // dw[(tap, p), o] = Σ over output pixels: u at (window, tap, p)  dy[pixel, o].
@@ -46,10 +61,14 @@ struct TapsOfWindows {
   using Outer = typename Patches<T>::Tap;
   using Inner = typename Patches<T>::Window;
   Patches<T> u;
+  bool in_chunks = u.input.plain() && u.input.x.in_chunks();
   constexpr Outer outer(unsigned column) const { return WindowsOfPixels<T>::tap_of(u.s, column); }
   constexpr Inner inner(unsigned pixel) const { return u.window(pixel); }
   constexpr Wide<T> operator()(const Outer& tap, const Inner& window) const {
     return u(window, tap);
+  }
+  constexpr const T* chunk(const Outer& tap, const Inner& window) const {
+    return u.address(window, tap);
   }
 };
 template <class T>
@@ -59,9 +78,11 @@ struct OutputGradients {
   using Inner = index;
   unsigned k;
   const T* dy;
+  bool in_chunks = cuda::in_chunks(k, dy);
   constexpr Outer outer(unsigned o) const { return o; }
   constexpr Inner inner(unsigned pixel) const { return static_cast<index>(pixel) * k; }
   constexpr Wide<T> operator()(Outer o, Inner pixel) const { return dy[pixel + o]; }
+  constexpr const T* chunk(Outer o, Inner pixel) const { return dy + pixel + o; }
 };
 
 // du[pixel of u, p] = Σ over (copy, tap, o): dy at the output pixel whose window has the copy at the tap  w[o, p, tap].
@@ -79,6 +100,7 @@ struct OutputsOfPixels {
   };
   Extents s;
   const T* dy;
+  bool in_chunks = cuda::in_chunks(s.k, dy);
 
   constexpr unsigned terms() const { return s.scale * s.scale * s.taps * s.k; }
   constexpr Outer outer(unsigned pixel) const {
@@ -92,25 +114,39 @@ struct OutputsOfPixels {
             static_cast<int>(copy % s.scale) - static_cast<int>(tap % s.kw)};
   }
   constexpr Wide<T> operator()(const Outer& pixel, const Inner& from) const {
+    const T* const at = chunk(pixel, from);
+    return at ? Wide<T>(*at) : 0;
+  }
+  constexpr const T* chunk(const Outer& pixel, const Inner& from) const {
     const int y = pixel.y + from.y, x = pixel.x + from.x;
-    if (y < 0 || x < 0) return 0;
+    if (y < 0 || x < 0) return nullptr;
     const unsigned i = narrow(y) / s.stride, j = narrow(x) / s.stride;
-    if (i >= s.oh || j >= s.ow || i * s.stride != narrow(y) || j * s.stride != narrow(x)) return 0;
-    return dy[((static_cast<index>(pixel.image) * s.oh + i) * s.ow + j) * s.k + from.o];
+    if (i >= s.oh || j >= s.ow || i * s.stride != narrow(y) || j * s.stride != narrow(x))
+      return nullptr;
+    return dy + ((static_cast<index>(pixel.image) * s.oh + i) * s.ow + j) * s.k + from.o;
   }
 };
 template <class T>
 struct FiltersOfTaps {
   static constexpr bool kAlongInner = false;
   using Outer = unsigned;
-  using Inner = const T*;
+  struct Inner {
+    index filter;
+    unsigned tap;
+  };
   Extents s;
-  const T* w;
-  constexpr Outer outer(unsigned p) const { return p * s.taps; }
+  Weights<T> weights;
+  bool in_chunks = weights.by_tap != nullptr;
+  constexpr Outer outer(unsigned p) const { return p; }
   constexpr Inner inner(unsigned term) const {
-    return w + static_cast<index>(term % s.k) * s.columns() + term / s.k % s.taps;
+    return {static_cast<index>(term % s.k) * s.columns(), term / s.k % s.taps};
   }
-  constexpr Wide<T> operator()(Outer p, Inner filter) const { return filter[p]; }
+  constexpr Wide<T> operator()(Outer p, const Inner& at) const {
+    return weights.w[at.filter + p * s.taps + at.tap];
+  }
+  constexpr const T* chunk(Outer p, const Inner& at) const {
+    return weights.by_tap + at.filter + at.tap * s.c + p;
+  }
 };
 
 }  // namespace sfumato::cuda

@@ -83,10 +83,22 @@ struct Patches {
             static_cast<int>(j * s.stride) - s.pad_left};
   }
   constexpr Wide<T> operator()(const Window& from, const Tap& tap) const {
+    const index at = pixel(from, tap);
+    return at < 0 ? 0 : input.u(from.image, at, tap.p);
+  }
+  // Where u is x: its address, or null.
+  constexpr const T* address(const Window& from, const Tap& tap) const {
+    const index at = pixel(from, tap);
+    return at < 0 ? nullptr : &input.x.at(at, tap.p);
+  }
+
+ private:
+  // Of all images'; -1 outside of the image.
+  constexpr index pixel(const Window& from, const Tap& tap) const {
     const int y = from.y + tap.u, x = from.x + tap.v;
-    if (y < 0 || y >= static_cast<int>(s.h) || x < 0 || x >= static_cast<int>(s.w)) return 0;
+    if (y < 0 || y >= static_cast<int>(s.h) || x < 0 || x >= static_cast<int>(s.w)) return -1;
     const index row = static_cast<index>(from.image) * s.uh + narrow(y) / s.scale;
-    return input.u(from.image, row * s.uw + narrow(x) / s.scale, tap.p);
+    return row * s.uw + narrow(x) / s.scale;
   }
 };
 

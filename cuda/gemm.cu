@@ -58,13 +58,12 @@ constexpr cudaDataType_t type_of() {
   return std::is_same_v<T, bf16> ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-bool tf32_allowed = false;
+bool tf32 = false;
 
 template <class T>
 cublasComputeType_t compute_type() {
   if (std::is_same_v<T, double>) return CUBLAS_COMPUTE_64F;
-  return std::is_same_v<T, float> && tf32_allowed ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                                  : CUBLAS_COMPUTE_32F;
+  return std::is_same_v<T, float> && tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
 }
 
 template <class T, class Out>
@@ -207,7 +206,8 @@ void gemm(const Gemm<T, Out>& g) {
   if (g.k > 0) multiply(product, problem(product));
 }
 
-void allow_tf32(bool allow) { tf32_allowed = allow; }
+void allow_tf32(bool allow) { tf32 = allow; }
+bool tf32_allowed() { return tf32; }
 
 template void gemm(const Gemm<float>&);
 template void gemm(const Gemm<double>&);

@@ -8,7 +8,8 @@ namespace sfumato::cuda {
 template <class T, class Out>
 void gemm(const kernels::Gemm<T, Out>& g);
 
-// As Backend::allow_tf32 says.
+// As Backend::allow_tf32 says; and what it said last.
 void allow_tf32(bool allow);
+bool tf32_allowed();
 
 }  // namespace sfumato::cuda

@@ -24,18 +24,13 @@ struct Forward {
   static constexpr int kThreads = kNormThreads;
   using Shared = NormStatisticsShared;
   NormStatistics<T> statistics;
-  Normalised<T> norm;
-  T* y;
+  Activations<T> y;
 
   __device__ void operator()() const {
     const Group group(statistics.share, blockIdx.x);
     statistics(shared<Shared>(), group);
     __syncthreads();
-    for (unsigned i = group.rank; i < group.size(); i += group.share.team) {
-      const index pixel = group.pixel(i);
-      const unsigned c = group.channel(i);
-      y[pixel * norm.x.count + c] = static_cast<T>(norm.u(group.image, pixel, c));
-    }
+    y(group);
   }
 };
 
@@ -91,7 +86,7 @@ void group_norm_forward(const kernels::GroupNormForward<T>& a) {
   const GroupShare share(s);
   const Normalised<T> norm = normalised<T>(s, a.x, a.gamma, a.beta, a.mean, a.rstd);
   launch({s.n * share.blocks_of_image()},
-         Forward<T>{{share, s.eps, norm.x, a.mean, a.rstd}, norm, a.y});
+         Forward<T>{{share, s.eps, norm.x, a.mean, a.rstd}, {share, norm, a.y}});
 }
 
 template <class T>

@@ -83,6 +83,23 @@ struct NormStatistics {
   }
 };
 
+// u [pixels, c] itself.
+template <class T>
+struct Activations {
+  GroupShare share;
+  Normalised<T> input;
+  T* u;
+
+  __device__ void operator()(const Group& group) const {
+    for (unsigned i = group.rank; i < group.size(); i += share.team) {
+      const index pixel = group.pixel(i);
+      const unsigned c = group.channel(i);
+      u[pixel * (share.groups * share.per_group) + c] =
+          static_cast<T>(input.u(group.image, pixel, c));
+    }
+  }
+};
+
 struct NormBackwardShared {
   double dz_xhat[kNormThreads], dz[kNormThreads];
   double group[2][kNormWarps];

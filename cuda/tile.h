@@ -5,16 +5,16 @@
 
 namespace sfumato::cuda {
 
-// The tile of 64 x kN elements of c = a b, sums in W. The factors are functions of (outer, inner): `outer` is the row of
+// The tile of kM x kN elements of c = a b, sums in W. The factors are functions of (outer, inner): `outer` is the row of
 // a or the column of b, `inner` what is summed over. A factor is a struct with
 //   Outer outer(unsigned)       what is to be known of a row (a column),
 //   Inner inner(unsigned)       and of a term,
 //   W operator()(Outer, Inner)  the element;
 //   kAlongInner                 whether elements of consecutive `inner` lie side by side in memory, not of `outer`.
-template <class W, int kN>
+template <class W, int kCols_>
 class Tile {
  public:
-  static constexpr int kThreads = 256, kM = 64;
+  static constexpr int kThreads = 256, kM = 64, kN = kCols_;
   static constexpr int kBlocksAtOnce = sizeof(W) == 4 ? 3 : 2;
 
  private:
@@ -23,6 +23,7 @@ class Tile {
   static constexpr int kRows = kM / kSide, kCols = kN / kSide;  // elements of a thread
 
  public:
+  static constexpr bool kReadsChunks = false;
   // Steps alternate between two buffers: one is filled while the other is read.
   struct Shared {
     alignas(16) W a[2][kK][kM + 4];

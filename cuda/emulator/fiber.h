@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 
 #include "tensor/sanitizers.h"
@@ -9,6 +10,17 @@
 namespace sfumato::cuda::emulator {
 
 inline constexpr std::size_t kStack = (kAddressSanitizer || kThreadSanitizer ? 128 : 64) << 10;
+
+// What a thread has begun to copy and not waited for yet (mma.h).
+struct Copy {
+  void* to;
+  const void* from;
+  std::uint64_t group;
+};
+struct Copies {
+  std::uint64_t groups = 0;  // committed
+  std::deque<Copy> begun;
+};
 
 struct Fiber {
   void* stack_pointer = nullptr;
@@ -19,6 +31,7 @@ struct Fiber {
   std::uint64_t until = 0;
   const unsigned* counter = nullptr;  // waits until it is at least `times`
   unsigned times = 0;
+  Copies copies;
   void *tsan = nullptr, *asan = nullptr;  // what the sanitizers know it by
 };
 

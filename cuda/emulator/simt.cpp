@@ -30,7 +30,7 @@ namespace {
 
 struct Warp {
   Barrier barrier;
-  alignas(16) unsigned char value[32][64];
+  alignas(16) unsigned char value[2][32][64];  // in even and odd generations of the barrier
 };
 
 // One that has begun.
@@ -169,6 +169,7 @@ BlockPtr begin_block(unsigned number) {
     fiber.done = false;
     fiber.waits = nullptr;
     fiber.counter = nullptr;
+    fiber.copies = {};
     start_fiber(fiber, run_thread);
     block->order.push_back(&fiber);
     ++block->warps[static_cast<std::size_t>(i / 32)].barrier.alive;
@@ -288,14 +289,12 @@ void* shared() {
   return bytes + (128 - begin % 128) % 128;
 }
 
-namespace {
-// Ends the kernel with an Error.
-void fail(std::string why) {
-  launch.error = std::move(why);
+void fail(const std::string& why) {
+  launch.error = why;
   release_order(&kernel_end);
   switch_to_scheduler(current());
+  std::abort();  // nobody switches back
 }
-}  // namespace
 
 void block_barrier(const char* file, int line) {
   current();
@@ -312,19 +311,29 @@ void block_barrier(const char* file, int line) {
 
 void warp_barrier() { wait_at(warp().barrier, Memory::ordered); }
 int lane() { return current().thread % 32; }
+Copies& copies() { return current().copies; }
 
 // Not memcpy, which the thread sanitizer sees: the warps of all blocks use the same bytes.
 void copy_unseen(volatile unsigned char* to, const unsigned char* from, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; ++i) to[i] = from[i];
 }
 
-void exchange(void* value, std::size_t bytes, int from) {
+void expect_chunk(const void* address) {
+  if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0)
+    fail("16 bytes are moved at once from or to an address that is no multiple of 16");
+}
+
+// Who gives again writes to the other half, and cannot give a third time before all have read the first.
+OfLanes give(const void* value, std::size_t bytes) {
   Warp& w = warp();
-  auto* const own = static_cast<unsigned char*>(value);
-  copy_unseen(w.value[lane()], own, bytes);
+  auto* const room = w.value[w.barrier.generation % 2];
+  copy_unseen(room[lane()], static_cast<const unsigned char*>(value), bytes);
   wait_at(w.barrier, Memory::unordered);
-  copy_unseen(own, w.value[from], bytes);
-  wait_at(w.barrier, Memory::unordered);
+  return room;
+}
+
+void exchange(void* value, std::size_t bytes, int from) {
+  copy_unseen(static_cast<unsigned char*>(value), give(value, bytes)[from], bytes);
 }
 
 unsigned take_number(unsigned* counter) {

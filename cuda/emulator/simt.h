@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 #define __device__
 #define __host__
@@ -66,8 +67,17 @@ void* shared();
 void block_barrier(const char* file, int line);
 void warp_barrier();
 int lane();
-// Every live thread of the warp gives `bytes` bytes, at most 64, and gets those of lane `from`.
+// Every live thread of the warp gives `bytes` bytes, at most 64. All see what each gave, [lane], until the warp's next call.
+using OfLanes = const unsigned char (*)[64];
+OfLanes give(const void* value, std::size_t bytes);
+// What the running thread has begun to copy (mma.h).
+struct Copies& copies();
+// The same, and `value` becomes that of lane `from`.
 void exchange(void* value, std::size_t bytes, int from);
+// Ends the kernel with an Error if the address is no multiple of 16.
+void expect_chunk(const void* address);
+// Ends the kernel with an Error.
+[[noreturn]] void fail(const std::string& why);
 // Counters that blocks share (phases.h). Each of the first two adds 1; the second returns what was there, the first what
 // would have been there if all blocks had begun, in the order of their indices.
 unsigned take_number(unsigned* counter);

@@ -27,7 +27,7 @@ TEST_F(DeviceConv, MatchesTheDefinition) {
   for (const Conv& s : conv_shapes()) {
     SCOPED_TRACE(describe(s));
     const Exact exact(s);
-    for_every_type_and_bf16([&]<class T>() {
+    for_every_precision([&]<class T>() {
       const Operands<T> in(s);
       const OnDevice<T> x(in.x), w(in.w), dy(in.dy);
       const OnDevice<Wide<T>> bias(in.bias);
@@ -149,7 +149,7 @@ TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
   for (const Fused& f : fused_cases()) {
     SCOPED_TRACE(describe_fused(f));
     const Add mode = static_cast<Add>(number++ % 3);
-    for_every_type_and_bf16([&]<class T>() {
+    for_every_precision([&]<class T>() {
       // The numbers are the same in float and double.
       Arrays<double, std::vector, std::vector> exact(f);
       exact.dx = exact.add, exact.dskip = exact.add_skip;

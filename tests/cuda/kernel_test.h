@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 
+#include "cuda/gemm.h"
 #include "tensor/backend.h"
 #include "tests/cuda/device_test.h"
 #include "tests/kernels/kernel_test.h"
@@ -63,10 +64,12 @@ void expect_close(const OnDevice<T>& got, const std::vector<double>& expected, c
       << what << ": relative distance " << d;  // false for NaN as well
 }
 
-// bf16 is less exact than float by this: 0.012 is enough where inputs are rounded, or sums cancel.
+// bf16 is less exact than float by this: 0.012 is enough where inputs are rounded, or sums cancel. TF32 by 500: 1e-3.
 template <class T>
-constexpr double slack_of() {
-  return std::is_same_v<T, bf16> ? 6000 : 1;
+double slack_of() {
+  return std::is_same_v<T, bf16>                            ? 6000
+         : std::is_same_v<T, float> && cuda::tf32_allowed() ? 500
+                                                            : 1;
 }
 
 // body.operator()<T>() for float and double, and for bf16 too. (The threads of a block meet in double where they do in float:
@@ -87,6 +90,16 @@ void for_every_type_and_bf16(const Body& body) {
   for_every_type(body);
   SCOPED_TRACE("bf16");
   body.template operator()<bf16>();
+}
+
+// body.operator()<float>() with products in TF32, and the three others.
+template <class Body>
+void for_every_precision(const Body& body) {
+  for_every_type_and_bf16(body);
+  SCOPED_TRACE("TF32");
+  allow_tf32(Device::cuda, true);
+  body.template operator()<float>();
+  allow_tf32(Device::cuda, false);
 }
 
 template <class T>

@@ -16,7 +16,7 @@ TEST_F(DeviceLinear, MatchesTheDefinition) {
     const auto exact = exact_linear(c);
     for (const cuda::ConvPath path : {cuda::ConvPath::tiles, cuda::ConvPath::columns}) {
       cuda::conv_path = path;
-      for_every_type_and_bf16([&]<class T>() {
+      for_every_precision([&]<class T>() {
         LinearArrays<T, OnDevice, OnDevice> got(c);
         got.run(gpu<T>(), c);
         expect_close(got.y, exact.y, "y", slack_of<T>());

@@ -1,96 +1,20 @@
-#include <algorithm>
-
 #include "cuda/column_sums.h"
-#include "cuda/conv_factors.h"
+#include "cuda/conv_by_tiles.h"
 #include "cuda/conv_tiles.h"
 #include "cuda/image_events.h"
-#include "cuda/memory.h"
 #include "cuda/norm_groups.h"
-#include "cuda/tile.h"
 
 namespace sfumato::cuda {
 namespace {
 
 using kernels::ConvGradients;
-using kernels::ConvOutput;
 
 constexpr int kThreads = 256;
 
-constexpr unsigned ceil_divide(unsigned n, unsigned d) { return (n + d - 1) / d; }
-
-// Tiles of a product, one row of tiles after another.
-template <class W, int kN>
-struct Tiles {
-  using Product = Tile<W, kN>;
-  unsigned rows, cols, terms;
-  Divisor across;
-
-  Tiles(unsigned rows, unsigned cols, unsigned terms)
-      : rows(rows), cols(cols), terms(terms), across(std::max(1u, ceil_divide(cols, kN))) {}
-  unsigned count() const { return cols == 0 ? 0 : ceil_divide(rows, Product::kM) * across; }
-  __device__ typename Product::Place operator()(unsigned tile) const {
-    return {tile / across * Product::kM, rows, tile % across * kN, cols, 0, terms};
-  }
-};
-
-// ---- forward
-
-template <class T, int kN>
-struct Forward {
-  using Product = Tile<Wide<T>, kN>;
-  static constexpr int kThreads = Product::kThreads, kBlocksAtOnce = Product::kBlocksAtOnce;
-  struct Shared {
-    Phases::Shared phases;
-    union {
-      typename Product::Shared tile;
-      NormStatisticsShared norm;
-    };
-  };
-  Phases phases;
-  unsigned statistics_blocks;  // of the first phase; 0: no normalisation
-  NormStatistics<T> statistics;
-  ImageEvents images;  // whose statistics are there
-  Tiles<Wide<T>, kN> tiles;
-  WindowsOfPixels<T> u;
-  Filters<T> w;
-  ConvOutput<T> out;
-
-  __device__ void operator()() const {
-    Shared& s = shared<Shared>();
-    if (statistics_blocks == 0) return multiply(s, tiles(blockIdx.x));
-    const unsigned block = phases.begin(s.phases);
-    if (block < statistics_blocks) {
-      const Group group(statistics.share, block);
-      statistics(s.norm, group);
-      phases.count(images.of_image(group.image));
-    } else {
-      const auto at = tiles(block - statistics_blocks);
-      const unsigned end = at.row + Product::kM < at.rows ? at.row + Product::kM : at.rows;
-      for (unsigned e = images.of_pixel(at.row); e <= images.of_pixel(end - 1); ++e)
-        phases.wait(e, images.images(e) * statistics.share.blocks_of_image());
-      multiply(s, at);
-    }
-    phases.end(s.phases);
-  }
-
-  __device__ void multiply(Shared& s, const typename Product::Place& at) const {
-    Product::multiply(s.tile, u, w, at, [this](unsigned pixel, unsigned o, Wide<T> sum) {
-      const index i = static_cast<index>(pixel) * tiles.cols + o;
-      if (out.bias) sum += out.bias[o];
-      if (out.per_image) sum += out.per_image[pixel / u.u.s.pixels * tiles.cols + o];
-      if (out.residual) sum += out.residual[i];
-      out.y[i] = static_cast<T>(sum);
-    });
-  }
-};
-
-// ---- backward
-
 // du; dx is the same where there is no normalisation.
-template <class T, int kN>
+template <class T, class Product>
 struct InputGradient {
-  using Product = Tile<Wide<T>, kN>;
-  Tiles<Wide<T>, kN> tiles;
+  Tiles<Product> tiles;
   OutputsOfPixels<T> dy;
   FiltersOfTaps<T> w;
   Normalised<T> input;
@@ -111,10 +35,9 @@ struct InputGradient {
 };
 
 // dw. Blocks share the terms, `share` of them each; their sums are added in a second phase.
-template <class T, int kN>
+template <class T, class Product>
 struct WeightGradient {
-  using Product = Tile<Wide<T>, kN>;
-  Tiles<Wide<T>, kN> tiles;
+  Tiles<Product> tiles;
   TapsOfWindows<T> u;
   OutputGradients<T> dy;
   unsigned share, shares;
@@ -144,27 +67,21 @@ struct WeightGradient {
   }
 };
 
-// The blocks of each kind of work, in the order of their numbers. Those of the second line wait for the first, gamma for
-// norm.
+// The blocks of each kind of work, in the order of their numbers. Those of a line wait for the lines before.
 struct Blocks {
+  unsigned filters, u;
   unsigned dx, dw, sums;
   unsigned norm, add_dw, db;
   unsigned gamma;
-  constexpr unsigned all() const { return dx + dw + sums + norm + add_dw + db + gamma; }
-  constexpr bool waits() const { return norm + add_dw + db + gamma > 0; }
+  constexpr unsigned all() const {
+    return filters + u + dx + dw + sums + norm + add_dw + db + gamma;
+  }
+  constexpr bool waits() const { return filters + u + norm + add_dw + db + gamma > 0; }
 };
-enum Event : unsigned { kWeights, kSums, kNorm, kFirstImage };
+enum Event : unsigned { kFilters, kInput, kWeights, kSums, kNorm, kFirstImage };
 
-// Whether `block` is one of `count`; counts them off if not.
-constexpr bool is_of(unsigned count, unsigned& block) {
-  if (block < count) return true;
-  block -= count;
-  return false;
-}
-
-template <class T, int kN>
+template <class T, class Product>
 struct Backward {
-  using Product = Tile<Wide<T>, kN>;
   static constexpr int kThreads = Product::kThreads, kBlocksAtOnce = Product::kBlocksAtOnce;
   struct Shared {
     Phases::Shared phases;
@@ -176,8 +93,10 @@ struct Backward {
   };
   Phases phases;
   Blocks blocks;
-  InputGradient<T, kN> dx;
-  WeightGradient<T, kN> dw;
+  ByTap<T> filters;
+  Activations<T> u;
+  InputGradient<T, Product> dx;
+  WeightGradient<T, Product> dw;
   ColumnSums<T, Wide<T>> sums;      // of dy, over some pixels
   ColumnSums<Wide<T>, Wide<T>> db;  // of these sums
   NormBackward<T> norm;
@@ -191,8 +110,17 @@ struct Backward {
     if (blocks.waits()) phases.end(s.phases);
   }
   __device__ void work(Shared& s, unsigned block) const {
-    if (is_of(blocks.dx, block)) return input_gradient(s, dx.tiles(block));
-    if (is_of(blocks.dw, block)) {
+    if (is_of(blocks.filters, block)) {
+      filters(block);
+      phases.count(kFilters);
+    } else if (is_of(blocks.u, block)) {
+      u(Group(u.share, block));
+      phases.count(kInput);
+    } else if (is_of(blocks.dx, block)) {
+      if (blocks.filters > 0) phases.wait(kFilters, blocks.filters);
+      input_gradient(s, dx.tiles(block));
+    } else if (is_of(blocks.dw, block)) {
+      if (blocks.u > 0) phases.wait(kInput, blocks.u);
       dw(s.tile, block);
       if (blocks.add_dw > 0) phases.count(kWeights);
     } else if (is_of(blocks.sums, block)) {
@@ -231,24 +159,6 @@ unsigned terms_of_block(unsigned terms, unsigned tiles) {
   return std::max(kLeast, ceil_divide(terms, shares));
 }
 
-template <class T, int kN>
-void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out) {
-  const Extents e(s, in.upsample);
-  const Normalised<T> input = reads(s, in);
-  const GroupShare share(norm_of(s, in));
-  const ImageEvents images(0, narrow(s.n), e.pixels);
-  const unsigned statistics = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0);
-  const Tiles<Wide<T>, kN> tiles(narrow(s.n) * e.pixels, narrow(s.k), narrow(s.c) * e.taps);
-  launch({statistics + tiles.count()}, Forward<T, kN>{Phases(images.count()),
-                                                      statistics,
-                                                      {share, in.eps, input.x, in.mean, in.rstd},
-                                                      images,
-                                                      tiles,
-                                                      {{e, input}},
-                                                      {e, w},
-                                                      out});
-}
-
 // A matrix of sums over pixels of dy, of `share` pixels each, as many as there are images where the sums of images are
 // wanted.
 struct Parts {
@@ -258,7 +168,7 @@ struct Parts {
         count(of_images ? s.n : (s.n * s.oh * s.ow + share - 1) / share) {}
 };
 
-template <class T, int kN>
+template <class T, class Product>
 void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
               const ConvGradients<T>& g) {
   const Extents e(s, in.upsample);
@@ -269,26 +179,28 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
   const bool normalises = g.dx && in.groups > 0;
 
   const OutputsOfPixels<T> outputs{e, dy};
+  const InputOfProducts<T, Product> u(norm, input);
+  const FiltersByTap<T, Product> filters(e, k, w);
   const Scratch<T> du(static_cast<std::size_t>(normalises ? norm.n * norm.hw * norm.c : 0));
   const Scratch<double> of_groups(static_cast<std::size_t>(normalises ? s.n * 2 * s.c : 0));
   const Channels<T> dx{g.dx, c - skip, g.dskip, skip};
   const Channels<const T> add{g.add, c - skip, g.add_skip, skip};
-  const InputGradient<T, kN> to_input{{narrow(s.n * norm.hw), c, outputs.terms()},
-                                      outputs,
-                                      {e, w},
-                                      input,
-                                      normalises ? du.get() : nullptr,
-                                      dx,
-                                      add};
+  const InputGradient<T, Product> to_input{{narrow(s.n * norm.hw), c, outputs.terms()},
+                                           outputs,
+                                           {e, filters.weights()},
+                                           input,
+                                           normalises ? du.get() : nullptr,
+                                           dx,
+                                           add};
 
-  const Tiles<Wide<T>, kN> weights(e.columns(), k, n * e.pixels);
+  const Tiles<Product> weights(e.columns(), k, n * e.pixels);
   const unsigned terms = terms_of_block(weights.terms, weights.count()),
                  shares = ceil_divide(weights.terms, terms);
   const bool splits = g.dw && shares > 1;
   const Scratch<Wide<T>> of_shares(
       splits ? static_cast<std::size_t>(shares) * weights.rows * weights.cols : 0);
-  const WeightGradient<T, kN> to_weights{
-      weights, {{e, input}}, {k, dy}, terms, shares, splits ? of_shares.get() : g.dw, g.dw};
+  const WeightGradient<T, Product> to_weights{
+      weights, {{e, u.u()}}, {k, dy}, terms, shares, splits ? of_shares.get() : g.dw, g.dw};
 
   const Parts parts(s, g.per_image != nullptr);
   const bool sums_once = !g.per_image && parts.count == 1;  // they are db already
@@ -301,41 +213,38 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
       s.n, s.n, 2 * c, of_groups.get(), {g.dgamma, c, g.dbeta, c}};
 
   const ImageEvents images(kFirstImage, n, narrow(norm.hw));
-  const Blocks blocks{.dx = g.dx ? to_input.tiles.count() : 0,
+  const Blocks blocks{.filters = g.dx && n > 0 ? filters.by_tap().blocks() : 0,
+                      .u = g.dw && u.is_made() ? n * share.blocks_of_image() : 0,
+                      .dx = g.dx ? to_input.tiles.count() : 0,
                       .dw = to_weights.blocks(),
                       .sums = g.db || g.per_image ? narrow(parts.count) * sums.blocks() : 0,
                       .norm = normalises ? n * share.blocks_of_image() : 0,
                       .add_dw = to_weights.adding_blocks(),
                       .db = g.db && !sums_once ? db.blocks() : 0,
                       .gamma = normalises ? gamma.blocks() : 0};
-  launch({blocks.all()}, Backward<T, kN>{Phases(kFirstImage + images.count()),
-                                         blocks,
-                                         to_input,
-                                         to_weights,
-                                         sums,
-                                         db,
-                                         {share, input, du.get(), dx, add, of_groups.get()},
-                                         gamma,
-                                         images});
+  launch({blocks.all()}, Backward<T, Product>{Phases(kFirstImage + images.count()),
+                                              blocks,
+                                              filters.by_tap(),
+                                              u.making(),
+                                              to_input,
+                                              to_weights,
+                                              sums,
+                                              db,
+                                              {share, input, du.get(), dx, add, of_groups.get()},
+                                              gamma,
+                                              images});
 }
 
 }  // namespace
 
 template <class T>
-void conv_forward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* w,
-                           const ConvOutput<T>& out) {
-  s.k > 32 ? forward<T, 64>(s, in, w, out) : forward<T, 32>(s, in, w, out);
-}
-
-template <class T>
 void conv_backward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                             const ConvGradients<T>& g) {
-  s.k > 32 || s.c > 32 ? backward<T, 64>(s, in, dy, w, g) : backward<T, 32>(s, in, dy, w, g);
+  with_tile<T>(s.k > 32 || s.c > 32,
+               [&]<class Product>(Product) { backward<T, Product>(s, in, dy, w, g); });
 }
 
 #define SFUMATO_INSTANTIATE(T)                                                               \
-  template void conv_forward_by_tiles(const Conv&, const ConvInput<T>&, const T*,            \
-                                      const ConvOutput<T>&);                                 \
   template void conv_backward_by_tiles(const Conv&, const ConvInput<T>&, const T*, const T*, \
                                        const ConvGradients<T>&);
 SFUMATO_INSTANTIATE(float)

@@ -1,0 +1,118 @@
+// What convolutions by tiles (conv_tiles.h) do forward and backward alike: how a product is cut into tiles, and how what
+// tensor cores read is laid out for them first.
+#pragma once
+#include <algorithm>
+
+#include "cuda/conv_factors.h"
+#include "cuda/gemm.h"
+#include "cuda/memory.h"
+#include "cuda/mma_tile.h"
+#include "cuda/norm_groups.h"
+#include "cuda/tile.h"
+
+namespace sfumato::cuda {
+
+constexpr unsigned ceil_divide(unsigned n, unsigned d) { return (n + d - 1) / d; }
+
+// f(tile) of the tile that multiplies T, of which the type alone counts: on tensor cores in bf16, and in f32 where TF32 is
+// allowed. It has 64 columns if `wide`, otherwise 32.
+template <class T, class F>
+void with_tile(bool wide, const F& f) {
+  if constexpr (!std::is_same_v<T, double>) {
+    if (std::is_same_v<T, bf16> || tf32_allowed())
+      return wide ? f(MmaTile<T, 64>()) : f(MmaTile<T, 32>());
+  }
+  if constexpr (!std::is_same_v<T, bf16>) wide ? f(Tile<T, 64>()) : f(Tile<T, 32>());
+}
+
+// Tiles of a product, one row of tiles after another.
+template <class Product>
+struct Tiles {
+  unsigned rows, cols, terms;
+  Divisor across;
+
+  Tiles(unsigned rows, unsigned cols, unsigned terms)
+      : rows(rows),
+        cols(cols),
+        terms(terms),
+        across(std::max(1u, ceil_divide(cols, Product::kN))) {}
+  unsigned count() const { return cols == 0 ? 0 : ceil_divide(rows, Product::kM) * across; }
+  __device__ typename Product::Place operator()(unsigned tile) const {
+    return {tile / across * Product::kM, rows, tile % across * Product::kN, cols, 0, terms};
+  }
+};
+
+// Whether `block` is one of `count`; counts them off if not.
+constexpr bool is_of(unsigned count, unsigned& block) {
+  if (block < count) return true;
+  block -= count;
+  return false;
+}
+
+// to [o, tap, p] = w [o, p, tap].
+template <class T>
+struct ByTap {
+  static constexpr unsigned kThreads = 256, kOfBlock = 8 * kThreads;
+  Extents s;
+  Divisor columns;
+  const T* w;
+  T* to;
+  unsigned size;
+
+  unsigned blocks() const { return ceil_divide(size, kOfBlock); }
+  __device__ void operator()(unsigned block) const {
+    for (unsigned i = block * kOfBlock + threadIdx.x; i < size && i < (block + 1) * kOfBlock;
+         i += kThreads) {
+      const unsigned term = i % columns;
+      to[i] = w[i - term + place_in_filter(s, term)];
+    }
+  }
+};
+
+// The filters for the products of a launch. They are laid out tap by tap, by blocks of the launch, where tensor cores
+// multiply chunks of them and they do not lie so already, as those of one tap do.
+template <class T, class Product>
+class FiltersByTap {
+ public:
+  FiltersByTap(const Extents& e, unsigned k, const T* w)
+      : w_(w),
+        size_(k * e.columns()),
+        lie_so_(Product::kReadsChunks && e.taps == 1u && in_chunks(e.c, w)),
+        are_made_(Product::kReadsChunks && !lie_so_ && e.c % kOfChunk<T> == 0),
+        room_(are_made_ ? size_ : 0),
+        by_tap_{e, Divisor(std::max(1u, e.columns())), w, room_.get(), are_made_ ? size_ : 0} {}
+
+  Weights<T> weights() const { return {w_, are_made_ ? room_.get() : lie_so_ ? w_ : nullptr}; }
+  const ByTap<T>& by_tap() const { return by_tap_; }
+
+ private:
+  const T* w_;
+  unsigned size_;
+  bool lie_so_, are_made_;
+  Scratch<T> room_;
+  ByTap<T> by_tap_;
+};
+
+// u for the products of a launch: an array of its own, made by blocks of the launch, where tensor cores multiply chunks of
+// what is normalised; otherwise computed from x where it is read.
+template <class T, class Product>
+class InputOfProducts {
+ public:
+  InputOfProducts(const kernels::GroupNorm& s, const Normalised<T>& from)
+      : is_made_(Product::kReadsChunks && from.groups > 0 && s.c % kOfChunk<T> == 0),
+        room_(static_cast<std::size_t>(is_made_ ? s.n * s.hw * s.c : 0)),
+        making_{GroupShare(s), from, is_made_ ? room_.get() : nullptr},
+        u_(is_made_ ? Normalised<T>{{room_.get(), narrow(s.c)}} : from) {}
+
+  bool is_made() const { return is_made_; }
+  const Activations<T>& making() const { return making_; }
+  const Normalised<T>& u() const { return u_; }
+
+ private:
+  bool is_made_;
+  Scratch<T> room_;
+  Activations<T> making_;
+  Normalised<T> u_;
+};
+
+}  // namespace sfumato::cuda

@@ -1,0 +1,116 @@
+#include "cuda/conv_by_tiles.h"
+#include "cuda/conv_tiles.h"
+#include "cuda/image_events.h"
+#include "cuda/norm_groups.h"
+
+namespace sfumato::cuda {
+namespace {
+
+using kernels::ConvOutput;
+
+enum Event : unsigned { kFilters, kFirstImage };
+
+template <class T, class Product>
+struct Forward {
+  static constexpr int kThreads = Product::kThreads, kBlocksAtOnce = Product::kBlocksAtOnce;
+  struct Shared {
+    Phases::Shared phases;
+    union {
+      typename Product::Shared tile;
+      NormStatisticsShared norm;
+    };
+  };
+  Phases phases;
+  // Of what tiles wait for: filters tap by tap, and the normalisation's statistics with, if it has an array, u.
+  unsigned filter_blocks, norm_blocks;
+  ByTap<T> filters;
+  NormStatistics<T> statistics;
+  Activations<T> u;
+  ImageEvents images;  // whose statistics, and u, are there
+  Tiles<Product> tiles;
+  WindowsOfPixels<T> windows;
+  Filters<T> w;
+  ConvOutput<T> out;
+
+  __device__ void operator()() const {
+    Shared& s = shared<Shared>();
+    if (filter_blocks + norm_blocks == 0) return multiply(s, tiles(blockIdx.x));
+    work(s, phases.begin(s.phases));
+    phases.end(s.phases);
+  }
+  __device__ void work(Shared& s, unsigned block) const {
+    if (is_of(filter_blocks, block)) {
+      filters(block);
+      phases.count(kFilters);
+    } else if (is_of(norm_blocks, block)) {
+      const Group group(statistics.share, block);
+      statistics(s.norm, group);
+      if (u.u) {
+        __syncthreads();
+        u(group);
+      }
+      phases.count(images.of_image(group.image));
+    } else {
+      if (filter_blocks > 0) phases.wait(kFilters, filter_blocks);
+      const auto at = tiles(block);
+      if (norm_blocks > 0) wait_for_images(at.row, at.rows);
+      multiply(s, at);
+    }
+  }
+  __device__ void wait_for_images(unsigned row, unsigned rows) const {
+    const unsigned end = row + Product::kM < rows ? row + Product::kM : rows;
+    for (unsigned e = images.of_pixel(row); e <= images.of_pixel(end - 1); ++e)
+      phases.wait(e, images.images(e) * statistics.share.blocks_of_image());
+  }
+  __device__ void multiply(Shared& s, const typename Product::Place& at) const {
+    Product::multiply(s.tile, windows, w, at, [this](unsigned pixel, unsigned o, Wide<T> sum) {
+      const index i = static_cast<index>(pixel) * tiles.cols + o;
+      if (out.bias) sum += out.bias[o];
+      if (out.per_image) sum += out.per_image[pixel / windows.u.s.pixels * tiles.cols + o];
+      if (out.residual) sum += out.residual[i];
+      out.y[i] = static_cast<T>(sum);
+    });
+  }
+};
+
+template <class T, class Product>
+void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out) {
+  const Extents e(s, in.upsample);
+  const Normalised<T> input = reads(s, in);
+  const InputOfProducts<T, Product> u(norm_of(s, in), input);
+  const FiltersByTap<T, Product> filters(e, narrow(s.k), w);
+  const GroupShare share(norm_of(s, in));
+  const ImageEvents images(kFirstImage, narrow(s.n), e.pixels);
+  const unsigned norm_blocks = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0),
+                 filter_blocks = s.n == 0 ? 0 : filters.by_tap().blocks();
+  const Tiles<Product> tiles(narrow(s.n) * e.pixels, narrow(s.k), narrow(s.c) * e.taps);
+  launch({filter_blocks + norm_blocks + tiles.count()},
+         Forward<T, Product>{Phases(kFirstImage + images.count()),
+                             filter_blocks,
+                             norm_blocks,
+                             filters.by_tap(),
+                             {share, in.eps, input.x, in.mean, in.rstd},
+                             u.making(),
+                             images,
+                             tiles,
+                             {{e, u.u()}},
+                             {e, filters.weights()},
+                             out});
+}
+
+}  // namespace
+
+template <class T>
+void conv_forward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* w,
+                           const ConvOutput<T>& out) {
+  with_tile<T>(s.k > 32, [&]<class Product>(Product) { forward<T, Product>(s, in, w, out); });
+}
+
+#define SFUMATO_INSTANTIATE(T)                                                    \
+  template void conv_forward_by_tiles(const Conv&, const ConvInput<T>&, const T*, \
+                                      const ConvOutput<T>&);
+SFUMATO_INSTANTIATE(float)
+SFUMATO_INSTANTIATE(double)
+SFUMATO_INSTANTIATE(bf16)
+
+}  // namespace sfumato::cuda

@@ -1,0 +1,73 @@
+#include "cuda/emulator/mma.h"
+
+#include <algorithm>
+
+namespace sfumato::cuda::emulator {
+namespace {
+
+Counts counted;
+
+// 128 bytes pass at once, of eight lanes that follow one another: more often where rows of theirs lie in the same banks.
+void count(OfLanes rows) {
+  for (int first = 0; first < 32; first += 8) {
+    std::uint64_t most = 0;
+    for (std::uintptr_t bank = 0; bank < 8; ++bank) {
+      std::uintptr_t seen[8];
+      std::uint64_t of_bank = 0;
+      for (int lane = first; lane < first + 8; ++lane) {
+        const auto row = reinterpret_cast<std::uintptr_t>(row_of(rows, lane)) / 16;
+        if (row % 8 == bank && std::find(seen, seen + of_bank, row) == seen + of_bank)
+          seen[of_bank++] = row;
+      }
+      most = std::max(most, of_bank);
+    }
+    counted.shared_accesses += most;
+    counted.conflicts += most - 1;
+  }
+}
+
+}  // namespace
+
+Counts counts() { return counted; }
+
+OfLanes give_row(const void* row) {
+  expect_chunk(row);
+  const OfLanes rows = give(&row, sizeof row);
+  if (lane() == 0) count(rows);
+  return rows;
+}
+
+void begin_copy(void* to, const void* from) {
+  copies().begun.push_back({to, from, copies().groups});
+}
+void commit_copies() { ++copies().groups; }
+bool take_copy(Copy& copy, std::uint64_t groups) {
+  Copies& own = copies();
+  if (own.begun.empty() || own.begun.front().group + groups >= own.groups) return false;
+  copy = own.begun.front();
+  own.begun.pop_front();
+  return true;
+}
+
+void multiply_words(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
+                    float (*product)(std::uint32_t, std::uint32_t)) {
+  const std::uint32_t own[] = {a[0], a[1], a[2], a[3], b0, b1};
+  const OfLanes all = give(own, sizeof own);
+  const auto word = [all](int lane, int place) {
+    std::uint32_t w;
+    std::memcpy(&w, all[lane] + 4 * place, sizeof w);
+    return w;
+  };
+  const int lane = emulator::lane();
+  if (lane == 0) ++counted.products;
+  for (int i = 0; i < 4; ++i) {
+    const int below = i / 2, col = lane % 4 * 2 + i % 2;
+    for (int term = 0; term < 8; ++term) {
+      const int late = term / 4;
+      d[i] += product(word(lane / 4 * 4 + term % 4, below + 2 * late),
+                      word(col * 4 + term % 4, 4 + late));
+    }
+  }
+}
+
+}  // namespace sfumato::cuda::emulator

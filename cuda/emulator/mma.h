@@ -1,0 +1,92 @@
+// Tensor cores for a C++ compiler (cuda/mma.h says what the functions do). Rows are read and chunks written where the
+// sanitizers see it. Counted is what a device would take time for: see Counts.
+#pragma once
+#include "cuda/emulator/fiber.h"
+#include "cuda/mma.h"
+
+namespace sfumato::cuda::emulator {
+
+// Of all kernels so far.
+struct Counts {
+  std::uint64_t products = 0;  // multiply_add
+  std::uint64_t shared_accesses =
+      0;  // of 128 bytes to shared memory by load_matrices, load_transposed and copy_chunk
+  std::uint64_t conflicts =
+      0;  // such accesses that are needed because 16-byte rows of one lie in the same banks
+};
+Counts counts();
+
+// The addresses of the lanes' rows of 16 bytes; counts the access.
+OfLanes give_row(const void* row);
+void multiply_words(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
+                    float (*product)(std::uint32_t, std::uint32_t));
+
+// The running thread's copies: take_copy() gives them one by one, the first first, but those of its last `groups` groups.
+void begin_copy(void* to, const void* from);
+void commit_copies();
+bool take_copy(Copy& copy, std::uint64_t groups);
+
+inline const unsigned char* row_of(OfLanes rows, int lane) {
+  const unsigned char* row;
+  std::memcpy(&row, rows[lane], sizeof row);
+  return row;
+}
+
+}  // namespace sfumato::cuda::emulator
+
+namespace sfumato::cuda {
+
+inline std::uint32_t tf32_of(float v) {  // halves away from 0
+  const auto bits = std::bit_cast<std::uint32_t>(v);
+  return v != v ? bits : (bits + 0x1000u) & ~0x1fffu;
+}
+
+inline void load_matrices(std::uint32_t (&r)[4], const Chunk* row) {
+  const emulator::OfLanes rows = emulator::give_row(row);
+  const int lane = emulator::lane();
+  for (int i = 0; i < 4; ++i)
+    std::memcpy(&r[i], emulator::row_of(rows, 8 * i + lane / 4) + lane % 4 * 4, 4);
+}
+inline void load_transposed(std::uint32_t (&r)[4], const Chunk* row) {
+  const emulator::OfLanes rows = emulator::give_row(row);
+  const int lane = emulator::lane();
+  for (int i = 0; i < 4; ++i) {
+    std::uint16_t of_rows[2];
+    for (int k = 0; k < 2; ++k)
+      std::memcpy(&of_rows[k], emulator::row_of(rows, 8 * i + lane % 4 * 2 + k) + lane / 4 * 2, 2);
+    r[i] = of_rows[0] | static_cast<std::uint32_t>(of_rows[1]) << 16;
+  }
+}
+
+// What a copy will bring is NaN until it is waited for.
+inline void copy_chunk(Chunk* to, const void* from) {
+  emulator::give_row(to);
+  emulator::expect_chunk(from);
+  std::memset(to, 0xff, sizeof *to);
+  emulator::begin_copy(to, from);
+}
+inline void commit_copies() { emulator::commit_copies(); }
+template <int N>
+void wait_for_copies() {
+  for (emulator::Copy copy; emulator::take_copy(copy, N);) {
+    const Chunk zeros{};
+    std::memcpy(copy.to, copy.from ? copy.from : &zeros, sizeof zeros);
+  }
+}
+
+inline void multiply_add(bf16, float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                         std::uint32_t b1) {
+  emulator::multiply_words(d, a, b0, b1, [](std::uint32_t x, std::uint32_t y) {
+    const auto upper = [](std::uint32_t v) { return std::bit_cast<float>(v & 0xffff0000u); };
+    return upper(x << 16) * upper(y << 16) + upper(x) * upper(y);
+  });
+}
+inline void multiply_add(float, float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                         std::uint32_t b1) {
+  emulator::multiply_words(d, a, b0, b1, [](std::uint32_t x, std::uint32_t y) {
+    const auto read = [](std::uint32_t v) { return std::bit_cast<float>(v & ~0x1fffu); };
+    return read(x) * read(y);
+  });
+}
+
+}  // namespace sfumato::cuda
