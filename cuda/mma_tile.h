@@ -126,7 +126,6 @@ class MmaTile {
   template <class A, class B>
   static __device__ void add_products(const Panel<kM>& a, const Panel<kN>& b, unsigned row,
                                       unsigned col, float (&sums)[kRows][kCols][4]) {
-    SFUMATO_UNROLL
     for (int step = 0; step < 2; ++step) {
       std::uint32_t rows[kRows][4], cols[2][4];
       for (int i = 0; i < kRows; ++i) load<A, kM, true>(rows[i], a, row + i * 16, step);
