@@ -1,4 +1,3 @@
-#include <algorithm>
 // Attention without a [tq, tk] array. A warp computes one row of a result: of out and dq for one
 // query, of dk and dv for one key. It takes the other side's rows 32 at a time: each lane makes the
 // number of one of them, a score say, and then, for one channel, adds up all 32 rows times their
@@ -7,9 +6,11 @@
 // Forward, "online" softmax (Milakov and Gimelshein 2018): the maximum of the scores so far, and sums
 // relative to it, which shrink by e^(old - new) when it rises. Backward (Dao 2022), from lse:
 //   P = e^(S - lse),  dS = scale P (dO vᵀ - D),  D = Σ_e dO out;  dq = dS k,  dk = dSᵀ q,  dv = Pᵀ dO.
+#include <algorithm>
 #include <limits>
 
 #include "cuda/attention.h"
+#include "cuda/attention_tiles.h"
 #include "cuda/block.h"
 #include "cuda/channels.h"
 
@@ -178,11 +179,15 @@ void launch_rows(const Attention& s, index rows, const Kernel& kernel, index kin
 
 template <class T>
 void attention_forward(const kernels::AttentionForward<T>& a) {
+  if constexpr (std::is_same_v<T, bf16>)
+    if (attention_fits_tiles(a)) return attention_forward_by_tiles(a);
   launch_rows(a.attention, a.attention.tq, Forward<T>{a});
 }
 
 template <class T>
 void attention_backward(const kernels::AttentionBackward<T>& a) {
+  if constexpr (std::is_same_v<T, bf16>)
+    if (attention_fits_tiles(a)) return attention_backward_by_tiles(a);
   const Attention& s = a.attention;
   launch_rows(s, std::max(s.tq, s.tk), Backward<T>{a}, 2);
 }

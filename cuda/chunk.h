@@ -13,6 +13,15 @@ struct alignas(16) Chunk {
 template <class T>
 inline constexpr int kOfChunk = sizeof(Chunk) / sizeof(T);
 
+// Where chunk c of row `row` is, among rows of kChunks chunks in shared memory: exchanged with others of its row by a pattern
+// that depends on the row (a swizzle), so that chunk c of eight rows that follow one another lies in eight different banks.
+template <int kChunks>
+constexpr unsigned swizzled(unsigned row, unsigned c) {
+  constexpr unsigned kRowsOfBanks = kChunks < 8 ? 8 / kChunks : 1;
+  constexpr unsigned kOthers = kChunks < 8 ? kChunks : 8;
+  return row * kChunks + (c ^ (row / kRowsOfBanks % kOthers));
+}
+
 // Number i of a chunk.
 template <class T>
 __device__ void store_number(Chunk* chunk, unsigned i, T v) {

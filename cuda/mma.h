@@ -10,6 +10,8 @@
 
 namespace sfumato::cuda {
 
+// Two numbers to the nearest bf16, `low` in the lower half.
+__device__ std::uint32_t pair_of_bf16(float low, float high);
 // To the nearest number of TF32, of 11 significant bits.
 __device__ std::uint32_t tf32_of(float v);
 
@@ -37,6 +39,11 @@ __device__ void multiply_add(float, float (&d)[4], const std::uint32_t (&a)[4], 
 
 #if defined(__CUDACC__)
 
+__device__ inline std::uint32_t pair_of_bf16(float low, float high) {
+  std::uint32_t r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
 __device__ inline std::uint32_t tf32_of(float v) {
   std::uint32_t r;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));

@@ -4,10 +4,9 @@
 // is the address of the element and of those after it that fill 16 bytes, or null for zeros: these are copied to shared
 // memory while earlier ones are multiplied. Elements of another factor are read one by one.
 //
-// Shared memory holds chunks of 16 bytes, in rows of four or more: a factor whose terms lie side by side in memory is kept
-// as rows of 64 bytes of terms, one for each of its outer places; another as rows of outer places, one for each term. The
-// chunks of a row are exchanged by a pattern that depends on the row (a swizzle), so that eight lanes, which load_matrices
-// serves at once, never meet in the same banks.
+// Shared memory holds chunks in rows of four or more: a factor whose terms lie side by side in memory is kept as rows of 64
+// bytes of terms, one for each of its outer places; another as rows of outer places, one for each term. Chunks are swizzled, so
+// that eight lanes, which load_matrices serves at once, never meet in the same banks.
 #pragma once
 #include <bit>
 
@@ -89,10 +88,9 @@ class MmaTile {
   struct Layout {
     static constexpr int kChunks = Factor::kAlongInner ? 4 : kExtent / kPack;
     static constexpr __device__ unsigned place(unsigned row, unsigned c) {
-      if (kChunks == 4) return row * 4 + (c ^ (row / 2 & 3));
-      // Lanes of TF32 read words of two chunks each, of four rows.
-      if (sizeof(S) == 4) return row * kChunks + (c ^ (row & 3) * 2);
-      return row * kChunks + (c ^ (row & 7));
+      // Here lanes read words of two chunks, of four rows.
+      if (sizeof(S) == 4 && !Factor::kAlongInner) return row * kChunks + (c ^ row % 4 * 2);
+      return swizzled<kChunks>(row, c);
     }
   };
 

@@ -2,7 +2,6 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 
 #include "tensor/sanitizers.h"
@@ -18,8 +17,13 @@ struct Copy {
   std::uint64_t group;
 };
 struct Copies {
+  static constexpr unsigned kMost = 128;
   std::uint64_t groups = 0;  // committed
-  std::deque<Copy> begun;
+  unsigned
+      first = 0,
+      last =
+          0;  // of those begun, in a ring: not on the heap, whose blocks the thread sanitizer knows
+  Copy begun[kMost];
 };
 
 struct Fiber {

@@ -38,14 +38,18 @@ OfLanes give_row(const void* row) {
 }
 
 void begin_copy(void* to, const void* from) {
-  copies().begun.push_back({to, from, copies().groups});
+  Copies& own = copies();
+  if (own.last - own.first == Copies::kMost)
+    fail("a thread has begun more copies than it waits for");
+  own.begun[own.last++ % Copies::kMost] = {to, from, own.groups};
 }
 void commit_copies() { ++copies().groups; }
 bool take_copy(Copy& copy, std::uint64_t groups) {
   Copies& own = copies();
-  if (own.begun.empty() || own.begun.front().group + groups >= own.groups) return false;
-  copy = own.begun.front();
-  own.begun.pop_front();
+  if (own.first == own.last) return false;
+  copy = own.begun[own.first % Copies::kMost];
+  if (copy.group + groups >= own.groups) return false;
+  ++own.first;
   return true;
 }
 

@@ -36,6 +36,9 @@ inline const unsigned char* row_of(OfLanes rows, int lane) {
 
 namespace sfumato::cuda {
 
+inline std::uint32_t pair_of_bf16(float low, float high) {
+  return bf16(low).bits | static_cast<std::uint32_t>(bf16(high).bits) << 16;
+}
 inline std::uint32_t tf32_of(float v) {  // halves away from 0
   const auto bits = std::bit_cast<std::uint32_t>(v);
   return v != v ? bits : (bits + 0x1000u) & ~0x1fffu;

@@ -169,7 +169,7 @@ BlockPtr begin_block(unsigned number) {
     fiber.done = false;
     fiber.waits = nullptr;
     fiber.counter = nullptr;
-    fiber.copies = {};
+    fiber.copies.groups = fiber.copies.first = fiber.copies.last = 0;
     start_fiber(fiber, run_thread);
     block->order.push_back(&fiber);
     ++block->warps[static_cast<std::size_t>(i / 32)].barrier.alive;

@@ -1,0 +1,395 @@
+// Attention in bf16 on tensor cores, without a [tq, tk] array (Dao 2023, FlashAttention-2). A warp has 16 rows of a result in
+// its registers, a block 64: queries of out and dq, keys of dk and dv. The other side's rows come 32 at a time through shared
+// memory, the next ones while these are multiplied. What a product gave is a factor of the next one without leaving the
+// registers: lanes hold it as multiply_add wants its first factor, but for the rounding to bf16.
+//
+// Forward: the "online" softmax of attention.cu, to the base 2. Backward, of queries, with own rows q, dO and others k, v:
+//   S = q kᵀ,  dP = dO vᵀ,  P = e^(scale S - lse),  dS = scale P (dP - D),  D = Σ_e dO out;  dq = dS k.
+// Of keys it is the same of transposed matrices: with own rows k, v and others q, dO, dk = dSᵀ q and dv = Pᵀ dO.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "cuda/attention_tiles.h"
+#include "cuda/block.h"
+#include "cuda/divide.h"
+#include "cuda/launch.h"
+#include "cuda/mma.h"
+
+namespace sfumato::cuda {
+namespace {
+
+using kernels::Attention;
+using kernels::index;
+
+constexpr int kThreads = 128, kOwn = 64, kOther = 32;
+constexpr float kLog2e = 1.442695041f;
+
+// Rows of one head of one image: row i is at first + i * step, d numbers long.
+struct Rows {
+  const bf16* first;
+  index step;
+  unsigned count, d;
+};
+
+// kRows of them in shared memory, with zeros up to kD numbers.
+template <int kRows, int kD>
+struct Panel {
+  static constexpr int kChunks = kD / kOfChunk<bf16>;
+  Chunk chunks[kRows * kChunks];
+
+  // Begins to copy the rows from `begin` on.
+  __device__ void bring(const Rows& from, unsigned begin) {
+    for (unsigned i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
+      const unsigned row = i / kChunks, c = i % kChunks, e = c * kOfChunk<bf16>;
+      const bool exists = begin + row < from.count && e < from.d;
+      copy_chunk(&chunks[swizzled<kChunks>(row, c)],
+                 exists ? from.first + (begin + row) * from.step + e : nullptr);
+    }
+  }
+  // Of 16 rows and 16 numbers of them, the factor a; and two factors b, whose columns are rows here.
+  __device__ void load_a(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
+    const unsigned lane = threadIdx.x % 32;
+    load_matrices(r, &chunks[swizzled<kChunks>(row + lane % 16, step * 2 + lane / 16)]);
+  }
+  __device__ void load_b(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
+    const unsigned lane = threadIdx.x % 32;
+    load_matrices(
+        r, &chunks[swizzled<kChunks>(row + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2)]);
+  }
+  // Two factors b whose terms are rows here.
+  __device__ void load_b_of_terms(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
+    const unsigned lane = threadIdx.x % 32;
+    load_transposed(r, &chunks[swizzled<kChunks>(row + lane % 16, step * 2 + lane / 16)]);
+  }
+};
+
+// This lane's elements of a matrix [16, 8 kCount]: of columns 8 j + 2 (lane % 4) + e, row lane / 4 + 8 h is [j][2 h + e].
+template <int kCount>
+struct Sums {
+  float v[kCount][4] = {};
+  __device__ float (&operator[](int j))[4] { return v[j]; }
+  __device__ const float (&operator[](int j) const)[4] { return v[j]; }
+};
+using Scores = Sums<kOther / 8>;
+
+// The warp's 16 own rows times the others.
+template <int kD>
+__device__ Scores products(const Panel<kOwn, kD>& own, unsigned row,
+                           const Panel<kOther, kD>& other) {
+  Scores s;
+  SFUMATO_UNROLL
+  for (int step = 0; step < kD / 16; ++step) {
+    std::uint32_t a[4], b[4];
+    own.load_a(a, row, step);
+    SFUMATO_UNROLL
+    for (int j = 0; j < kOther / 16; ++j) {
+      other.load_b(b, j * 16, step);
+      multiply_add(bf16(), s[2 * j], a, b[0], b[1]);
+      multiply_add(bf16(), s[2 * j + 1], a, b[2], b[3]);
+    }
+  }
+  return s;
+}
+
+// to += p other.
+template <int kD>
+__device__ void add_products(Sums<kD / 8>& to, const Scores& p, const Panel<kOther, kD>& other) {
+  SFUMATO_UNROLL
+  for (int step = 0; step < kOther / 16; ++step) {
+    const auto &left = p[2 * step], &right = p[2 * step + 1];
+    const std::uint32_t a[4] = {pair_of_bf16(left[0], left[1]), pair_of_bf16(left[2], left[3]),
+                                pair_of_bf16(right[0], right[1]), pair_of_bf16(right[2], right[3])};
+    SFUMATO_UNROLL
+    for (int j = 0; j < kD / 16; ++j) {
+      std::uint32_t b[4];
+      other.load_b_of_terms(b, step * 16, j);
+      multiply_add(bf16(), to[2 * j], a, b[0], b[1]);
+      multiply_add(bf16(), to[2 * j + 1], a, b[2], b[3]);
+    }
+  }
+}
+
+// Over the four lanes that share a row.
+__device__ inline float row_sum(float v) {
+  v += __shfl_xor_sync(kAllLanes, v, 1);
+  return v + __shfl_xor_sync(kAllLanes, v, 2);
+}
+__device__ inline float row_max(float v) {
+  for (int bit = 1; bit <= 2; bit *= 2) {
+    const float other = __shfl_xor_sync(kAllLanes, v, bit);
+    v = other > v ? other : v;
+  }
+  return v;
+}
+
+// Which rows a block has, of the `rows` of each of n heads of images.
+struct Place {
+  unsigned image, head;
+  index of_all;    // head of all images'
+  unsigned first;  // of the block's rows
+  unsigned row;    // of the warp's, from there on
+
+  __device__ Place(unsigned block, const Divisor& blocks, const Divisor& heads)
+      : image(block / blocks / heads),
+        head(block / blocks % heads),
+        of_all(block / blocks),
+        first(block % blocks * kOwn),
+        row(threadIdx.x / 32 * 16) {}
+  template <class T>
+  __device__ T* in(T* x, index rows, index step, index d) const {
+    return x + image * rows * step + head * d;
+  }
+  __device__ Rows rows(const bf16* x, index count, index step, index d) const {
+    return {in(x, count, step, d), step, static_cast<unsigned>(count), static_cast<unsigned>(d)};
+  }
+  // Writes the rows that exist, each times scale[its half].
+  template <int kCount>
+  __device__ void write(const Sums<kCount>& from, bf16* x, index count, index step, index d,
+                        const float (&scale)[2]) const {
+    bf16* const to = in(x, count, step, d);
+    const unsigned lane = threadIdx.x % 32;
+    SFUMATO_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      const unsigned i = first + row + h * 8 + lane / 4;
+      if (i >= count) continue;
+      SFUMATO_UNROLL
+      for (int j = 0; j < kCount; ++j) {
+        SFUMATO_UNROLL
+        for (int e = 0; e < 2; ++e) {
+          const unsigned c = j * 8 + lane % 4 * 2 + e;
+          if (c < d) to[i * step + c] = bf16(from[j][2 * h + e] * scale[h]);
+        }
+      }
+    }
+  }
+};
+
+template <int kD>
+struct Forward {
+  static constexpr int kThreads = cuda::kThreads;
+  struct Shared {
+    Panel<kOwn, kD> q;
+    Panel<kOther, kD> k[2], v[2];
+  };
+  kernels::AttentionForward<bf16> a;
+  Divisor blocks, heads;
+
+  __device__ void operator()() const {
+    const Attention& t = a.attention;
+    Shared& s = shared<Shared>();
+    const Place at(blockIdx.x, blocks, heads);
+    const Rows k = at.rows(a.k, t.tk, t.kv_row, t.d), v = at.rows(a.v, t.tk, t.kv_row, t.d);
+    s.q.bring(at.rows(a.q, t.tq, t.q_row, t.d), at.first);
+    s.k[0].bring(k, 0), s.v[0].bring(v, 0);
+    commit_copies();
+    Softmax softmax{static_cast<float>(t.scale) * kLog2e, k.count};
+    Sums<kD / 8> out;
+    for (unsigned begin = 0, now = 0; begin < k.count; begin += kOther, now ^= 1) {
+      if (begin + kOther < k.count)
+        s.k[now ^ 1].bring(k, begin + kOther), s.v[now ^ 1].bring(v, begin + kOther);
+      commit_copies();
+      wait_for_copies<1>();
+      __syncthreads();
+      Scores p = products(s.q, at.row, s.k[now]);
+      softmax.add(p, begin, out);
+      add_products(out, p, s.v[now]);
+      __syncthreads();
+    }
+    softmax.end();
+    at.write(out, a.out, t.tq, t.heads * t.d, t.d, softmax.scale_out);
+    const unsigned lane = threadIdx.x % 32;
+    for (unsigned h = 0; h < 2; ++h) {
+      const unsigned i = at.first + at.row + h * 8 + lane / 4;
+      if (lane % 4 == 0 && i < t.tq) a.lse[at.of_all * t.tq + i] = softmax.lse[h];
+    }
+  }
+
+  // Of two rows, whose scores four lanes share.
+  struct Softmax {
+    float scale;
+    unsigned tk;
+    float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+    float scale_out[2] = {}, lse[2] = {};
+
+    // The scores of the keys from `begin` on become their exponentials, against the maximum so far, to which `out` is shrunk.
+    __device__ void add(Scores& s, unsigned begin, Sums<kD / 8>& out) {
+      SFUMATO_UNROLL
+      for (int h = 0; h < 2; ++h) {
+        float highest = -INFINITY;
+        for (int j = 0; j < kOther / 8; ++j)
+          for (int e = 0; e < 2; ++e) {
+            float& score = s[j][2 * h + e];
+            score = begin + j * 8 + threadIdx.x % 4 * 2 + e < tk ? score * scale : -INFINITY;
+            if (score > highest) highest = score;
+          }
+        highest = row_max(highest > top[h] ? highest : top[h]);  // a NaN shows in the sum
+        const float shrink = std::exp2(top[h] - highest);
+        top[h] = highest, sum[h] *= shrink;
+        for (int j = 0; j < kOther / 8; ++j)
+          for (int e = 0; e < 2; ++e) {
+            float& p = s[j][2 * h + e];
+            p = std::exp2(p - highest);
+            sum[h] += p;
+          }
+        for (int j = 0; j < kD / 8; ++j)
+          for (int e = 0; e < 2; ++e) out[j][2 * h + e] *= shrink;
+      }
+    }
+    __device__ void end() {
+      for (int h = 0; h < 2; ++h) {
+        const float all = row_sum(sum[h]);
+        scale_out[h] = 1 / all;
+        lse[h] = (top[h] + std::log2(all)) / kLog2e;
+      }
+    }
+  };
+};
+
+template <int kD>
+struct Backward {
+  static constexpr int kThreads = cuda::kThreads;
+  struct Shared {
+    Panel<kOwn, kD> own[2];         // q and dO, or k and v
+    Panel<kOther, kD> other[2][2];  // the other two, twice
+    float lse[kOwn], d[kOwn];       // of queries
+  };
+  kernels::AttentionBackward<bf16> a;
+  unsigned query_blocks;
+  Divisor of_queries, of_keys, heads;
+
+  __device__ void operator()() const {
+    if (blockIdx.x < query_blocks) {
+      gradients<false>(Place(blockIdx.x, of_queries, heads));
+    } else {
+      gradients<true>(Place(blockIdx.x - query_blocks, of_keys, heads));
+    }
+  }
+
+  // dq, or dk and dv.
+  template <bool kOfKeys>
+  __device__ void gradients(const Place& at) const {
+    const Attention& t = a.attention;
+    Shared& s = shared<Shared>();
+    const index row = t.heads * t.d;
+    const Rows queries[2] = {at.rows(a.q, t.tq, t.q_row, t.d), at.rows(a.dout, t.tq, row, t.d)};
+    const Rows keys[2] = {at.rows(a.k, t.tk, t.kv_row, t.d), at.rows(a.v, t.tk, t.kv_row, t.d)};
+    const auto &own = kOfKeys ? keys : queries, &other = kOfKeys ? queries : keys;
+    for (int i = 0; i < 2; ++i) s.own[i].bring(own[i], at.first), s.other[0][i].bring(other[i], 0);
+    commit_copies();
+    if (!kOfKeys) statistics<kOwn>(s, at, at.first);
+    Sums<kD / 8> of_first, of_second;
+    for (unsigned begin = 0, now = 0; begin < other[0].count; begin += kOther, now ^= 1) {
+      if (begin + kOther < other[0].count)
+        for (int i = 0; i < 2; ++i) s.other[now ^ 1][i].bring(other[i], begin + kOther);
+      commit_copies();
+      if (kOfKeys) statistics<kOther>(s, at, begin);
+      wait_for_copies<1>();
+      __syncthreads();
+      Scores p = products(s.own[0], at.row, s.other[now][0]);
+      Scores ds = products(s.own[1], at.row, s.other[now][1]);
+      differentiate<kOfKeys>(s, at, begin, p, ds);
+      add_products(of_first, ds, s.other[now][0]);
+      if (kOfKeys) add_products(of_second, p, s.other[now][1]);
+      __syncthreads();
+    }
+    constexpr float kAsItIs[2] = {1, 1};
+    if (kOfKeys) {
+      at.write(of_first, a.dk, t.tk, t.kv_row, t.d, kAsItIs);
+      at.write(of_second, a.dv, t.tk, t.kv_row, t.d, kAsItIs);
+    } else {
+      at.write(of_first, a.dq, t.tq, t.q_row, t.d, kAsItIs);
+    }
+  }
+
+  // lse and D of kCount queries from `first` on.
+  template <int kCount>
+  __device__ void statistics(Shared& s, const Place& at, unsigned first) const {
+    const Attention& t = a.attention;
+    constexpr unsigned kTeam = kThreads / kCount;
+    const unsigned i = threadIdx.x / kTeam, query = first + i;
+    const bool exists = query < t.tq;
+    const index row = t.heads * t.d;
+    const bf16 *const out = at.in(a.out, t.tq, row, t.d) + query * row, *const dout =
+                                                                            at.in(a.dout, t.tq, row,
+                                                                                  t.d) +
+                                                                            query * row;
+    float sum = 0;
+    for (unsigned e = threadIdx.x % kTeam; exists && e < t.d; e += kTeam)
+      sum += static_cast<float>(out[e]) * static_cast<float>(dout[e]);
+    for (unsigned bit = 1; bit < kTeam; bit *= 2)
+      sum += __shfl_xor_sync(kAllLanes, sum, static_cast<int>(bit));
+    if (threadIdx.x % kTeam != 0) return;
+    s.d[i] = sum;
+    s.lse[i] = exists ? a.lse[at.of_all * t.tq + query] : 0;
+  }
+
+  // S becomes P, and dP dS: 0 where a query or a key does not exist. Of keys, rows are keys.
+  template <bool kOfKeys>
+  __device__ void differentiate(const Shared& s, const Place& at, unsigned begin, Scores& p,
+                                Scores& ds) const {
+    const Attention& t = a.attention;
+    const float scale = static_cast<float>(t.scale);
+    const unsigned lane = threadIdx.x % 32, rows = static_cast<unsigned>(kOfKeys ? t.tk : t.tq),
+                   cols = static_cast<unsigned>(kOfKeys ? t.tq : t.tk);
+    SFUMATO_UNROLL
+    for (int j = 0; j < kOther / 8; ++j) {
+      SFUMATO_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const unsigned row = at.row + i / 2 * 8 + lane / 4, col = j * 8 + lane % 4 * 2 + i % 2;
+        const unsigned query = kOfKeys ? col : row;
+        const bool exists = at.first + row < rows && begin + col < cols;
+        p[j][i] = exists ? std::exp2((scale * p[j][i] - s.lse[query]) * kLog2e) : 0;
+        ds[j][i] = scale * p[j][i] * (ds[j][i] - s.d[query]);
+      }
+    }
+  }
+};
+
+// f(number) of the least number of channels that a head has room in.
+template <class F>
+void with_channels(index d, const F& f) {
+  if (d <= 16) return f(std::integral_constant<int, 16>());
+  if (d <= 32) return f(std::integral_constant<int, 32>());
+  if (d <= 64) return f(std::integral_constant<int, 64>());
+  f(std::integral_constant<int, 128>());
+}
+
+Divisor divisor(index n) { return Divisor(static_cast<unsigned>(std::max<index>(1, n))); }
+index blocks_of(index rows) { return (rows + kOwn - 1) / kOwn; }
+
+bool fits(const Attention& s, std::initializer_list<const bf16*> arrays) {
+  constexpr index kOf = kOfChunk<bf16>;
+  if (s.d > 128 || s.d % kOf != 0 || s.q_row % kOf != 0 || s.kv_row % kOf != 0) return false;
+  return std::all_of(arrays.begin(), arrays.end(),
+                     [](const bf16* x) { return in_chunks(kOfChunk<bf16>, x); });
+}
+
+}  // namespace
+
+bool attention_fits_tiles(const kernels::AttentionForward<bf16>& a) {
+  return fits(a.attention, {a.q, a.k, a.v});
+}
+bool attention_fits_tiles(const kernels::AttentionBackward<bf16>& a) {
+  return fits(a.attention, {a.q, a.k, a.v, a.dout});
+}
+
+void attention_forward_by_tiles(const kernels::AttentionForward<bf16>& a) {
+  const Attention& s = a.attention;
+  const index blocks = blocks_of(s.tq);
+  with_channels(s.d, [&]<int kD>(std::integral_constant<int, kD>) {
+    launch({s.n * s.heads * blocks}, Forward<kD>{a, divisor(blocks), divisor(s.heads)});
+  });
+}
+
+void attention_backward_by_tiles(const kernels::AttentionBackward<bf16>& a) {
+  const Attention& s = a.attention;
+  const index queries = blocks_of(s.tq), keys = blocks_of(s.tk), heads = s.n * s.heads;
+  with_channels(s.d, [&]<int kD>(std::integral_constant<int, kD>) {
+    launch({heads * (queries + keys)},
+           Backward<kD>{a, static_cast<unsigned>(heads * queries), divisor(queries), divisor(keys),
+                        divisor(s.heads)});
+  });
+}
+
+}  // namespace sfumato::cuda
