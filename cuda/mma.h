@@ -21,6 +21,8 @@ __device__ std::uint32_t tf32_of(float v);
 __device__ void load_matrices(std::uint32_t (&r)[4], const Chunk* row);
 __device__ void load_transposed(std::uint32_t (&r)[4], const Chunk* row);
 
+// A word of shared memory.
+__device__ std::uint32_t load_word(const std::uint32_t* from);
 // Begins to copy a chunk of device memory, at a multiple of 16, to shared memory; or zeros, if `from` is null. What a thread
 // begins up to commit_copies() is a group. wait_for_copies<N>() ends all but the last N groups of the thread.
 __device__ void copy_chunk(Chunk* to, const void* from);
@@ -65,6 +67,7 @@ __device__ inline void load_transposed(std::uint32_t (&r)[4], const Chunk* row) 
                : "memory");
 }
 
+__device__ inline std::uint32_t load_word(const std::uint32_t* from) { return *from; }
 __device__ inline void copy_chunk(Chunk* to, const void* from) {
   const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"

@@ -114,7 +114,7 @@ class MmaTile {
       for (unsigned m = 0; m < 4; ++m) {
         const unsigned half = kOuterFirst ? m % 2 : m / 2, late = kOuterFirst ? m / 2 : m % 2;
         const unsigned place = outer + half * 8 + lane / 4, term = step * 8 + late * 4 + lane % 4;
-        r[m] = panel.chunks[Rows::place(term, place / 4)].words[place % 4];
+        r[m] = load_word(&panel.chunks[Rows::place(term, place / 4)].words[place % 4]);
       }
     }
     if (sizeof(S) == 4)
@@ -153,7 +153,9 @@ class MmaTile {
         Chunk* const chunk =
             &to.chunks[Rows::place(number(i) / Rows::kChunks, number(i) % Rows::kChunks)];
         if (from_.in_chunks) {
-          const bool exists = k + inner(i) < end && outer(i) < left_;
+          const bool exists =
+              k + inner(i) <
+              end;  // a row outside is the first one once more: nobody writes its sums
           copy_chunk(chunk, exists ? from_.chunk(outer_[i], from_.inner(k + inner(i))) : nullptr);
         } else {
           for (unsigned e = 0; e < kPack; ++e) store_number(chunk, e, S(element(i, e, k, end)));

@@ -7,20 +7,18 @@ namespace {
 
 Counts counted;
 
-// 128 bytes pass at once, of eight lanes that follow one another: more often where rows of theirs lie in the same banks.
-void count(OfLanes rows) {
-  for (int first = 0; first < 32; first += 8) {
-    std::uint64_t most = 0;
-    for (std::uintptr_t bank = 0; bank < 8; ++bank) {
-      std::uintptr_t seen[8];
-      std::uint64_t of_bank = 0;
-      for (int lane = first; lane < first + 8; ++lane) {
-        const auto row = reinterpret_cast<std::uintptr_t>(row_of(rows, lane)) / 16;
-        if (row % 8 == bank && std::find(seen, seen + of_bank, row) == seen + of_bank)
-          seen[of_bank++] = row;
-      }
-      most = std::max(most, of_bank);
-    }
+// 128 bytes pass at once, `bytes` of each of 128 / bytes lanes that follow one another: more often where different ones lie in
+// the same banks.
+void count(OfLanes addresses, unsigned bytes) {
+  const unsigned lanes = 128 / bytes;
+  std::uintptr_t place[32];
+  for (int lane = 0; lane < 32; ++lane)
+    place[lane] = reinterpret_cast<std::uintptr_t>(address_of(addresses, lane)) / bytes;
+  for (unsigned first = 0; first < 32; first += lanes) {
+    std::uint64_t of_bank[32] = {}, most = 0;
+    for (unsigned lane = first; lane < first + lanes; ++lane)
+      if (std::find(place + first, place + lane, place[lane]) == place + lane)
+        most = std::max(most, ++of_bank[place[lane] % lanes]);
     counted.shared_accesses += most;
     counted.conflicts += most - 1;
   }
@@ -33,8 +31,13 @@ Counts counts() { return counted; }
 OfLanes give_row(const void* row) {
   expect_chunk(row);
   const OfLanes rows = give(&row, sizeof row);
-  if (lane() == 0) count(rows);
+  if (lane() == 0) count(rows, 16);
   return rows;
+}
+
+void give_word(const void* word) {
+  const OfLanes words = give(&word, sizeof word);
+  if (lane() == 0) count(words, 4);
 }
 
 void begin_copy(void* to, const void* from) {

@@ -9,15 +9,15 @@ namespace sfumato::cuda::emulator {
 // Of all kernels so far.
 struct Counts {
   std::uint64_t products = 0;  // multiply_add
-  std::uint64_t shared_accesses =
-      0;  // of 128 bytes to shared memory by load_matrices, load_transposed and copy_chunk
-  std::uint64_t conflicts =
-      0;  // such accesses that are needed because 16-byte rows of one lie in the same banks
+  // Of 128 bytes of shared memory, by the functions of mma.h; and those more than there would be, were the addresses of each in
+  // different banks.
+  std::uint64_t shared_accesses = 0, conflicts = 0;
 };
 Counts counts();
 
-// The addresses of the lanes' rows of 16 bytes; counts the access.
+// The addresses of the lanes' rows of 16 bytes, or of their words; counts the access.
 OfLanes give_row(const void* row);
+void give_word(const void* word);
 void multiply_words(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
                     float (*product)(std::uint32_t, std::uint32_t));
 
@@ -26,10 +26,10 @@ void begin_copy(void* to, const void* from);
 void commit_copies();
 bool take_copy(Copy& copy, std::uint64_t groups);
 
-inline const unsigned char* row_of(OfLanes rows, int lane) {
-  const unsigned char* row;
-  std::memcpy(&row, rows[lane], sizeof row);
-  return row;
+inline const unsigned char* address_of(OfLanes addresses, int lane) {
+  const unsigned char* address;
+  std::memcpy(&address, addresses[lane], sizeof address);
+  return address;
 }
 
 }  // namespace sfumato::cuda::emulator
@@ -48,7 +48,7 @@ inline void load_matrices(std::uint32_t (&r)[4], const Chunk* row) {
   const emulator::OfLanes rows = emulator::give_row(row);
   const int lane = emulator::lane();
   for (int i = 0; i < 4; ++i)
-    std::memcpy(&r[i], emulator::row_of(rows, 8 * i + lane / 4) + lane % 4 * 4, 4);
+    std::memcpy(&r[i], emulator::address_of(rows, 8 * i + lane / 4) + lane % 4 * 4, 4);
 }
 inline void load_transposed(std::uint32_t (&r)[4], const Chunk* row) {
   const emulator::OfLanes rows = emulator::give_row(row);
@@ -56,11 +56,16 @@ inline void load_transposed(std::uint32_t (&r)[4], const Chunk* row) {
   for (int i = 0; i < 4; ++i) {
     std::uint16_t of_rows[2];
     for (int k = 0; k < 2; ++k)
-      std::memcpy(&of_rows[k], emulator::row_of(rows, 8 * i + lane % 4 * 2 + k) + lane / 4 * 2, 2);
+      std::memcpy(&of_rows[k], emulator::address_of(rows, 8 * i + lane % 4 * 2 + k) + lane / 4 * 2,
+                  2);
     r[i] = of_rows[0] | static_cast<std::uint32_t>(of_rows[1]) << 16;
   }
 }
 
+inline std::uint32_t load_word(const std::uint32_t* from) {
+  emulator::give_word(from);
+  return *from;
+}
 // What a copy will bring is NaN until it is waited for.
 inline void copy_chunk(Chunk* to, const void* from) {
   emulator::give_row(to);

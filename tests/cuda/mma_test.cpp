@@ -3,10 +3,12 @@
 
 #include <vector>
 
+#include "cuda/attention.h"
 #include "cuda/conv.h"
 #include "cuda/launch.h"
 #include "cuda/mma_tile.h"
 #include "tests/cuda/kernel_test.h"
+#include "tests/kernels/attention_cases.h"
 #include "tests/kernels/conv_cases.h"
 
 namespace sfumato::cuda {
@@ -98,27 +100,49 @@ TEST_F(TensorCores, RoundToTheNearest) {
 }
 
 #if !defined(__CUDACC__)
+// One convolution forward and backward.
+template <class T>
+void convolve(const kernels::Conv& s) {
+  const OnDevice<T> x(numbers<T>(s.n * s.h * s.w * s.c, 1)), w(numbers<T>(s.k * s.c * 9, 2));
+  const OnDevice<T> y(s.n * s.oh * s.ow * s.k), dx(x.size());
+  const OnDevice<float> dw(w.size());
+  conv_forward<T>(s, {.x = x.data()}, w.data(), {.y = y.data()}, nullptr);
+  conv_backward<T>(s, {.x = x.data()}, y.data(), w.data(), {.dx = dx.data(), .dw = dw.data()});
+  synchronize(Device::cuda);
+}
+
 TEST_F(TensorCores, RowsNeverMeetInTheSameBanks) {
   const emulator::Counts before = emulator::counts();
   for (const kernels::index channels : {32, 64}) {
     const kernels::Conv s = kernels::testing::square(2, 8, channels, channels, 3, 1);
-    const auto run = [&]<class T>() {
-      const OnDevice<T> x(numbers<T>(s.n * s.h * s.w * s.c, 1)), w(numbers<T>(s.k * s.c * 9, 2));
-      const OnDevice<T> y(x.size()), dx(x.size());
-      const OnDevice<float> dw(w.size());
-      conv_forward<T>(s, {.x = x.data()}, w.data(), {.y = y.data()}, nullptr);
-      conv_backward<T>(s, {.x = x.data()}, y.data(), w.data(), {.dx = dx.data(), .dw = dw.data()});
-      synchronize(Device::cuda);
-    };
-    run.operator()<bf16>();
+    convolve<bf16>(s);
     allow_tf32(Device::cuda, true);
-    run.operator()<float>();
+    convolve<float>(s);
     allow_tf32(Device::cuda, false);
   }
+  for (const kernels::index d : {8, 32, 64, 96}) {
+    const kernels::Attention s = kernels::testing::sizes(1, 40, 70, 2, d, 0.2);
+    const kernels::testing::AttentionCase<bf16> in(s);
+    const kernels::testing::AttentionCase<bf16, OnDevice> there(in);
+    kernels::testing::AttentionResult<bf16, OnDevice> r(s);
+    attention_forward(kernels::testing::forward_of<bf16>(s, there, r));
+    attention_backward(kernels::testing::backward_of<bf16>(s, there, r));
+    synchronize(Device::cuda);
+  }
   const emulator::Counts after = emulator::counts();
-  EXPECT_GT(after.products - before.products, 1000u);
-  EXPECT_GT(after.shared_accesses - before.shared_accesses, 1000u);
+  EXPECT_GT(after.products - before.products, 10000u);
+  EXPECT_GT(after.shared_accesses - before.shared_accesses, 10000u);
   EXPECT_EQ(after.conflicts, before.conflicts);
+}
+
+// Nothing is multiplied in vain where pixels and channels fill the tiles, but of the weights' gradient, whose 9 * 64 rows are
+// four and a half tiles.
+TEST_F(TensorCores, ProductsOfAConvolution) {
+  const kernels::Conv s = kernels::testing::square(2, 16, 64, 64, 3, 1);
+  const emulator::Counts before = emulator::counts();
+  convolve<bf16>(s);
+  const std::uint64_t of_each = 2 * 16 * 16 * 64 * 64 * 9 / (16 * 8 * 16);
+  EXPECT_EQ(emulator::counts().products - before.products, 2 * of_each + of_each * 10 / 9);
 }
 #endif
 
