@@ -173,16 +173,18 @@ void input_gradient(const Conv& s, const ConvInput<T>& in, const T* dy, const T*
   });
 }
 
-// By tiles, unless channels are so many that cuBLASLt's tensor cores are worth columns, which take 72 bytes of traffic for
-// k FLOP each. (Tiles count in 31 bits, and nothing is none of their cases.)
+// By tiles, unless channels are so many that cuBLASLt's products are worth columns, which take 72 bytes of traffic for k FLOP
+// each: twice as many where tiles have tensor cores, too. (Tiles count in 31 bits, and nothing is none of their cases.)
+template <class T>
 bool by_tiles(const Conv& s) {
-  constexpr index kMany = 128, kLarge = 4096, kLimit = std::numeric_limits<int>::max();
+  constexpr index kLarge = 4096, kLimit = std::numeric_limits<int>::max();
+  const index many = on_tensor_cores<T>() ? 256 : 128;
   const index pixels = std::max(s.oh * s.ow, s.h * s.w), terms = s.kh * s.kw * std::max(s.c, s.k);
   if (std::min({s.n, s.h, s.w, s.c, s.oh, s.ow, s.k}) == 0 || s.n * pixels > kLimit / 4 ||
       4 * terms > kLimit)
     return false;
   if (conv_path != ConvPath::automatic) return conv_path == ConvPath::tiles;
-  return s.c < kMany || s.k < kMany || s.n * pixels < kLarge;
+  return s.c < many || s.k < many || s.n * pixels < kLarge;
 }
 
 }  // namespace
@@ -190,7 +192,7 @@ bool by_tiles(const Conv& s) {
 template <class T>
 void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* /*filters*/) {
-  if (by_tiles(s)) return conv_forward_by_tiles(s, in, w, out);
+  if (by_tiles<T>(s)) return conv_forward_by_tiles(s, in, w, out);
   const Normalised<T> input = reads(s, in);
   if (in.groups > 0) group_norm_statistics(norm_of(s, in), input.x, in.mean, in.rstd);
   const index pixels = s.oh * s.ow;
@@ -214,7 +216,7 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
 template <class T>
 void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                    const ConvGradients<T>& g) {
-  if (by_tiles(s)) return conv_backward_by_tiles(s, in, dy, w, g);
+  if (by_tiles<T>(s)) return conv_backward_by_tiles(s, in, dy, w, g);
   bias_gradients(s, dy, g);
   if (g.dw) weight_gradient(s, in, dy, g.dw);
   if (!g.dx) return;

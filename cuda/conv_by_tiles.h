@@ -14,15 +14,30 @@ namespace sfumato::cuda {
 
 constexpr unsigned ceil_divide(unsigned n, unsigned d) { return (n + d - 1) / d; }
 
-// f(tile) of the tile that multiplies T, of which the type alone counts: on tensor cores in bf16, and in f32 where TF32 is
-// allowed. It has 64 columns if `wide`, otherwise 32.
+// f(tile) of a tile of T that has 64 columns if `wide`, otherwise 32. Its type alone counts.
+template <template <class, int> class Product, class T, class F>
+void of_width(bool wide, const F& f) {
+  wide ? f(Product<T, 64>()) : f(Product<T, 32>());
+}
+
+// f(tile) of the tile that multiplies T.
 template <class T, class F>
 void with_tile(bool wide, const F& f) {
-  if constexpr (!std::is_same_v<T, double>) {
-    if (std::is_same_v<T, bf16> || tf32_allowed())
-      return wide ? f(MmaTile<T, 64>()) : f(MmaTile<T, 32>());
-  }
-  if constexpr (!std::is_same_v<T, bf16>) wide ? f(Tile<T, 64>()) : f(Tile<T, 32>());
+  if constexpr (!std::is_same_v<T, double>)
+    if (on_tensor_cores<T>()) return of_width<MmaTile, T>(wide, f);
+  if constexpr (!std::is_same_v<T, bf16>) of_width<Tile, T>(wide, f);
+}
+
+// f(tile, tile) of two that are used in one launch. (Those that are not for tensor cores have the same width.)
+template <class T, class F>
+void with_two_tiles(bool first_wide, bool second_wide, const F& f) {
+  if constexpr (!std::is_same_v<T, double>)
+    if (on_tensor_cores<T>())
+      return of_width<MmaTile, T>(first_wide, [&]<class First>(First first) {
+        of_width<MmaTile, T>(second_wide, [&]<class Second>(Second second) { f(first, second); });
+      });
+  if constexpr (!std::is_same_v<T, bf16>)
+    of_width<Tile, T>(first_wide || second_wide, [&]<class Both>(Both both) { f(both, both); });
 }
 
 // Tiles of a product, one row of tiles after another.

@@ -80,13 +80,15 @@ struct Blocks {
 };
 enum Event : unsigned { kFilters, kInput, kWeights, kSums, kNorm, kFirstImage };
 
-template <class T, class Product>
+// ToInput and ToWeights: the tiles of dx and of dw, of one kind.
+template <class T, class ToInput, class ToWeights>
 struct Backward {
-  static constexpr int kThreads = Product::kThreads, kBlocksAtOnce = Product::kBlocksAtOnce;
+  static constexpr int kThreads = ToInput::kThreads, kBlocksAtOnce = ToInput::kBlocksAtOnce;
   struct Shared {
     Phases::Shared phases;
     union {
-      typename Product::Shared tile;
+      typename ToInput::Shared to_input;
+      typename ToWeights::Shared to_weights;
       NormBackwardShared norm;
       ColumnSumsShared sums;
     };
@@ -95,8 +97,8 @@ struct Backward {
   Blocks blocks;
   ByTap<T> filters;
   Activations<T> u;
-  InputGradient<T, Product> dx;
-  WeightGradient<T, Product> dw;
+  InputGradient<T, ToInput> dx;
+  WeightGradient<T, ToWeights> dw;
   ColumnSums<T, Wide<T>> sums;      // of dy, over some pixels
   ColumnSums<Wide<T>, Wide<T>> db;  // of these sums
   NormBackward<T> norm;
@@ -121,7 +123,7 @@ struct Backward {
       input_gradient(s, dx.tiles(block));
     } else if (is_of(blocks.dw, block)) {
       if (blocks.u > 0) phases.wait(kInput, blocks.u);
-      dw(s.tile, block);
+      dw(s.to_weights, block);
       if (blocks.add_dw > 0) phases.count(kWeights);
     } else if (is_of(blocks.sums, block)) {
       sums(s.sums, block);
@@ -129,7 +131,7 @@ struct Backward {
     } else if (is_of(blocks.norm, block)) {
       const Group group(norm.share, block);
       const unsigned e = images.of_image(group.image);
-      phases.wait(e, images.tiles(e, Product::kM) * dx.tiles.across);
+      phases.wait(e, images.tiles(e, ToInput::kM) * dx.tiles.across);
       norm(s.norm, group);
       phases.count(kNorm);
     } else if (is_of(blocks.add_dw, block)) {
@@ -143,10 +145,10 @@ struct Backward {
       gamma(s.sums, block);
     }
   }
-  __device__ void input_gradient(Shared& s, const typename Product::Place& at) const {
-    dx(s.tile, at);
+  __device__ void input_gradient(Shared& s, const typename ToInput::Place& at) const {
+    dx(s.to_input, at);
     if (blocks.norm == 0) return;
-    const unsigned end = at.row + Product::kM < at.rows ? at.row + Product::kM : at.rows;
+    const unsigned end = at.row + ToInput::kM < at.rows ? at.row + ToInput::kM : at.rows;
     for (unsigned e = images.of_pixel(at.row); e <= images.of_pixel(end - 1); ++e) phases.count(e);
   }
 };
@@ -168,7 +170,7 @@ struct Parts {
         count(of_images ? s.n : (s.n * s.oh * s.ow + share - 1) / share) {}
 };
 
-template <class T, class Product>
+template <class T, class ToInput, class ToWeights>
 void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
               const ConvGradients<T>& g) {
   const Extents e(s, in.upsample);
@@ -179,13 +181,13 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
   const bool normalises = g.dx && in.groups > 0;
 
   const OutputsOfPixels<T> outputs{e, dy};
-  const InputOfProducts<T, Product> u(norm, input);
-  const FiltersByTap<T, Product> filters(e, k, w);
+  const InputOfProducts<T, ToWeights> u(norm, input);
+  const FiltersByTap<T, ToInput> filters(e, k, w);
   const Scratch<T> du(static_cast<std::size_t>(normalises ? norm.n * norm.hw * norm.c : 0));
   const Scratch<double> of_groups(static_cast<std::size_t>(normalises ? s.n * 2 * s.c : 0));
   const Channels<T> dx{g.dx, c - skip, g.dskip, skip};
   const Channels<const T> add{g.add, c - skip, g.add_skip, skip};
-  const InputGradient<T, Product> to_input{{narrow(s.n * norm.hw), c, outputs.terms()},
+  const InputGradient<T, ToInput> to_input{{narrow(s.n * norm.hw), c, outputs.terms()},
                                            outputs,
                                            {e, filters.weights()},
                                            input,
@@ -193,13 +195,13 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                                            dx,
                                            add};
 
-  const Tiles<Product> weights(e.columns(), k, n * e.pixels);
+  const Tiles<ToWeights> weights(e.columns(), k, n * e.pixels);
   const unsigned terms = terms_of_block(weights.terms, weights.count()),
                  shares = ceil_divide(weights.terms, terms);
   const bool splits = g.dw && shares > 1;
   const Scratch<Wide<T>> of_shares(
       splits ? static_cast<std::size_t>(shares) * weights.rows * weights.cols : 0);
-  const WeightGradient<T, Product> to_weights{
+  const WeightGradient<T, ToWeights> to_weights{
       weights, {{e, u.u()}}, {k, dy}, terms, shares, splits ? of_shares.get() : g.dw, g.dw};
 
   const Parts parts(s, g.per_image != nullptr);
@@ -222,17 +224,18 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                       .add_dw = to_weights.adding_blocks(),
                       .db = g.db && !sums_once ? db.blocks() : 0,
                       .gamma = normalises ? gamma.blocks() : 0};
-  launch({blocks.all()}, Backward<T, Product>{Phases(kFirstImage + images.count()),
-                                              blocks,
-                                              filters.by_tap(),
-                                              u.making(),
-                                              to_input,
-                                              to_weights,
-                                              sums,
-                                              db,
-                                              {share, input, du.get(), dx, add, of_groups.get()},
-                                              gamma,
-                                              images});
+  launch({blocks.all()},
+         Backward<T, ToInput, ToWeights>{Phases(kFirstImage + images.count()),
+                                         blocks,
+                                         filters.by_tap(),
+                                         u.making(),
+                                         to_input,
+                                         to_weights,
+                                         sums,
+                                         db,
+                                         {share, input, du.get(), dx, add, of_groups.get()},
+                                         gamma,
+                                         images});
 }
 
 }  // namespace
@@ -240,8 +243,9 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
 template <class T>
 void conv_backward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                             const ConvGradients<T>& g) {
-  with_tile<T>(s.k > 32 || s.c > 32,
-               [&]<class Product>(Product) { backward<T, Product>(s, in, dy, w, g); });
+  with_two_tiles<T>(s.c > 32, s.k > 32, [&]<class ToInput, class ToWeights>(ToInput, ToWeights) {
+    backward<T, ToInput, ToWeights>(s, in, dy, w, g);
+  });
 }
 
 #define SFUMATO_INSTANTIATE(T)                                                               \

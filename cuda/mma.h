@@ -23,7 +23,8 @@ __device__ void load_transposed(std::uint32_t (&r)[4], const Chunk* row);
 
 // A word of shared memory.
 __device__ std::uint32_t load_word(const std::uint32_t* from);
-// Begins to copy a chunk of device memory, at a multiple of 16, to shared memory; or zeros, if `from` is null. What a thread
+// Begins to copy a chunk of device memory, at a multiple of 16, to shared memory, by way of L1: the taps of a filter read the same
+// pixels. Or zeros, if `from` is null. What a thread
 // begins up to commit_copies() is a group. wait_for_copies<N>() ends all but the last N groups of the thread.
 __device__ void copy_chunk(Chunk* to, const void* from);
 __device__ void commit_copies();
@@ -70,7 +71,7 @@ __device__ inline void load_transposed(std::uint32_t (&r)[4], const Chunk* row) 
 __device__ inline std::uint32_t load_word(const std::uint32_t* from) { return *from; }
 __device__ inline void copy_chunk(Chunk* to, const void* from) {
   const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;"
                :
                : "r"(at), "l"(from), "r"(from ? 16 : 0)
                : "memory");

@@ -1,6 +1,8 @@
 #include "cuda/emulator/mma.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 namespace sfumato::cuda::emulator {
 namespace {
@@ -24,9 +26,29 @@ void count(OfLanes addresses, unsigned bytes) {
   }
 }
 
+void count_sectors(OfLanes addresses) {
+  static std::uintptr_t l1[2048];  // what is at each place
+  static std::uint64_t of_block = 0;
+  if (std::exchange(of_block, blocks_begun()) != blocks_begun())
+    std::fill(std::begin(l1), std::end(l1), 0);
+  std::uintptr_t seen[32];
+  std::size_t sectors = 0;
+  for (int lane = 0; lane < 32; ++lane) {
+    const auto sector = reinterpret_cast<std::uintptr_t>(address_of(addresses, lane)) / 32;
+    if (sector == 0 || std::find(seen, seen + sectors, sector) != seen + sectors) continue;
+    seen[sectors++] = sector;
+    counted.missed += std::exchange(l1[sector % std::size(l1)], sector) != sector;
+  }
+  counted.sectors += sectors;
+}
+
 }  // namespace
 
-Counts counts() { return counted; }
+Counts counts() {
+  Counts all = counted;
+  all.blocks = blocks_begun();
+  return all;
+}
 
 OfLanes give_row(const void* row) {
   expect_chunk(row);
@@ -40,7 +62,11 @@ void give_word(const void* word) {
   if (lane() == 0) count(words, 4);
 }
 
-void begin_copy(void* to, const void* from) {
+void begin_copy(Chunk* to, const void* from) {
+  expect_chunk(from);
+  give_row(to);
+  const OfLanes all = give(&from, sizeof from);
+  if (lane() == 0) count_sectors(all);
   Copies& own = copies();
   if (own.last - own.first == Copies::kMost)
     fail("a thread has begun more copies than it waits for");

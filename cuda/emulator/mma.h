@@ -8,10 +8,14 @@ namespace sfumato::cuda::emulator {
 
 // Of all kernels so far.
 struct Counts {
+  std::uint64_t blocks = 0;    // of threads, of kernels that wait or exchange
   std::uint64_t products = 0;  // multiply_add
   // Of 128 bytes of shared memory, by the functions of mma.h; and those more than there would be, were the addresses of each in
   // different banks.
   std::uint64_t shared_accesses = 0, conflicts = 0;
+  // Of 32 bytes of device memory, each once for a warp's copy_chunk; and those of them that L1 has not: 64 KiB for each block,
+  // every sector at one place of it.
+  std::uint64_t sectors = 0, missed = 0;
 };
 Counts counts();
 
@@ -22,7 +26,7 @@ void multiply_words(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0
                     float (*product)(std::uint32_t, std::uint32_t));
 
 // The running thread's copies: take_copy() gives them one by one, the first first, but those of its last `groups` groups.
-void begin_copy(void* to, const void* from);
+void begin_copy(Chunk* to, const void* from);
 void commit_copies();
 bool take_copy(Copy& copy, std::uint64_t groups);
 
@@ -68,8 +72,6 @@ inline std::uint32_t load_word(const std::uint32_t* from) {
 }
 // What a copy will bring is NaN until it is waited for.
 inline void copy_chunk(Chunk* to, const void* from) {
-  emulator::give_row(to);
-  emulator::expect_chunk(from);
   std::memset(to, 0xff, sizeof *to);
   emulator::begin_copy(to, from);
 }

@@ -144,7 +144,10 @@ unsigned value(const unsigned* counter) { return __atomic_load_n(counter, __ATOM
                   std::to_string(block.waits->times) + ": no block is left that counts");
 }
 
+std::uint64_t begun = 0;
+
 BlockPtr begin_block(unsigned number) {
+  ++begun;
   const auto threads = static_cast<std::size_t>(launch.size.threads);
   BlockPtr block;
   if (launch.unused.size() < 2) {
@@ -311,6 +314,7 @@ void block_barrier(const char* file, int line) {
 
 void warp_barrier() { wait_at(warp().barrier, Memory::ordered); }
 int lane() { return current().thread % 32; }
+std::uint64_t blocks_begun() { return begun; }
 Copies& copies() { return current().copies; }
 
 // Not memcpy, which the thread sanitizer sees: the warps of all blocks use the same bytes.

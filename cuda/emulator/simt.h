@@ -72,6 +72,8 @@ using OfLanes = const unsigned char (*)[64];
 OfLanes give(const void* value, std::size_t bytes);
 // What the running thread has begun to copy (mma.h).
 struct Copies& copies();
+// How many blocks have begun so far, of kernels whose threads wait.
+std::uint64_t blocks_begun();
 // The same, and `value` becomes that of lane `from`.
 void exchange(void* value, std::size_t bytes, int from);
 // Ends the kernel with an Error if the address is no multiple of 16.
