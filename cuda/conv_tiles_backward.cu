@@ -161,13 +161,36 @@ unsigned terms_of_block(unsigned terms, unsigned tiles) {
   return std::max(kLeast, ceil_divide(terms, shares));
 }
 
-// A matrix of sums over pixels of dy, of `share` pixels each, as many as there are images where the sums of images are
-// wanted.
-struct Parts {
-  index share, count;
-  Parts(const Conv& s, bool of_images)
-      : share(of_images ? s.oh * s.ow : 512),
-        count(of_images ? s.n : (s.n * s.oh * s.ow + share - 1) / share) {}
+// db and per_image are sums of dy over pixels: first over as many as an image has, where its sums are wanted, otherwise over
+// 512; then db over these.
+template <class T>
+class BiasSums {
+ public:
+  BiasSums(const Conv& s, const T* dy, const ConvGradients<T>& g)
+      : share_(g.per_image ? s.oh * s.ow : 512),
+        count_(g.per_image ? s.n : (s.n * s.oh * s.ow + share_ - 1) / share_),
+        once_(!g.per_image && count_ == 1),
+        room_(static_cast<std::size_t>(g.db && !g.per_image && !once_ ? count_ * s.k : 0)),
+        of_pixels_(g.per_image ? g.per_image
+                   : once_     ? g.db
+                               : room_.get()),
+        wanted_(g.db || g.per_image),
+        sums_{s.n * s.oh * s.ow, share_, narrow(s.k), dy, {of_pixels_, narrow(s.k)}},
+        db_{count_, count_, narrow(s.k), of_pixels_, {g.db, narrow(s.k)}} {}
+
+  const ColumnSums<T, Wide<T>>& sums() const { return sums_; }
+  const ColumnSums<Wide<T>, Wide<T>>& db() const { return db_; }
+  unsigned blocks() const { return wanted_ ? narrow(count_) * sums_.blocks() : 0; }
+  unsigned adding_blocks() const { return db_.out.first && !once_ ? db_.blocks() : 0; }
+
+ private:
+  index share_, count_;
+  bool once_;  // the first sums are db already
+  Scratch<Wide<T>> room_;
+  Wide<T>* of_pixels_;
+  bool wanted_;
+  ColumnSums<T, Wide<T>> sums_;
+  ColumnSums<Wide<T>, Wide<T>> db_;
 };
 
 template <class T, class ToInput, class ToWeights>
@@ -204,13 +227,7 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
   const WeightGradient<T, ToWeights> to_weights{
       weights, {{e, u.u()}}, {k, dy}, terms, shares, splits ? of_shares.get() : g.dw, g.dw};
 
-  const Parts parts(s, g.per_image != nullptr);
-  const bool sums_once = !g.per_image && parts.count == 1;  // they are db already
-  const Scratch<Wide<T>> of_parts(
-      static_cast<std::size_t>(g.db && !g.per_image && !sums_once ? parts.count * s.k : 0));
-  Wide<T>* const of_pixels = g.per_image ? g.per_image : sums_once ? g.db : of_parts.get();
-  const ColumnSums<T, Wide<T>> sums{s.n * s.oh * s.ow, parts.share, k, dy, {of_pixels, k}};
-  const ColumnSums<Wide<T>, Wide<T>> db{parts.count, parts.count, k, of_pixels, {g.db, k}};
+  const BiasSums<T> bias(s, dy, g);
   const ColumnSums<double, Wide<T>> gamma{
       s.n, s.n, 2 * c, of_groups.get(), {g.dgamma, c, g.dbeta, c}};
 
@@ -219,10 +236,10 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                       .u = g.dw && u.is_made() ? n * share.blocks_of_image() : 0,
                       .dx = g.dx ? to_input.tiles.count() : 0,
                       .dw = to_weights.blocks(),
-                      .sums = g.db || g.per_image ? narrow(parts.count) * sums.blocks() : 0,
+                      .sums = bias.blocks(),
                       .norm = normalises ? n * share.blocks_of_image() : 0,
                       .add_dw = to_weights.adding_blocks(),
-                      .db = g.db && !sums_once ? db.blocks() : 0,
+                      .db = bias.adding_blocks(),
                       .gamma = normalises ? gamma.blocks() : 0};
   launch({blocks.all()},
          Backward<T, ToInput, ToWeights>{Phases(kFirstImage + images.count()),
@@ -231,8 +248,8 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                                          u.making(),
                                          to_input,
                                          to_weights,
-                                         sums,
-                                         db,
+                                         bias.sums(),
+                                         bias.db(),
                                          {share, input, du.get(), dx, add, of_groups.get()},
                                          gamma,
                                          images});
