@@ -22,6 +22,15 @@ struct Channels {
   constexpr T& at(index pixel, unsigned c) const {
     return c < count ? first[pixel * count + c] : second[pixel * rest + c - count];
   }
+  // A channel of all pixels.
+  struct Column {
+    T* first;
+    unsigned step;
+    constexpr T& operator[](index pixel) const { return first[pixel * step]; }
+  };
+  constexpr Column column(unsigned c) const {
+    return c < count ? Column{first + c, count} : Column{second + c - count, rest};
+  }
   // Whether pixels are made of whole chunks.
   bool in_chunks() const { return cuda::in_chunks(count, first) && cuda::in_chunks(rest, second); }
   // 0 where there is no array.
@@ -61,9 +70,22 @@ struct Normalised {
     return silu ? slope(gamma[c] * xhat + beta[c]) : 1;
   }
   constexpr Wide<T> u(index image, index pixel, unsigned c) const {
-    const Wide<T> z =
-        groups == 0 ? Wide<T>(x.at(pixel, c)) : gamma[c] * xhat(image, pixel, c) + beta[c];
-    return silu ? z / (1 + std::exp(-z)) : z;
+    return of_channel(image, c)(x.at(pixel, c));
+  }
+
+  // u of a channel of an image, as a function of x.
+  struct OfChannel {
+    bool normalises, silu;
+    Wide<T> gamma, beta, mean, rstd;
+    constexpr Wide<T> operator()(Wide<T> x) const {
+      const Wide<T> z = normalises ? gamma * ((x - mean) * rstd) + beta : x;
+      return silu ? z / (1 + std::exp(-z)) : z;
+    }
+  };
+  constexpr OfChannel of_channel(index image, unsigned c) const {
+    if (groups == 0) return {false, silu, 1, 0, 0, 1};
+    const index group = image * groups + c / per_group;
+    return {true, silu, gamma[c], beta[c], mean[group], rstd[group]};
   }
 };
 

@@ -23,9 +23,9 @@ __device__ void load_transposed(std::uint32_t (&r)[4], const Chunk* row);
 
 // A word of shared memory.
 __device__ std::uint32_t load_word(const std::uint32_t* from);
-// Begins to copy a chunk of device memory, at a multiple of 16, to shared memory, by way of L1: the taps of a filter read the same
-// pixels. Or zeros, if `from` is null. What a thread
-// begins up to commit_copies() is a group. wait_for_copies<N>() ends all but the last N groups of the thread.
+// Begins to copy a chunk of device memory, at a multiple of 16, to shared memory, by way of L1 (the taps of a filter read the
+// same pixels); or zeros, if `from` is null. What a thread begins up to commit_copies() is a group. wait_for_copies<N>() ends
+// all but the last N groups of the thread.
 __device__ void copy_chunk(Chunk* to, const void* from);
 __device__ void commit_copies();
 template <int N>
@@ -85,18 +85,16 @@ __device__ void wait_for_copies() {
 __device__ inline void multiply_add(bf16, float (&d)[4], const std::uint32_t (&a)[4],
                                     std::uint32_t b0, std::uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, "
-      "{%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 __device__ inline void multiply_add(float, float (&d)[4], const std::uint32_t (&a)[4],
                                     std::uint32_t b0, std::uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, "
-      "%9}, "
-      "{%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }

@@ -88,7 +88,7 @@ class MmaTile {
   struct Layout {
     static constexpr int kChunks = Factor::kAlongInner ? 4 : kExtent / kPack;
     static constexpr __device__ unsigned place(unsigned row, unsigned c) {
-      // Here lanes read words of two chunks, of four rows.
+      // Lanes that read words of TF32 read those of two chunks at once, of four rows.
       if (sizeof(S) == 4 && !Factor::kAlongInner) return row * kChunks + (c ^ row % 4 * 2);
       return swizzled<kChunks>(row, c);
     }
@@ -141,6 +141,7 @@ class MmaTile {
    public:
     __device__ Feed(const Factor& from, unsigned first, unsigned count)
         : from_(from), first_(first), left_(count - first) {
+      // One outside is the first one once more: nobody writes its sums.
       SFUMATO_UNROLL
       for (int i = 0; i < kCount; ++i)
         outer_[i] = from.outer(outer(i) < left_ ? first + outer(i) : first);
@@ -153,10 +154,8 @@ class MmaTile {
         Chunk* const chunk =
             &to.chunks[Rows::place(number(i) / Rows::kChunks, number(i) % Rows::kChunks)];
         if (from_.in_chunks) {
-          const bool exists =
-              k + inner(i) <
-              end;  // a row outside is the first one once more: nobody writes its sums
-          copy_chunk(chunk, exists ? from_.chunk(outer_[i], from_.inner(k + inner(i))) : nullptr);
+          const unsigned term = k + inner(i);
+          copy_chunk(chunk, term < end ? from_.chunk(outer_[i], from_.inner(term)) : nullptr);
         } else {
           for (unsigned e = 0; e < kPack; ++e) store_number(chunk, e, S(element(i, e, k, end)));
         }
@@ -184,6 +183,7 @@ class MmaTile {
       if (o >= left_ || k >= end) return 0;
       return from_(Factor::kAlongInner ? outer_[i] : from_.outer(first_ + o), from_.inner(k));
     }
+
     const Factor& from_;
     unsigned first_, left_;  // outer places from the first one on
     typename Factor::Outer outer_[kCount];

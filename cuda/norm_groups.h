@@ -25,7 +25,7 @@ struct GroupShare {
   }
 };
 
-// The group that the calling thread's team takes: its elements i < size() are a pixel's channels side by side.
+// The group that the calling thread's team takes.
 struct Group {
   GroupShare share;
   unsigned image,
@@ -40,11 +40,18 @@ struct Group {
         rank(threadIdx.x % share.team) {}
   __device__ bool exists() const { return group < share.groups; }
   __device__ unsigned size() const { return exists() ? share.hw * share.per_group : 0; }
-  __device__ index pixel(unsigned i) const {
-    return static_cast<index>(image) * share.hw + i / share.per_group;
-  }
-  __device__ unsigned channel(unsigned i) const {
-    return group * share.per_group + i % share.per_group;
+  // f(channel)(pixel) for this thread's share of the group. A team takes as many channels side by side as it has threads for, and
+  // as many pixels at once as that leaves threads for, so that a thread divides once, and knows its channel for all pixels.
+  template <class F>
+  __device__ void each(const F& f) const {
+    const unsigned width = share.per_group < share.team ? share.per_group : share.team;
+    const unsigned rows = share.team / width, column = rank % width, row = rank / width;
+    if (!exists() || row >= rows) return;
+    for (unsigned c = column; c < share.per_group; c += width) {
+      const auto of_pixel = f(group * share.per_group + c);
+      const index first = static_cast<index>(image) * share.hw;
+      for (unsigned p = row; p < share.hw; p += rows) of_pixel(first + p);
+    }
   }
   __device__ index of_all() const { return static_cast<index>(image) * share.groups + group; }
   // Σ v over the team, in a fixed order; every thread gets it.
@@ -69,13 +76,17 @@ struct NormStatistics {
 
   __device__ void operator()(Shared& s, const Group& group) const {
     double sum = 0, squares = 0;
-    for (unsigned i = group.rank; i < group.size(); i += share.team)
-      sum += static_cast<double>(x.at(group.pixel(i), group.channel(i)));
+    group.each([&](unsigned c) {
+      return
+          [&sum, column = x.column(c)](index pixel) { sum += static_cast<double>(column[pixel]); };
+    });
     const double m = group.size(), middle = group.sum(s.sums[0], sum) / m;
-    for (unsigned i = group.rank; i < group.size(); i += share.team) {
-      const double d = static_cast<double>(x.at(group.pixel(i), group.channel(i))) - middle;
-      squares += d * d;
-    }
+    group.each([&](unsigned c) {
+      return [&squares, middle, column = x.column(c)](index pixel) {
+        const double d = static_cast<double>(column[pixel]) - middle;
+        squares += d * d;
+      };
+    });
     const double var = group.sum(s.sums[1], squares) / m;
     if (group.rank != 0 || !group.exists()) return;
     mean[group.of_all()] = static_cast<Wide<T>>(middle);
@@ -91,12 +102,13 @@ struct Activations {
   T* u;
 
   __device__ void operator()(const Group& group) const {
-    for (unsigned i = group.rank; i < group.size(); i += share.team) {
-      const index pixel = group.pixel(i);
-      const unsigned c = group.channel(i);
-      u[pixel * (share.groups * share.per_group) + c] =
-          static_cast<T>(input.u(group.image, pixel, c));
-    }
+    const unsigned channels = share.groups * share.per_group;
+    group.each([&](unsigned c) {
+      return [of_x = input.of_channel(group.image, c), from = input.x.column(c),
+              to = Channels<T>{u, channels}.column(c)](index pixel) {
+        to[pixel] = static_cast<T>(of_x(from[pixel]));
+      };
+    });
   }
 };
 
@@ -122,13 +134,14 @@ struct NormBackward {
     const double m = group.size();
     const Wide<T> mean_dz = static_cast<Wide<T>>(group.sum(s.group[0], own.dz) / m);
     const Wide<T> mean_dz_xhat = static_cast<Wide<T>>(group.sum(s.group[1], own.dz_xhat) / m);
-    for (unsigned i = group.rank; i < group.size(); i += share.team) {
-      const index pixel = group.pixel(i);
-      const unsigned c = group.channel(i);
-      const Wide<T> xhat = norm.xhat(group.image, pixel, c), rstd = norm.rstd[group.of_all()];
-      const Wide<T> d = rstd * (norm.gamma[c] * dz(pixel, c, xhat) - mean_dz - xhat * mean_dz_xhat);
-      dx.at(pixel, c) = static_cast<T>(d + add.or_zero(pixel, c));
-    }
+    group.each([&](unsigned c) {
+      const Wide<T> gamma = norm.gamma[c], rstd = norm.rstd[group.of_all()];
+      return [=, this, &group](index pixel) {
+        const Wide<T> xhat = norm.xhat(group.image, pixel, c);
+        const Wide<T> d = rstd * (gamma * dz(pixel, c, xhat) - mean_dz - xhat * mean_dz_xhat);
+        dx.at(pixel, c) = static_cast<T>(d + add.or_zero(pixel, c));
+      };
+    });
   }
 
  private:

@@ -19,11 +19,9 @@ struct Copy {
 struct Copies {
   static constexpr unsigned kMost = 128;
   std::uint64_t groups = 0;  // committed
-  unsigned
-      first = 0,
-      last =
-          0;  // of those begun, in a ring: not on the heap, whose blocks the thread sanitizer knows
+  // Those begun, in a ring: not on the heap, whose blocks the thread sanitizer takes for data of the threads.
   Copy begun[kMost];
+  unsigned first = 0, last = 0;
 };
 
 struct Fiber {

@@ -6,6 +6,7 @@
 //   - a block that waits for a later one, or for what nobody counts.
 // Other faults show in what a kernel computes, or stop the program:
 //   - shared memory starts as NaNs, and so does every block of the device's memory (memory.h);
+//   - so does what a copy to shared memory will bring, until it is waited for (mma.h);
 //   - the device's memory can be touched by kernels and copies alone: elsewhere it is a fault at that line;
 //   - the address sanitizer finds what is read or written past the end of shared memory or of a block;
 //   - a block that does not wait for what it reads finds the NaNs of a new block of memory;

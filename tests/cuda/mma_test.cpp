@@ -100,6 +100,32 @@ TEST_F(TensorCores, RoundToTheNearest) {
 }
 
 #if !defined(__CUDACC__)
+// Copies of 32 chunks from `from` on, `times` of them before it waits.
+struct Copies {
+  static constexpr int kThreads = 32;
+  struct Shared {
+    Chunk chunks[32];
+  };
+  const float* from;
+  int times;
+  __device__ void operator()() const {
+    for (int i = 0; i < times; ++i)
+      copy_chunk(&shared<Shared>().chunks[threadIdx.x], from + 4 * threadIdx.x);
+    commit_copies();
+    wait_for_copies<0>();
+  }
+};
+
+TEST_F(TensorCores, EmulatorThrowsForCopiesThatCannotBe) {
+  const OnDevice<float> x(32 * 4 + 1);
+  launch({1}, Copies{x.data(), 128});
+  synchronize(Device::cuda);
+  launch({1}, Copies{x.data() + 1, 1});
+  expect_error([] { synchronize(Device::cuda); }, "an address that is no multiple of 16");
+  launch({1}, Copies{x.data(), 129});
+  expect_error([] { synchronize(Device::cuda); }, "begun more copies than it waits for");
+}
+
 // One convolution forward and backward.
 template <class T>
 void convolve(const kernels::Conv& s) {
