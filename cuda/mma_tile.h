@@ -65,7 +65,7 @@ class MmaTile {
       wait_for_copies<kStages - 2>();
       __syncthreads();
       bring((stage + kStages - 1) % kStages, k + (kStages - 1) * kK);
-      add_products<A, B>(s.a[stage], s.b[stage], row, col, sums);
+      if (at.row + row < at.rows) add_products<A, B>(s.a[stage], s.b[stage], row, col, sums);
       stage = (stage + 1) % kStages;
     }
     SFUMATO_UNROLL

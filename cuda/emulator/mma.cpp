@@ -5,9 +5,10 @@
 #include <utility>
 
 namespace sfumato::cuda::emulator {
-namespace {
 
-Counts counted;
+static Counts counted;
+
+namespace {
 
 // 128 bytes pass at once, `bytes` of each of 128 / bytes lanes that follow one another: more often where different ones lie in
 // the same banks.
@@ -26,6 +27,7 @@ void count(OfLanes addresses, unsigned bytes) {
   }
 }
 
+// Of the second addresses.
 void count_sectors(OfLanes addresses) {
   static std::uintptr_t l1[2048];  // what is at each place
   static std::uint64_t of_block = 0;
@@ -34,7 +36,7 @@ void count_sectors(OfLanes addresses) {
   std::uintptr_t seen[32];
   std::size_t sectors = 0;
   for (int lane = 0; lane < 32; ++lane) {
-    const auto sector = reinterpret_cast<std::uintptr_t>(address_of(addresses, lane)) / 32;
+    const auto sector = reinterpret_cast<std::uintptr_t>(address_of(addresses, lane, 1)) / 32;
     if (sector == 0 || std::find(seen, seen + sectors, sector) != seen + sectors) continue;
     seen[sectors++] = sector;
     counted.missed += std::exchange(l1[sector % std::size(l1)], sector) != sector;
@@ -63,10 +65,10 @@ void give_word(const void* word) {
 }
 
 void begin_copy(Chunk* to, const void* from) {
-  expect_chunk(from);
-  give_row(to);
-  const OfLanes all = give(&from, sizeof from);
-  if (lane() == 0) count_sectors(all);
+  expect_chunk(to), expect_chunk(from);
+  const void* const both[] = {to, from};
+  const OfLanes all = give(both, sizeof both);
+  if (lane() == 0) count(all, 16), count_sectors(all);
   Copies& own = copies();
   if (own.last - own.first == Copies::kMost)
     fail("a thread has begun more copies than it waits for");
@@ -82,25 +84,53 @@ bool take_copy(Copy& copy, std::uint64_t groups) {
   return true;
 }
 
-void multiply_words(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
-                    float (*product)(std::uint32_t, std::uint32_t)) {
-  const std::uint32_t own[] = {a[0], a[1], a[2], a[3], b0, b1};
-  const OfLanes all = give(own, sizeof own);
-  const auto word = [all](int lane, int place) {
-    std::uint32_t w;
-    std::memcpy(&w, all[lane] + 4 * place, sizeof w);
-    return w;
-  };
-  const int lane = emulator::lane();
-  if (lane == 0) ++counted.products;
-  for (int i = 0; i < 4; ++i) {
-    const int below = i / 2, col = lane % 4 * 2 + i % 2;
-    for (int term = 0; term < 8; ++term) {
-      const int late = term / 4;
-      d[i] += product(word(lane / 4 * 4 + term % 4, below + 2 * late),
-                      word(col * 4 + term % 4, 4 + late));
-    }
-  }
+}  // namespace sfumato::cuda::emulator
+
+namespace sfumato::cuda {
+namespace {
+
+using Fragments = const std::uint32_t[4];
+
+// The sum of products of two words' numbers.
+float product(bf16, std::uint32_t x, std::uint32_t y) {
+  const auto upper = [](std::uint32_t v) { return std::bit_cast<float>(v & 0xffff0000u); };
+  return upper(x << 16) * upper(y << 16) + upper(x) * upper(y);
+}
+float product(float, std::uint32_t x, std::uint32_t y) {  // of TF32
+  const auto read = [](std::uint32_t v) { return std::bit_cast<float>(v & ~0x1fffu); };
+  return read(x) * read(y);
 }
 
-}  // namespace sfumato::cuda::emulator
+template <class S>
+void multiply(float (&d)[4], const Fragments& a, std::uint32_t b0, std::uint32_t b1) {
+  const std::uint32_t own[] = {a[0], a[1], a[2], a[3], b0, b1};
+  const emulator::OfLanes all = emulator::give(own, sizeof own);
+  const int lane = emulator::lane();
+  if (lane == 0) ++emulator::counted.products;
+  const auto word = [all](int of, int place) {
+    std::uint32_t w;
+    std::memcpy(&w, all[of] + 4 * place, sizeof w);
+    return w;
+  };
+  std::uint32_t rows[2][8], cols[2][8];  // all words of this lane's rows of a and columns of b
+  for (int half = 0; half < 2; ++half)
+    for (int term = 0; term < 8; ++term) {
+      rows[half][term] = word(lane / 4 * 4 + term % 4, half + term / 4 * 2);
+      cols[half][term] = word((lane % 4 * 2 + half) * 4 + term % 4, 4 + term / 4);
+    }
+  for (int i = 0; i < 4; ++i)
+    for (int term = 0; term < 8; ++term) d[i] += product(S(), rows[i / 2][term], cols[i % 2][term]);
+}
+
+}  // namespace
+
+void multiply_add(bf16, float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                  std::uint32_t b1) {
+  multiply<bf16>(d, a, b0, b1);
+}
+void multiply_add(float, float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                  std::uint32_t b1) {
+  multiply<float>(d, a, b0, b1);
+}
+
+}  // namespace sfumato::cuda

@@ -22,17 +22,16 @@ Counts counts();
 // The addresses of the lanes' rows of 16 bytes, or of their words; counts the access.
 OfLanes give_row(const void* row);
 void give_word(const void* word);
-void multiply_words(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
-                    float (*product)(std::uint32_t, std::uint32_t));
-
 // The running thread's copies: take_copy() gives them one by one, the first first, but those of its last `groups` groups.
 void begin_copy(Chunk* to, const void* from);
 void commit_copies();
 bool take_copy(Copy& copy, std::uint64_t groups);
 
-inline const unsigned char* address_of(OfLanes addresses, int lane) {
+// The address that a lane has given, or the second one.
+inline const unsigned char* address_of(OfLanes addresses, int lane, int number = 0) {
   const unsigned char* address;
-  std::memcpy(&address, addresses[lane], sizeof address);
+  std::memcpy(&address, addresses[lane] + sizeof address * static_cast<std::size_t>(number),
+              sizeof address);
   return address;
 }
 
@@ -82,21 +81,6 @@ void wait_for_copies() {
     const Chunk zeros{};
     std::memcpy(copy.to, copy.from ? copy.from : &zeros, sizeof zeros);
   }
-}
-
-inline void multiply_add(bf16, float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
-                         std::uint32_t b1) {
-  emulator::multiply_words(d, a, b0, b1, [](std::uint32_t x, std::uint32_t y) {
-    const auto upper = [](std::uint32_t v) { return std::bit_cast<float>(v & 0xffff0000u); };
-    return upper(x << 16) * upper(y << 16) + upper(x) * upper(y);
-  });
-}
-inline void multiply_add(float, float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
-                         std::uint32_t b1) {
-  emulator::multiply_words(d, a, b0, b1, [](std::uint32_t x, std::uint32_t y) {
-    const auto read = [](std::uint32_t v) { return std::bit_cast<float>(v & ~0x1fffu); };
-    return read(x) * read(y);
-  });
 }
 
 }  // namespace sfumato::cuda

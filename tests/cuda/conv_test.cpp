@@ -11,16 +11,6 @@ using cuda::ConvPath;
 class DeviceConv : public DeviceTest {
  protected:
   void TearDown() override { cuda::conv_path = ConvPath::automatic; }
-
-  // body() by each of the ways in which a convolution is computed.
-  template <class Body>
-  void for_every_path(const Body& body) {
-    for (const ConvPath path : {ConvPath::tiles, ConvPath::columns}) {
-      SCOPED_TRACE(path == ConvPath::tiles ? "by tiles" : "by columns");
-      cuda::conv_path = path;
-      body();
-    }
-  }
 };
 
 TEST_F(DeviceConv, MatchesTheDefinition) {
@@ -31,7 +21,7 @@ TEST_F(DeviceConv, MatchesTheDefinition) {
       const Operands<T> in(s);
       const OnDevice<T> x(in.x), w(in.w), dy(in.dy);
       const OnDevice<Wide<T>> bias(in.bias);
-      for_every_path([&] {
+      for_every_conv_path([&] {
         const OnDevice<T> y(dy.size()), y_bias(dy.size()), dx(x.size());
         const OnDevice<Wide<T>> dw(w.size()), db(s.k);
         gpu<T>().conv_forward(s, {.x = x.data()}, w.data(), {.y = y.data()}, nullptr);
@@ -156,7 +146,7 @@ TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
       Kernels<double> reference;
       reference::fill_all(reference);
       exact.run(reference, f, mode);
-      for_every_path([&] {
+      for_every_conv_path([&] {
         Arrays<T, OnDevice, OnDevice> got(f);
         got.dx.set(numbers<T>(got.dx.size(), 10)), got.dskip.set(numbers<T>(got.dskip.size(), 11));
         got.run(gpu<T>(), f, mode);
@@ -194,7 +184,7 @@ TEST_F(DeviceConv, PartsOfABatch) {
 }
 
 TEST_F(DeviceConv, SameBitsEveryTime) {
-  for_every_path([] {
+  for_every_conv_path([] {
     for_every_type([]<class T>() {
       const Fused f{square(9, 14, 24, 20, 3, 1), false, 8, true, 7};
       Arrays<T, OnDevice, OnDevice> first(f), second(f);

@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 
+#include "cuda/conv.h"
 #include "cuda/gemm.h"
 #include "tensor/backend.h"
 #include "tests/cuda/device_test.h"
@@ -101,6 +102,19 @@ void for_every_precision(const Body& body) {
   allow_tf32(Device::cuda, true);
   body.template operator()<float>();
   allow_tf32(Device::cuda, false);
+}
+
+// body() by each of the ways in which a convolution is computed. (Threads of a block meet in tiles, and in what columns use as
+// other kernels do: the thread sanitizer sees tiles alone.) Leaves cuda::conv_path at the last.
+template <class Body>
+void for_every_conv_path(const Body& body) {
+  using cuda::ConvPath;
+  for (const ConvPath path : {ConvPath::tiles, ConvPath::columns}) {
+    if (kThreadSanitizer && path == ConvPath::columns) continue;
+    SCOPED_TRACE(path == ConvPath::tiles ? "by tiles" : "by columns");
+    cuda::conv_path = path;
+    body();
+  }
 }
 
 template <class T>

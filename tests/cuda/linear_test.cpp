@@ -14,8 +14,7 @@ TEST_F(DeviceLinear, MatchesTheDefinition) {
   for (const LinearCase& c : linear_cases()) {
     SCOPED_TRACE(describe(c));
     const auto exact = exact_linear(c);
-    for (const cuda::ConvPath path : {cuda::ConvPath::tiles, cuda::ConvPath::columns}) {
-      cuda::conv_path = path;
+    for_every_conv_path([&] {
       for_every_precision([&]<class T>() {
         LinearArrays<T, OnDevice, OnDevice> got(c);
         got.run(gpu<T>(), c);
@@ -25,7 +24,7 @@ TEST_F(DeviceLinear, MatchesTheDefinition) {
         expect_close(got.dw, exact.dw, "dw", slack_of<T>());
         expect_close(got.db, exact.db, "db", slack_of<T>());
       });
-    }
+    });
   }
 }
 

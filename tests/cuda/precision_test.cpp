@@ -175,17 +175,19 @@ TEST_F(DevicePrecision, Tf32ChangesProductsAlone) {
         conv2d(Var(image), Var(filter), {}, Conv2dOptions::padded(1)).value()};
   };
   const std::vector<Tensor> before = others();
-  cuda::conv_path = cuda::ConvPath::columns;  // by cuBLASLt
-  const std::vector<Tensor> exact = products();
-  allow_tf32(kDevice, true);
-  const std::vector<Tensor> rounded = products(), after = others();
-  allow_tf32(kDevice, false);
-  cuda::conv_path = cuda::ConvPath::automatic;
-  for (std::size_t k = 0; k < before.size(); ++k) expect_same_bits(before[k], after[k]);
-  for (std::size_t k = 0; k < exact.size(); ++k) {
-    expect_close(rounded[k], exact[k], 1e-3);
-    EXPECT_GT(relative_distance(rounded[k].to(Device::cpu), exact[k].to(Device::cpu)), 2e-5) << k;
+  for (const cuda::ConvPath path : {cuda::ConvPath::columns, cuda::ConvPath::tiles}) {
+    cuda::conv_path = path;
+    const std::vector<Tensor> exact = products();
+    allow_tf32(kDevice, true);
+    const std::vector<Tensor> rounded = products(), after = others();
+    allow_tf32(kDevice, false);
+    for (std::size_t k = 0; k < before.size(); ++k) expect_same_bits(before[k], after[k]);
+    for (std::size_t k = 0; k < exact.size(); ++k) {
+      expect_close(rounded[k], exact[k], 1e-3);
+      EXPECT_GT(relative_distance(rounded[k].to(Device::cpu), exact[k].to(Device::cpu)), 2e-5) << k;
+    }
   }
+  cuda::conv_path = cuda::ConvPath::automatic;
 }
 
 // A number stored in bf16 is off by up to 2⁻⁹ = 0.2 %, a factor in TF32 by up to 2⁻¹² = 0.02 %. These errors are independent, so
@@ -204,9 +206,7 @@ TEST_F(DevicePrecision, TwentyStepsLearnWhatF32Learns) {
     }
     EXPECT_NE(got.losses, exact.losses);
   };
-  cuda::conv_path = cuda::ConvPath::columns;  // by cuBLASLt, which alone knows TF32
   expect(nn::Precision::tf32, 1e-3, 6e-3);
-  cuda::conv_path = cuda::ConvPath::automatic;
   expect(nn::Precision::bf16, 1e-2, 6e-2);
 }
 
