@@ -310,10 +310,8 @@ struct Backward {
     const unsigned i = threadIdx.x / kTeam, query = first + i;
     const bool exists = query < t.tq;
     const index row = t.heads * t.d;
-    const bf16 *const out = at.in(a.out, t.tq, row, t.d) + query * row, *const dout =
-                                                                            at.in(a.dout, t.tq, row,
-                                                                                  t.d) +
-                                                                            query * row;
+    const bf16* const out = at.in(a.out, t.tq, row, t.d) + query * row;
+    const bf16* const dout = at.in(a.dout, t.tq, row, t.d) + query * row;
     float sum = 0;
     for (unsigned e = threadIdx.x % kTeam; exists && e < t.d; e += kTeam)
       sum += static_cast<float>(out[e]) * static_cast<float>(dout[e]);
