@@ -292,8 +292,8 @@ void* shared() {
   return bytes + (128 - begin % 128) % 128;
 }
 
-void fail(const std::string& why) {
-  launch.error = why;
+void fail(std::string why) {
+  launch.error = std::move(why);  // the fiber never comes back to destroy it
   release_order(&kernel_end);
   switch_to_scheduler(current());
   std::abort();  // nobody switches back

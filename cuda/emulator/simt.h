@@ -80,7 +80,7 @@ void exchange(void* value, std::size_t bytes, int from);
 // Ends the kernel with an Error if the address is no multiple of 16.
 void expect_chunk(const void* address);
 // Ends the kernel with an Error.
-[[noreturn]] void fail(const std::string& why);
+[[noreturn]] void fail(std::string why);
 // Counters that blocks share (phases.h). Each of the first two adds 1; the second returns what was there, the first what
 // would have been there if all blocks had begun, in the order of their indices.
 unsigned take_number(unsigned* counter);
