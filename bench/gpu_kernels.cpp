@@ -9,10 +9,10 @@
 
 #include "bench/command_line.h"
 #include "bench/common.h"
+#include "bench/gpu_convolution.h"
 #include "bench/shapes.h"
 #include "diffusion/names.h"
 #include "nn/precision.h"
-#include "tensor/rng.h"
 
 using namespace sfumato;  // NOLINT: a program of one file
 
@@ -41,25 +41,11 @@ double milliseconds(std::int64_t calls, const std::function<void()>& call) {
 }
 
 template <class T>
-Tensor draw(const Shape& shape, std::uint64_t stream) {
-  return Rng(0, Purpose::general, stream, kGpu).normal(shape).to(dtype_of<T>());
-}
-
-template <class T>
 io::Json times(const kernels::Conv& s, std::int64_t calls) {
-  const Kind exact{dtype_of<Wide<T>>(), kGpu};
-  const Tensor x = draw<T>({s.n, s.h, s.w, s.c}, 0), w = draw<T>({s.k, s.c, s.kh, s.kw}, 1);
-  const Tensor dy = draw<T>({s.n, s.oh, s.ow, s.k}, 2);
-  Tensor y(dy.shape(), dy.kind()), dx(x.shape(), x.kind()), dw(w.shape(), exact);
-  const kernels::Kernels<T>& gpu = kernels::on<T>(kGpu);
-  const kernels::ConvInput<T> in{.x = x.data<T>()};
-  const auto forward = [&] { gpu.conv_forward(s, in, w.data<T>(), {.y = y.data<T>()}, nullptr); };
-  const auto backward = [&](const kernels::ConvGradients<T>& to) {
-    gpu.conv_backward(s, in, dy.data<T>(), w.data<T>(), to);
-  };
-  return {{"forward_ms", milliseconds(calls, forward)},
-          {"input_ms", milliseconds(calls, [&] { backward({.dx = dx.data<T>()}); })},
-          {"weight_ms", milliseconds(calls, [&] { backward({.dw = dw.data<Wide<T>>()}); })}};
+  bench::GpuConvolution<T> c(s);
+  return {{"forward_ms", milliseconds(calls, [&] { c.forward(); })},
+          {"input_ms", milliseconds(calls, [&] { c.input_gradient(); })},
+          {"weight_ms", milliseconds(calls, [&] { c.weight_gradient(); })}};
 }
 
 void run(const Options& o) {

@@ -11,13 +11,13 @@
 
 #include "bench/command_line.h"
 #include "bench/common.h"
+#include "bench/gpu_convolution.h"
 #include "bench/shapes.h"
 #include "cuda/emulator/mma.h"
 #include "cuda/runtime.h"
 #include "diffusion/names.h"
 #include "nn/precision.h"
 #include "tensor/error.h"
-#include "tensor/rng.h"
 
 using namespace sfumato;  // NOLINT: a program of one file
 
@@ -25,18 +25,19 @@ namespace {
 
 constexpr Device kGpu = Device::cuda;
 
-// Per second. Tensor cores: what the maker says, for mma.sync about two thirds of it (wgmma reaches the rest). Shared memory: 128
-// bytes a clock on each multiprocessor. L2: what copies of what fits into it reach.
+// What an H100 or H200 does in a second. Multiplications and additions of tensor cores: by mma.sync, about two thirds of what
+// the maker says (wgmma reaches the rest). Bytes of shared memory: 128 a clock on each multiprocessor. Of L2: what copies of
+// what fits into it reach.
+constexpr double kMultiprocessors = 132, kClock = 1.755e9;
+constexpr double kBf16Macs = 495e12 * 2 / 3, kTf32Macs = 247e12 * 2 / 3;
+constexpr double kSharedBytes = kMultiprocessors * 128 * kClock, kL2Bytes = 5.5e12;
+constexpr double kLaunch = 2e-6, kBlocksAtOnce = 2 * kMultiprocessors;
+
 struct Card {
   const char* name;
-  double bf16_macs, tf32_macs, shared_bytes, l2_bytes, memory_bytes;
+  double memory_bytes;
 };
-constexpr double kMultiprocessors = 132, kClock = 1.755e9;
-constexpr Card kCards[] = {
-    {"h100", 495e12 * 2 / 3, 247e12 * 2 / 3, kMultiprocessors * 128 * kClock, 5.5e12, 3.35e12},
-    {"h200", 495e12 * 2 / 3, 247e12 * 2 / 3, kMultiprocessors * 128 * kClock, 5.5e12, 4.8e12},
-};
-constexpr double kLaunch = 2e-6, kBlocksAtOnce = 2 * kMultiprocessors;
+constexpr Card kCards[] = {{"h100", 3.35e12}, {"h200", 4.8e12}};
 
 struct Options {
   std::string config, precision = "bf16", card = "h100";
@@ -80,57 +81,49 @@ struct Times {
   }
 };
 
+// Of one multiply_add.
+template <class T>
+constexpr double kMacs = 16 * 8 * 32 / sizeof(T);
+
 template <class T>
 Times times(const Work& work, double least_bytes, const Card& card) {
-  constexpr bool kBf16 = sizeof(T) == 2;
   // Where there are too few blocks, some multiprocessors have none.
   const double idle = std::max(1.0, kBlocksAtOnce / work.blocks);
-  return {.tensor_cores = idle * work.products * (kBf16 ? 2048 : 1024) /
-                          (kBf16 ? card.bf16_macs : card.tf32_macs),
-          .shared_memory = idle * (work.shared * 128 + work.sectors * 32) / card.shared_bytes,
-          .l2 = work.missed * 32 / card.l2_bytes,
-          .memory = least_bytes / card.memory_bytes};
+  return {
+      .tensor_cores = idle * work.products * kMacs<T> / (sizeof(T) == 2 ? kBf16Macs : kTf32Macs),
+      .shared_memory = idle * (work.shared * 128 + work.sectors * 32) / kSharedBytes,
+      .l2 = work.missed * 32 / kL2Bytes,
+      .memory = least_bytes / card.memory_bytes};
 }
 
 template <class T>
-void print_row(const bench::ConvShape& shape, int count, const Options& o) {
+void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch, const Card& card) {
   // As few pictures as fill a few tiles.
   const std::int64_t few =
-      std::min(o.batch, std::max<std::int64_t>(1, 512 / (shape.out * shape.out)));
+      std::min(batch, std::max<std::int64_t>(1, 512 / (shape.out * shape.out)));
   const kernels::Conv s = shape.of_batch(few);
-  const double factor = static_cast<double>(o.batch) / static_cast<double>(few);
-  const auto draw = [](const Shape& of, std::uint64_t stream) {
-    return Rng(0, Purpose::general, stream, kGpu).normal(of).to(dtype_of<T>());
-  };
-  const Tensor x = draw({s.n, s.h, s.w, s.c}, 0), w = draw({s.k, s.c, s.kh, s.kw}, 1);
-  const Tensor dy = draw({s.n, s.oh, s.ow, s.k}, 2);
-  Tensor y(dy.shape(), dy.kind()), dx(x.shape(), x.kind());
-  Tensor dw(w.shape(), {dtype_of<Wide<T>>(), kGpu});
+  const double factor = static_cast<double>(batch) / static_cast<double>(few);
+  bench::GpuConvolution<T> c(s);
   synchronize(kGpu);
-  const kernels::Kernels<T>& gpu = kernels::on<T>(kGpu);
-  const kernels::ConvInput<T> in{.x = x.data<T>()};
   const struct {
     const char* name;
     std::function<void()> call;
-  } kinds[] = {
-      {"forward", [&] { gpu.conv_forward(s, in, w.data<T>(), {.y = y.data<T>()}, nullptr); }},
-      {"input", [&] { gpu.conv_backward(s, in, dy.data<T>(), w.data<T>(), {.dx = dx.data<T>()}); }},
-      {"weight",
-       [&] { gpu.conv_backward(s, in, dy.data<T>(), w.data<T>(), {.dw = dw.data<Wide<T>>()}); }}};
-  const double bytes =
-      factor * static_cast<double>((x.size() + y.size()) * static_cast<std::int64_t>(sizeof(T)));
-  const double macs = factor * static_cast<double>(y.size() * s.c * s.kh * s.kw);
+  } kinds[] = {{"forward", [&] { c.forward(); }},
+               {"input", [&] { c.input_gradient(); }},
+               {"weight", [&] { c.weight_gradient(); }}};
+  const std::int64_t outputs = s.n * s.oh * s.ow * s.k, inputs = s.n * s.h * s.w * s.c;
+  const double bytes = factor * static_cast<double>(inputs + outputs) * sizeof(T);
+  const double macs = factor * static_cast<double>(outputs * s.c * s.kh * s.kw);
   for (const auto& [name, call] : kinds) {
     const Work work(call, factor);
-    const Times t = times<T>(work, bytes, card_of(o.card));
-    const double done = work.products * (sizeof(T) == 2 ? 2048 : 1024);
+    const Times t = times<T>(work, bytes, card);
+    const double seconds = t.longest() + work.launches * kLaunch, done = work.products * kMacs<T>;
     fmt::print(
         "{:3}x{:<3} {:4} -> {:4} {}x{}/{} x{:<2} {:8} {:8.1f} us {:5.0f} TFLOP/s  {:15} useful "
         "{:3.0f} %  {}\n",
         shape.size, shape.size, shape.c, shape.k, shape.kernel, shape.kernel, shape.stride, count,
-        name, (t.longest() + work.launches * kLaunch) * 1e6,
-        2e-12 * macs / (t.longest() + work.launches * kLaunch), t.bound(),
-        done > 0 ? 100 * macs / done : 0, work.conflicts > 0 ? "bank conflicts" : "");
+        name, seconds * 1e6, 2e-12 * macs / seconds, t.bound(), done > 0 ? 100 * macs / done : 0,
+        work.conflicts > 0 ? "bank conflicts" : "");
   }
 }
 
@@ -139,13 +132,14 @@ void run(const Options& o) {
   if (&precision == &nn::Precision::f32)
     throw Error("--precision",
                 "expected bf16 or tf32, got f32, which tensor cores do not multiply");
+  const Card& card = card_of(o.card);
   use_device("cuda");
   allow_tf32(kGpu, precision.tf32_products);
   for (const auto& [shape, count] : bench::convolutions_of(o.config)) {
     if (precision.dtype == DType::bf16) {
-      print_row<bf16>(shape, count, o);
+      print_rows<bf16>(shape, count, o.batch, card);
     } else {
-      print_row<float>(shape, count, o);
+      print_rows<float>(shape, count, o.batch, card);
     }
   }
 }

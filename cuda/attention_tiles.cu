@@ -8,7 +8,6 @@
 // Of keys it is the same of transposed matrices: with own rows k, v and others q, dO, dk = dSᵀ q and dv = Pᵀ dO.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "cuda/attention_tiles.h"
 #include "cuda/block.h"
@@ -49,25 +48,32 @@ struct Panel {
   }
   // Of 16 rows and 16 numbers of them, the factor a; and two factors b, whose columns are rows here.
   __device__ void load_a(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
-    const unsigned lane = threadIdx.x % 32;
-    load_matrices(r, &chunks[swizzled<kChunks>(row + lane % 16, step * 2 + lane / 16)]);
+    load_matrices(r, named(below_first(threadIdx.x % 32), row, step));
   }
   __device__ void load_b(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
-    const unsigned lane = threadIdx.x % 32;
-    load_matrices(
-        r, &chunks[swizzled<kChunks>(row + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2)]);
+    load_matrices(r, named(beside_first(threadIdx.x % 32), row, step));
   }
   // Two factors b whose terms are rows here.
   __device__ void load_b_of_terms(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
-    const unsigned lane = threadIdx.x % 32;
-    load_transposed(r, &chunks[swizzled<kChunks>(row + lane % 16, step * 2 + lane / 16)]);
+    load_transposed(r, named(below_first(threadIdx.x % 32), row, step));
+  }
+
+ private:
+  __device__ const Chunk* named(const RowOfFour& at, unsigned row, unsigned step) const {
+    return &chunks[swizzled<kChunks>(row + at.row, step * 2 + at.chunk)];
   }
 };
+
+constexpr int kOfRow = 4;  // lanes that share a row of a matrix of sums
 
 // This lane's elements of a matrix [16, 8 kCount]: of columns 8 j + 2 (lane % 4) + e, row lane / 4 + 8 h is [j][2 h + e].
 template <int kCount>
 struct Sums {
   float v[kCount][4] = {};
+  __device__ void scale(int h, float by) {
+    for (int j = 0; j < kCount; ++j)
+      for (int e = 0; e < 2; ++e) v[j][2 * h + e] *= by;
+  }
   __device__ float (&operator[](int j))[4] { return v[j]; }
   __device__ const float (&operator[](int j) const)[4] { return v[j]; }
 };
@@ -110,19 +116,6 @@ __device__ void add_products(Sums<kD / 8>& to, const Scores& p, const Panel<kOth
   }
 }
 
-// Over the four lanes that share a row.
-__device__ inline float row_sum(float v) {
-  v += __shfl_xor_sync(kAllLanes, v, 1);
-  return v + __shfl_xor_sync(kAllLanes, v, 2);
-}
-__device__ inline float row_max(float v) {
-  for (int bit = 1; bit <= 2; bit *= 2) {
-    const float other = __shfl_xor_sync(kAllLanes, v, bit);
-    v = other > v ? other : v;
-  }
-  return v;
-}
-
 // Which rows a block has, of the `rows` of each of n heads of images.
 struct Place {
   unsigned image, head;
@@ -143,10 +136,9 @@ struct Place {
   __device__ Rows rows(const bf16* x, index count, index step, index d) const {
     return {in(x, count, step, d), step, static_cast<unsigned>(count), static_cast<unsigned>(d)};
   }
-  // Writes the rows that exist, each times scale[its half].
+  // Writes the rows that exist.
   template <int kCount>
-  __device__ void write(const Sums<kCount>& from, bf16* x, index count, index step, index d,
-                        const float (&scale)[2]) const {
+  __device__ void write(const Sums<kCount>& from, bf16* x, index count, index step, index d) const {
     bf16* const to = in(x, count, step, d);
     const unsigned lane = threadIdx.x % 32;
     SFUMATO_UNROLL
@@ -158,7 +150,7 @@ struct Place {
         SFUMATO_UNROLL
         for (int e = 0; e < 2; ++e) {
           const unsigned c = j * 8 + lane % 4 * 2 + e;
-          if (c < d) to[i * step + c] = bf16(from[j][2 * h + e] * scale[h]);
+          if (c < d) to[i * step + c] = bf16(from[j][2 * h + e]);
         }
       }
     }
@@ -196,8 +188,8 @@ struct Forward {
       add_products(out, p, s.v[now]);
       __syncthreads();
     }
-    softmax.end();
-    at.write(out, a.out, t.tq, t.heads * t.d, t.d, softmax.scale_out);
+    softmax.end(out);
+    at.write(out, a.out, t.tq, t.heads * t.d, t.d);
     const unsigned lane = threadIdx.x % 32;
     for (unsigned h = 0; h < 2; ++h) {
       const unsigned i = at.first + at.row + h * 8 + lane / 4;
@@ -210,7 +202,7 @@ struct Forward {
     float scale;
     unsigned tk;
     float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-    float scale_out[2] = {}, lse[2] = {};
+    float lse[2] = {};
 
     // The scores of the keys from `begin` on become their exponentials, against the maximum so far, to which `out` is shrunk.
     __device__ void add(Scores& s, unsigned begin, Sums<kD / 8>& out) {
@@ -223,7 +215,7 @@ struct Forward {
             score = begin + j * 8 + threadIdx.x % 4 * 2 + e < tk ? score * scale : -INFINITY;
             if (score > highest) highest = score;
           }
-        highest = row_max(highest > top[h] ? highest : top[h]);  // a NaN shows in the sum
+        highest = warp_max<kOfRow>(highest > top[h] ? highest : top[h]);  // a NaN shows in the sum
         const float shrink = std::exp2(top[h] - highest);
         top[h] = highest, sum[h] *= shrink;
         for (int j = 0; j < kOther / 8; ++j)
@@ -232,14 +224,13 @@ struct Forward {
             p = std::exp2(p - highest);
             sum[h] += p;
           }
-        for (int j = 0; j < kD / 8; ++j)
-          for (int e = 0; e < 2; ++e) out[j][2 * h + e] *= shrink;
+        out.scale(h, shrink);
       }
     }
-    __device__ void end() {
+    __device__ void end(Sums<kD / 8>& out) {
       for (int h = 0; h < 2; ++h) {
-        const float all = row_sum(sum[h]);
-        scale_out[h] = 1 / all;
+        const float all = warp_sum<kOfRow>(sum[h]);
+        out.scale(h, 1 / all);
         lse[h] = (top[h] + std::log2(all)) / kLog2e;
       }
     }
@@ -293,12 +284,11 @@ struct Backward {
       if (kOfKeys) add_products(of_second, p, s.other[now][1]);
       __syncthreads();
     }
-    constexpr float kAsItIs[2] = {1, 1};
     if (kOfKeys) {
-      at.write(of_first, a.dk, t.tk, t.kv_row, t.d, kAsItIs);
-      at.write(of_second, a.dv, t.tk, t.kv_row, t.d, kAsItIs);
+      at.write(of_first, a.dk, t.tk, t.kv_row, t.d);
+      at.write(of_second, a.dv, t.tk, t.kv_row, t.d);
     } else {
-      at.write(of_first, a.dq, t.tq, t.q_row, t.d, kAsItIs);
+      at.write(of_first, a.dq, t.tq, t.q_row, t.d);
     }
   }
 
@@ -306,7 +296,7 @@ struct Backward {
   template <int kCount>
   __device__ void statistics(Shared& s, const Place& at, unsigned first) const {
     const Attention& t = a.attention;
-    constexpr unsigned kTeam = kThreads / kCount;
+    constexpr int kTeam = kThreads / kCount;
     const unsigned i = threadIdx.x / kTeam, query = first + i;
     const bool exists = query < t.tq;
     const index row = t.heads * t.d;
@@ -315,8 +305,7 @@ struct Backward {
     float sum = 0;
     for (unsigned e = threadIdx.x % kTeam; exists && e < t.d; e += kTeam)
       sum += static_cast<float>(out[e]) * static_cast<float>(dout[e]);
-    for (unsigned bit = 1; bit < kTeam; bit *= 2)
-      sum += __shfl_xor_sync(kAllLanes, sum, static_cast<int>(bit));
+    sum = warp_sum<kTeam>(sum);
     if (threadIdx.x % kTeam != 0) return;
     s.d[i] = sum;
     s.lse[i] = exists ? a.lse[at.of_all * t.tq + query] : 0;

@@ -6,16 +6,16 @@ namespace sfumato::cuda {
 
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Σ v over a warp, in a fixed order; every lane gets it.
-template <class T>
+// Σ v over kLanes lanes of a warp that follow one another, all of them by default, in a fixed order; each gets it.
+template <int kLanes = 32, class T>
 __device__ T warp_sum(T v) {
-  for (int bit = 16; bit > 0; bit /= 2) v += __shfl_xor_sync(kAllLanes, v, bit);
+  for (int bit = kLanes / 2; bit > 0; bit /= 2) v += __shfl_xor_sync(kAllLanes, v, bit);
   return v;
 }
 
-template <class T>
+template <int kLanes = 32, class T>
 __device__ T warp_max(T v) {
-  for (int bit = 16; bit > 0; bit /= 2) {
+  for (int bit = kLanes / 2; bit > 0; bit /= 2) {
     const T other = __shfl_xor_sync(kAllLanes, v, bit);
     v = other > v ? other : v;
   }

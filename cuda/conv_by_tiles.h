@@ -52,7 +52,7 @@ struct Tiles {
         terms(terms),
         across(std::max(1u, ceil_divide(cols, Product::kN))) {}
   unsigned count() const { return cols == 0 ? 0 : ceil_divide(rows, Product::kM) * across; }
-  __device__ typename Product::Place operator()(unsigned tile) const {
+  __device__ TilePlace operator()(unsigned tile) const {
     return {tile / across * Product::kM, rows, tile % across * Product::kN, cols, 0, terms};
   }
 };
@@ -89,23 +89,25 @@ struct ByTap {
 template <class T, class Product>
 class FiltersByTap {
  public:
-  FiltersByTap(const Extents& e, unsigned k, const T* w)
+  FiltersByTap(const Extents& e, unsigned k, const T* w, bool wanted = true)
       : w_(w),
-        size_(k * e.columns()),
         lie_so_(Product::kReadsChunks && e.taps == 1u && in_chunks(e.c, w)),
-        are_made_(Product::kReadsChunks && !lie_so_ && e.c % kOfChunk<T> == 0),
-        room_(are_made_ ? size_ : 0),
-        by_tap_{e, Divisor(std::max(1u, e.columns())), w, room_.get(), are_made_ ? size_ : 0} {}
+        size_(wanted && Product::kReadsChunks && !lie_so_ && e.c % kOfChunk<T> == 0
+                  ? k * e.columns()
+                  : 0),
+        room_(size_),
+        making_{e, Divisor(e.columns()), w, room_.get(), size_} {}
 
-  Weights<T> weights() const { return {w_, are_made_ ? room_.get() : lie_so_ ? w_ : nullptr}; }
-  const ByTap<T>& by_tap() const { return by_tap_; }
+  Weights<T> weights() const { return {w_, size_ > 0 ? room_.get() : lie_so_ ? w_ : nullptr}; }
+  const ByTap<T>& making() const { return making_; }
+  unsigned blocks() const { return making_.blocks(); }
 
  private:
   const T* w_;
-  unsigned size_;
-  bool lie_so_, are_made_;
+  bool lie_so_;
+  unsigned size_;  // of what is made
   Scratch<T> room_;
-  ByTap<T> by_tap_;
+  ByTap<T> making_;
 };
 
 // u for the products of a launch: an array of its own, made by blocks of the launch, where tensor cores multiply chunks of
@@ -113,21 +115,23 @@ class FiltersByTap {
 template <class T, class Product>
 class InputOfProducts {
  public:
-  InputOfProducts(const kernels::GroupNorm& s, const Normalised<T>& from)
-      : is_made_(Product::kReadsChunks && from.groups > 0 && s.c % kOfChunk<T> == 0),
+  InputOfProducts(const kernels::GroupNorm& s, const Normalised<T>& from, bool wanted = true)
+      : is_made_(wanted && Product::kReadsChunks && from.groups > 0 && s.c % kOfChunk<T> == 0),
         room_(static_cast<std::size_t>(is_made_ ? s.n * s.hw * s.c : 0)),
         making_{GroupShare(s), from, is_made_ ? room_.get() : nullptr},
-        u_(is_made_ ? Normalised<T>{{room_.get(), narrow(s.c)}} : from) {}
+        u_(is_made_ ? Normalised<T>{{room_.get(), narrow(s.c)}} : from),
+        blocks_(is_made_ ? narrow(s.n) * making_.share.blocks_of_image() : 0) {}
 
-  bool is_made() const { return is_made_; }
-  const Activations<T>& making() const { return making_; }
   const Normalised<T>& u() const { return u_; }
+  const Activations<T>& making() const { return making_; }
+  unsigned blocks() const { return blocks_; }
 
  private:
   bool is_made_;
   Scratch<T> room_;
   Activations<T> making_;
   Normalised<T> u_;
+  unsigned blocks_;
 };
 
 }  // namespace sfumato::cuda

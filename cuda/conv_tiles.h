@@ -1,5 +1,5 @@
-// Convolution by tiles of products whose factors are read where they are: nothing is laid out first (implicit GEMM), and
-// everything that a pass computes is one launch.
+// Convolution by tiles of products whose factors are read where they are: nothing is laid out first (implicit GEMM), but
+// for what tensor cores copy (conv_by_tiles.h), and everything that a pass computes is one launch. No extent is 0.
 #pragma once
 #include "tensor/kernels/kernels.h"
 

@@ -22,7 +22,7 @@ struct InputGradient {
   Channels<T> dx;
   Channels<const T> add;
 
-  __device__ void operator()(typename Product::Shared& s, const typename Product::Place& at) const {
+  __device__ void operator()(typename Product::Shared& s, const TilePlace& at) const {
     Product::multiply(s, dy, w, at, [this](unsigned pixel, unsigned p, Wide<T> sum) {
       if (du) {
         du[static_cast<index>(pixel) * tiles.cols + p] = static_cast<T>(sum);
@@ -145,7 +145,7 @@ struct Backward {
       gamma(s.sums, block);
     }
   }
-  __device__ void input_gradient(Shared& s, const typename ToInput::Place& at) const {
+  __device__ void input_gradient(Shared& s, const TilePlace& at) const {
     dx(s.to_input, at);
     if (blocks.norm == 0) return;
     const unsigned end = at.row + ToInput::kM < at.rows ? at.row + ToInput::kM : at.rows;
@@ -204,8 +204,8 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
   const bool normalises = g.dx && in.groups > 0;
 
   const OutputsOfPixels<T> outputs{e, dy};
-  const InputOfProducts<T, ToWeights> u(norm, input);
-  const FiltersByTap<T, ToInput> filters(e, k, w);
+  const InputOfProducts<T, ToWeights> u(norm, input, g.dw != nullptr);
+  const FiltersByTap<T, ToInput> filters(e, k, w, g.dx != nullptr);
   const Scratch<T> du(static_cast<std::size_t>(normalises ? norm.n * norm.hw * norm.c : 0));
   const Scratch<double> of_groups(static_cast<std::size_t>(normalises ? s.n * 2 * s.c : 0));
   const Channels<T> dx{g.dx, c - skip, g.dskip, skip};
@@ -232,8 +232,8 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
       s.n, s.n, 2 * c, of_groups.get(), {g.dgamma, c, g.dbeta, c}};
 
   const ImageEvents images(kFirstImage, n, narrow(norm.hw));
-  const Blocks blocks{.filters = g.dx && n > 0 ? filters.by_tap().blocks() : 0,
-                      .u = g.dw && u.is_made() ? n * share.blocks_of_image() : 0,
+  const Blocks blocks{.filters = filters.blocks(),
+                      .u = u.blocks(),
                       .dx = g.dx ? to_input.tiles.count() : 0,
                       .dw = to_weights.blocks(),
                       .sums = bias.blocks(),
@@ -244,7 +244,7 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
   launch({blocks.all()},
          Backward<T, ToInput, ToWeights>{Phases(kFirstImage + images.count()),
                                          blocks,
-                                         filters.by_tap(),
+                                         filters.making(),
                                          u.making(),
                                          to_input,
                                          to_weights,

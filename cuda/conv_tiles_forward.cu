@@ -62,7 +62,7 @@ struct Forward {
     for (unsigned e = images.of_pixel(row); e <= images.of_pixel(end - 1); ++e)
       phases.wait(e, images.images(e) * statistics.share.blocks_of_image());
   }
-  __device__ void multiply(Shared& s, const typename Product::Place& at) const {
+  __device__ void multiply(Shared& s, const TilePlace& at) const {
     Product::multiply(s.tile, windows, w, at, [this](unsigned pixel, unsigned o, Wide<T> sum) {
       const index i = static_cast<index>(pixel) * tiles.cols + o;
       if (out.bias) sum += out.bias[o];
@@ -82,13 +82,13 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
   const GroupShare share(norm_of(s, in));
   const ImageEvents images(kFirstImage, narrow(s.n), e.pixels);
   const unsigned norm_blocks = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0),
-                 filter_blocks = s.n == 0 ? 0 : filters.by_tap().blocks();
+                 filter_blocks = filters.blocks();
   const Tiles<Product> tiles(narrow(s.n) * e.pixels, narrow(s.k), narrow(s.c) * e.taps);
   launch({filter_blocks + norm_blocks + tiles.count()},
          Forward<T, Product>{Phases(kFirstImage + images.count()),
                              filter_blocks,
                              norm_blocks,
-                             filters.by_tap(),
+                             filters.making(),
                              {share, in.eps, input.x, in.mean, in.rstd},
                              u.making(),
                              images,

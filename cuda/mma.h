@@ -15,6 +15,15 @@ __device__ std::uint32_t pair_of_bf16(float low, float high);
 // To the nearest number of TF32, of 11 significant bits.
 __device__ std::uint32_t tf32_of(float v);
 
+// Where the row is that a lane names of four matrices, two above two others and each pair side by side, in rows of chunks: the
+// second matrix is below the first, as multiply_add wants a, or beside it, as it wants b of two times eight columns that are
+// rows here. (Of transposed matrices it is the other way round.)
+struct RowOfFour {
+  unsigned row, chunk;
+};
+constexpr RowOfFour below_first(unsigned lane) { return {lane % 16, lane / 16}; }
+constexpr RowOfFour beside_first(unsigned lane) { return {lane / 16 * 8 + lane % 8, lane / 8 % 2}; }
+
 // Four matrices of eight rows of 16 bytes in shared memory. Lane l gives the address of row l % 8 of matrix l / 8, and gets of
 // each matrix the word l % 4 of row l / 4; by load_transposed(), of matrices of bf16, columns 2 (l % 4) and the next one of the
 // transposed matrix's row l / 4. Addresses are multiples of 16.

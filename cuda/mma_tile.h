@@ -11,6 +11,7 @@
 #include <bit>
 
 #include "cuda/mma.h"
+#include "cuda/tile.h"
 
 namespace sfumato::cuda {
 
@@ -40,15 +41,9 @@ class MmaTile {
     Panel<kN> b[kStages];
   };
 
-  // Which tile: from row `row` and column `col` on, of `rows` rows and `cols` columns; terms [begin, end).
-  struct Place {
-    unsigned row, rows, col, cols, begin, end;
-  };
-
-  // write(row, col, sum) for each element of the tile. All threads of the block call this; `s` may be used again after a
-  // barrier.
+  // As Tile::multiply().
   template <class A, class B, class F>
-  static __device__ void multiply(Shared& s, const A& a, const B& b, const Place& at,
+  static __device__ void multiply(Shared& s, const A& a, const B& b, const TilePlace& at,
                                   const F& write) {
     Feed<A, kM> from_a(a, at.row, at.rows);
     Feed<B, kN> from_b(b, at.col, at.cols);
@@ -100,16 +95,13 @@ class MmaTile {
   static __device__ void load(std::uint32_t (&r)[4], const Panel<kExtent>& panel, unsigned outer,
                               unsigned step) {
     using Rows = Layout<Factor, kExtent>;
-    const unsigned lane = threadIdx.x % 32, i = lane / 8;
-    const unsigned outer_half = kOuterFirst ? i % 2 : i / 2,
-                   term_half = kOuterFirst ? i / 2 : i % 2;
+    const unsigned lane = threadIdx.x % 32;
+    const RowOfFour at =
+        Factor::kAlongInner == kOuterFirst ? below_first(lane) : beside_first(lane);
     if constexpr (Factor::kAlongInner) {
-      load_matrices(
-          r, &panel.chunks[Rows::place(outer + outer_half * 8 + lane % 8, step * 2 + term_half)]);
+      load_matrices(r, &panel.chunks[Rows::place(outer + at.row, step * 2 + at.chunk)]);
     } else if constexpr (sizeof(S) == 2) {
-      load_transposed(
-          r,
-          &panel.chunks[Rows::place(step * 16 + term_half * 8 + lane % 8, outer / 8 + outer_half)]);
+      load_transposed(r, &panel.chunks[Rows::place(step * 16 + at.row, outer / 8 + at.chunk)]);
     } else {
       for (unsigned m = 0; m < 4; ++m) {
         const unsigned half = kOuterFirst ? m % 2 : m / 2, late = kOuterFirst ? m / 2 : m % 2;

@@ -40,12 +40,19 @@ struct Group {
         rank(threadIdx.x % share.team) {}
   __device__ bool exists() const { return group < share.groups; }
   __device__ unsigned size() const { return exists() ? share.hw * share.per_group : 0; }
-  // f(channel)(pixel) for this thread's share of the group. A team takes as many channels side by side as it has threads for, and
-  // as many pixels at once as that leaves threads for, so that a thread divides once, and knows its channel for all pixels.
+  // This thread's share of the group: as many channels side by side as the team has threads for, and as many pixels at once as
+  // that leaves threads for. So a thread divides once, and knows its channel for all pixels.
+  struct Part {
+    unsigned width, rows, column, row;  // rows <= row: the thread has none
+  };
+  __device__ Part part() const {
+    const unsigned width = share.per_group < share.team ? share.per_group : share.team;
+    return {width, share.team / width, rank % width, rank / width};
+  }
+  // f(channel)(pixel) for it.
   template <class F>
   __device__ void each(const F& f) const {
-    const unsigned width = share.per_group < share.team ? share.per_group : share.team;
-    const unsigned rows = share.team / width, column = rank % width, row = rank / width;
+    const auto [width, rows, column, row] = part();
     if (!exists() || row >= rows) return;
     for (unsigned c = column; c < share.per_group; c += width) {
       const auto of_pixel = f(group * share.per_group + c);
@@ -157,9 +164,8 @@ struct NormBackward {
   // This thread's share of the group's Σ gamma dz xhat and Σ gamma dz. As many channels side by side
   // as the team has threads, and as many pixels as that leaves threads for.
   __device__ Sums sums(Shared& s, const Group& group) const {
-    const unsigned per_group = share.per_group, team = share.team;
-    const unsigned width = per_group < team ? per_group : team, rows = team / width;
-    const unsigned column = group.rank % width, row = group.rank / width;
+    const unsigned per_group = share.per_group;
+    const auto [width, rows, column, row] = group.part();
     const unsigned of_team = threadIdx.x - group.rank;
     Sums of_group;
     for (unsigned begin = 0; begin < per_group; begin += width) {

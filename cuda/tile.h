@@ -5,6 +5,11 @@
 
 namespace sfumato::cuda {
 
+// Which tile: from row `row` and column `col` on, of `rows` rows and `cols` columns; terms [begin, end).
+struct TilePlace {
+  unsigned row, rows, col, cols, begin, end;
+};
+
 // The tile of kM x kN elements of c = a b, sums in W. The factors are functions of (outer, inner): `outer` is the row of
 // a or the column of b, `inner` what is summed over. A factor is a struct with
 //   Outer outer(unsigned)       what is to be known of a row (a column),
@@ -30,15 +35,10 @@ class Tile {
     alignas(16) W b[2][kK][kN + 4];
   };
 
-  // Which tile: from row `row` and column `col` on, of `rows` rows and `cols` columns; terms [begin, end).
-  struct Place {
-    unsigned row, rows, col, cols, begin, end;
-  };
-
   // write(row, col, sum) for each element of the tile. All threads of the block call this; `s` may be used again after a
   // barrier.
   template <class A, class B, class F>
-  static __device__ void multiply(Shared& s, const A& a, const B& b, const Place& at,
+  static __device__ void multiply(Shared& s, const A& a, const B& b, const TilePlace& at,
                                   const F& write) {
     Feed<A, kM> from_a(a, at.row, at.rows);
     Feed<B, kN> from_b(b, at.col, at.cols);

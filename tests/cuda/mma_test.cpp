@@ -90,16 +90,14 @@ TEST_F(TensorCores, MultiplyWhatTheLanesHold) {
   expect_product<float>(false, 5e-4);
 }
 
-TEST_F(TensorCores, RoundToTheNearest) {
 #if !defined(__CUDACC__)
+TEST_F(TensorCores, RoundToTheNearest) {
   EXPECT_EQ(std::bit_cast<float>(tf32_of(1 + 0x1p-10f)), 1 + 0x1p-10f);
   EXPECT_EQ(std::bit_cast<float>(tf32_of(1 + 0x1p-11f)), 1 + 0x1p-10f);
   EXPECT_EQ(std::bit_cast<float>(tf32_of(-1 - 0x1p-11f)), -1 - 0x1p-10f);
   EXPECT_EQ(std::bit_cast<float>(tf32_of(1 + 0x1p-12f)), 1);
-#endif
 }
 
-#if !defined(__CUDACC__)
 // Copies of 32 chunks from `from` on, `times` of them before it waits.
 struct Copies {
   static constexpr int kThreads = 32;
