@@ -48,8 +48,11 @@ class Watch : public Observer {
         only_parameters = false;
         continue;
       }
-      if (row.parameters == 0) row.layer = it->second.layer;
-      row.parameters += it->second.count;
+      if (row.parameters == 0) {
+        row.layer = it->second.layer;
+        if (v.value().size() > it->second.count) row.layer += ", ...";  // nn::JoinedParam
+      }
+      row.parameters += v.value().size();
       if (it->second.put_together) known_.erase(it);
     }
     if (only_parameters && row.parameters > 0 && row.parameters == y.size()) {

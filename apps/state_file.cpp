@@ -101,20 +101,20 @@ void read_state(const std::filesystem::path& path, TrainState& state, diffusion:
   state.step = step, state.seconds = seconds, state.smoothed = smoothed;
   adam.steps = adam_steps;
   ema.updates = updates;
-  values.copy_from(weights);
+  model.params->from_order(weights, values);
   model.params->refresh();
-  ema.average.copy_from(average);
-  adam.m.copy_from(m);
-  adam.v.copy_from(v);
+  model.params->from_order(average, ema.average);
+  model.params->from_order(m, adam.m);
+  model.params->from_order(v, adam.v);
 }
 
 void write_state(const std::filesystem::path& path, const TrainState& state,
                  const diffusion::Pipeline& model, const nn::AdamW& adam, const nn::Ema& ema) {
   std::vector<std::pair<std::string, Tensor>> tensors = {
-      {"weights", model.params->flat_values().to(Device::cpu)},
-      {"ema", ema.average.to(Device::cpu)},
-      {"adam_m", adam.m.to(Device::cpu)},
-      {"adam_v", adam.v.to(Device::cpu)},
+      {"weights", model.params->in_order(model.params->flat_values())},
+      {"ema", model.params->in_order(ema.average)},
+      {"adam_m", model.params->in_order(adam.m)},
+      {"adam_v", model.params->in_order(adam.v)},
       {"step", count(state.step)},
       {"adam_steps", count(adam.steps)},
       {"ema_updates", count(ema.updates)},

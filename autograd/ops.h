@@ -13,6 +13,8 @@
 
 namespace sfumato {
 
+using Vars = std::vector<Var, memory::Allocator<Var>>;
+
 // ---- arithmetic.cpp: NumPy broadcasting
 Var operator+(const Var& a, const Var& b);
 Var operator-(const Var& a, const Var& b);
@@ -57,6 +59,8 @@ Var permute(const Var& x, std::initializer_list<int> order);
 Var concat(const Var& a, const Var& b);
 // [a, ...], [b, ...], ... -> [a + b + ..., ...]
 Var concat_rows(std::initializer_list<Var> parts);
+// [..., a + b + ...] -> [..., a], [..., b], ... for widths a, b, ... that fill the innermost axis. Copies.
+Vars split_last(const Var& x, std::span<const std::int64_t> widths);
 // Channels [begin, end) of the innermost axis. Copies.
 Var slice_last(const Var& x, std::int64_t begin, std::int64_t end);
 // Rows table[index[i]] -> [n, d] for table [K, d], index i64 [n].

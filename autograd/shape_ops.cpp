@@ -1,9 +1,12 @@
 // Operations that move numbers without changing them; each one's gradient moves them back.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "autograd/ops.h"
@@ -14,21 +17,51 @@
 namespace sfumato {
 namespace {
 
-// Copies columns between two row-major matrices: to[r, to_col + j] = from[r, from_col + j].
-void copy_columns(const Tensor& from, std::int64_t from_cols, std::int64_t from_col, Tensor& to,
-                  std::int64_t to_cols, std::int64_t to_col, std::int64_t cols) {
-  const std::int64_t rows = from_cols ? from.size() / from_cols : 0;
-  dispatch_float("copy", from.kind(), [&]<class T>() {
-    kernels::on<T>(from.device())
-        .copy_rows(rows, cols, from.data<T>() + from_col, from_cols, to.data<T>() + to_col,
-                   to_cols);
+using Tensors = std::vector<Tensor, memory::Allocator<Tensor>>;
+using Widths = std::vector<std::int64_t, memory::Allocator<std::int64_t>>;
+
+std::int64_t total(const Widths& widths) {
+  return std::accumulate(widths.begin(), widths.end(), std::int64_t{0});
+}
+
+// Copies between a matrix and its parts, the columns of one after those of the other: column(part, its first column of
+// the matrix) says what is copied.
+template <class T, class Column>
+void copy_parts(const Tensor& matrix, const Widths& widths, const Column& column) {
+  std::vector<kernels::Columns<T>, memory::Allocator<kernels::Columns<T>>> columns;
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < widths.size(); begin += widths[i++])
+    if (const auto copied = column(i, begin); copied.to) columns.push_back(copied);
+  const std::int64_t row = matrix.dim(-1);
+  kernels::on<T>(matrix.device()).copy_columns(row ? matrix.size() / row : 0, columns);
+}
+
+// [..., a + b + ...] -> [..., a], [..., b], ..., into those that are defined.
+void split(const Tensor& matrix, const Widths& widths, Tensors parts) {
+  dispatch_float("split", matrix.kind(), [&]<class T>() {
+    copy_parts<T>(matrix, widths, [&](std::size_t i, std::int64_t begin) {
+      return kernels::Columns<T>{.cols = widths[i],
+                                 .from = matrix.data<T>() + begin,
+                                 .from_step = matrix.dim(-1),
+                                 .to = parts[i].data_or_null<T>(),
+                                 .to_step = widths[i]};
+    });
   });
 }
 
-Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
-  Tensor y(x.shape().with(-1, end - begin), x.kind());
-  copy_columns(x, x.dim(-1), begin, y, end - begin, 0, end - begin);
-  return y;
+// The reverse, of `shape`; zeros for a part that is undefined.
+Tensor join(const Tensors& parts, const Widths& widths, const Shape& shape, Kind kind) {
+  Tensor matrix(shape, kind);
+  dispatch_float("join", kind, [&]<class T>() {
+    copy_parts<T>(matrix, widths, [&](std::size_t i, std::int64_t begin) {
+      return kernels::Columns<T>{.cols = widths[i],
+                                 .from = parts[i].data_or_null<T>(),
+                                 .from_step = widths[i],
+                                 .to = matrix.data<T>() + begin,
+                                 .to_step = matrix.dim(-1)};
+    });
+  });
+  return matrix;
 }
 
 }  // namespace
@@ -56,144 +89,86 @@ Var concat(const Var& a, const Var& b) {
     throw Error("concat", fmt::format("shapes {} and {} differ before the innermost axis",
                                       a.shape().str(), b.shape().str()));
   expect_kind("concat", "second input", b.value(), a.kind());
-  const std::int64_t ca = a.dim(-1), cb = b.dim(-1);
-  Tensor y(a.shape().with(-1, ca + cb), a.kind());
-  copy_columns(a.value(), ca, 0, y, ca + cb, 0, ca);
-  copy_columns(b.value(), cb, 0, y, ca + cb, ca, cb);
-  return record("concat", y, {a, b}, kNoProducts, [ca, cb](const Tensor& dy, const Needs& needs) {
-    Gradients g(2);
-    if (needs[0]) g[0] = columns(dy, 0, ca);
-    if (needs[1]) g[1] = columns(dy, ca, ca + cb);
-    return g;
-  });
+  const Widths widths{a.dim(-1), b.dim(-1)};
+  const Shape shape = a.shape().with(-1, total(widths));
+  return record("concat", join({a.value(), b.value()}, widths, shape, a.kind()), {a, b},
+                kNoProducts, [widths](const Tensor& dy, const Needs& needs) {
+                  Gradients g(2);
+                  for (int i : {0, 1})
+                    if (needs[i]) g[i] = needs.room(i, dy.dtype());
+                  split(dy, widths, {g[0], g[1]});
+                  return g;
+                });
 }
 
-namespace {
-
-constexpr int kMostParts = 8;  // of a launch
-
-// Rows of several arrays, one after the other.
-struct Parts {
-  int count = 0;
-  std::int64_t rows = 0, width = 0;
-  std::int64_t begin[kMostParts] = {};  // rows before those of a part
-
-  void add(std::int64_t of_part) { begin[count++] = rows, rows += of_part; }
-  constexpr int of(std::int64_t row) const {
-    int k = count - 1;
-    while (begin[k] > row) --k;
-    return k;
-  }
-};
-
-using Rows = std::vector<std::int64_t, memory::Allocator<std::int64_t>>;  // of each part
-
-// f(parts, number of the first one, rows before it) for some parts after the other.
-template <class F>
-void for_some_parts(const Rows& rows, std::int64_t width, const F& f) {
-  const int count = static_cast<int>(rows.size());
-  std::int64_t before = 0;
-  for (int first = 0; first < count; first += kMostParts) {
-    Parts parts;
-    parts.width = width;
-    for (int k = first; k < std::min(first + kMostParts, count); ++k) parts.add(rows[k]);
-    f(parts, first, before);
-    before += parts.rows;
-  }
-}
-
-template <class T>
-struct CopyRow {
-  const T* from;
-  T* to;  // null: nowhere
-  constexpr void operator()(std::int64_t j) const {
-    if (to) to[j] = from[j];
-  }
-};
-
-template <class T>
-struct JoinRows {
-  Parts parts;
-  const T* from[kMostParts];
-  T* to;
-  constexpr CopyRow<T> operator()(std::int64_t row) const {
-    const int k = parts.of(row);
-    return {from[k] + (row - parts.begin[k]) * parts.width, to + row * parts.width};
-  }
-};
-
-template <class T>
-struct SplitRows {
-  Parts parts;
-  const T* from;
-  T* to[kMostParts];  // null: not wanted
-  constexpr CopyRow<T> operator()(std::int64_t row) const {
-    const int k = parts.of(row);
-    return {from + row * parts.width,
-            to[k] ? to[k] + (row - parts.begin[k]) * parts.width : nullptr};
-  }
-};
-
-// The gradients of the parts that need one.
-Gradients split_rows(const Tensor& dy, const Needs& needs, const Rows& rows, std::int64_t width) {
-  Gradients g(static_cast<int>(rows.size()));
-  dispatch_float("concat_rows", dy.kind(), [&]<class T>() {
-    for_some_parts(rows, width, [&](const Parts& some, int first, std::int64_t before) {
-      SplitRows<T> split{some, dy.data<T>() + before * width, {}};
-      for (int k = 0; k < some.count; ++k) {
-        g[first + k] = needs.room(first + k, dy.dtype());
-        if (needs[first + k]) split.to[k] = g[first + k].template data<T>();
-      }
-      for_each_row(dy.device(), some.rows, width, split);
-    });
-  });
-  return g;
-}
-
-}  // namespace
-
+// What lies one after the other are the columns of a matrix of one row.
 Var concat_rows(std::initializer_list<Var> parts) {
   const char* op = "concat_rows";
   if (parts.size() == 0) throw Error(op, "nothing to put together");
   const Var& first = *parts.begin();
   if (first.shape().rank() < 1) throw Error(op, "expected at least one axis");
-  Rows rows;
+  Tensors values;
+  Widths sizes;
+  std::int64_t rows = 0;
   for (const Var& part : parts) {
     expect_shape(op, "part", part.value(), first.shape().with(0, part.dim(0)));
     expect_kind(op, "part", part.value(), first.kind());
-    rows.push_back(part.dim(0));
+    values.push_back(part.value());
+    sizes.push_back(part.value().size());
+    rows += part.dim(0);
   }
-  const std::int64_t all = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
-  Tensor y(first.shape().with(0, all), first.kind());
-  const std::int64_t width = all ? y.size() / all : 0;
-  return dispatch_float(op, y.kind(), [&]<class T>() {
-    for_some_parts(rows, width, [&](const Parts& some, int k, std::int64_t before) {
-      JoinRows<T> join{some, {}, y.data<T>() + before * width};
-      std::transform(parts.begin() + k, parts.begin() + k + some.count, join.from,
-                     [](const Var& part) { return part.value().data<T>(); });
-      for_each_row(y.device(), some.rows, width, join);
-    });
-    Var joined = record(op, y, parts, kNoProducts, [=](const Tensor& dy, const Needs& needs) {
-      return split_rows(dy, needs, rows, width);
-    });
-    // The gradient of parameters is not rounded on its way through here.
-    for (const Var& part : parts)
-      if (part.requires_grad() && joined.requires_grad()) joined.node()->kind = part.node()->kind;
-    return joined;
-  });
+  const Tensor y = join(values, sizes, {total(sizes)}, first.kind());
+  Var joined = record(op, y.reshape(first.shape().with(0, rows)), parts, kNoProducts,
+                      [sizes](const Tensor& dy, const Needs& needs) {
+                        const int count = static_cast<int>(sizes.size());
+                        Gradients g(count);
+                        Tensors rooms;
+                        for (int i = 0; i < count; ++i)
+                          rooms.push_back(g[i] = needs.room(i, dy.dtype()));
+                        split(dy.reshape({dy.size()}), sizes, rooms);
+                        return g;
+                      });
+  // The gradient of parameters is not rounded on its way through here.
+  for (const Var& part : parts)
+    if (part.requires_grad() && joined.requires_grad()) joined.node()->kind = part.node()->kind;
+  return joined;
+}
+
+// The gradients of the parts arrive one by one, and all of them together are x's: a node without elements waits for them.
+Vars split_last(const Var& x, std::span<const std::int64_t> widths) {
+  const Widths w(widths.begin(), widths.end());
+  const Shape shape = x.shape();
+  if (shape.rank() < 1 || total(w) != shape[-1] || *std::min_element(w.begin(), w.end()) < 0)
+    throw Error("split_last", fmt::format("{} does not fall into parts of {}", shape.str(),
+                                          fmt::join(widths, ", ")));
+  const Kind kind = x.kind();
+  const auto arrived = std::allocate_shared<Tensors>(memory::Allocator<Tensors>(), w.size());
+  const Var all = record("split_last", Tensor({0}, kind), {x}, kNoProducts,
+                         [=](const Tensor&) { return Gradients{join(*arrived, w, shape, kind)}; });
+  Tensors parts;
+  for (const std::int64_t width : w) parts.emplace_back(shape.with(-1, width), kind);
+  split(x.value(), w, parts);
+  Vars vars;
+  for (const Tensor& part : parts)
+    vars.push_back(record("split_last", part, {all}, kNoProducts,
+                          [arrived, i = vars.size()](const Tensor& dy) {
+                            (*arrived)[i] = dy;
+                            return Gradients{Tensor({0}, dy.kind())};
+                          }));
+  return vars;
 }
 
 Var slice_last(const Var& x, std::int64_t begin, std::int64_t end) {
   if (x.shape().rank() < 1 || begin < 0 || begin > end || end > x.dim(-1))
     throw Error("slice_last",
                 fmt::format("[{}, {}) is out of range for {}", begin, end, x.shape().str()));
+  const Widths widths{begin, end - begin, x.dim(-1) - end};
   const Shape from = x.shape();
-  return record("slice_last", columns(x.value(), begin, end), {x}, kNoProducts,
-                [=](const Tensor& dy) {
-                  Tensor dx = Tensor::zeros(from, dy.kind());
-                  copy_columns(dy, end - begin, 0, dx, from[-1], begin, end - begin);
-                  return Gradients{dx};
-                });
+  const Tensor y(from.with(-1, end - begin), x.kind());
+  split(x.value(), widths, {Tensor(), y, Tensor()});
+  return record("slice_last", y, {x}, kNoProducts, [=](const Tensor& dy) {
+    return Gradients{join({Tensor(), dy, Tensor()}, widths, from, dy.kind())};
+  });
 }
 
 namespace {

@@ -37,7 +37,7 @@ constexpr kernels::Kernels<T> make_table() {
                                    .gelu_tanh_backward = gelu_tanh_backward<T>,
                                    .softmax_forward = softmax_forward<T>,
                                    .softmax_backward = softmax_backward<T>,
-                                   .copy_rows = copy_rows<T>,
+                                   .copy_columns = copy_columns<T>,
                                    .sum_rows = sum_rows<T>,
                                    .sum = sum<T>,
                                    .sum_of_squares = sum_of_squares<T>},

@@ -44,13 +44,23 @@ struct GeluTanh {
 };
 
 template <class T>
-struct CopyRows {
-  const T* from;
-  index from_step;
-  T* to;
-  index to_step;
+struct CopyColumns {
+  static constexpr int kMost = 32;  // parts of a launch
+  int count = 0;
+  index cols = 0;
+  index begin[kMost] = {};  // columns before those of a part
+  kernels::Columns<T> parts[kMost] = {};
+
+  void add(const kernels::Columns<T>& part) {
+    begin[count] = cols, parts[count++] = part;
+    cols += part.cols;
+  }
   constexpr void operator()(unsigned row, unsigned col) const {
-    to[row * to_step + col] = from[row * from_step + col];
+    int k = count - 1;
+    while (begin[k] > col) --k;
+    const kernels::Columns<T>& part = parts[k];
+    const index j = col - begin[k];
+    part.to[row * part.to_step + j] = part.from ? part.from[row * part.from_step + j] : T(0);
   }
 };
 
@@ -134,8 +144,12 @@ void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx) {
   for_each_warp_row(rows, SoftmaxBackward<T>{cols, y, dy, dx});
 }
 template <class T>
-void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
-  for_each_of_row(rows, cols, CopyRows<T>{from, from_step, to, to_step});
+void copy_columns(index rows, std::span<const kernels::Columns<T>> parts) {
+  while (!parts.empty()) {
+    CopyColumns<T> some;
+    for (; !parts.empty() && some.count < some.kMost; parts = parts.subspan(1)) some.add(parts[0]);
+    for_each_of_row(rows, some.cols, some);
+  }
 }
 
 #define SFUMATO_INSTANTIATE(T)                                          \
@@ -145,7 +159,7 @@ void copy_rows(index rows, index cols, const T* from, index from_step, T* to, in
   template void gelu_tanh_backward(index, const T*, const T*, T*);      \
   template void softmax_forward(index, index, const T*, T*);            \
   template void softmax_backward(index, index, const T*, const T*, T*); \
-  template void copy_rows(index, index, const T*, index, T*, index);
+  template void copy_columns(index, std::span<const kernels::Columns<T>>);
 SFUMATO_INSTANTIATE(float)
 SFUMATO_INSTANTIATE(double)
 SFUMATO_INSTANTIATE(bf16)

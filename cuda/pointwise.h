@@ -19,6 +19,6 @@ void softmax_forward(index rows, index cols, const T* x, T* y);
 template <class T>
 void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx);
 template <class T>
-void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step);
+void copy_columns(index rows, std::span<const kernels::Columns<T>> parts);
 
 }  // namespace sfumato::cuda

@@ -177,12 +177,9 @@ void save_parameters(Params& params, const Tensor& flat, const std::filesystem::
   expect_shape("save_parameters", "values", flat, params.flat_values().shape());
   const Tensor here = flat.to(Device::cpu);
   std::vector<std::pair<std::string, Tensor>> tensors;
-  std::int64_t at = 0;
-  for (const Params::Entry& p : params.entries()) {
-    const std::int64_t n = p.value.size();
-    tensors.emplace_back(p.name, here.slice(at, at + n).reshape(p.var.shape()));
-    at += n;
-  }
+  for (const Params::Entry& p : params.entries())
+    tensors.emplace_back(p.name,
+                         here.slice(p.begin, p.begin + p.value.size()).reshape(p.var.shape()));
   for (const Params::BufferEntry& b : params.buffers())
     tensors.emplace_back(b.name, b.value.to(Device::cpu));
   std::map<std::string, std::string> with_checksum = metadata;

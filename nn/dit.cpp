@@ -36,6 +36,7 @@ DiT::Block::Block(const Scope& s, const DiTConfig& c)
       to_k(dense(s / "attn1" / "to_k", c.width(), c.width())),
       to_v(dense(s / "attn1" / "to_v", c.width(), c.width())),
       to_out(dense(s / "attn1" / "to_out" / "0", c.width(), c.width())),
+      to_qkv(s, std::array{&to_q, &to_k, &to_v}),
       norm_attention(s / "norm1" / "norm", c.width(), kLayerNormEps, false),
       norm_feed(s / "norm3", c.width(), c.norm_eps, c.norm_elementwise_affine),
       feed_in(dense(s / "ff" / "net" / 0 / "proj", c.width(), 4 * c.width())),
@@ -46,9 +47,7 @@ DiT::Block::Block(const Scope& s, const DiTConfig& c)
       gelu_approximate(c.gelu_approximate) {}
 
 Var DiT::Block::attend(const Var& h) const {
-  const Var weight = concat_rows({to_q.weight, to_k.weight, to_v.weight});
-  const Var bias = concat_rows({to_q.bias, to_k.bias, to_v.bias});
-  return to_out(self_attention(linear(h, weight, bias), heads));
+  return to_out(self_attention(to_qkv.joined(h), heads));
 }
 
 Var DiT::Block::feed(const Var& h, const Mode& mode) const {
@@ -60,11 +59,12 @@ Var DiT::Block::feed(const Var& h, const Mode& mode) const {
 Var DiT::Block::operator()(const Var& h, const Tensor& features, const Tensor& labels,
                            const Mode& mode) const {
   const std::int64_t width = h.dim(2);
-  const Var told = modulation(condition(features, labels), {.silu = true});  // [N, 6 width]
-  const auto part = [&](std::int64_t i) { return slice_last(told, i * width, (i + 1) * width); };
-  const Var seen = modulate(norm_attention(h), part(0), part(1));
-  const Var between = gated_sum(h, part(2), dropout_attention(attend(seen), mode));
-  return gated_sum(between, part(5), feed(modulate(norm_feed(between), part(3), part(4)), mode));
+  const Vars told =  // each [N, width]
+      split_last(modulation(condition(features, labels), {.silu = true}),
+                 std::array{width, width, width, width, width, width});
+  const Var seen = modulate(norm_attention(h), told[0], told[1]);
+  const Var between = gated_sum(h, told[2], dropout_attention(attend(seen), mode));
+  return gated_sum(between, told[5], feed(modulate(norm_feed(between), told[3], told[4]), mode));
 }
 
 DiT::DiT(const Scope& s, const DiTConfig& config)
@@ -144,9 +144,10 @@ Var DiT::operator()(const Var& x, const Tensor& t, const Tensor& labels, const M
     h = mode.recompute ? checkpoint(run, {h}) : run(std::array{h});
   }
   // diffusers takes what the first block is told.
-  const Var told = proj_out_1_(blocks_[0].condition(features, rows), {.silu = true});
   const std::int64_t width = config_.width();
-  h = modulate(norm_out_(h), slice_last(told, 0, width), slice_last(told, width, 2 * width));
+  const Vars told = split_last(proj_out_1_(blocks_[0].condition(features, rows), {.silu = true}),
+                               std::array{width, width});
+  h = modulate(norm_out_(h), told[0], told[1]);
   return cast(unpatchify(proj_out_2_(h), x), x.dtype());
 }
 

@@ -43,6 +43,7 @@ class DiT : public Network {
     Linear
         modulation;  // c -> shift, scale, gate of the attention; shift, scale, gate of the feed-forward layers
     Linear to_q, to_k, to_v, to_out;
+    JoinedLinear to_qkv;
     LayerNorm norm_attention, norm_feed;
     Linear feed_in, feed_out;
     Dropout dropout_attention, dropout_feed;

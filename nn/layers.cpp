@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 
 #include "tensor/for_each.h"
@@ -14,6 +15,21 @@ Linear::Linear(const Scope& s, std::int64_t in, std::int64_t out)
 Linear::Linear(const Scope& s, std::int64_t in, std::int64_t out, const Init& weight,
                const Init& bias)
     : weight(s.param("weight", {out, in}, weight)), bias(s.param("bias", {out}, bias)) {}
+
+namespace {
+
+JoinedParam join(const Scope& s, std::span<const Linear* const> layers, Param Linear::*which) {
+  std::vector<Param> parts;
+  for (const Linear* layer : layers) parts.push_back(layer->*which);
+  return s.params().join(parts);
+}
+
+}  // namespace
+
+JoinedLinear::JoinedLinear(const Scope& s, std::span<const Linear* const> layers)
+    : weight(join(s, layers, &Linear::weight)), bias(join(s, layers, &Linear::bias)) {
+  for (const Linear* layer : layers) widths.push_back(layer->bias.shape()[0]);
+}
 
 Conv2d::Conv2d(const Scope& s, std::int64_t in, std::int64_t out, std::int64_t kernel,
                const Conv2dOptions& options)
@@ -72,6 +88,7 @@ AttentionBlock::AttentionBlock(const Scope& s, const Options& o)
       to_k(s / "to_k", o.channels, heads_of(o) * o.head_dim),
       to_v(s / "to_v", o.channels, heads_of(o) * o.head_dim),
       to_out(s / "to_out" / "0", heads_of(o) * o.head_dim, o.channels),
+      to_qkv(s, std::array{&to_q, &to_k, &to_v}),
       heads(heads_of(o)),
       output_scale(o.output_scale) {
   if (o.norm_groups) group_norm.emplace(s / "group_norm", o.channels, *o.norm_groups, o.eps);
@@ -80,9 +97,7 @@ AttentionBlock::AttentionBlock(const Scope& s, const Options& o)
 Var AttentionBlock::operator()(const Var& x) const {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   const Var pixels = reshape(group_norm ? (*group_norm)(x) : x, {n, h * w, c});  // [N, T, C]
-  const Var weight = concat_rows({to_q.weight, to_k.weight, to_v.weight});
-  const Var bias = concat_rows({to_q.bias, to_k.bias, to_v.bias});
-  const Var mixed = self_attention(linear(pixels, weight, bias), heads);  // [N, T, heads d]
+  const Var mixed = self_attention(to_qkv.joined(pixels), heads);                // [N, T, heads d]
   const Var y = reshape(to_out(mixed, {.residual = reshape(x, {n, h * w, c})}), {n, h, w, c});
   return output_scale == 1 ? y : y * (1 / output_scale);
 }
@@ -99,18 +114,15 @@ ResnetBlock::ResnetBlock(const Scope& s, const Options& o)
   if (o.in != o.out) conv_shortcut.emplace(s / "conv_shortcut", o.in, o.out, 1, Conv2dOptions{});
 }
 
-Var ResnetBlock::operator()(const Var& x, const Var& temb, const Mode& mode,
-                            const Var& skip) const {
-  if (skip.defined() && !conv_shortcut) return (*this)(concat(x, skip), temb, mode);
-  const Var t =
-      time_emb_proj(temb, {.silu = true});  // [N,out], or [N,2 out] to scale and shift with
+Var ResnetBlock::operator()(const Var& x, const Var& t, const Mode& mode, const Var& skip) const {
+  if (skip.defined() && !conv_shortcut) return (*this)(concat(x, skip), t, mode);
   Var h = conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t, .skip = skip});
   const Var shortcut = conv_shortcut ? (*conv_shortcut)(x, {.skip = skip}) : x;
   Var y;
   if (scale_shift) {
     const std::int64_t n = h.dim(0), c = h.dim(3);
-    const Var scale = reshape(slice_last(t, 0, c), {n, 1, 1, c}) + 1.0;
-    const Var shift = reshape(slice_last(t, c, 2 * c), {n, 1, 1, c});
+    const Vars told = split_last(t, std::array{c, c});
+    const Var scale = reshape(told[0], {n, 1, 1, c}) + 1.0, shift = reshape(told[1], {n, 1, 1, c});
     h = silu(norm2(h) * cast(scale, h.dtype()) + cast(shift, h.dtype()));
     y = conv2(dropout(h, mode), {.residual = shortcut});
   } else if (dropout.active(mode)) {

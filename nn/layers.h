@@ -5,6 +5,8 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "autograd/ops.h"
 #include "nn/params.h"
@@ -28,6 +30,19 @@ struct Linear {
   Linear(const Scope& s, std::int64_t in, std::int64_t out, const Init& weight, const Init& bias);
   Var operator()(const Var& x, const LinearFusion& fused = {}) const {
     return linear(x, weight, bias, fused);
+  }
+};
+
+// Linear layers that read the same x, as one product. They are not called by themselves.
+struct JoinedLinear {
+  JoinedParam weight, bias;
+  std::vector<std::int64_t> widths;  // the `out` of each
+  JoinedLinear(const Scope& s, std::span<const Linear* const> layers);
+  // [..., in] -> [..., Σ out]
+  Var joined(const Var& x) const { return linear(x, weight, bias); }
+  // -> [..., out] of each
+  Vars operator()(const Var& x, const LinearFusion& fused = {}) const {
+    return split_last(linear(x, weight, bias, fused), widths);
   }
 };
 
@@ -88,20 +103,22 @@ struct AttentionBlock {
     double eps = 1e-5, output_scale = 1;
   };
   std::optional<GroupNorm> group_norm;
-  Linear to_q, to_k, to_v, to_out;  // q, k and v are one product
+  Linear to_q, to_k, to_v, to_out;
+  JoinedLinear to_qkv;
   std::int64_t heads;
   double output_scale;
   AttentionBlock(const Scope& s, const Options& options);
   Var operator()(const Var& x) const;
 };
 
-// The residual block of DDPM (Ho 2020, appendix B), conditioned on an embedding of the timestep:
-// x [N,H,W,in], temb [N,T] -> [N,H,W,out]. temb is as exact as the parameters are kept (nn/precision.h).
+// The residual block of DDPM (Ho 2020, appendix B): x [N,H,W,in], t -> [N,H,W,out]. It is conditioned on an embedding temb
+// [N,temb] of the timestep by t = time_emb_proj(silu(temb)) [N,out], or [N,2 out] with scale_shift: the caller computes
+// those of all blocks as one product (JoinedLinear). t is as exact as the parameters are kept (nn/precision.h).
 struct ResnetBlock {
   struct Options {
     std::int64_t in, out, temb, groups;
     double eps = 1e-5, dropout = 0, output_scale = 1;
-    bool scale_shift = false;  // temb scales and shifts the second norm instead of being added
+    bool scale_shift = false;  // t scales and shifts the second norm instead of being added
   };
   GroupNorm norm1;
   Conv2d conv1;
@@ -115,7 +132,7 @@ struct ResnetBlock {
   ResnetBlock(const Scope& s, const Options& options);
   // `skip`: the skip connection. If it is defined, the block reads the channels of x, then those of `skip`, as if
   // they were concatenated; together they are the `in` channels.
-  Var operator()(const Var& x, const Var& temb, const Mode& mode, const Var& skip = {}) const;
+  Var operator()(const Var& x, const Var& t, const Mode& mode, const Var& skip = {}) const;
 };
 
 // [N,H,W,C] -> [N,H/2,W/2,C] by a 3x3 convolution of stride 2. padding 0 pads one row and column

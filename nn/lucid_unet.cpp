@@ -70,8 +70,8 @@ Var LucidUnet::Block::operator()(const Var& x, const Var& skip, const Var& told)
   const Var y = group_norm ? (*group_norm)(h) : (*rms_norm)(h);
   if (!told.defined()) return silu(y);
   const std::int64_t n = h.dim(0), height = h.dim(1), width = h.dim(2), c = h.dim(3);
-  const Var scale = slice_last(told, 0, c), shift = slice_last(told, c, 2 * c);
-  const Var moved = modulate(reshape(y, {n, height * width, c}), shift, scale);
+  const Vars parts = split_last(told, std::array{c, c});  // scale, shift
+  const Var moved = modulate(reshape(y, {n, height * width, c}), parts[1], parts[0]);
   return silu(reshape(moved, {n, height, width, c}));
 }
 
@@ -127,22 +127,22 @@ Var LucidUnet::Attention::dense_attention(const Var& qkv) const {
   if (!memory) return self_attention(qkv, options.heads);
   const std::int64_t n = qkv.dim(0), t = qkv.dim(1), h = options.heads, d = options.head_dim,
                      c = h * d;
-  const auto with_memory = [&](std::int64_t which, std::int64_t begin) {
+  const Vars parts = split_last(qkv, std::array{c, c, c});
+  const auto with_memory = [&](int which) {
     const Var held = remembered(which, n, qkv.dtype());  // of each head M rows
     const std::int64_t m = held.dim(1) / c;
     const Var rows = reshape(permute(reshape(held, {n, h, m, d}), {0, 2, 1, 3}), {n, m * c});
-    return concat_tokens(rows, reshape(slice_last(qkv, begin, begin + c), {n, t * c}), c);
+    return concat_tokens(rows, reshape(parts[1 + which], {n, t * c}), c);
   };
-  return sfumato::attention(slice_last(qkv, 0, c), with_memory(0, c), with_memory(1, 2 * c), h);
+  return sfumato::attention(parts[0], with_memory(0), with_memory(1), h);
 }
 
 // softmax over d of q, softmax over the pixels of k; then q (kᵀ v) instead of (q kᵀ) v.      [Shen 2018, eq. 4]
 Var LucidUnet::Attention::linear_attention(const Var& qkv) const {
   const std::int64_t n = qkv.dim(0), t = qkv.dim(1), h = options.heads, d = options.head_dim,
                      c = h * d;
-  const auto heads = [&](std::int64_t part) {
-    return reshape(slice_last(qkv, part * c, (part + 1) * c), {n, t, h, d});
-  };
+  const Vars parts = split_last(qkv, std::array{c, c, c});
+  const auto heads = [&](int part) { return reshape(parts[part], {n, t, h, d}); };
   const Var q = permute(softmax(heads(0)), {0, 2, 1, 3});  // [N,h,T,d]
   Var k = permute(heads(1), {0, 2, 3, 1});                 // [N,h,d,T]
   Var v = permute(heads(2), {0, 2, 1, 3});                 // [N,h,T,d]
@@ -244,7 +244,7 @@ Var LucidUnet::operator()(const Var& x, const Tensor& t, const Tensor& labels,
   const DType inner = init_conv_.weight.var().dtype();  // bf16, if the filters are used so
   const Var first = init_conv_(cast(x, inner));
   Var h = first;
-  std::vector<Var, memory::Allocator<Var>> skips;
+  Vars skips;
   for (const Level& level : downs_) {
     h = unit(level.block1, nullptr, h, {}, temb, mode);
     skips.push_back(h);

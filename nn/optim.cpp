@@ -149,14 +149,13 @@ AdamW::AdamW(Params& params, const AdamWOptions& options)
       v(Tensor::zeros(params.flat_values().shape(), params.kind())),
       params_(params),
       options_(options) {
-  std::int64_t at = 0;
-  for (const Params::Entry& e : params.entries()) {
-    const std::int64_t begin = std::exchange(at, at + e.value.size());
-    const bool matrix = options.muon && e.value.shape().rank() >= 2;
+  for (const Params::Entry* e : params.laid_out()) {
+    const std::int64_t end = e->begin + e->value.size();
+    const bool matrix = options.muon && e->value.shape().rank() >= 2;
     if (matrix || parts_.empty() || parts_.back().rows > 0)
-      parts_.push_back({begin, at, matrix ? e.value.dim(0) : 0});
+      parts_.push_back({e->begin, end, matrix ? e->value.dim(0) : 0});
     else
-      parts_.back().end = at;
+      parts_.back().end = end;
   }
 }
 

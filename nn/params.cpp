@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
+
+#include "autograd/ops.h"
 
 namespace sfumato::nn {
 
@@ -53,10 +56,14 @@ Init xavier_uniform(std::int64_t fan_in, std::int64_t fan_out) {
   return uniform(fans > 0 ? std::sqrt(6 / fans) : 0);
 }
 
-void Params::expect_room(const std::string& name, const Shape& shape) const {
+void Params::expect_open(const std::string& name) const {
   if (values_.defined())
     throw Error("params",
                 fmt::format("'{}' comes too late: the parameters are laid out already", name));
+}
+
+void Params::expect_room(const std::string& name, const Shape& shape) const {
+  expect_open(name);
   if (shape.size() > limit_ - count_)
     throw Error("params", fmt::format("'{}' {} is too much: there is room for {} parameters", name,
                                       shape.str(), limit_));
@@ -76,8 +83,39 @@ Param Params::add(const std::string& name, const Shape& shape, const Init& init,
   count_ += shape.size();
   Tensor value(shape, kind_);
   init(value, Rng(seed_, Purpose::init, entries_.size()));
-  entries_.push_back({name, value, Var(value, true), use});
+  entries_.push_back({.name = name, .value = value, .var = Var(value, true), .use = use});
   return Param(&entries_.back().var);
+}
+
+JoinedParam Params::join(std::span<const Param> parts) {
+  Join join;
+  for (const Param& part : parts) {
+    const auto entry = std::find_if(entries_.begin(), entries_.end(),
+                                    [&](const Entry& e) { return &e.var == &part.var(); });
+    if (entry == entries_.end()) throw Error("params", "a parameter of others cannot be joined");
+    expect_open(entry->name);
+    const Entry& first = join.parts.empty() ? *entry : *join.parts[0];
+    expect_shape("params", entry->name.c_str(), entry->value,
+                 first.value.shape().with(0, entry->value.dim(0)));
+    if (entry->join || entry->use != first.use)
+      throw Error("params",
+                  fmt::format("'{}' cannot be joined with '{}': {}", entry->name, first.name,
+                              entry->join ? "it is joined already" : "it is used otherwise"));
+    join.parts.push_back(&*entry);
+  }
+  if (join.parts.empty()) throw Error("params", "nothing to join");
+  for (Entry* part : join.parts) part->join = joins_.size();
+  joins_.push_back(std::move(join));
+  return {*this, joins_.size() - 1};
+}
+
+JoinedParam::operator Var() const {
+  const Params::Join& join = params_->joins_[join_];
+  if (join.var.defined()) return join.var;
+  Var all;
+  for (const Params::Entry* part : join.parts)
+    all = all.defined() ? concat_rows({all, part->var}) : part->var;
+  return all;
 }
 
 const Params::Entry* Params::find(const std::string& name) const {
@@ -89,6 +127,7 @@ void Params::bind(std::size_t i, const Var& var) {
   Entry& e = entries_.at(i);
   expect_shape("params", e.name.c_str(), var.value(), e.var.shape());
   e.var = var;
+  if (e.join) joins_[*e.join].var = Var();
 }
 
 void Params::flatten() {
@@ -107,24 +146,68 @@ void Params::to(Device device, DType used) {
   lay_out(used);
 }
 
+// In the order of creation, but parts of a join where the first of them is.
+void Params::choose_order() {
+  order_.clear();
+  for (Entry& e : entries_) {
+    if (!e.join) {
+      order_.push_back(&e);
+    } else if (const std::vector<Entry*>& parts = joins_[*e.join].parts; &e == parts[0]) {
+      order_.insert(order_.end(), parts.begin(), parts.end());
+    }
+  }
+  std::int64_t at = 0;
+  for (Entry* e : order_) e->begin = std::exchange(at, at + e->value.size());
+}
+
 void Params::lay_out(DType used) {
+  choose_order();
   values_ = Tensor({count()}, kind_);
   grads_ = Tensor::zeros({count()}, kind_);
   copy_ = used == kind_.dtype ? Tensor() : Tensor({count()}, {used, kind_.device});
-  std::int64_t at = 0;
+  const auto place = [](const Tensor& flat, const Entry& e, const Shape& shape) {
+    return flat.slice(e.begin, e.begin + shape.size()).reshape(shape);
+  };
+  const auto used_as = [&](const Entry& e, const Shape& shape) {
+    const bool copied = copy_.defined() && e.use == Use::by_rank && shape.rank() >= 2;
+    return Var::parameter(place(copied ? copy_ : values_, e, shape), place(grads_, e, shape));
+  };
   for (Entry& e : entries_) {
     const Shape shape = e.value.shape();
-    const auto place = [&](const Tensor& flat) {
-      return flat.slice(at, at + shape.size()).reshape(shape);
-    };
-    const Tensor old = std::exchange(e.value, place(values_));
+    const Tensor old = std::exchange(e.value, place(values_, e, shape));
     e.value.copy_from(old);
-    const bool copied = copy_.defined() && e.use == Use::by_rank && shape.rank() >= 2;
-    e.var = Var::parameter(copied ? place(copy_) : e.value, place(grads_));
-    at += shape.size();
+    e.var = used_as(e, shape);
+  }
+  for (Join& join : joins_) {
+    std::int64_t rows = 0;
+    for (const Entry* part : join.parts) rows += part->value.dim(0);
+    join.var = used_as(*join.parts[0], join.parts[0]->value.shape().with(0, rows));
   }
   for (BufferEntry& b : buffers_) b.value = b.value.to(kind_.device);
   refresh();
+}
+
+Tensor Params::in_order(const Tensor& flat) const {
+  const Tensor here = flat.to(Device::cpu);
+  Tensor ordered(here.shape(), here.dtype());
+  std::int64_t at = 0;
+  for (const Entry& e : entries_) {
+    const std::int64_t end = at + e.value.size();
+    ordered.slice(at, end).copy_from(here.slice(e.begin, e.begin + e.value.size()));
+    at = end;
+  }
+  return ordered;
+}
+
+void Params::from_order(const Tensor& ordered, Tensor flat) const {
+  Tensor here(ordered.shape(), ordered.dtype());
+  std::int64_t at = 0;
+  for (const Entry& e : entries_) {
+    const std::int64_t end = at + e.value.size();
+    here.slice(e.begin, e.begin + e.value.size()).copy_from(ordered.slice(at, end));
+    at = end;
+  }
+  flat.copy_from(here);
 }
 
 void Params::refresh() {
@@ -145,6 +228,7 @@ void Params::zero_grad() {
   flatten();
   grads_.fill(0);
   for (Entry& e : entries_) e.var.mark_zeroed();
+  for (Join& join : joins_) join.var.mark_zeroed();
 }
 
 Scope Scope::operator/(const std::string& child) const {

@@ -13,6 +13,8 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,6 +57,20 @@ class Buffer {
   Tensor* slot_ = nullptr;
 };
 
+class Params;
+
+// A handle to parameters that a layer uses as one, row under row: [a, ...], [b, ...] -> [a + b, ...]. Valid while their
+// Params lives.
+class JoinedParam {
+ public:
+  JoinedParam(const Params& params, std::size_t join) : params_(&params), join_(join) {}
+  operator Var() const;
+
+ private:
+  const Params* params_;
+  std::size_t join_;
+};
+
 class Params {  // const is shallow; adding and laying out: one thread alone
  public:
   // `limit`: how many parameters (single numbers) there may be; more is an Error, thrown before they are allocated,
@@ -71,6 +87,10 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   // Throws Error when the name is taken, or after the first use of flat_values() or flat_grads().
   Param add(const std::string& name, const Shape& shape, const Init& init, Use use = Use::by_rank);
 
+  // `parts`, of one Use, as one. Laid out they lie one after the other, so that joining them copies nothing. Each is of this
+  // join alone, and no operation reads it otherwise: the gradients of both would share a place. Throws as add().
+  JoinedParam join(std::span<const Param> parts);
+
   // A tensor filled with `value`, of kind()'s dtype or i64: saved and loaded (nn/checkpoint.h) and moved with the
   // parameters, but none of them: not in flat_values(), not averaged. Throws as add().
   Buffer add_buffer(const std::string& name, const Shape& shape, DType dtype, double value);
@@ -86,8 +106,12 @@ class Params {  // const is shallow; adding and laying out: one thread alone
     Tensor value;  // as it is kept, in `kind()`
     Var var;       // as it is used
     Use use;
+    std::int64_t begin = 0;                // its first element in flat_values(), once laid out
+    std::optional<std::size_t> join = {};  // that it is part of
   };
   const std::deque<Entry>& entries() const { return entries_; }  // in order of creation
+  // In the order of flat_values().
+  std::vector<const Entry*> laid_out() const { return {order_.begin(), order_.end()}; }
   // Null when there is none of that name.
   const Entry* find(const std::string& name) const;
   // Puts another Var in the place of parameter i, for checks that differentiate by it.
@@ -101,7 +125,8 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   void to(Device device) { to(device, kind_.dtype); }
 
   // All values, and all gradients, end to end in one tensor each: the optimiser, clipping and EMA
-  // are single passes. The first call lays them out; after it nothing can be added.
+  // are single passes. The order is that of creation, but parts of a join follow the first of them. The first call lays
+  // them out; after it nothing can be added.
   const Tensor& flat_values();
   const Tensor& flat_grads();
   // The values in bf16, if they are used so, else undefined. Who writes flat_values() writes this too, or calls
@@ -109,13 +134,24 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   const Tensor& flat_copy() const { return copy_; }
   void refresh();
   void zero_grad();
+  // `flat`, laid out as flat_values(), in the order of entries() and on the CPU, as files keep it; and the reverse, into
+  // `flat` on its device.
+  Tensor in_order(const Tensor& flat) const;
+  void from_order(const Tensor& ordered, Tensor flat) const;
 
   int next_dropout_id() { return dropout_ids_++; }
 
  private:
+  friend class JoinedParam;
   static constexpr std::size_t kIsBuffer = SIZE_MAX;
+  struct Join {
+    std::vector<Entry*> parts;
+    Var var;  // undefined where the parts are not side by side: before they are laid out, or when another Var is bound
+  };
+  void expect_open(const std::string& name) const;
   void expect_room(const std::string& name, const Shape& shape) const;
   void flatten();
+  void choose_order();
   void lay_out(DType used);
 
   std::uint64_t seed_;
@@ -123,6 +159,8 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   std::int64_t limit_, count_ = 0;
   std::deque<Entry> entries_;  // a deque: Param points into it
   std::deque<BufferEntry> buffers_;
+  std::deque<Join> joins_;
+  std::vector<Entry*> order_;
   std::map<std::string, std::size_t> index_;  // of entries_; of a buffer: kIsBuffer
   Tensor values_, grads_, copy_;
   int dropout_ids_ = 0;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
@@ -33,6 +34,7 @@ UNet::UNet(const Scope& s, const UNetConfig& config)
   add_down(s, skips);
   add_middle(s);
   add_up(s, skips);
+  time_projections_ = time_projections(s);
 }
 
 ResnetBlock UNet::resnet(const Scope& scope, std::int64_t in, std::int64_t out,
@@ -108,6 +110,17 @@ void UNet::add_up(const Scope& s, std::vector<std::int64_t> skips) {
   }
 }
 
+JoinedLinear UNet::time_projections(const Scope& s) const {
+  std::vector<const Linear*> of_blocks;
+  const auto add = [&of_blocks](const Level& level) {
+    for (const ResnetBlock& block : level.resnets) of_blocks.push_back(&block.time_emb_proj);
+  };
+  std::for_each(down_.begin(), down_.end(), add);
+  if (mid_) add(*mid_);
+  std::for_each(up_.begin(), up_.end(), add);
+  return {s, of_blocks};
+}
+
 io::Json UNet::config() const { return to_json(config_); }
 
 std::unique_ptr<Network> UNet::with_rows(const Scope& scope, std::int64_t rows) const {
@@ -131,14 +144,14 @@ Var UNet::time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, 
   return temb;
 }
 
-Var UNet::block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& temb,
+Var UNet::block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& t,
                 const Mode& mode) const {
   const auto run = [&level, i, mode](std::span<const Var> in) {
     const Var y = level.resnets[i](in[0], in[1], mode, in[2]);
     return i < level.attentions.size() ? level.attentions[i](y) : y;
   };
-  if (mode.recompute) return checkpoint(run, {h, temb, skip});
-  return run(std::array{h, temb, skip});
+  if (mode.recompute) return checkpoint(run, {h, t, skip});
+  return run(std::array{h, t, skip});
 }
 
 Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const Mode& mode) const {
@@ -152,13 +165,15 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
                 fmt::format("image size {}x{} is not a multiple of {}, as {} levels need", x.dim(1),
                             x.dim(2), multiple, config_.block_out_channels.size()));
 
-  const Var temb = time_embedding(t, labels, n, x.dtype());
+  const Vars told =  // each residual block
+      (*time_projections_)(time_embedding(t, labels, n, x.dtype()), {.silu = true});
+  auto next = told.begin();
   const DType inside = conv_in_.weight.var().dtype();  // bf16, if the filters are used so
   Var h = conv_in_(cast(config_.center_input_sample ? x * 2.0 + -1.0 : x, inside));
-  std::vector<Var, memory::Allocator<Var>> skips{h};
+  Vars skips{h};
   for (const Level& level : down_) {
     for (std::size_t i = 0; i < level.resnets.size(); ++i) {
-      h = block(level, i, h, {}, temb, mode);
+      h = block(level, i, h, {}, *next++, mode);
       skips.push_back(h);
     }
     if (level.down) {
@@ -167,12 +182,13 @@ Var UNet::operator()(const Var& x, const Tensor& t, const Tensor& labels, const 
     }
   }
   if (mid_)
-    for (std::size_t i = 0; i < mid_->resnets.size(); ++i) h = block(*mid_, i, h, {}, temb, mode);
+    for (std::size_t i = 0; i < mid_->resnets.size(); ++i)
+      h = block(*mid_, i, h, {}, *next++, mode);
   for (const Level& level : up_) {
     for (std::size_t i = 0; i < level.resnets.size(); ++i) {
       const Var skip = skips.back();
       skips.pop_back();
-      h = block(level, i, h, skip, temb, mode);
+      h = block(level, i, h, skip, *next++, mode);
     }
     if (level.up) h = (*level.up)(h);  // [N, 2H, 2W, C]
   }

@@ -40,9 +40,10 @@ class UNet : public Network {
   void add_middle(const Scope& scope);
   void add_up(const Scope& scope, std::vector<std::int64_t> skips);
 
+  JoinedLinear time_projections(const Scope& scope) const;
   Var time_embedding(const Tensor& t, const Tensor& labels, std::int64_t n, DType dtype) const;
   // Residual block i of a level and its attention, of h and `skip` if there is one.
-  Var block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& temb,
+  Var block(const Level& level, std::size_t i, const Var& h, const Var& skip, const Var& t,
             const Mode& mode) const;
 
   UNetConfig config_;
@@ -53,6 +54,7 @@ class UNet : public Network {
   std::vector<Level> down_;
   std::optional<Level> mid_;  // resnet, attention, resnet
   std::vector<Level> up_;
+  std::optional<JoinedLinear> time_projections_;  // of the residual blocks, in their order
   GroupNorm conv_norm_out_;
   Conv2d conv_out_;
 };

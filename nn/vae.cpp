@@ -63,6 +63,14 @@ Vae::Vae(const Scope& s, const VaeConfig& config)
       level.resnets.push_back(resnet(b / "resnets" / j, in, out));
     if (i + 1 < channels.size()) level.up.emplace(b / "upsamplers" / 0, out);
   }
+  const auto projections = [&s](const std::vector<Level>& levels) {
+    std::vector<const Linear*> of_blocks;
+    for (const Level& level : levels)
+      for (const ResnetBlock& block : level.resnets) of_blocks.push_back(&block.time_emb_proj);
+    return JoinedLinear(s, of_blocks);
+  };
+  down_projections_ = projections(down_);
+  up_projections_ = projections(up_);
 }
 
 ResnetBlock Vae::resnet(const Scope& scope, std::int64_t in, std::int64_t out) const {
@@ -73,38 +81,43 @@ ResnetBlock Vae::resnet(const Scope& scope, std::int64_t in, std::int64_t out) c
                              .eps = kNormEps});
 }
 
-// What the blocks are told besides their input: the label's embedding; zeros without labels.
-Var Vae::condition(const Tensor& labels, std::int64_t n, DType dtype) const {
-  if (class_table_) return (*class_table_)(labels);
-  return Var(Tensor::zeros({n, 4 * config_.block_out_channels[0]}, dtype));
+Vars Vae::condition(const JoinedLinear& projections, const Tensor& labels, std::int64_t n,
+                    DType dtype) const {
+  const Var label = class_table_
+                        ? (*class_table_)(labels)
+                        : Var(Tensor::zeros({n, 4 * config_.block_out_channels[0]}, dtype));
+  return projections(label, {.silu = true});
 }
 
 Vae::Code Vae::encode(const Var& x, const Tensor& labels) const {
   const std::int64_t n = x.dim(0);
   expect_shape("vae", "pictures", x.value(), {n, config_.height, config_.width, config_.channels});
-  const Var label = condition(labels, n, x.dtype());
+  const Vars told = condition(*down_projections_, labels, n, x.dtype());
+  auto next = told.begin();
   Var h = conv_in_(x);
   for (const Level& level : down_) {
-    for (const ResnetBlock& block : level.resnets) h = block(h, label, {});
+    for (const ResnetBlock& block : level.resnets) h = block(h, *next++, {});
     if (level.down) h = (*level.down)(h);
   }
   const Var both = to_code_(silu(reshape(h, {n, -1})));  // [N, 2 code]
-  return {slice_last(both, 0, config_.code), slice_last(both, config_.code, 2 * config_.code)};
+  const Vars parts = split_last(both, std::array{config_.code, config_.code});
+  return {parts[0], parts[1]};
 }
 
 Vae::Pixels Vae::decode(const Var& z, const Tensor& labels) const {
   const std::int64_t n = z.dim(0);
   expect_shape("vae", "code", z.value(), {n, config_.code});
-  const Var label = condition(labels, n, z.dtype());
+  const Vars told = condition(*up_projections_, labels, n, z.dtype());
+  auto next = told.begin();
   Var h =
       reshape(from_code_(z), {n, inner_height_, inner_width_, config_.block_out_channels.back()});
   for (const Level& level : up_) {
-    for (const ResnetBlock& block : level.resnets) h = block(h, label, {});
+    for (const ResnetBlock& block : level.resnets) h = block(h, *next++, {});
     if (level.up) h = (*level.up)(h);
   }
   const Var both = conv_out_(h, {.norm = norm_out_.with_silu()});  // [N,H,W,2C]
-  const Var raw = slice_last(both, config_.channels, 2 * config_.channels);
-  return {slice_last(both, 0, config_.channels), (tanh(raw) + -1.0) * (-kLowestLogScale / 2)};
+  const Vars parts = split_last(both, std::array{config_.channels, config_.channels});
+  return {parts[0], (tanh(parts[1]) + -1.0) * (-kLowestLogScale / 2)};
 }
 
 Var Bound::total() const { return distortion + rate; }

@@ -49,7 +49,9 @@ class Vae {
     std::optional<Upsample> up;
   };
   ResnetBlock resnet(const Scope& scope, std::int64_t in, std::int64_t out) const;
-  Var condition(const Tensor& labels, std::int64_t n, DType dtype) const;
+  // What each block is told besides its input: the label's embedding; zeros without labels.
+  Vars condition(const JoinedLinear& projections, const Tensor& labels, std::int64_t n,
+                 DType dtype) const;
 
   VaeConfig config_;
   std::int64_t inner_height_, inner_width_;
@@ -59,6 +61,7 @@ class Vae {
   Linear to_code_;  // mean and log variance
   Linear from_code_;
   std::vector<Level> up_;
+  std::optional<JoinedLinear> down_projections_, up_projections_;  // of the blocks, in their order
   GroupNorm norm_out_;
   Conv2d conv_out_;  // mean and log scale
 };

@@ -81,7 +81,12 @@ void pointwise_input_gradient(const Conv& conv, const T* dy, const T* w, const I
     const index channels = segment.size();
     T* const to = dx.at(0, segment.begin);
     const T* summand = add.at(0, segment.begin);
-    if (summand && summand != to) copy_rows(pixels, channels, summand, channels, to, channels);
+    if (summand && summand != to)
+      copy_columns(pixels, Columns<T>{.cols = channels,
+                                      .from = summand,
+                                      .from_step = channels,
+                                      .to = to,
+                                      .to_step = channels});
     const GemmShape g{.m = pixels,
                       .n = channels,
                       .k = conv.k,

@@ -13,6 +13,7 @@
 // in the family's `fill`; its definition by plain loops in reference.h, with its row there.
 #pragma once
 #include <cstdint>
+#include <span>
 
 #include "tensor/bf16.h"
 #include "tensor/device.h"
@@ -212,6 +213,16 @@ struct AttentionKernels {
 
 // ---- one or two passes over memory
 
+// Columns of a matrix that are copied to columns of another: to[r * to_step + j] = from[r * from_step + j] for j < cols.
+template <class T>
+struct Columns {
+  index cols;
+  const T* from;  // null: zeros are written
+  index from_step;
+  T* to;
+  index to_step;
+};
+
 template <class T>
 struct PointwiseKernels {
   // y = x sigmoid(x);  dx = dy s (1 + x (1 - s)), s = sigmoid(x).
@@ -223,8 +234,8 @@ struct PointwiseKernels {
   // Each row of x[rows, cols] becomes exp(x - max) / Σ;  dx = y (dy - Σ y dy).
   void (*softmax_forward)(index rows, index cols, const T* x, T* y);
   void (*softmax_backward)(index rows, index cols, const T* y, const T* dy, T* dx);
-  // to[r * to_step + j] = from[r * from_step + j] for `rows` rows of `cols` elements.
-  void (*copy_rows)(index rows, index cols, const T* from, index from_step, T* to, index to_step);
+  // `rows` rows of each part.
+  void (*copy_columns)(index rows, std::span<const Columns<T>> parts);
   // out[outer, cols] = Σ_rows x[outer, rows, cols].
   void (*sum_rows)(index outer, index rows, index cols, const T* x, Wide<T>* out);
   // *out = Σ x and Σ x², added up in double and in an order that n alone decides.

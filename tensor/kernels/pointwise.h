@@ -45,23 +45,32 @@ void gelu_tanh_backward(index n, const T* x, const T* dy, T* dx) {
   });
 }
 
+// Rows of one part.
 template <class T>
-void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
+void copy_columns(index rows, const Columns<T>& part) {
+  const index cols = part.cols;
   if (cols <= 0) return;
-  const bool streamed = streams(to, cols, rows * cols) && whole_lines(to, to_step);
+  const bool streamed = streams(part.to, cols, rows * cols) && whole_lines(part.to, part.to_step);
   parallel_ranges(rows, 1 + kGrain / cols, [&](index begin, index end) {
     for (index r = begin; r < end; ++r) {
-      const T* f = from + r * from_step;
-      T* t = to + r * to_step;
-      if (streamed) {
-        for (index j = 0; j < cols; j += kLanes<T>) stream(t + j, load(f + j));
+      const T* const from = part.from ? part.from + r * part.from_step : nullptr;
+      T* const to = part.to + r * part.to_step;
+      if (!from) {
+        std::fill_n(to, cols, T(0));
+      } else if (streamed) {
+        for (index j = 0; j < cols; j += kLanes<T>) stream(to + j, load(from + j));
       } else {
-        for_vectors<T>(cols,
-                       [&](index j, auto lanes) { store<T>(t + j, load(f + j, lanes), lanes); });
+        for_vectors<T>(
+            cols, [&](index j, auto lanes) { store<T>(to + j, load(from + j, lanes), lanes); });
       }
     }
     if (streamed) finish_streams();
   });
+}
+
+template <class T>
+void copy_columns(index rows, std::span<const Columns<T>> parts) {
+  for (const Columns<T>& part : parts) copy_columns(rows, part);
 }
 
 // Σ of term(i, lanes) over the vectors of [0, n), then over lanes. The lanes after the tail must be 0.
@@ -189,7 +198,7 @@ void fill(PointwiseKernels<T>& table) {
       .gelu_tanh_backward = gelu_tanh_backward<T>,
       .softmax_forward = softmax_forward<T>,
       .softmax_backward = softmax_backward<T>,
-      .copy_rows = copy_rows<T>,
+      .copy_columns = copy_columns<T>,
       .sum_rows = sum_rows<T>,
       .sum = sum<T>,
       .sum_of_squares = sum_of_squares<T>,

@@ -328,8 +328,11 @@ void softmax_backward(index rows, index cols, const T* y, const T* dy, T* dx) {
 }
 
 template <class T>
-void copy_rows(index rows, index cols, const T* from, index from_step, T* to, index to_step) {
-  for (index r = 0; r < rows; ++r) std::copy_n(from + r * from_step, cols, to + r * to_step);
+void copy_columns(index rows, std::span<const Columns<T>> parts) {
+  for (const Columns<T>& part : parts)
+    for (index r = 0; r < rows; ++r)
+      for (index j = 0; j < part.cols; ++j)
+        part.to[r * part.to_step + j] = part.from ? part.from[r * part.from_step + j] : T(0);
 }
 template <class T>
 void sum_rows(index outer, index rows, index cols, const T* x, T* out) {
@@ -369,7 +372,7 @@ void fill_all(Kernels<T>& table) {
                           .gelu_tanh_backward = gelu_tanh_backward<T>,
                           .softmax_forward = softmax_forward<T>,
                           .softmax_backward = softmax_backward<T>,
-                          .copy_rows = copy_rows<T>,
+                          .copy_columns = copy_columns<T>,
                           .sum_rows = sum_rows<T>,
                           .sum = sum<T>,
                           .sum_of_squares = sum_of_squares<T>},

@@ -1,6 +1,7 @@
 // The engine: what is recorded, in which order gradients flow, what is freed, what is refused.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -232,6 +233,16 @@ const Refusal kRefusals[] = {
        slice_last(zeros({2, 3}), 1, 4);
      },
      "[slice_last] [1, 4) is out of range for [2, 3]"},
+    {"split",
+     [] {
+       split_last(zeros({2, 3}), std::array<std::int64_t, 2>{1, 1});
+     },
+     "[split_last] [2, 3] does not fall into parts of 1, 1"},
+    {"split_negative",
+     [] {
+       split_last(zeros({2, 3}), std::array<std::int64_t, 2>{4, -1});
+     },
+     "[split_last] [2, 3] does not fall into parts of 4, -1"},
     {"pool",
      [] {
        avg_pool2x(zeros({1, 1, 4, 2}));

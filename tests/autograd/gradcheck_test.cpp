@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <functional>
 #include <span>
@@ -96,6 +97,13 @@ const OpCase kCases[] = {
      {{2, 3, 4}}},
     {"concat", [](In i) { return concat(i[0], i[1]); }, {{2, 2, 3}, {2, 2, 1}}},
     {"slice_last", [](In i) { return slice_last(i[0], 1, 3); }, {{2, 4}}},
+    // One part is used twice, one not at all.
+    {"split_last",
+     [](In i) {
+       const Vars parts = split_last(i[0], std::array<std::int64_t, 4>{2, 3, 0, 1});
+       return square(parts[0]) + parts[0] * parts[3];
+     },
+     {{2, 3, 6}}},
     {"embedding",
      [](In i) {
        return embedding(i[0], indices({2, 0, 2}, i[0]));
@@ -223,7 +231,7 @@ INSTANTIATE_TEST_SUITE_P(Ops, OpGradient, ::testing::ValuesIn(kCases),
 TEST_P(OpGradient, SinglePrecisionAgreesWithDouble) {
   const OpCase& c = GetParam();
   auto run = [&](DType dtype) {
-    std::vector<Var> vars;
+    Vars vars;
     for (const Shape& s : c.inputs)
       vars.emplace_back(numbers(s, vars.size(), c.shift).to(dtype), true);
     const Var y = c.f(vars);

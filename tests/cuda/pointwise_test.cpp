@@ -62,9 +62,10 @@ TEST_F(DevicePointwise, Sums) {
   });
 }
 
-TEST_F(DevicePointwise, CopyRows) {
+TEST_F(DevicePointwise, CopyColumns) {
   for_every_type([]<class T>() {
-    for (const index cols : {1, 5, 200}) expect_copy_rows<Gpu, T>(cols);
+    for (const index count : {1, 3, 40})
+      for (const index cols : {1, 5, 200}) expect_copy_columns<Gpu, T>(cols, count);
   });
 }
 

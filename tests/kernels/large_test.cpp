@@ -90,9 +90,13 @@ TEST(LargeArrays, GiveWhatTheirImagesGiveAlone) {
       });
     }
     // The middle half of the channels.
-    expect_images_alone_equal<T>("copy_rows", kImage / 2, [&](index n, index i, T* to) {
-      table<T>().copy_rows(n * kPixels, kChannels / 2, x.data() + i * kImage + kChannels / 4,
-                           kChannels, to, kChannels / 2);
+    expect_images_alone_equal<T>("copy_columns", kImage / 2, [&](index n, index i, T* to) {
+      const Columns<T> half{.cols = kChannels / 2,
+                            .from = x.data() + i * kImage + kChannels / 4,
+                            .from_step = kChannels,
+                            .to = to,
+                            .to_step = kChannels / 2};
+      table<T>().copy_columns(n * kPixels, {&half, 1});
       for (index p = 0; p < n * kPixels; p += 97) {
         ASSERT_EQ(to[p * kChannels / 2 + 3], x[i * kImage + p * kChannels + kChannels / 4 + 3]);
       }

@@ -137,20 +137,28 @@ void expect_sums(index n) {
   EXPECT_NEAR(got.values()[0], squares, 1e-12 * static_cast<double>(n));
 }
 
-// Between rows that are further apart than their columns.
+// Between rows that are further apart than their columns: the last columns of x, then as many zeros, ...
 template <class Place, class T>
-void expect_copy_rows(index cols) {
-  SCOPED_TRACE(cols);
-  const index rows = 7, from_step = cols + 2, to_step = cols + 3;
+void expect_copy_columns(index cols, index count) {
+  SCOPED_TRACE(::testing::Message() << count << " times " << cols);
+  const index rows = 7, from_step = cols + 2, to_step = count * cols + 3;
   const auto x = numbers<T>(rows * from_step, 1);
   const typename Place::template Input<T> from(x);
   typename Place::template Output<T> to(rows * to_step);
-  Place::template kernels<T>().copy_rows(rows, cols, from.data(), from_step, to.data(), to_step);
+  std::vector<Columns<T>> parts;
+  for (index k = 0; k < count; ++k)
+    parts.push_back({.cols = cols,
+                     .from = k % 2 == 0 ? from.data() + 2 : nullptr,
+                     .from_step = from_step,
+                     .to = to.data() + k * cols,
+                     .to_step = to_step});
+  Place::template kernels<T>().copy_columns(rows, parts);
   const std::vector<T> got = to.values();
   for (index r = 0; r < rows; ++r)
     for (index j = 0; j < to_step; ++j) {
       const T y = got[r * to_step + j];
-      EXPECT_TRUE(j < cols ? y == x[r * from_step + j] : std::isnan(y)) << r << ", " << j;
+      const T copied = j / cols % 2 == 0 ? x[r * from_step + 2 + j % cols] : T(0);
+      EXPECT_TRUE(j < count * cols ? y == copied : std::isnan(y)) << r << ", " << j;
     }
 }
 

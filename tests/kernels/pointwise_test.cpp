@@ -76,9 +76,10 @@ TEST(SumKernels, MatchTheDefinition) {
   });
 }
 
-TEST(CopyRowsKernel, MatchesTheDefinition) {
+TEST(CopyColumnsKernel, MatchesTheDefinition) {
   for_every_isa([]<class T>() {
-    for (const index cols : {1, 5, 200}) expect_copy_rows<Host, T>(cols);
+    for (const index count : {1, 3, 40})
+      for (const index cols : {1, 5, 200}) expect_copy_columns<Host, T>(cols, count);
   });
 }
 

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <string>
 
 #include "nn/classic_layers.h"
@@ -22,7 +25,7 @@ namespace {
 std::function<Var(const Var&)> with_temb(ResnetBlock block, std::int64_t n, std::int64_t temb) {
   return [block, n, temb](const Var& x) {
     const Tensor t = Rng(9, Purpose::test, 0, x.value().device()).normal({n, temb}, x.dtype());
-    return block(x, t, {.training = true, .seed = 3});
+    return block(x, block.time_emb_proj(t, {.silu = true}), {.training = true, .seed = 3});
   };
 }
 
@@ -297,6 +300,97 @@ TEST(Params, FlatViewsAreTheParametersThemselves) {
   flat.data<float>()[6] = 42;  // bias[0]
   EXPECT_EQ(layer.bias.var().value().data<float>()[0], 42);
   EXPECT_THROW(Scope(params).param("late", {1}, ones()), Error);
+}
+
+double farthest(const Tensor& a, const Tensor& b) {
+  double most = 0;
+  const auto x = a.values<float>(), y = b.values<float>();
+  EXPECT_EQ(x.size(), y.size());
+  for (std::size_t i = 0; i < x.size(); ++i) most = std::max(most, std::abs(double{x[i]} - y[i]));
+  return most;
+}
+
+// Joined parameters lie side by side, and theirs is the gradient of the whole; until then, and for a check that binds
+// others in their place, they are copied.
+TEST(Params, JoinedPartsAreOne) {
+  Params params(1);
+  const Linear first(Scope(params) / "first", 2, 3), between(Scope(params) / "between", 1, 1),
+      second(Scope(params) / "second", 2, 1);
+  const JoinedLinear both(params, std::array{&first, &second});
+  const Tensor x = Rng(1, Purpose::test).normal({5, 2});
+  const Tensor y = both.joined(x).value();
+  EXPECT_EQ(farthest(y, concat(first(x), second(x)).value()), 0);
+
+  params.zero_grad();
+  EXPECT_EQ(Var(both.weight).value().address(), first.weight.var().value().address());
+  EXPECT_EQ(params.in_order(params.flat_values()).data<float>()[9],
+            between.weight.var().value().item());
+  EXPECT_EQ(farthest(both.joined(x).value(), y), 0);
+  const Vars parts = both(x);
+  EXPECT_EQ(farthest(parts[1].value(), second(x).value()), 0);
+  sum(square(parts[1])).backward();
+  const Tensor alone = second.weight.var().grad().clone();
+  params.zero_grad();
+  sum(square(second(x))).backward();
+  EXPECT_EQ(farthest(alone, second.weight.var().grad()), 0);
+  for (const float g : first.weight.var().grad().values<float>()) EXPECT_EQ(g, 0);
+
+  const Var other(Tensor::full({1, 2}, 1.0), true);
+  params.bind(4, other);  // second.weight
+  EXPECT_EQ(farthest(both(x)[1].value(), linear(x, other, second.bias).value()), 0);
+}
+
+void expect_error(const std::string& text, const std::function<void()>& f) {
+  try {
+    f();
+    ADD_FAILURE() << "expected: " << text;
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()), text);
+  }
+}
+
+TEST(Params, JoinsThatCannotBe) {
+  Params params(0);
+  const Linear a(Scope(params) / "a", 2, 3), b(Scope(params) / "b", 2, 3),
+      wide(Scope(params) / "wide", 4, 3), exact(Scope(params).exact() / "exact", 2, 3);
+  const auto join = [&](std::vector<Param> parts) { params.join(parts); };
+  expect_error("[params] nothing to join", [&] { join({}); });
+  expect_error("[params] wide.weight has shape [3, 4], expected [3, 2]", [&] {
+    join({a.weight, wide.weight});
+  });
+  expect_error("[params] 'exact.weight' cannot be joined with 'a.weight': it is used otherwise",
+               [&] {
+                 join({a.weight, exact.weight});
+               });
+  join({a.weight, b.weight});
+  expect_error("[params] 'b.weight' cannot be joined with 'b.weight': it is joined already", [&] {
+    join({b.weight, a.weight});
+  });
+  params.flat_values();
+  expect_error("[params] 'a.bias' comes too late: the parameters are laid out already", [&] {
+    join({a.bias, b.bias});
+  });
+  Params others(0);
+  expect_error("[params] a parameter of others cannot be joined",
+               [&] { others.join(std::array{a.bias}); });
+}
+
+// Files keep the order in which parameters were made, wherever they lie.
+TEST(Params, InOrderAndBack) {
+  Params params(3);
+  const Linear first(Scope(params) / "first", 2, 3), second(Scope(params) / "second", 2, 1);
+  const JoinedLinear both(params, std::array{&first, &second});
+  const Tensor flat = params.flat_values().clone(), ordered = params.in_order(flat);
+  std::int64_t at = 0;
+  for (const Params::Entry& e : params.entries()) {
+    EXPECT_EQ(farthest(ordered.slice(at, at + e.value.size()), e.value.reshape({e.value.size()})),
+              0);
+    at += e.value.size();
+  }
+  EXPECT_GT(farthest(ordered, flat), 0);
+  Tensor back = Tensor::zeros(flat.shape());
+  params.from_order(ordered, back);
+  EXPECT_EQ(farthest(back, flat), 0);
 }
 
 TEST(Params, TheLimitIsKept) {
