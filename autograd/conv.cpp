@@ -14,11 +14,13 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
                       const ConvFusion& fused) {
   const char* op = "conv2d";
   expect_rank(op, "input", x.value(), 4);
-  expect_rank(op, "weight", weight.value(), 4);
+  const bool is_matrix = weight.shape().rank() == 2;
+  if (!is_matrix) expect_rank(op, "weight", weight.value(), 4);
   kernels::Conv s{};
   const std::int64_t scale = o.upsample ? 2 : 1;
   s.n = x.dim(0), s.h = scale * x.dim(1), s.w = scale * x.dim(2);
-  s.c = weight.dim(1), s.k = weight.dim(0), s.kh = weight.dim(2), s.kw = weight.dim(3);
+  s.c = weight.dim(1), s.k = weight.dim(0);
+  s.kh = is_matrix ? 1 : weight.dim(2), s.kw = is_matrix ? 1 : weight.dim(3);
   s.stride = o.stride, s.pad_top = o.pad_top, s.pad_left = o.pad_left;
   std::int64_t channels = x.dim(3);
   if (fused.skip.defined()) {
@@ -61,13 +63,14 @@ struct ConvRead {
   bool upsample;
   std::int64_t groups = 0;  // 0: no normalisation
   double eps = 0;
+  bool silu = false;
   Tensor gamma = {}, beta = {}, mean = {}, rstd = {};
 
   template <class T>
   kernels::ConvInput<T> input() {
     kernels::ConvInput<T> in{.x = x.data<T>(), .upsample = upsample};
     if (groups > 0) {
-      in.groups = groups, in.eps = eps, in.silu = true;
+      in.groups = groups, in.eps = eps, in.silu = silu;
       in.gamma = gamma.data<Wide<T>>(), in.beta = beta.data<Wide<T>>();
       in.mean = mean.data<Wide<T>>(), in.rstd = rstd.data<Wide<T>>();
     }
@@ -79,7 +82,7 @@ struct ConvRead {
 ConvRead read_through(const Var& x, const Conv2dOptions& options, const ConvFusion& fused) {
   ConvRead r{.x = x.value(), .skip = fused.skip.value(), .upsample = options.upsample};
   if (!fused.norm) return r;
-  r.groups = fused.norm->groups, r.eps = fused.norm->eps;
+  r.groups = fused.norm->groups, r.eps = fused.norm->eps, r.silu = fused.norm->silu;
   r.gamma = fused.norm->gamma.value(), r.beta = fused.norm->beta.value();
   r.mean = Tensor({x.dim(0), r.groups}, wide(x.kind()));
   r.rstd = Tensor({x.dim(0), r.groups}, wide(x.kind()));
@@ -134,7 +137,7 @@ Gradients conv_gradients(const kernels::Conv& s, ConvRead& in, const Tensor& w, 
 
 }  // namespace
 
-// With u = x, or concat(x, skip), or silu(group_norm()) of these, its pixels doubled or not:
+// With u = x, or concat(x, skip), or group_norm() or silu(group_norm()) of these, its pixels doubled or not:
 // y[b,i,j,o] = Σ_{u,v,p} u[b, i·s + u - top, j·s + v - left, p] w[o,p,u,v]
 //              + bias[o] + per_image[b,o] + residual[b,i,j,o]
 // du: every output hands its gradient back to the inputs it saw, through the same weights.

@@ -92,19 +92,20 @@ struct Conv2dOptions {
 };
 // Operations fused into a convolution. Their intermediate results are not stored; the backward pass
 // recomputes them.
-struct NormSilu {
+struct InputNorm {
   Var gamma, beta;  // [Cin]
   std::int64_t groups;
   double eps;
+  bool silu = true;
 };
 struct ConvFusion {
-  std::optional<NormSilu> norm = {};  // x is read through group_norm(x, ...), then SiLU
+  std::optional<InputNorm> norm = {};  // x is read through group_norm(x, ...), then SiLU if it says so
   Var per_image = {};                 // [N, Cout], added to every pixel of an image
   Var residual = {};                  // [N,OH,OW,Cout], added
   Var skip = {};                      // [N,H,W,C2], a second input: x is read as concat(x, skip)
 };
 // x [N,H,W,Cin] (with `skip` the first Cin - C2 channels), weight [Cout,Cin,KH,KW] (PyTorch's
-// layout), bias [Cout] or undefined
+// layout; [Cout,Cin]: of 1x1), bias [Cout] or undefined
 // -> [N,OH,OW,Cout]
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
            const ConvFusion& fused = {});

@@ -47,7 +47,7 @@ DiT::Block::Block(const Scope& s, const DiTConfig& c)
       gelu_approximate(c.gelu_approximate) {}
 
 Var DiT::Block::attend(const Var& h) const {
-  return to_out(self_attention(to_qkv.joined(h), heads));
+  return to_out(self_attention(linear(h, to_qkv.weight, to_qkv.bias), heads));
 }
 
 Var DiT::Block::feed(const Var& h, const Mode& mode) const {

@@ -96,8 +96,10 @@ AttentionBlock::AttentionBlock(const Scope& s, const Options& o)
 
 Var AttentionBlock::operator()(const Var& x) const {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
-  const Var pixels = reshape(group_norm ? (*group_norm)(x) : x, {n, h * w, c});  // [N, T, C]
-  const Var mixed = self_attention(to_qkv.joined(pixels), heads);                // [N, T, heads d]
+  ConvFusion fused;
+  if (group_norm) fused.norm = group_norm->without_silu();
+  const Var qkv = conv2d(x, to_qkv.weight, to_qkv.bias, {}, fused);  // [N, H, W, 3 heads d]
+  const Var mixed = self_attention(reshape(qkv, {n, h * w, -1}), heads);  // [N, T, heads d]
   const Var y = reshape(to_out(mixed, {.residual = reshape(x, {n, h * w, c})}), {n, h, w, c});
   return output_scale == 1 ? y : y * (1 / output_scale);
 }

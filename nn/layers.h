@@ -38,8 +38,6 @@ struct JoinedLinear {
   JoinedParam weight, bias;
   std::vector<std::int64_t> widths;  // the `out` of each
   JoinedLinear(const Scope& s, std::span<const Linear* const> layers);
-  // [..., in] -> [..., Σ out]
-  Var joined(const Var& x) const { return linear(x, weight, bias); }
   // -> [..., out] of each
   Vars operator()(const Var& x, const LinearFusion& fused = {}) const {
     return split_last(linear(x, weight, bias, fused), widths);
@@ -66,8 +64,9 @@ struct GroupNorm {
   GroupNorm(const Scope& s, std::int64_t channels, std::int64_t groups, double eps);
   Var operator()(const Var& x) const { return group_norm(x, weight, bias, groups, eps); }
   Var then_silu(const Var& x) const { return group_norm(x, weight, bias, groups, eps, true); }
-  // The same, fused into the convolution that reads the result.
-  NormSilu with_silu() const { return {weight, bias, groups, eps}; }
+  // Each fused into the convolution that reads the result.
+  InputNorm with_silu() const { return {weight, bias, groups, eps, true}; }
+  InputNorm without_silu() const { return {weight, bias, groups, eps, false}; }
 };
 
 // [...,C] -> [...,C]: mean 0 and variance 1 over the channels, then γ and β unless `affine` is false.

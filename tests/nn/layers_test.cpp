@@ -318,14 +318,14 @@ TEST(Params, JoinedPartsAreOne) {
       second(Scope(params) / "second", 2, 1);
   const JoinedLinear both(params, std::array{&first, &second});
   const Tensor x = Rng(1, Purpose::test).normal({5, 2});
-  const Tensor y = both.joined(x).value();
+  const Tensor y = linear(x, both.weight, both.bias).value();
   EXPECT_EQ(farthest(y, concat(first(x), second(x)).value()), 0);
 
   params.zero_grad();
   EXPECT_EQ(Var(both.weight).value().address(), first.weight.var().value().address());
   EXPECT_EQ(params.in_order(params.flat_values()).data<float>()[9],
             between.weight.var().value().item());
-  EXPECT_EQ(farthest(both.joined(x).value(), y), 0);
+  EXPECT_EQ(farthest(linear(x, both.weight, both.bias).value(), y), 0);
   const Vars parts = both(x);
   EXPECT_EQ(farthest(parts[1].value(), second(x).value()), 0);
   sum(square(parts[1])).backward();
