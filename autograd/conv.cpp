@@ -1,6 +1,9 @@
 // Convolution and resampling of images [N, H, W, C].
 #include <fmt/format.h>
 
+#include <array>
+#include <optional>
+
 #include "autograd/fixed_weights.h"
 #include "autograd/ops.h"
 #include "tensor/kernels/kernels.h"
@@ -59,8 +62,8 @@ kernels::Conv conv_of(const Var& x, const Var& weight, const Var& bias, const Co
 
 // The tensors that a convolution reads, and the statistics of their normalisation.
 struct ConvRead {
-  Tensor x, skip;
-  bool upsample;
+  Tensor x = {}, skip = {};
+  bool upsample = false;
   std::int64_t groups = 0;  // 0: no normalisation
   double eps = 0;
   bool silu = false;
@@ -103,37 +106,112 @@ Tensor filters(const kernels::Conv& s, bool upsample, const Var& weight) {
 }
 
 // conv2d's inputs, in the order in which it records them.
-enum Input { kX, kWeight, kBias, kGamma, kBeta, kPerImage, kResidual, kSkip, kInputs };
+enum Input {
+  kX,
+  kWeight,
+  kBias,
+  kGamma,
+  kBeta,
+  kPerImage,
+  kResidual,
+  kSkip,
+  kShortcutX,
+  kShortcutSkip,
+  kShortcutWeight,
+  kShortcutBias,
+  kInputs
+};
+
+// A shortcut, as its convolution; undefined without one.
+struct Shortcut {
+  kernels::Conv conv = {};
+  ConvRead read = {};
+  Tensor w = {}, bias = {};
+
+  Shortcut(const kernels::Conv& s, const std::optional<ConvShortcut>& given) {
+    if (!given) return;
+    conv = conv_of(given->x, given->weight, given->bias, {}, {.skip = given->skip});
+    if (conv.kh != 1 || conv.kw != 1 || conv.n != s.n || conv.oh != s.oh || conv.ow != s.ow ||
+        conv.k != s.k)
+      throw Error("conv2d", fmt::format("shortcut of {} by {} does not fit output [{}, {}, {}, {}]",
+                                        given->x.shape().str(), given->weight.shape().str(), s.n,
+                                        s.oh, s.ow, s.k));
+    read = {.x = given->x.value(), .skip = given->skip.value(), .upsample = false};
+    w = given->weight.value(), bias = given->bias.value();
+  }
+  bool defined() const { return w.defined(); }
+  template <class T>
+  kernels::ConvShortcut<T> kernel() {
+    return {.conv = conv,
+            .in = read.input<T>(),
+            .w = w.data<T>(),
+            .bias = bias.data_or_null<Wide<T>>()};
+  }
+};
 
 // The pullback of conv2d.
 template <class T>
-Gradients conv_gradients(const kernels::Conv& s, ConvRead& in, const Tensor& w, const Tensor& dy,
-                         const Needs& needs) {
-  Gradients g(kInputs);
-  // Where the gradient of input i is written, needed or not: the kernel computes some of them together.
-  const auto place = [&]<class G>(G*& to, Input i, const Shape& shape) {
-    g[i] = needs[i] ? needs.room(i, dtype_of<G>()) : Tensor(shape, {dtype_of<G>(), dy.device()});
-    to = g[i].template data<G>();
-  };
-  // Where the gradient of image i goes: added to what was delivered already, if anything.
-  const auto image = [&](T*& to, const T*& add, Input i, const Tensor& of) {
-    g[i] = needs.take(i, dtype_of<T>());
-    if (!g[i].defined()) return place(to, i, of.shape());
-    add = to = g[i].template data<T>();
-  };
-  kernels::ConvGradients<T> to;
-  if (needs[kX] || needs[kGamma] || needs[kBeta] || needs[kSkip]) {
-    image(to.dx, to.add, kX, in.x);
-    if (in.skip.defined()) image(to.dskip, to.add_skip, kSkip, in.skip);
-    if (in.groups > 0) place(to.dgamma, kGamma, {s.c}), place(to.dbeta, kBeta, {s.c});
+class ConvPullback {
+ public:
+  ConvPullback(const kernels::Conv& s, const ConvRead& in, const Tensor& w,
+               const Shortcut& shortcut)
+      : s_(s), in_(in), w_(w), shortcut_(shortcut) {}
+
+  Gradients operator()(const Tensor& dy, const Needs& needs) {
+    Gradients g(kInputs);
+    Places places{g, needs, dy.device()};
+    kernels::ConvGradients<T> to, of_shortcut;
+    if (needs[kX] || needs[kGamma] || needs[kBeta] || needs[kSkip]) {
+      places.images(to, {kX, kSkip}, in_);
+      if (in_.groups > 0) places.of(to.dgamma, kGamma, {s_.c}), places.of(to.dbeta, kBeta, {s_.c});
+    }
+    if (needs[kWeight] || needs[kBias]) places.of(to.dw, kWeight, w_.shape());
+    if (needs[kBias]) places.of(to.db, kBias, {s_.k});
+    if (needs[kPerImage]) places.of(to.per_image, kPerImage, {s_.n, s_.k});
+    kernels::ConvShortcut<T> shortcut;
+    if (shortcut_.defined()) {
+      if (needs[kShortcutX] || needs[kShortcutSkip])
+        places.images(of_shortcut, {kShortcutX, kShortcutSkip}, shortcut_.read);
+      if (needs[kShortcutWeight] || needs[kShortcutBias])
+        places.of(of_shortcut.dw, kShortcutWeight, shortcut_.w.shape());
+      if (needs[kShortcutBias]) places.of(of_shortcut.db, kShortcutBias, {s_.k});
+      shortcut = shortcut_.kernel<T>();
+      to.shortcut = &shortcut, to.of_shortcut = &of_shortcut;
+    }
+    kernels::on<T>(dy.device()).conv_backward(s_, in_.input<T>(), dy.data<T>(), w_.data<T>(), to);
+    if (needs[kResidual]) g[kResidual] = dy;
+    return g;
   }
-  if (needs[kWeight] || needs[kBias]) place(to.dw, kWeight, w.shape());
-  if (needs[kBias]) place(to.db, kBias, {s.k});
-  if (needs[kPerImage]) place(to.per_image, kPerImage, {s.n, s.k});
-  kernels::on<T>(dy.device()).conv_backward(s, in.input<T>(), dy.data<T>(), w.data<T>(), to);
-  if (needs[kResidual]) g[kResidual] = dy;
-  return g;
-}
+
+ private:
+  struct Places {
+    Gradients& g;
+    const Needs& needs;
+    Device device;
+
+    // Where the gradient of input i is written, needed or not: the kernel computes some of them together.
+    template <class G>
+    void of(G*& to, Input i, const Shape& shape) {
+      g[i] = needs[i] ? needs.room(i, dtype_of<G>()) : Tensor(shape, {dtype_of<G>(), device});
+      to = g[i].template data<G>();
+    }
+    // Where the gradients of both arrays of an image go: added to what was delivered already, if anything.
+    void images(kernels::ConvGradients<T>& to, std::array<Input, 2> inputs, const ConvRead& in) {
+      image(to.dx, to.add, inputs[0], in.x);
+      if (in.skip.defined()) image(to.dskip, to.add_skip, inputs[1], in.skip);
+    }
+    void image(T*& to, const T*& add, Input i, const Tensor& x) {
+      g[i] = needs.take(i, dtype_of<T>());
+      if (!g[i].defined()) return of(to, i, x.shape());
+      add = to = g[i].template data<T>();
+    }
+  };
+
+  kernels::Conv s_;
+  ConvRead in_;
+  Tensor w_;
+  Shortcut shortcut_;
+};
 
 }  // namespace
 
@@ -142,30 +220,36 @@ Gradients conv_gradients(const kernels::Conv& s, ConvRead& in, const Tensor& w, 
 //              + bias[o] + per_image[b,o] + residual[b,i,j,o]
 // du: every output hands its gradient back to the inputs it saw, through the same weights.
 // dw[o,p,u,v] = Σ_{b,i,j} dy[b,i,j,o] u[b, i·s + u - top, j·s + v - left, p]
-// Of the summands: dy, summed over the axes along which they were repeated.
+// Of the summands: dy, summed over the axes along which they were repeated. A shortcut is such a sum, too.
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
            const ConvFusion& fused) {
   const kernels::Conv s = conv_of(x, weight, bias, options, fused);
+  Shortcut shortcut(s, fused.shortcut);
+  if (shortcut.defined() && fused.residual.defined())
+    throw Error("conv2d", "expected a residual or a shortcut, got both");
   const Tensor w = weight.value();
   return dispatch_float("conv2d", x.kind(), [&]<class T>() {
     ConvRead in = read_through(x, options, fused);
     const Tensor prepared = filters<T>(s, options.upsample, weight);
     Tensor y({s.n, s.oh, s.ow, s.k}, x.kind());
+    kernels::ConvShortcut<T> added;
+    if (shortcut.defined()) added = shortcut.kernel<T>();
     kernels::on<T>(y.device())
         .conv_forward(s, in.input<T>(), w.data<T>(),
                       {.y = y.data<T>(),
                        .bias = bias.value().data_or_null<Wide<T>>(),
                        .per_image = fused.per_image.value().data_or_null<Wide<T>>(),
-                       .residual = fused.residual.value().data_or_null<T>()},
+                       .residual = fused.residual.value().data_or_null<T>(),
+                       .shortcut = shortcut.defined() ? &added : nullptr},
                       prepared.data_or_null<T>());
     const Var gamma = fused.norm ? fused.norm->gamma : Var();
     const Var beta = fused.norm ? fused.norm->beta : Var();
-    const double flop = 2 * static_cast<double>(y.size()) * static_cast<double>(s.c * s.kh * s.kw);
+    const auto terms = static_cast<double>(s.c * s.kh * s.kw + shortcut.conv.c);
+    const ConvShortcut other = fused.shortcut.value_or(ConvShortcut{});
     return record("conv2d", y,
-                  {x, weight, bias, gamma, beta, fused.per_image, fused.residual, fused.skip}, flop,
-                  [=](const Tensor& dy, const Needs& needs) mutable {
-                    return conv_gradients<T>(s, in, w, dy, needs);
-                  });
+                  {x, weight, bias, gamma, beta, fused.per_image, fused.residual, fused.skip,
+                   other.x, other.skip, other.weight, other.bias},
+                  2 * static_cast<double>(y.size()) * terms, ConvPullback<T>(s, in, w, shortcut));
   });
 }
 

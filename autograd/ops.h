@@ -98,11 +98,17 @@ struct InputNorm {
   double eps;
   bool silu = true;
 };
+struct ConvShortcut {  // a 1x1 convolution of concat(x, skip)
+  Var x, skip;         // [N,OH,OW,C1], [N,OH,OW,C2] or undefined
+  Var weight, bias;    // [Cout,C1+C2,1,1], [Cout]
+};
 struct ConvFusion {
-  std::optional<InputNorm> norm = {};  // x is read through group_norm(x, ...), then SiLU if it says so
-  Var per_image = {};                 // [N, Cout], added to every pixel of an image
-  Var residual = {};                  // [N,OH,OW,Cout], added
-  Var skip = {};                      // [N,H,W,C2], a second input: x is read as concat(x, skip)
+  std::optional<InputNorm> norm =
+      {};              // x is read through group_norm(x, ...), then SiLU if it says so
+  Var per_image = {};  // [N, Cout], added to every pixel of an image
+  Var residual = {};   // [N,OH,OW,Cout], added
+  std::optional<ConvShortcut> shortcut = {};  // added, instead of a residual
+  Var skip = {};  // [N,H,W,C2], a second input: x is read as concat(x, skip)
 };
 // x [N,H,W,Cin] (with `skip` the first Cin - C2 channels), weight [Cout,Cin,KH,KW] (PyTorch's
 // layout; [Cout,Cin]: of 1x1), bias [Cout] or undefined

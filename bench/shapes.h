@@ -29,11 +29,13 @@ class CollectConvolutions : public Observer {
  public:
   void see(const char* op, std::initializer_list<Var> inputs, const Tensor& y, double) override {
     if (std::strcmp(op, "conv2d") != 0) return;
-    const Tensor &x = inputs.begin()[0].value(), &w = inputs.begin()[1].value();
+    const auto in = [&inputs](int i) { return inputs.begin()[i].value(); };
+    const Tensor x = in(0), w = in(1), shortcut = in(10);
     // An up-sampling convolution sees twice the pixels.
     const bool up = y.dim(1) > x.dim(1);
     const std::int64_t h = up ? 2 * x.dim(1) : x.dim(1), stride = h / y.dim(1);
-    ++count[{h, w.dim(1), w.dim(0), w.dim(2), stride, y.dim(1)}];
+    ++count[{h, w.dim(1), w.dim(0), w.shape().rank() == 4 ? w.dim(2) : 1, stride, y.dim(1)}];
+    if (shortcut.defined()) ++count[{y.dim(1), shortcut.dim(1), shortcut.dim(0), 1, 1, y.dim(1)}];
   }
   ConvCounts count;
 };

@@ -19,6 +19,7 @@ struct ColumnSums {
   unsigned cols;
   const From* x;
   Channels<To> out;
+  To* copy = nullptr;  // where the sums of the only part are written once more
 
   constexpr unsigned blocks() const { return (cols + 31) / 32; }  // of a part
 
@@ -35,6 +36,7 @@ struct ColumnSums {
     if (warp != 0 || col >= cols) return;
     for (int w = 1; w < kSumWarps; ++w) sum += s.sums[w][lane];
     out.at(part, col) = static_cast<To>(sum);
+    if (copy) copy[col] = static_cast<To>(sum);
   }
 };
 

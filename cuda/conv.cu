@@ -18,6 +18,7 @@ namespace {
 
 using kernels::ConvGradients;
 using kernels::ConvOutput;
+using kernels::ConvShortcut;
 
 // columns[output pixel, (p, u, v)] = what the output pixel is the sum of, 0 outside of the image.
 template <class T>
@@ -173,18 +174,23 @@ void input_gradient(const Conv& s, const ConvInput<T>& in, const T* dy, const T*
   });
 }
 
-// By tiles, unless channels are so many that cuBLASLt's products are worth columns, which take 72 bytes of traffic for k FLOP
-// each: twice as many where tiles have tensor cores, too. (Tiles count in 31 bits, and nothing is none of their cases.)
-template <class T>
-bool by_tiles(const Conv& s) {
-  constexpr index kLarge = 4096, kLimit = std::numeric_limits<int>::max();
-  const index many = on_tensor_cores<T>() ? 256 : 128;
+// Tiles count in 31 bits, and nothing is none of their cases.
+bool fits_tiles(const Conv& s) {
+  constexpr index kLimit = std::numeric_limits<int>::max();
   const index pixels = std::max(s.oh * s.ow, s.h * s.w), terms = s.kh * s.kw * std::max(s.c, s.k);
-  if (std::min({s.n, s.h, s.w, s.c, s.oh, s.ow, s.k}) == 0 || s.n * pixels > kLimit / 4 ||
-      4 * terms > kLimit)
-    return false;
+  return std::min({s.n, s.h, s.w, s.c, s.oh, s.ow, s.k}) > 0 && s.n * pixels <= kLimit / 4 &&
+         4 * terms <= kLimit;
+}
+
+// By tiles, unless channels are so many that cuBLASLt's products are worth columns, which take 72 bytes of traffic for k FLOP
+// each: twice as many where tiles have tensor cores, too. A shortcut, if there is one, is multiplied by the same tiles.
+template <class T>
+bool by_tiles(const Conv& s, const ConvShortcut<T>* shortcut) {
+  constexpr index kLarge = 4096;
+  const index many = on_tensor_cores<T>() ? 256 : 128;
+  if (!fits_tiles(s) || (shortcut && !fits_tiles(shortcut->conv))) return false;
   if (conv_path != ConvPath::automatic) return conv_path == ConvPath::tiles;
-  return s.c < many || s.k < many || s.n * pixels < kLarge;
+  return s.c < many || s.k < many || s.n * std::max(s.oh * s.ow, s.h * s.w) < kLarge;
 }
 
 }  // namespace
@@ -192,7 +198,15 @@ bool by_tiles(const Conv& s) {
 template <class T>
 void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* /*filters*/) {
-  if (by_tiles<T>(s)) return conv_forward_by_tiles(s, in, w, out);
+  if (by_tiles(s, out.shortcut)) return conv_forward_by_tiles(s, in, w, out);
+  if (const ConvShortcut<T>* const shortcut = out.shortcut) {
+    const Scratch<T> sum(static_cast<std::size_t>(s.n * s.oh * s.ow * s.k));
+    conv_forward<T>(shortcut->conv, shortcut->in, shortcut->w,
+                    {.y = sum.get(), .bias = shortcut->bias}, nullptr);
+    return conv_forward<T>(
+        s, in, w, {.y = out.y, .bias = out.bias, .per_image = out.per_image, .residual = sum.get()},
+        nullptr);
+  }
   const Normalised<T> input = reads(s, in);
   if (in.groups > 0) group_norm_statistics(norm_of(s, in), input.x, in.mean, in.rstd);
   const index pixels = s.oh * s.ow;
@@ -216,7 +230,13 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
 template <class T>
 void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                    const ConvGradients<T>& g) {
-  if (by_tiles<T>(s)) return conv_backward_by_tiles(s, in, dy, w, g);
+  if (by_tiles(s, g.shortcut)) return conv_backward_by_tiles(s, in, dy, w, g);
+  if (g.shortcut) {
+    conv_backward(g.shortcut->conv, g.shortcut->in, dy, g.shortcut->w, *g.of_shortcut);
+    ConvGradients<T> rest = g;
+    rest.shortcut = nullptr;
+    return conv_backward(s, in, dy, w, rest);
+  }
   bias_gradients(s, dy, g);
   if (g.dw) weight_gradient(s, in, dy, g.dw);
   if (!g.dx) return;

@@ -8,6 +8,7 @@ namespace sfumato::cuda {
 namespace {
 
 using kernels::ConvGradients;
+using kernels::ConvShortcut;
 
 constexpr int kThreads = 256;
 
@@ -67,20 +68,47 @@ struct WeightGradient {
   }
 };
 
-// The blocks of each kind of work, in the order of their numbers. Those of a line wait for the lines before.
-struct Blocks {
-  unsigned filters, u;
-  unsigned dx, dw, sums;
-  unsigned norm, add_dw, db;
-  unsigned gamma;
-  constexpr unsigned all() const {
-    return filters + u + dx + dw + sums + norm + add_dw + db + gamma;
-  }
-  constexpr bool waits() const { return filters + u + norm + add_dw + db + gamma > 0; }
+// The gradients of a convolution that multiply: those of its input and of its weights.
+// ToInput and ToWeights: their tiles, of one kind.
+template <class T, class ToInput, class ToWeights>
+struct Gradients {
+  ByTap<T> filters;
+  InputGradient<T, ToInput> dx;
+  WeightGradient<T, ToWeights> dw;
 };
-enum Event : unsigned { kFilters, kInput, kWeights, kSums, kNorm, kFirstImage };
 
-// ToInput and ToWeights: the tiles of dx and of dw, of one kind.
+// The blocks of each kind of work of a convolution, or of its shortcut.
+struct ProductBlocks {
+  unsigned filters, dx, dw, add_dw;
+  constexpr unsigned all() const { return filters + dx + dw + add_dw; }
+};
+// In the order of their numbers: those of a line wait for the lines before.
+//   filters, u
+//   dx, dw, sums
+//   norm, add_dw, db
+//   gamma
+struct Blocks {
+  ProductBlocks main, shortcut;
+  unsigned u, sums, norm, db, gamma;
+  constexpr unsigned all() const {
+    return main.all() + shortcut.all() + u + sums + norm + db + gamma;
+  }
+  constexpr bool waits() const {
+    return main.filters + shortcut.filters + u + norm + main.add_dw + shortcut.add_dw + db + gamma >
+           0;
+  }
+};
+enum Event : unsigned {
+  kFilters,
+  kShortcutFilters,
+  kInput,
+  kWeights,
+  kShortcutWeights,
+  kSums,
+  kNorm,
+  kFirstImage
+};
+
 template <class T, class ToInput, class ToWeights>
 struct Backward {
   static constexpr int kThreads = ToInput::kThreads, kBlocksAtOnce = ToInput::kBlocksAtOnce;
@@ -93,12 +121,11 @@ struct Backward {
       ColumnSumsShared sums;
     };
   };
+  using Products = Gradients<T, ToInput, ToWeights>;
   Phases phases;
   Blocks blocks;
-  ByTap<T> filters;
+  Products main, shortcut;
   Activations<T> u;
-  InputGradient<T, ToInput> dx;
-  WeightGradient<T, ToWeights> dw;
   ColumnSums<T, Wide<T>> sums;      // of dy, over some pixels
   ColumnSums<Wide<T>, Wide<T>> db;  // of these sums
   NormBackward<T> norm;
@@ -112,31 +139,34 @@ struct Backward {
     if (blocks.waits()) phases.end(s.phases);
   }
   __device__ void work(Shared& s, unsigned block) const {
-    if (is_of(blocks.filters, block)) {
-      filters(block);
+    if (is_of(blocks.main.filters, block)) {
+      main.filters(block);
       phases.count(kFilters);
+    } else if (is_of(blocks.shortcut.filters, block)) {
+      shortcut.filters(block);
+      phases.count(kShortcutFilters);
     } else if (is_of(blocks.u, block)) {
       u(Group(u.share, block));
       phases.count(kInput);
-    } else if (is_of(blocks.dx, block)) {
-      if (blocks.filters > 0) phases.wait(kFilters, blocks.filters);
-      input_gradient(s, dx.tiles(block));
-    } else if (is_of(blocks.dw, block)) {
-      if (blocks.u > 0) phases.wait(kInput, blocks.u);
-      dw(s.to_weights, block);
-      if (blocks.add_dw > 0) phases.count(kWeights);
+    } else if (is_of(blocks.main.dx + blocks.shortcut.dx, block)) {
+      input_gradient(s, block);
+    } else if (is_of(blocks.main.dw + blocks.shortcut.dw, block)) {
+      weight_gradient(s, block);
     } else if (is_of(blocks.sums, block)) {
       sums(s.sums, block);
       if (blocks.db > 0) phases.count(kSums);
     } else if (is_of(blocks.norm, block)) {
       const Group group(norm.share, block);
       const unsigned e = images.of_image(group.image);
-      phases.wait(e, images.tiles(e, ToInput::kM) * dx.tiles.across);
+      phases.wait(e, images.tiles(e, ToInput::kM) * main.dx.tiles.across);
       norm(s.norm, group);
       phases.count(kNorm);
-    } else if (is_of(blocks.add_dw, block)) {
-      phases.wait(kWeights, blocks.dw);
-      dw.add(block);
+    } else if (is_of(blocks.main.add_dw, block)) {
+      phases.wait(kWeights, blocks.main.dw);
+      main.dw.add(block);
+    } else if (is_of(blocks.shortcut.add_dw, block)) {
+      phases.wait(kShortcutWeights, blocks.shortcut.dw);
+      shortcut.dw.add(block);
     } else if (is_of(blocks.db, block)) {
       phases.wait(kSums, blocks.sums);
       db(s.sums, block);
@@ -145,11 +175,24 @@ struct Backward {
       gamma(s.sums, block);
     }
   }
-  __device__ void input_gradient(Shared& s, const TilePlace& at) const {
-    dx(s.to_input, at);
-    if (blocks.norm == 0) return;
+  __device__ void input_gradient(Shared& s, unsigned block) const {
+    const bool is_main = is_of(blocks.main.dx, block);
+    const Products& of = is_main ? main : shortcut;
+    const unsigned filters = is_main ? blocks.main.filters : blocks.shortcut.filters;
+    if (filters > 0) phases.wait(is_main ? kFilters : kShortcutFilters, filters);
+    const TilePlace at = of.dx.tiles(block);
+    of.dx(s.to_input, at);
+    if (!is_main || blocks.norm == 0) return;
     const unsigned end = at.row + ToInput::kM < at.rows ? at.row + ToInput::kM : at.rows;
     for (unsigned e = images.of_pixel(at.row); e <= images.of_pixel(end - 1); ++e) phases.count(e);
+  }
+  __device__ void weight_gradient(Shared& s, unsigned block) const {
+    const bool is_main = is_of(blocks.main.dw, block);
+    const Products& of = is_main ? main : shortcut;
+    if (is_main && blocks.u > 0) phases.wait(kInput, blocks.u);
+    of.dw(s.to_weights, block);
+    if ((is_main ? blocks.main : blocks.shortcut).add_dw > 0)
+      phases.count(is_main ? kWeights : kShortcutWeights);
   }
 };
 
@@ -162,30 +205,34 @@ unsigned terms_of_block(unsigned terms, unsigned tiles) {
 }
 
 // db and per_image are sums of dy over pixels: first over as many as an image has, where its sums are wanted, otherwise over
-// 512; then db over these.
+// 512; then db over these. A shortcut's db is the same.
 template <class T>
 class BiasSums {
  public:
-  BiasSums(const Conv& s, const T* dy, const ConvGradients<T>& g)
+  BiasSums(const Conv& s, const T* dy, const ConvGradients<T>& g, Wide<T>* shortcut_db)
       : share_(g.per_image ? s.oh * s.ow : 512),
         count_(g.per_image ? s.n : (s.n * s.oh * s.ow + share_ - 1) / share_),
         once_(!g.per_image && count_ == 1),
-        room_(static_cast<std::size_t>(g.db && !g.per_image && !once_ ? count_ * s.k : 0)),
+        to_(g.db ? g.db : shortcut_db),
+        copy_(g.db ? shortcut_db : nullptr),
+        room_(static_cast<std::size_t>(to_ && !g.per_image && !once_ ? count_ * s.k : 0)),
         of_pixels_(g.per_image ? g.per_image
-                   : once_     ? g.db
+                   : once_     ? to_
                                : room_.get()),
-        wanted_(g.db || g.per_image),
-        sums_{s.n * s.oh * s.ow, share_, narrow(s.k), dy, {of_pixels_, narrow(s.k)}},
-        db_{count_, count_, narrow(s.k), of_pixels_, {g.db, narrow(s.k)}} {}
+        wanted_(to_ || g.per_image),
+        sums_{s.n * s.oh * s.ow,      share_, narrow(s.k), dy, {of_pixels_, narrow(s.k)},
+              once_ ? copy_ : nullptr},
+        db_{count_, count_, narrow(s.k), of_pixels_, {to_, narrow(s.k)}, copy_} {}
 
   const ColumnSums<T, Wide<T>>& sums() const { return sums_; }
   const ColumnSums<Wide<T>, Wide<T>>& db() const { return db_; }
   unsigned blocks() const { return wanted_ ? narrow(count_) * sums_.blocks() : 0; }
-  unsigned adding_blocks() const { return db_.out.first && !once_ ? db_.blocks() : 0; }
+  unsigned adding_blocks() const { return to_ && !once_ ? db_.blocks() : 0; }
 
  private:
   index share_, count_;
   bool once_;  // the first sums are db already
+  Wide<T>*to_, *copy_;
   Scratch<Wide<T>> room_;
   Wide<T>* of_pixels_;
   bool wanted_;
@@ -193,64 +240,109 @@ class BiasSums {
   ColumnSums<Wide<T>, Wide<T>> db_;
 };
 
+// What multiplies for the gradients of one convolution, and the memory that it needs.
+template <class T, class ToInput, class ToWeights>
+class GradientProducts {
+ public:
+  // `u`: what was convolved; du: where its gradient goes, null: dx.
+  GradientProducts(const Conv& s, const ConvInput<T>& in, const Normalised<T>& u, const T* dy,
+                   const T* w, const ConvGradients<T>& g, T* du)
+      : dx_wanted_(g.dx != nullptr),
+        dw_(g.dw),
+        e_(s, in.upsample),
+        outputs_{e_, dy},
+        filters_(e_, narrow(s.k), w, dx_wanted_),
+        weights_(e_.columns(), narrow(s.k), narrow(s.n) * e_.pixels),
+        terms_(terms_of_block(weights_.terms, weights_.count())),
+        shares_(ceil_divide(weights_.terms, terms_)),
+        of_shares_(dw_ && shares_ > 1
+                       ? static_cast<std::size_t>(shares_) * weights_.rows * weights_.cols
+                       : 0),
+        products_{filters_.making(),
+                  {{narrow(norm_of(s, in).n * norm_of(s, in).hw), narrow(s.c), outputs_.terms()},
+                   outputs_,
+                   {e_, filters_.weights()},
+                   reads(s, in),
+                   du,
+                   gradient_of(s, in, g),
+                   added_of(s, in, g)},
+                  {weights_,
+                   {{e_, u}},
+                   {narrow(s.k), dy},
+                   terms_,
+                   shares_,
+                   dw_ && shares_ > 1 ? of_shares_.get() : dw_,
+                   dw_}} {}
+
+  static Channels<T> gradient_of(const Conv& s, const ConvInput<T>& in, const ConvGradients<T>& g) {
+    return {g.dx, narrow(s.c - in.skip_channels), g.dskip, narrow(in.skip_channels)};
+  }
+  static Channels<const T> added_of(const Conv& s, const ConvInput<T>& in,
+                                    const ConvGradients<T>& g) {
+    return {g.add, narrow(s.c - in.skip_channels), g.add_skip, narrow(in.skip_channels)};
+  }
+  const Gradients<T, ToInput, ToWeights>& products() const { return products_; }
+  ProductBlocks blocks() const {
+    return {.filters = filters_.blocks(),
+            .dx = dx_wanted_ ? products_.dx.tiles.count() : 0,
+            .dw = products_.dw.blocks(),
+            .add_dw = products_.dw.adding_blocks()};
+  }
+
+ private:
+  bool dx_wanted_;
+  Wide<T>* dw_;
+  Extents e_;
+  OutputsOfPixels<T> outputs_;
+  FiltersByTap<T, ToInput> filters_;
+  Tiles<ToWeights> weights_;
+  unsigned terms_, shares_;
+  Scratch<Wide<T>> of_shares_;
+  Gradients<T, ToInput, ToWeights> products_;
+};
+
 template <class T, class ToInput, class ToWeights>
 void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
               const ConvGradients<T>& g) {
-  const Extents e(s, in.upsample);
+  using Products = GradientProducts<T, ToInput, ToWeights>;
   const Normalised<T> input = reads(s, in);
   const kernels::GroupNorm norm = norm_of(s, in);
   const GroupShare share(norm);
-  const unsigned n = narrow(s.n), c = narrow(s.c), k = narrow(s.k), skip = narrow(in.skip_channels);
+  const unsigned n = narrow(s.n), c = narrow(s.c);
   const bool normalises = g.dx && in.groups > 0;
 
-  const OutputsOfPixels<T> outputs{e, dy};
   const InputOfProducts<T, ToWeights> u(norm, input, g.dw != nullptr);
-  const FiltersByTap<T, ToInput> filters(e, k, w, g.dx != nullptr);
   const Scratch<T> du(static_cast<std::size_t>(normalises ? norm.n * norm.hw * norm.c : 0));
   const Scratch<double> of_groups(static_cast<std::size_t>(normalises ? s.n * 2 * s.c : 0));
-  const Channels<T> dx{g.dx, c - skip, g.dskip, skip};
-  const Channels<const T> add{g.add, c - skip, g.add_skip, skip};
-  const InputGradient<T, ToInput> to_input{{narrow(s.n * norm.hw), c, outputs.terms()},
-                                           outputs,
-                                           {e, filters.weights()},
-                                           input,
-                                           normalises ? du.get() : nullptr,
-                                           dx,
-                                           add};
+  const Products main(s, in, u.u(), dy, w, g, normalises ? du.get() : nullptr);
 
-  const Tiles<ToWeights> weights(e.columns(), k, n * e.pixels);
-  const unsigned terms = terms_of_block(weights.terms, weights.count()),
-                 shares = ceil_divide(weights.terms, terms);
-  const bool splits = g.dw && shares > 1;
-  const Scratch<Wide<T>> of_shares(
-      splits ? static_cast<std::size_t>(shares) * weights.rows * weights.cols : 0);
-  const WeightGradient<T, ToWeights> to_weights{
-      weights, {{e, u.u()}}, {k, dy}, terms, shares, splits ? of_shares.get() : g.dw, g.dw};
+  const ConvShortcut<T> other = g.shortcut ? *g.shortcut : ConvShortcut<T>{s, in, w};
+  const ConvGradients<T> of_other = g.shortcut ? *g.of_shortcut : ConvGradients<T>{};
+  const Products shortcut(other.conv, other.in, reads(other.conv, other.in), dy, other.w, of_other,
+                          nullptr);
 
-  const BiasSums<T> bias(s, dy, g);
+  const BiasSums<T> bias(s, dy, g, of_other.db);
   const ColumnSums<double, Wide<T>> gamma{
       s.n, s.n, 2 * c, of_groups.get(), {g.dgamma, c, g.dbeta, c}};
 
   const ImageEvents images(kFirstImage, n, narrow(norm.hw));
-  const Blocks blocks{.filters = filters.blocks(),
+  const Blocks blocks{.main = main.blocks(),
+                      .shortcut = shortcut.blocks(),
                       .u = u.blocks(),
-                      .dx = g.dx ? to_input.tiles.count() : 0,
-                      .dw = to_weights.blocks(),
                       .sums = bias.blocks(),
                       .norm = normalises ? n * share.blocks_of_image() : 0,
-                      .add_dw = to_weights.adding_blocks(),
                       .db = bias.adding_blocks(),
                       .gamma = normalises ? gamma.blocks() : 0};
   launch({blocks.all()},
          Backward<T, ToInput, ToWeights>{Phases(kFirstImage + images.count()),
                                          blocks,
-                                         filters.making(),
+                                         main.products(),
+                                         shortcut.products(),
                                          u.making(),
-                                         to_input,
-                                         to_weights,
                                          bias.sums(),
                                          bias.db(),
-                                         {share, input, du.get(), dx, add, of_groups.get()},
+                                         {share, input, du.get(), Products::gradient_of(s, in, g),
+                                          Products::added_of(s, in, g), of_groups.get()},
                                          gamma,
                                          images});
 }
@@ -260,7 +352,8 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
 template <class T>
 void conv_backward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                             const ConvGradients<T>& g) {
-  with_two_tiles<T>(s.c > 32, s.k > 32, [&]<class ToInput, class ToWeights>(ToInput, ToWeights) {
+  const index c = std::max(s.c, g.shortcut ? g.shortcut->conv.c : 0);
+  with_two_tiles<T>(c > 32, s.k > 32, [&]<class ToInput, class ToWeights>(ToInput, ToWeights) {
     backward<T, ToInput, ToWeights>(s, in, dy, w, g);
   });
 }

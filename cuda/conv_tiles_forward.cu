@@ -7,8 +7,18 @@ namespace sfumato::cuda {
 namespace {
 
 using kernels::ConvOutput;
+using kernels::ConvShortcut;
 
 enum Event : unsigned { kFilters, kFirstImage };
+
+// A sum of products, and the bias that is added.
+template <class T>
+struct Convolved {
+  WindowsOfPixels<T> windows;
+  Filters<T> w;
+  unsigned terms;  // 0: none
+  const Wide<T>* bias;
+};
 
 template <class T, class Product>
 struct Forward {
@@ -22,25 +32,28 @@ struct Forward {
   };
   Phases phases;
   // Of what tiles wait for: filters tap by tap, and the normalisation's statistics with, if it has an array, u.
-  unsigned filter_blocks, norm_blocks;
-  ByTap<T> filters;
+  unsigned filter_blocks, shortcut_filter_blocks, norm_blocks;
+  ByTap<T> filters, shortcut_filters;
   NormStatistics<T> statistics;
   Activations<T> u;
   ImageEvents images;  // whose statistics, and u, are there
   Tiles<Product> tiles;
-  WindowsOfPixels<T> windows;
-  Filters<T> w;
+  Convolved<T> shortcut, main;
   ConvOutput<T> out;
 
+  __device__ unsigned all_filter_blocks() const { return filter_blocks + shortcut_filter_blocks; }
   __device__ void operator()() const {
     Shared& s = shared<Shared>();
-    if (filter_blocks + norm_blocks == 0) return multiply(s, tiles(blockIdx.x));
+    if (all_filter_blocks() + norm_blocks == 0) return add_products(s, tiles(blockIdx.x));
     work(s, phases.begin(s.phases));
     phases.end(s.phases);
   }
   __device__ void work(Shared& s, unsigned block) const {
     if (is_of(filter_blocks, block)) {
       filters(block);
+      phases.count(kFilters);
+    } else if (is_of(shortcut_filter_blocks, block)) {
+      shortcut_filters(block);
       phases.count(kFilters);
     } else if (is_of(norm_blocks, block)) {
       const Group group(statistics.share, block);
@@ -51,10 +64,10 @@ struct Forward {
       }
       phases.count(images.of_image(group.image));
     } else {
-      if (filter_blocks > 0) phases.wait(kFilters, filter_blocks);
+      if (all_filter_blocks() > 0) phases.wait(kFilters, all_filter_blocks());
       const auto at = tiles(block);
       if (norm_blocks > 0) wait_for_images(at.row, at.rows);
-      multiply(s, at);
+      add_products(s, at);
     }
   }
   __device__ void wait_for_images(unsigned row, unsigned rows) const {
@@ -62,40 +75,62 @@ struct Forward {
     for (unsigned e = images.of_pixel(row); e <= images.of_pixel(end - 1); ++e)
       phases.wait(e, images.images(e) * statistics.share.blocks_of_image());
   }
-  __device__ void multiply(Shared& s, const TilePlace& at) const {
-    Product::multiply(s.tile, windows, w, at, [this](unsigned pixel, unsigned o, Wide<T> sum) {
-      const index i = static_cast<index>(pixel) * tiles.cols + o;
-      if (out.bias) sum += out.bias[o];
-      if (out.per_image) sum += out.per_image[pixel / windows.u.s.pixels * tiles.cols + o];
-      if (out.residual) sum += out.residual[i];
-      out.y[i] = static_cast<T>(sum);
-    });
+  // y of the shortcut first, if there is one: what a thread has written there it adds to its sums of the other.
+  __device__ void add_products(Shared& s, TilePlace at) const {
+    for (const Convolved<T>* const part : {&shortcut, &main}) {
+      if (part->terms == 0) continue;
+      const T* const before = part == &main && shortcut.terms > 0 ? out.y : nullptr;
+      at.end = part->terms;
+      Product::multiply(s.tile, part->windows, part->w, at,
+                        [this, part, before](unsigned pixel, unsigned o, Wide<T> sum) {
+                          const index i = static_cast<index>(pixel) * tiles.cols + o;
+                          if (part->bias) sum += part->bias[o];
+                          if (before) sum += before[i];
+                          if (part == &main) {
+                            if (out.per_image)
+                              sum +=
+                                  out.per_image[pixel / main.windows.u.s.pixels * tiles.cols + o];
+                            if (out.residual) sum += out.residual[i];
+                          }
+                          out.y[i] = static_cast<T>(sum);
+                        });
+      __syncthreads();  // before shared memory is used again
+    }
   }
 };
 
+// What multiplies a shortcut, or nothing; `s` and what it reads without one are those of the convolution.
 template <class T, class Product>
 void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out) {
   const Extents e(s, in.upsample);
   const Normalised<T> input = reads(s, in);
   const InputOfProducts<T, Product> u(norm_of(s, in), input);
   const FiltersByTap<T, Product> filters(e, narrow(s.k), w);
+  const ConvShortcut<T> other = out.shortcut ? *out.shortcut : ConvShortcut<T>{s, in, w};
+  const Extents other_e(other.conv, other.in.upsample);
+  const FiltersByTap<T, Product> other_filters(other_e, narrow(s.k), other.w,
+                                               out.shortcut != nullptr);
   const GroupShare share(norm_of(s, in));
   const ImageEvents images(kFirstImage, narrow(s.n), e.pixels);
-  const unsigned norm_blocks = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0),
-                 filter_blocks = filters.blocks();
+  const unsigned norm_blocks = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0);
   const Tiles<Product> tiles(narrow(s.n) * e.pixels, narrow(s.k), narrow(s.c) * e.taps);
-  launch({filter_blocks + norm_blocks + tiles.count()},
+  launch({filters.blocks() + other_filters.blocks() + norm_blocks + tiles.count()},
          Forward<T, Product>{Phases(kFirstImage + images.count()),
-                             filter_blocks,
+                             filters.blocks(),
+                             other_filters.blocks(),
                              norm_blocks,
                              filters.making(),
+                             other_filters.making(),
                              {share, in.eps, input.x, in.mean, in.rstd},
                              u.making(),
                              images,
                              tiles,
-                             {{e, u.u()}},
-                             {e, filters.weights()},
-                             out});
+                             {{{other_e, reads(other.conv, other.in)}},
+                              {other_e, other_filters.weights()},
+                              out.shortcut ? other_e.columns() : 0,
+                              other.bias},
+                             {{{e, u.u()}}, {e, filters.weights()}, tiles.terms, out.bias},
+                             {.y = out.y, .per_image = out.per_image, .residual = out.residual}});
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ Var AttentionBlock::operator()(const Var& x) const {
   const std::int64_t n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   ConvFusion fused;
   if (group_norm) fused.norm = group_norm->without_silu();
-  const Var qkv = conv2d(x, to_qkv.weight, to_qkv.bias, {}, fused);  // [N, H, W, 3 heads d]
+  const Var qkv = conv2d(x, to_qkv.weight, to_qkv.bias, {}, fused);       // [N, H, W, 3 heads d]
   const Var mixed = self_attention(reshape(qkv, {n, h * w, -1}), heads);  // [N, T, heads d]
   const Var y = reshape(to_out(mixed, {.residual = reshape(x, {n, h * w, c})}), {n, h, w, c});
   return output_scale == 1 ? y : y * (1 / output_scale);
@@ -119,19 +119,23 @@ ResnetBlock::ResnetBlock(const Scope& s, const Options& o)
 Var ResnetBlock::operator()(const Var& x, const Var& t, const Mode& mode, const Var& skip) const {
   if (skip.defined() && !conv_shortcut) return (*this)(concat(x, skip), t, mode);
   Var h = conv1(x, {.norm = norm1.with_silu(), .per_image = scale_shift ? Var() : t, .skip = skip});
-  const Var shortcut = conv_shortcut ? (*conv_shortcut)(x, {.skip = skip}) : x;
-  Var y;
+  ConvFusion out;  // what the second convolution adds
+  if (conv_shortcut)
+    out.shortcut = ConvShortcut{x, skip, conv_shortcut->weight, conv_shortcut->bias};
+  else
+    out.residual = x;
   if (scale_shift) {
     const std::int64_t n = h.dim(0), c = h.dim(3);
     const Vars told = split_last(t, std::array{c, c});
     const Var scale = reshape(told[0], {n, 1, 1, c}) + 1.0, shift = reshape(told[1], {n, 1, 1, c});
     h = silu(norm2(h) * cast(scale, h.dtype()) + cast(shift, h.dtype()));
-    y = conv2(dropout(h, mode), {.residual = shortcut});
+    h = dropout(h, mode);
   } else if (dropout.active(mode)) {
-    y = conv2(dropout(norm2.then_silu(h), mode), {.residual = shortcut});
+    h = dropout(norm2.then_silu(h), mode);
   } else {
-    y = conv2(h, {.norm = norm2.with_silu(), .residual = shortcut});
+    out.norm = norm2.with_silu();
   }
+  const Var y = conv2(h, out);
   return output_scale == 1 ? y : y * (1 / output_scale);
 }
 

@@ -88,6 +88,14 @@ template <class T>
 void conv_forward(const Conv& conv, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out,
                   const T* filters) {
   if (conv.n <= 0 || conv.oh <= 0 || conv.ow <= 0 || conv.k <= 0) return;
+  if (const ConvShortcut<T>* shortcut = out.shortcut) {
+    const Scratch<T> sum(conv.n * conv.oh * conv.ow * conv.k);
+    conv_forward<T>(shortcut->conv, shortcut->in, shortcut->w,
+                    {.y = sum.get(), .bias = shortcut->bias}, nullptr);
+    return conv_forward<T>(
+        conv, in, w,
+        {.y = out.y, .bias = out.bias, .per_image = out.per_image, .residual = sum.get()}, filters);
+  }
   if (winograd_is_profitable<T>(conv, in.upsample))
     return winograd_conv_forward(conv, in, w, out, filters);
   direct_forward(conv, PlainInput<T>(conv, in, true).get(), w, out.bias, out.y);
@@ -151,6 +159,8 @@ void direct_backward(const Conv& conv, const ConvInput<T>& in, const T* dy, cons
 template <class T>
 void conv_backward(const Conv& conv, const ConvInput<T>& in, const T* dy, const T* w,
                    const ConvGradients<T>& g) {
+  if (g.shortcut)
+    conv_backward(g.shortcut->conv, g.shortcut->in, dy, g.shortcut->w, *g.of_shortcut);
   if (conv.n > 0 && conv.oh > 0 && conv.ow > 0 && conv.k > 0 && conv.c > 0) {
     if (winograd_is_profitable<T>(conv, in.upsample)) return winograd_backward(conv, in, dy, w, g);
     return direct_backward(conv, in, dy, w, g);

@@ -87,7 +87,7 @@ struct Conv {
 // statistics mean, rstd [n, groups]; conv_backward reads them.
 template <class T>
 struct ConvInput {
-  const T* x;  // [n, h, w, c - skip_channels]; with `upsample` [n, h/2, w/2, ...]
+  const T* x = nullptr;  // [n, h, w, c - skip_channels]; with `upsample` [n, h/2, w/2, ...]
   bool upsample = false;
   index groups = 0;  // 0: no normalisation
   double eps = 0;
@@ -98,13 +98,24 @@ struct ConvInput {
   index skip_channels = 0;
 };
 
+// A convolution of something else, with an output of the same extents: what a residual block adds where its channels change.
+// Its input is not normalised.
+template <class T>
+struct ConvShortcut {
+  Conv conv = {};
+  ConvInput<T> in = {};
+  const T* w = nullptr;
+  const Wide<T>* bias = nullptr;  // [k], optional
+};
+
 // Where a convolution's output goes, and what is added to it: bias [k], an embedding per image
-// [n, k], another image [n, oh, ow, k]; each may be null.
+// [n, k], another image [n, oh, ow, k] or else a shortcut; each may be null.
 template <class T>
 struct ConvOutput {
   T* y;
   const Wide<T>*bias = nullptr, *per_image = nullptr;
   const T* residual = nullptr;
+  const ConvShortcut<T>* shortcut = nullptr;
 };
 
 // Where the gradients of a convolution go. A null one is not computed.
@@ -117,6 +128,9 @@ struct ConvGradients {
   Wide<T>* per_image = nullptr;                // [n, k], of ConvOutput's
   T* dskip = nullptr;                          // of ConvInput's `skip`, with dx
   const T* add_skip = nullptr;                 // optional summand of dskip; may be dskip itself
+  // Of ConvOutput's shortcut: what it was, and where its gradients go (its db is this db).
+  const ConvShortcut<T>* shortcut = nullptr;
+  const ConvGradients* of_shortcut = nullptr;
 };
 
 template <class T>

@@ -144,11 +144,17 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
   round_to(in.rstd, r.rstd);
   Numbers y(s.n * s.oh * s.ow * s.k);
   for_each_product(s, in.upsample, [&](index iy, index ix, index iw) { y[iy] += r.u[ix] * w[iw]; });
+  if (const ConvShortcut<T>* const other = out.shortcut) {
+    const Read from = read(other->conv, other->in);
+    for_each_product(other->conv, other->in.upsample,
+                     [&](index iy, index ix, index iw) { y[iy] += from.u[ix] * other->w[iw]; });
+  }
   for (index i = 0; i < std::ssize(y); ++i) {
     const index o = i % s.k, b = i / (s.oh * s.ow * s.k);
     if (out.bias) y[i] += out.bias[o];
     if (out.per_image) y[i] += out.per_image[b * s.k + o];
     if (out.residual) y[i] += out.residual[i];
+    if (out.shortcut && out.shortcut->bias) y[i] += out.shortcut->bias[o];
   }
   round_to(out.y, y);
 }
@@ -156,6 +162,8 @@ void conv_forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvO
 template <class T>
 void conv_backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                    const ConvGradients<T>& g) {
+  if (g.shortcut)
+    conv_backward(g.shortcut->conv, g.shortcut->in, dy, g.shortcut->w, *g.of_shortcut);
   const Read r = read(s, in);
   Numbers du(r.u.size()), dw(s.k * s.c * s.kh * s.kw), db(s.k), per_image(s.n * s.k);
   for_each_product(s, in.upsample, [&](index iy, index ix, index iw) {

@@ -233,6 +233,18 @@ const Refusal kRefusals[] = {
        slice_last(zeros({2, 3}), 1, 4);
      },
      "[slice_last] [1, 4) is out of range for [2, 3]"},
+    {"shortcut",
+     [] {
+       conv2d(zeros({1, 4, 4, 2}), zeros({3, 2, 1, 1}), {}, {},
+              {.shortcut = ConvShortcut{zeros({1, 4, 2, 2}), {}, zeros({3, 2, 1, 1}), {}}});
+     },
+     "[conv2d] shortcut of [1, 4, 2, 2] by [3, 2, 1, 1] does not fit output [1, 4, 4, 3]"},
+    {"shortcut_and_residual",
+     [] {
+       const Var x = zeros({1, 4, 4, 3}), w = zeros({3, 3, 1, 1});
+       conv2d(x, w, {}, {}, {.residual = x, .shortcut = ConvShortcut{x, {}, w, {}}});
+     },
+     "[conv2d] expected a residual or a shortcut, got both"},
     {"split",
      [] {
        split_last(zeros({2, 3}), std::array<std::int64_t, 2>{1, 1});

@@ -117,6 +117,14 @@ const OpCase kCases[] = {
     {"conv2d_3x3", [](In i) { return conv(i, 1, 1); }, {{2, 5, 4, 3}, {2, 3, 3, 3}, {2}}},
     {"conv2d_3x3_odd", [](In i) { return conv(i, 1, 1); }, {{1, 7, 7, 17}, {18, 17, 3, 3}, {18}}},
     {"conv2d_1x1", [](In i) { return conv(i, 1, 0); }, {{2, 3, 3, 5}, {4, 5, 1, 1}, {4}}},
+    {"conv2d_shortcut",
+     [](In i) {
+       return conv2d(i[0], i[1], i[2], Conv2dOptions::padded(1),
+                     {.norm = InputNorm{i[3], i[4], 2, 1e-5},
+                      .shortcut = ConvShortcut{i[5], i[6], i[7], i[8]}}) *
+              (i[5] + 1.0);
+     },
+     {{2, 5, 3, 4}, {3, 4, 3, 3}, {3}, {4}, {4}, {2, 5, 3, 3}, {2, 5, 3, 2}, {3, 5, 1, 1}, {3}}},
     {"conv2d_norm_without_silu",
      [](In i) {
        return conv2d(i[0], i[1], i[2], {}, {.norm = InputNorm{i[3], i[4], 2, 1e-5, false}});
@@ -143,7 +151,8 @@ const OpCase kCases[] = {
     {"conv2d_shared_input",
      [](In i) {
        const Conv2dOptions o = Conv2dOptions::padded(1);
-       return conv2d(i[0], i[1], {}, o, {.norm = InputNorm{i[2], i[3], 2, 1e-5}, .residual = i[0]}) +
+       return conv2d(i[0], i[1], {}, o,
+                     {.norm = InputNorm{i[2], i[3], 2, 1e-5}, .residual = i[0]}) +
               conv2d(i[0], i[1], {}, o) + group_norm(i[0], i[2], i[3], 2, 1e-5);
      },
      {{2, 3, 2, 4}, {4, 4, 3, 3}, {4}, {4}}},

@@ -1,5 +1,7 @@
 #include "cuda/conv.h"
 
+#include <array>
+
 #include "tests/cuda/kernel_test.h"
 #include "tests/kernels/conv_cases.h"
 
@@ -46,11 +48,18 @@ struct Fused {
   index groups;
   bool silu;
   index skip_channels;
+  index shortcut_channels = 0;  // 0: a residual instead
+
+  Conv shortcut() const {
+    return make_conv(s.n, s.oh, s.ow, shortcut_channels, s.k, {1, 1, 1}, {});
+  }
+  index shortcut_skip() const { return shortcut_channels / 3; }
 };
 
 std::string describe_fused(const Fused& f) {
   return testing::describe(f.s) + (f.upsample ? "upsampled, " : "") + std::to_string(f.groups) +
-         " groups, " + (f.silu ? "silu, " : "") + std::to_string(f.skip_channels) + " skip";
+         " groups, " + (f.silu ? "silu, " : "") + std::to_string(f.skip_channels) + " skip, " +
+         std::to_string(f.shortcut_channels) + " of a shortcut";
 }
 
 std::vector<Fused> fused_cases() {
@@ -61,7 +70,8 @@ std::vector<Fused> fused_cases() {
     for (const bool upsample : {false, true}) {
       for (const index groups : {index{0}, index{1}, s.c / 3}) {
         for (const index skip : {index{0}, index{5}, s.c - 1})
-          all.push_back({s, upsample, groups, groups != 1, skip});
+          all.push_back({s, upsample, groups, groups != 1, skip,
+                         std::array<index, 4>{0, 7, 24, 48}[all.size() % 4]});
       }
     }
   }
@@ -70,6 +80,42 @@ std::vector<Fused> fused_cases() {
 
 // Where the summand of dx is.
 enum class Add { none, elsewhere, in_place };
+
+// Those of a shortcut.
+template <class T, template <class...> class In, template <class...> class Out>
+struct ShortcutArrays {
+  explicit ShortcutArrays(const Fused& f)
+      : pixels(f.s.n * f.s.oh * f.s.ow),
+        x(numbers<T>(pixels * (f.shortcut_channels - f.shortcut_skip()), 12)),
+        skip(numbers<T>(pixels * f.shortcut_skip(), 13)),
+        w(numbers<T>(f.s.k * f.shortcut_channels, 14)),
+        bias(numbers<Wide<T>>(f.s.k, 15)),
+        dx(x.size()),
+        dskip(skip.size()),
+        dw(w.size()),
+        db(f.s.k) {}
+
+  ConvShortcut<T> given(const Fused& f) {
+    return {.conv = f.shortcut(),
+            .in = {.x = x.data(), .skip = skip.data(), .skip_channels = f.shortcut_skip()},
+            .w = w.data(),
+            .bias = bias.data()};
+  }
+  // `add` in place alone: elsewhere there is the convolution's.
+  ConvGradients<T> gradients(const Fused& f, Add mode) {
+    ConvGradients<T> to{.dx = dx.data(), .dw = dw.data(), .db = db.data(), .dskip = dskip.data()};
+    if (mode == Add::in_place) to.add = dx.data(), to.add_skip = dskip.data();
+    if (f.shortcut_skip() == 0) to.dskip = nullptr, to.add_skip = nullptr;
+    return to;
+  }
+  void set_sums() { dx.set(numbers<T>(dx.size(), 16)), dskip.set(numbers<T>(dskip.size(), 17)); }
+
+  index pixels;
+  In<T> x, skip, w;
+  In<Wide<T>> bias;
+  Out<T> dx, dskip;
+  Out<Wide<T>> dw, db;
+};
 
 // Arrays of all operands and results.
 template <class T, template <class...> class In, template <class...> class Out>
@@ -97,7 +143,8 @@ struct Arrays {
         dbeta(f.s.c),
         dw(w.size()),
         db(f.s.k),
-        dper_image(per_image.size()) {}
+        dper_image(per_image.size()),
+        of_shortcut(f) {}
 
   void run(const Kernels<T>& kernels, const Fused& f, Add mode) {
     ConvInput<T> in{.x = x.data(), .upsample = f.upsample};
@@ -106,14 +153,19 @@ struct Arrays {
       in.gamma = gamma.data(), in.beta = beta.data(), in.mean = mean.data(), in.rstd = rstd.data();
     }
     if (f.skip_channels > 0) in.skip = skip.data(), in.skip_channels = f.skip_channels;
+    const ConvShortcut<T> shortcut = of_shortcut.given(f);
+    const ConvGradients<T> to_shortcut = of_shortcut.gradients(f, mode);
+    const bool has_shortcut = f.shortcut_channels > 0;
     kernels.conv_forward(f.s, in, w.data(),
                          {.y = y.data(),
                           .bias = bias.data(),
                           .per_image = per_image.data(),
-                          .residual = residual.data()},
+                          .residual = has_shortcut ? nullptr : residual.data(),
+                          .shortcut = has_shortcut ? &shortcut : nullptr},
                          nullptr);
     ConvGradients<T> to{
         .dx = dx.data(), .dw = dw.data(), .db = db.data(), .per_image = dper_image.data()};
+    if (has_shortcut) to.shortcut = &shortcut, to.of_shortcut = &to_shortcut;
     if (f.groups > 0) to.dgamma = dgamma.data(), to.dbeta = dbeta.data();
     if (f.skip_channels > 0) to.dskip = dskip.data();
     if (mode == Add::elsewhere) to.add = add.data();
@@ -132,6 +184,7 @@ struct Arrays {
   Out<Wide<T>> mean, rstd;
   Out<T> y, dx, dskip;
   Out<Wide<T>> dgamma, dbeta, dw, db, dper_image;
+  ShortcutArrays<T, In, Out> of_shortcut;
 };
 
 TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
@@ -143,14 +196,25 @@ TEST_F(DeviceConv, ReadsAndWritesOnTheWay) {
       // The numbers are the same in float and double.
       Arrays<double, std::vector, std::vector> exact(f);
       exact.dx = exact.add, exact.dskip = exact.add_skip;
+      auto& exact_shortcut = exact.of_shortcut;
+      exact_shortcut.dx = numbers<double>(exact_shortcut.dx.size(), 16);
+      exact_shortcut.dskip = numbers<double>(exact_shortcut.dskip.size(), 17);
       Kernels<double> reference;
       reference::fill_all(reference);
       exact.run(reference, f, mode);
       for_every_conv_path([&] {
         Arrays<T, OnDevice, OnDevice> got(f);
         got.dx.set(numbers<T>(got.dx.size(), 10)), got.dskip.set(numbers<T>(got.dskip.size(), 11));
+        got.of_shortcut.set_sums();
         got.run(gpu<T>(), f, mode);
         expect_close(got.y, exact.y, "y", slack_of<T>());
+        if (f.shortcut_channels > 0) {
+          const auto& shortcut = got.of_shortcut;
+          expect_close(shortcut.dx, exact_shortcut.dx, "shortcut's dx", slack_of<T>());
+          expect_close(shortcut.dskip, exact_shortcut.dskip, "shortcut's dskip", slack_of<T>());
+          expect_close(shortcut.dw, exact_shortcut.dw, "shortcut's dw", slack_of<T>());
+          expect_close(shortcut.db, exact_shortcut.db, "shortcut's db", slack_of<T>());
+        }
         expect_close(got.dx, exact.dx, "dx", slack_of<T>());
         expect_close(got.dskip, exact.dskip, "dskip", slack_of<T>());
         expect_close(got.dw, exact.dw, "dw", slack_of<T>());

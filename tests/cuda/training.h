@@ -98,8 +98,8 @@ inline Trained train(std::int64_t steps, const How& how) {
     call(recorded_update, update, {adam.rates(1e-3, &ema), out[1]});
   }
   arrivals.drain();
-  result.weights = params.flat_values().to(Device::cpu);
-  result.average = ema.average.to(Device::cpu);
+  result.weights = params.in_order(params.flat_values());
+  result.average = params.in_order(ema.average);
   return result;
 }
 
