@@ -110,6 +110,41 @@ class FiltersByTap {
   ByTap<T> making_;
 };
 
+// The pixels x [n * h * w] under the taps of s, for products that keep them in shared memory for all taps; without channels where
+// they do not: another kind of tile, strides, upsampled pixels, paddings that differ, wide pictures, odd channels.
+template <class T, class Product>
+PixelsUnderTaps<T> under_taps(const Conv& s, bool upsample, const Channels<const T>& x,
+                              bool mirrored) {
+  if constexpr (Product::kReadsChunks) {
+    const index channels = x.count + x.rest, halo = s.pad_top * s.w + s.pad_left;
+    const bool every_pixel = s.stride == 1 && !upsample && s.oh == s.h && s.ow == s.w &&
+                             s.kh == 2 * s.pad_top + 1 && s.kw == 2 * s.pad_left + 1;
+    if (every_pixel && s.kh * s.kw > 3 && s.kh * s.kw <= 32 &&
+        halo <= static_cast<index>(Product::kMostHalo) && channels % Product::kK == 0 &&
+        x.in_chunks())
+      return {x,
+              narrow(channels),
+              Divisor(narrow(s.h * s.w)),
+              Divisor(narrow(s.h)),
+              Divisor(narrow(s.w)),
+              static_cast<int>(s.kh),
+              static_cast<int>(s.kw),
+              static_cast<int>(s.pad_top),
+              static_cast<int>(s.pad_left),
+              mirrored};
+  }
+  return {};
+}
+
+// The products of a tile: by taps where there are pixels for it, otherwise with `a`.
+template <class Product, class T, class A, class B, class F>
+__device__ void multiply(typename Product::Shared& s, const PixelsUnderTaps<T>& pixels, const A& a,
+                         const B& b, const TilePlace& at, const F& write) {
+  if constexpr (Product::kReadsChunks)
+    if (pixels.channels > 0) return Product::multiply_taps(s, pixels, b, at, write);
+  Product::multiply(s, a, b, at, write);
+}
+
 // u for the products of a launch: an array of its own, made by blocks of the launch, where tensor cores multiply chunks of
 // what is normalised; otherwise computed from x where it is read.
 template <class T, class Product>

@@ -149,4 +149,44 @@ struct FiltersOfTaps {
   }
 };
 
+// What lies under the taps of a filter that is moved over every pixel: channels of the pixel tap (u, v) from pixel (y, x) on is
+// (y + u - pad_top, x + v - pad_left), or, mirrored, (y - u + pad_top, x - v + pad_left), as for the input's gradient.
+template <class T>
+struct PixelsUnderTaps {
+  Channels<const T> x;
+  unsigned channels = 0;
+  Divisor of_image{}, h{}, w{};  // its pixels
+  int kh = 0, kw = 0, pad_top = 0, pad_left = 0;
+  bool mirrored = false;
+
+  constexpr unsigned taps() const { return static_cast<unsigned>(kh * kw); }
+  // By how many pixels taps lead away from a pixel at most: padding is the same on all sides.
+  constexpr unsigned halo() const {
+    return static_cast<unsigned>(pad_top) * w + static_cast<unsigned>(pad_left);
+  }
+  constexpr int down(unsigned tap) const { return turned(static_cast<int>(tap) / kw - pad_top); }
+  constexpr int right(unsigned tap) const { return turned(static_cast<int>(tap) % kw - pad_left); }
+  // From a pixel to that under a tap; negative, as unsigned numbers are that wrap.
+  constexpr unsigned shift(unsigned tap) const {
+    return static_cast<unsigned>(down(tap)) * w + static_cast<unsigned>(right(tap));
+  }
+  // A bit for each tap, set if it meets the picture.
+  constexpr std::uint32_t inside(unsigned pixel) const {
+    const int y = static_cast<int>(pixel / w % h), x_ = static_cast<int>(pixel % w);
+    std::uint32_t bits = 0;
+    for (unsigned tap = 0; tap < taps(); ++tap) {
+      const int row = y + down(tap), col = x_ + right(tap);
+      const bool is_inside =
+          row >= 0 && row < static_cast<int>(h) && col >= 0 && col < static_cast<int>(w);
+      bits |= static_cast<std::uint32_t>(is_inside) << tap;
+    }
+    return bits;
+  }
+  constexpr unsigned first_of_image(unsigned pixel) const { return pixel / of_image * of_image; }
+  constexpr const T* chunk(unsigned pixel, unsigned c) const { return &x.at(pixel, c); }
+
+ private:
+  constexpr int turned(int i) const { return mirrored ? -i : i; }
+};
+
 }  // namespace sfumato::cuda

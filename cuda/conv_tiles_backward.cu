@@ -16,6 +16,7 @@ constexpr int kThreads = 256;
 template <class T, class Product>
 struct InputGradient {
   Tiles<Product> tiles;
+  PixelsUnderTaps<T> pixels;
   OutputsOfPixels<T> dy;
   FiltersOfTaps<T> w;
   Normalised<T> input;
@@ -24,7 +25,7 @@ struct InputGradient {
   Channels<const T> add;
 
   __device__ void operator()(typename Product::Shared& s, const TilePlace& at) const {
-    Product::multiply(s, dy, w, at, [this](unsigned pixel, unsigned p, Wide<T> sum) {
+    multiply<Product>(s, pixels, dy, w, at, [this](unsigned pixel, unsigned p, Wide<T> sum) {
       if (du) {
         du[static_cast<index>(pixel) * tiles.cols + p] = static_cast<T>(sum);
         return;
@@ -260,6 +261,7 @@ class GradientProducts {
                        : 0),
         products_{filters_.making(),
                   {{narrow(norm_of(s, in).n * norm_of(s, in).hw), narrow(s.c), outputs_.terms()},
+                   under_taps<T, ToInput>(s, in.upsample, {dy, narrow(s.k)}, true),
                    outputs_,
                    {e_, filters_.weights()},
                    reads(s, in),

@@ -11,9 +11,9 @@ using kernels::ConvShortcut;
 
 enum Event : unsigned { kFilters, kFirstImage };
 
-// A sum of products, and the bias that is added.
+// A convolution that is added to y.
 template <class T>
-struct Convolved {
+struct Shortcut {
   WindowsOfPixels<T> windows;
   Filters<T> w;
   unsigned terms;  // 0: none
@@ -38,8 +38,11 @@ struct Forward {
   Activations<T> u;
   ImageEvents images;  // whose statistics, and u, are there
   Tiles<Product> tiles;
-  Convolved<T> shortcut, main;
-  ConvOutput<T> out;
+  Shortcut<T> shortcut;
+  PixelsUnderTaps<T> pixels;
+  WindowsOfPixels<T> windows;
+  Filters<T> w;
+  ConvOutput<T> out;  // whose residual is y itself if there is a shortcut
 
   __device__ unsigned all_filter_blocks() const { return filter_blocks + shortcut_filter_blocks; }
   __device__ void operator()() const {
@@ -75,36 +78,36 @@ struct Forward {
     for (unsigned e = images.of_pixel(row); e <= images.of_pixel(end - 1); ++e)
       phases.wait(e, images.images(e) * statistics.share.blocks_of_image());
   }
-  // y of the shortcut first, if there is one: what a thread has written there it adds to its sums of the other.
-  __device__ void add_products(Shared& s, TilePlace at) const {
-    for (const Convolved<T>* const part : {&shortcut, &main}) {
-      if (part->terms == 0) continue;
-      const T* const before = part == &main && shortcut.terms > 0 ? out.y : nullptr;
-      at.end = part->terms;
-      Product::multiply(s.tile, part->windows, part->w, at,
-                        [this, part, before](unsigned pixel, unsigned o, Wide<T> sum) {
-                          const index i = static_cast<index>(pixel) * tiles.cols + o;
-                          if (part->bias) sum += part->bias[o];
-                          if (before) sum += before[i];
-                          if (part == &main) {
-                            if (out.per_image)
-                              sum +=
-                                  out.per_image[pixel / main.windows.u.s.pixels * tiles.cols + o];
-                            if (out.residual) sum += out.residual[i];
-                          }
-                          out.y[i] = static_cast<T>(sum);
+  // y of the shortcut first, if there is one: what a thread has written there it adds to its sums.
+  __device__ void add_products(Shared& s, const TilePlace& at) const {
+    if (shortcut.terms > 0) {
+      const TilePlace whole{at.row, at.rows, at.col, at.cols, 0, shortcut.terms};
+      Product::multiply(s.tile, shortcut.windows, shortcut.w, whole,
+                        [this](unsigned pixel, unsigned o, Wide<T> sum) {
+                          if (shortcut.bias) sum += shortcut.bias[o];
+                          out.y[static_cast<index>(pixel) * tiles.cols + o] = static_cast<T>(sum);
                         });
       __syncthreads();  // before shared memory is used again
     }
+    multiply<Product>(s.tile, pixels, windows, w, at,
+                      [this](unsigned pixel, unsigned o, Wide<T> sum) {
+                        const index i = static_cast<index>(pixel) * tiles.cols + o;
+                        if (out.bias) sum += out.bias[o];
+                        if (out.per_image)
+                          sum += out.per_image[pixel / windows.u.s.pixels * tiles.cols + o];
+                        if (out.residual) sum += out.residual[i];
+                        out.y[i] = static_cast<T>(sum);
+                      });
   }
 };
 
-// What multiplies a shortcut, or nothing; `s` and what it reads without one are those of the convolution.
 template <class T, class Product>
 void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput<T>& out) {
   const Extents e(s, in.upsample);
   const Normalised<T> input = reads(s, in);
   const InputOfProducts<T, Product> u(norm_of(s, in), input);
+  const PixelsUnderTaps<T> taps =
+      u.u().plain() ? under_taps<T, Product>(s, in.upsample, u.u().x, false) : PixelsUnderTaps<T>{};
   const FiltersByTap<T, Product> filters(e, narrow(s.k), w);
   const ConvShortcut<T> other = out.shortcut ? *out.shortcut : ConvShortcut<T>{s, in, w};
   const Extents other_e(other.conv, other.in.upsample);
@@ -129,8 +132,13 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
                               {other_e, other_filters.weights()},
                               out.shortcut ? other_e.columns() : 0,
                               other.bias},
-                             {{{e, u.u()}}, {e, filters.weights()}, tiles.terms, out.bias},
-                             {.y = out.y, .per_image = out.per_image, .residual = out.residual}});
+                             taps,
+                             {{e, u.u()}},
+                             {e, filters.weights()},
+                             {.y = out.y,
+                              .bias = out.bias,
+                              .per_image = out.per_image,
+                              .residual = out.shortcut ? out.y : out.residual}});
 }
 
 }  // namespace

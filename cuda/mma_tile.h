@@ -22,22 +22,35 @@ class MmaTile {
 
  private:
   static constexpr int kPack = kOfChunk<S>;  // elements of a chunk
-  static constexpr int kK = 64 / sizeof(S);  // terms a step
   static constexpr unsigned kStages = 3;
   static constexpr int kWarpsAcross = kN / 32, kWarpsDown = kThreads / 32 / kWarpsAcross;
   static constexpr int kRows = kM / kWarpsDown / 16, kCols = 4;  // matrices [16, 8] of a warp
+  static constexpr unsigned kPeriod = 8;  // rows after which chunks are swizzled alike
 
+ public:
+  static constexpr bool kReadsChunks = true;
+  static constexpr int kK = 64 / sizeof(S);  // terms a step
+  // Pixels that taps reach before a pixel, and after: those of 3x3 filters in rows of 64.
+  static constexpr unsigned kMostHalo = 65;
+
+ private:
   // kExtent outer places by kK terms.
   template <int kExtent>
   struct Panel {
     Chunk chunks[kExtent * 4];
   };
+  using Patch = Panel<(kM + 2 * kMostHalo + kPeriod - 1) / kPeriod * kPeriod>;
 
  public:
-  static constexpr bool kReadsChunks = true;
   // While one stage is multiplied, the others are filled.
   struct Shared {
-    Panel<kM> a[kStages];
+    union {
+      Panel<kM> a[kStages];
+      struct {
+        Patch patches[2];
+        Panel<kPeriod> zeros;
+      } pixels;
+    };
     Panel<kN> b[kStages];
   };
 
@@ -45,11 +58,10 @@ class MmaTile {
   template <class A, class B, class F>
   static __device__ void multiply(Shared& s, const A& a, const B& b, const TilePlace& at,
                                   const F& write) {
-    Feed<A, kM> from_a(a, at.row, at.rows);
-    Feed<B, kN> from_b(b, at.col, at.cols);
-    const unsigned warp = threadIdx.x / 32;
-    const unsigned row = warp / kWarpsAcross * (kRows * 16), col = warp % kWarpsAcross * 32;
-    float sums[kRows][kCols][4] = {};
+    const Feed<A, kM> from_a(a, at.row, at.rows);
+    const Feed<B, kN> from_b(b, at.col, at.cols);
+    const Warp warp(at);
+    Sums sums = {};
     const auto bring = [&](unsigned stage, unsigned k) {
       if (k < at.end) from_a.bring(s.a[stage], k, at.end), from_b.bring(s.b[stage], k, at.end);
       commit_copies();
@@ -60,24 +72,81 @@ class MmaTile {
       wait_for_copies<kStages - 2>();
       __syncthreads();
       bring((stage + kStages - 1) % kStages, k + (kStages - 1) * kK);
-      if (at.row + row < at.rows) add_products<A, B>(s.a[stage], s.b[stage], row, col, sums);
+      if (warp.works)
+        add_products<B>(sums, s.b[stage], warp.col, [&](std::uint32_t(&r)[4], int i, int step) {
+          load<A, kM, true>(r, s.a[stage], warp.row + i * 16, step);
+        });
       stage = (stage + 1) % kStages;
     }
+    write_sums(sums, warp, at, write);
+  }
+
+  // The same where a's rows are pixels, and its terms all that lies under the taps of a filter (PixelsUnderTaps,
+  // conv_factors.h); b's are [tap, channel]. A step takes kK channels of one tap. All taps read them from one copy in shared
+  // memory, of the tile's pixels and of a.halo() more before and after; what is outside of the picture is read from zeros, in
+  // the same banks.
+  template <class Pixels, class B, class F>
+  static __device__ void multiply_taps(Shared& s, const Pixels& a, const B& b, const TilePlace& at,
+                                       const F& write) {
+    const Feed<B, kN> from_b(b, at.col, at.cols);
+    const Warp warp(at);
+    const RowOfFour named = below_first(threadIdx.x % 32);
+    const unsigned halo = a.halo(), taps = a.taps();
+    // Of the pixels whose rows the lane names: the taps that meet the picture.
+    std::uint32_t inside[kRows];
     SFUMATO_UNROLL
-    for (int i = 0; i < kRows; ++i) {
-      SFUMATO_UNROLL
-      for (int j = 0; j < kCols; ++j) {
-        SFUMATO_UNROLL
-        for (int e = 0; e < 4; ++e) {
-          const unsigned r = at.row + row + i * 16 + e / 2 * 8 + threadIdx.x % 32 / 4;
-          const unsigned c = at.col + col + j * 8 + threadIdx.x % 4 * 2 + e % 2;
-          if (r < at.rows && c < at.cols) write(r, c, sums[i][j][e]);
-        }
+    for (int i = 0; i < kRows; ++i) inside[i] = a.inside(at.row + warp.row + i * 16 + named.row);
+    if (threadIdx.x < kPeriod * 4) s.pixels.zeros.chunks[threadIdx.x] = Chunk{};
+    Sums sums = {};
+
+    unsigned tap = 0, channel = 0;  // of what is brought next
+    const auto bring = [&](unsigned stage) {
+      if (channel < a.channels) {
+        const unsigned k = tap * a.channels + channel;
+        from_b.bring(s.b[stage], k, k + kK);
+        // A patch's place is free once the first step after it has begun.
+        if (tap == 0 && channel == 0) bring_patch(s.pixels.patches[0], a, at, 0);
+        if (tap == kStages - 1 && channel + kK < a.channels)
+          bring_patch(s.pixels.patches[channel / kK % 2 ^ 1], a, at, channel + kK);
+        if (++tap == taps) tap = 0, channel += kK;
+      }
+      commit_copies();
+    };
+    for (unsigned stage = 0; stage + 1 < kStages; ++stage) bring(stage);
+    unsigned stage = 0;
+    for (unsigned c = 0; c < a.channels; c += kK) {
+      const Patch& patch = s.pixels.patches[c / kK % 2];
+      for (unsigned t = 0; t < taps; ++t) {
+        wait_for_copies<kStages - 2>();
+        __syncthreads();
+        bring((stage + kStages - 1) % kStages);
+        const unsigned first = halo + warp.row + named.row + a.shift(t);
+        if (warp.works)
+          add_products<B>(sums, s.b[stage], warp.col, [&](std::uint32_t(&r)[4], int i, int step) {
+            const unsigned row = first + i * 16, at_chunk = step * 2 + named.chunk;
+            load_matrices(r, inside[i] >> t & 1
+                                 ? &patch.chunks[swizzled<4>(row, at_chunk)]
+                                 : &s.pixels.zeros.chunks[swizzled<4>(row % kPeriod, at_chunk)]);
+            to_tf32(r);
+          });
+        stage = (stage + 1) % kStages;
       }
     }
+    write_sums(sums, warp, at, write);
   }
 
  private:
+  using Sums = float[kRows][kCols][4];
+  // The part of the tile that the thread's warp sums.
+  struct Warp {
+    unsigned row, col;
+    bool works;  // not outside of the product
+    explicit __device__ Warp(const TilePlace& at)
+        : row(threadIdx.x / 32 / kWarpsAcross * (kRows * 16)),
+          col(threadIdx.x / 32 % kWarpsAcross * 32),
+          works(at.row + row < at.rows) {}
+  };
+
   // Of a panel's rows: how many chunks one has, and where chunk c of it is.
   template <class Factor, int kExtent>
   struct Layout {
@@ -88,6 +157,22 @@ class MmaTile {
       return swizzled<kChunks>(row, c);
     }
   };
+
+  // Begins to copy kK channels of a tile's pixels and of those around them. Pixels of other images than the tile's may not be
+  // there yet; nobody needs them. By whole warps.
+  template <class Pixels>
+  static __device__ void bring_patch(Patch& to, const Pixels& a, const TilePlace& at,
+                                     unsigned channel) {
+    const unsigned halo = a.halo(), end = at.row + kM < at.rows ? at.row + kM : at.rows;
+    const unsigned first = a.first_of_image(at.row),
+                   count = a.first_of_image(end - 1) + a.of_image - first;
+    const unsigned rows = kM + (2 * halo + kPeriod - 1) / kPeriod * kPeriod;
+    for (unsigned i = threadIdx.x; i < rows * 4; i += kThreads) {
+      const unsigned pixel = at.row + i / 4 - halo;
+      copy_chunk(&to.chunks[swizzled<4>(i / 4, i % 4)],
+                 pixel - first < count ? a.chunk(pixel, channel + i % 4 * kPack) : nullptr);
+    }
+  }
 
   // What multiply_add takes of 16 outer places in one step: four matrices, of a half of the places and a half of the terms.
   // Places go first in a's order, terms in b's (of which two columns' are here).
@@ -109,21 +194,41 @@ class MmaTile {
         r[m] = load_word(&panel.chunks[Rows::place(term, place / 4)].words[place % 4]);
       }
     }
+    to_tf32(r);
+  }
+  static __device__ void to_tf32(std::uint32_t (&r)[4]) {
     if (sizeof(S) == 4)
       for (std::uint32_t& word : r) word = tf32_of(std::bit_cast<float>(word));
   }
 
-  template <class A, class B>
-  static __device__ void add_products(const Panel<kM>& a, const Panel<kN>& b, unsigned row,
-                                      unsigned col, float (&sums)[kRows][kCols][4]) {
+  // Adds the products of a step; load_rows(r, i, half of the step): the words of 16 rows of a.
+  template <class B, class LoadRows>
+  static __device__ void add_products(Sums& sums, const Panel<kN>& b, unsigned col,
+                                      const LoadRows& load_rows) {
     for (int step = 0; step < 2; ++step) {
       std::uint32_t rows[kRows][4], cols[2][4];
-      for (int i = 0; i < kRows; ++i) load<A, kM, true>(rows[i], a, row + i * 16, step);
+      for (int i = 0; i < kRows; ++i) load_rows(rows[i], i, step);
       for (int j = 0; j < 2; ++j) load<B, kN, false>(cols[j], b, col + j * 16, step);
       for (int i = 0; i < kRows; ++i)
         for (int j = 0; j < kCols; ++j)
           multiply_add(S(), sums[i][j], rows[i], cols[j / 2][j % 2 * 2],
                        cols[j / 2][j % 2 * 2 + 1]);
+    }
+  }
+  template <class F>
+  static __device__ void write_sums(const Sums& sums, const Warp& warp, const TilePlace& at,
+                                    const F& write) {
+    SFUMATO_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      SFUMATO_UNROLL
+      for (int j = 0; j < kCols; ++j) {
+        SFUMATO_UNROLL
+        for (int e = 0; e < 4; ++e) {
+          const unsigned r = at.row + warp.row + i * 16 + e / 2 * 8 + threadIdx.x % 32 / 4;
+          const unsigned c = at.col + warp.col + j * 8 + threadIdx.x % 4 * 2 + e % 2;
+          if (r < at.rows && c < at.cols) write(r, c, sums[i][j][e]);
+        }
+      }
     }
   }
 
