@@ -128,8 +128,9 @@ struct Shortcut {
   ConvRead read = {};
   Tensor w = {}, bias = {};
 
-  Shortcut(const kernels::Conv& s, const std::optional<ConvShortcut>& given) {
+  Shortcut(const kernels::Conv& s, Kind kind, const std::optional<ConvShortcut>& given) {
     if (!given) return;
+    expect_kind("conv2d", "shortcut", given->x.value(), kind);
     conv = conv_of(given->x, given->weight, given->bias, {}, {.skip = given->skip});
     if (conv.kh != 1 || conv.kw != 1 || conv.n != s.n || conv.oh != s.oh || conv.ow != s.ow ||
         conv.k != s.k)
@@ -224,7 +225,7 @@ class ConvPullback {
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
            const ConvFusion& fused) {
   const kernels::Conv s = conv_of(x, weight, bias, options, fused);
-  Shortcut shortcut(s, fused.shortcut);
+  Shortcut shortcut(s, x.kind(), fused.shortcut);
   if (shortcut.defined() && fused.residual.defined())
     throw Error("conv2d", "expected a residual or a shortcut, got both");
   const Tensor w = weight.value();

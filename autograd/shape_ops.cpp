@@ -138,7 +138,8 @@ Var concat_rows(std::initializer_list<Var> parts) {
 Vars split_last(const Var& x, std::span<const std::int64_t> widths) {
   const Widths w(widths.begin(), widths.end());
   const Shape shape = x.shape();
-  if (shape.rank() < 1 || total(w) != shape[-1] || *std::min_element(w.begin(), w.end()) < 0)
+  const bool is_negative = std::any_of(w.begin(), w.end(), [](std::int64_t a) { return a < 0; });
+  if (shape.rank() < 1 || is_negative || total(w) != shape[-1])
     throw Error("split_last", fmt::format("{} does not fall into parts of {}", shape.str(),
                                           fmt::join(widths, ", ")));
   const Kind kind = x.kind();
