@@ -1,5 +1,8 @@
-// How far apart two tensors are, for comparisons relative to a norm.
+// How far apart two tensors are.
 #pragma once
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -25,5 +28,15 @@ inline double distance(const Tensor& a, const Tensor& b) {
   return distance(a.values<float>(), b.values<float>());
 }
 inline double norm(const Tensor& a) { return norm(a.values<float>()); }
+
+// The largest |a - b|.
+inline double max_difference(const Tensor& a, const Tensor& b) {
+  EXPECT_EQ(a.shape(), b.shape());
+  const Tensor x = a.to(DType::f64), y = b.to(DType::f64);
+  double worst = 0;
+  for (std::int64_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, std::abs(x.data<double>()[i] - y.data<double>()[i]));
+  return worst;
+}
 
 }  // namespace sfumato

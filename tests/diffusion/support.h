@@ -12,8 +12,11 @@
 #include "diffusion/sampler.h"
 #include "nn/presets.h"
 #include "tensor/tensor.h"
+#include "tests/norms.h"
 
 namespace sfumato::diffusion::testing {
+
+using sfumato::max_difference;
 
 // Standard normal quantiles at which a correct program fails once in a million.
 inline constexpr double kTwoSided = 4.8917;
@@ -60,15 +63,6 @@ inline Step one_step(const Schedule& s, const SchedulerConfig& config, double et
                   }};
   config.sampler.sample(chain, xt);
   return step;
-}
-
-inline double max_difference(const Tensor& a, const Tensor& b) {
-  EXPECT_EQ(a.shape(), b.shape());
-  const Tensor x = a.to(DType::f64), y = b.to(DType::f64);
-  double worst = 0;
-  for (std::int64_t i = 0; i < x.size(); ++i)
-    worst = std::max(worst, std::abs(x.data<double>()[i] - y.data<double>()[i]));
-  return worst;
 }
 
 struct Moments {

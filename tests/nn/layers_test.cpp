@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <functional>
@@ -17,6 +16,7 @@
 #include "tensor/arithmetic.h"
 #include "tests/devices.h"
 #include "tests/nn/small_dit.h"
+#include "tests/norms.h"
 
 namespace sfumato::nn {
 namespace {
@@ -302,14 +302,6 @@ TEST(Params, FlatViewsAreTheParametersThemselves) {
   EXPECT_THROW(Scope(params).param("late", {1}, ones()), Error);
 }
 
-double farthest(const Tensor& a, const Tensor& b) {
-  double most = 0;
-  const auto x = a.values<float>(), y = b.values<float>();
-  EXPECT_EQ(x.size(), y.size());
-  for (std::size_t i = 0; i < x.size(); ++i) most = std::max(most, std::abs(double{x[i]} - y[i]));
-  return most;
-}
-
 // Joined parameters lie side by side, and theirs is the gradient of the whole; until then, and for a check that binds
 // others in their place, they are copied.
 TEST(Params, JoinedPartsAreOne) {
@@ -319,25 +311,25 @@ TEST(Params, JoinedPartsAreOne) {
   const JoinedLinear both(params, std::array{&first, &second});
   const Tensor x = Rng(1, Purpose::test).normal({5, 2});
   const Tensor y = linear(x, both.weight, both.bias).value();
-  EXPECT_EQ(farthest(y, concat(first(x), second(x)).value()), 0);
+  EXPECT_EQ(max_difference(y, concat(first(x), second(x)).value()), 0);
 
   params.zero_grad();
   EXPECT_EQ(Var(both.weight).value().address(), first.weight.var().value().address());
   EXPECT_EQ(params.in_order(params.flat_values()).data<float>()[9],
             between.weight.var().value().item());
-  EXPECT_EQ(farthest(linear(x, both.weight, both.bias).value(), y), 0);
+  EXPECT_EQ(max_difference(linear(x, both.weight, both.bias).value(), y), 0);
   const Vars parts = both(x);
-  EXPECT_EQ(farthest(parts[1].value(), second(x).value()), 0);
+  EXPECT_EQ(max_difference(parts[1].value(), second(x).value()), 0);
   sum(square(parts[1])).backward();
   const Tensor alone = second.weight.var().grad().clone();
   params.zero_grad();
   sum(square(second(x))).backward();
-  EXPECT_EQ(farthest(alone, second.weight.var().grad()), 0);
+  EXPECT_EQ(max_difference(alone, second.weight.var().grad()), 0);
   for (const float g : first.weight.var().grad().values<float>()) EXPECT_EQ(g, 0);
 
   const Var other(Tensor::full({1, 2}, 1.0), true);
   params.bind(4, other);  // second.weight
-  EXPECT_EQ(farthest(both(x)[1].value(), linear(x, other, second.bias).value()), 0);
+  EXPECT_EQ(max_difference(both(x)[1].value(), linear(x, other, second.bias).value()), 0);
 }
 
 void expect_error(const std::string& text, const std::function<void()>& f) {
@@ -383,14 +375,15 @@ TEST(Params, InOrderAndBack) {
   const Tensor flat = params.flat_values().clone(), ordered = params.in_order(flat);
   std::int64_t at = 0;
   for (const Params::Entry& e : params.entries()) {
-    EXPECT_EQ(farthest(ordered.slice(at, at + e.value.size()), e.value.reshape({e.value.size()})),
-              0);
+    EXPECT_EQ(
+        max_difference(ordered.slice(at, at + e.value.size()), e.value.reshape({e.value.size()})),
+        0);
     at += e.value.size();
   }
-  EXPECT_GT(farthest(ordered, flat), 0);
+  EXPECT_GT(max_difference(ordered, flat), 0);
   Tensor back = Tensor::zeros(flat.shape());
   params.from_order(ordered, back);
-  EXPECT_EQ(farthest(back, flat), 0);
+  EXPECT_EQ(max_difference(back, flat), 0);
 }
 
 TEST(Params, TheLimitIsKept) {
