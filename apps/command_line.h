@@ -49,6 +49,19 @@ class CommandLine {
              return row ? std::nullopt : std::optional(name);
            });
   }
+  // A value of an enumeration, by its name.
+  template <class E, std::size_t n>
+  void operator()(std::optional<E>& field, OptionInfo info,
+                  const diffusion::EnumName<E> (&table)[n]) {
+    info.help += ": " + diffusion::names_in(table);
+    choice(info, diffusion::names_in(table),
+           [&field, &table](const std::string& name) -> std::optional<std::string> {
+             const auto* row = diffusion::find_row(table, name);
+             if (!row) return name;
+             field = row->value;
+             return {};
+           });
+  }
   // Rows of a table, their names with commas between.
   template <class Row>
   void operator()(std::vector<Row>& field, const OptionInfo& info, const Choices<Row>& choices) {

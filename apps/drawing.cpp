@@ -35,7 +35,7 @@ void declare_drawing(CommandLine& line, DrawingOptions& o, const std::string& de
        Choices<diffusion::Sampler>(diffusion::Sampler::all));
   line(o.spacing,
        {"spacing", "How the noise levels of the steps are chosen (default: as the model says)"},
-       {"leading", "trailing", "linspace", "karras", "log_snr"});
+       diffusion::kSpacings);
   line(o.eta, {"eta", "Noise in ddim's steps: 0 none, 1 as much as ddpm"}, {0, 1});
   line(o.clip, kClipOption, {"on", "diffusers", "dynamic", "off"});
   line(o.guidance,
@@ -88,7 +88,7 @@ diffusion::GenerateOptions generate_options(const DrawingOptions& o, const Drawi
   diffusion::GenerateOptions g;
   if (!o.clip.empty()) g.clip = diffusion::parse_clip(o.clip);
   g.sampler = o.sampler.value_or(diffusion::default_sampler(m.model));
-  if (!o.spacing.empty()) g.spacing = diffusion::parse_spacing(o.spacing);
+  g.spacing = o.spacing;
   g.steps = o.steps.value_or(diffusion::default_steps(m.model, g.sampler));
   g.eta = o.eta;
   g.method = *o.method;

@@ -13,8 +13,8 @@ namespace sfumato::apps {
 
 struct DrawingOptions {
   std::string model;
-  std::string clip;     // "", on, diffusers, dynamic, off
-  std::string spacing;  // "": as the model's scheduler says
+  std::string clip;                                // "", on, diffusers, dynamic, off
+  std::optional<diffusion::Spacing> spacing = {};  // none: as the model's scheduler says
   std::optional<diffusion::Sampler> sampler;
   std::optional<std::int64_t> steps;
   double eta = 0;

@@ -33,7 +33,8 @@ struct ToyOptions {
   std::vector<diffusion::Sampler> samplers;  // empty: kSamplers
   std::optional<diffusion::BetaSchedule> schedule = diffusion::BetaSchedule::linear;
   std::optional<diffusion::Prediction> prediction = diffusion::Prediction::v;
-  std::string spacing, out;
+  std::optional<diffusion::Spacing> spacing = {};
+  std::string out;
   std::optional<std::int64_t> train;
   std::int64_t steps = 20, count = 1000;
   std::uint64_t seed = 0;
@@ -130,7 +131,7 @@ class Bench {
 
 // Even in the seventh root of σ / a, where the schedule's last σ is finite.
 diffusion::Spacing spacing_of(const ToyOptions& o, const diffusion::Schedule& schedule) {
-  if (!o.spacing.empty()) return diffusion::parse_spacing(o.spacing);
+  if (o.spacing) return *o.spacing;
   return schedule.alpha_bar.back() > 0 ? diffusion::Spacing::karras : diffusion::Spacing::trailing;
 }
 
@@ -230,7 +231,7 @@ RunSubcommand declare_toy(CommandLine& line) {
        {"spacing",
         "How the noise levels of the steps are chosen (default: karras, or trailing "
         "where the schedule ends without signal)"},
-       {"leading", "trailing", "linspace", "karras", "log_snr"});
+       diffusion::kSpacings);
   line(o->steps, {"steps", "Steps of each sampler"}, {1, kTimesteps - 1});
   line(o->count, {"count", "Points"}, {1, 100000});
   line(o->seed, {"seed", "Seed of everything random"}, kSeeds);

@@ -110,6 +110,11 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
   return e;
 }
 
+void expect_steps(std::int64_t T, std::int64_t steps) {
+  if (steps < 1 || steps > T)
+    throw Error("timesteps", fmt::format("expected 1 to {} steps, got {}", T, steps));
+}
+
 // K levels from the schedule's last σ / a to its first.
 std::vector<NoiseLevel> sigma_levels(const Schedule& schedule, const SchedulerConfig& config,
                                      std::int64_t steps) {
@@ -120,9 +125,7 @@ std::vector<NoiseLevel> sigma_levels(const Schedule& schedule, const SchedulerCo
                 fmt::format("spacing {}: the schedule ends at zero SNR, where σ is infinite; "
                             "expected leading, trailing or linspace",
                             name(config.timestep_spacing)));
-  if (steps < 1 || steps > schedule.steps())
-    throw Error("timesteps",
-                fmt::format("expected 1 to {} steps, got {}", schedule.steps(), steps));
+  expect_steps(schedule.steps(), steps);
   constexpr double kRho = 7;
   std::vector<NoiseLevel> levels;
   for (std::int64_t i = 0; i < steps; ++i) {
@@ -304,8 +307,7 @@ std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options)
 std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps) {
   validate(config);
   const std::int64_t T = config.num_train_timesteps;
-  if (steps < 1 || steps > T)
-    throw Error("timesteps", fmt::format("expected 1 to {} steps, got {}", T, steps));
+  expect_steps(T, steps);
   // Halves round to even, as in NumPy; products and sums are in NumPy's order, since a half that is
   // not quite one would round elsewhere.
   const auto round = [](double x) { return static_cast<std::int64_t>(std::nearbyint(x)); };
@@ -332,14 +334,32 @@ std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t 
                                             (last / static_cast<double>(steps - 1))));
         break;
       default:
-        throw Error("timesteps", fmt::format("spacing {} chooses levels, not timesteps",
+        throw Error("timesteps", fmt::format("spacing {} chooses no whole timesteps",
                                              name(config.timestep_spacing)));
     }
   }
   return result;
 }
 
+namespace {
+
+std::vector<double> shifted_times(const SchedulerConfig& config, std::int64_t steps) {
+  validate(config);
+  const std::int64_t T = config.num_train_timesteps;
+  expect_steps(T, steps);
+  constexpr double kShift = 2;
+  std::vector<double> times;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const double tau = static_cast<double>(steps - i) / static_cast<double>(steps);
+    times.push_back(kShift * tau / (1 + (kShift - 1) * tau) * static_cast<double>(T) - 1);
+  }
+  return times;
+}
+
+}  // namespace
+
 std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps) {
+  if (config.timestep_spacing == Spacing::shifted) return shifted_times(config, steps);
   const std::int64_t T = config.num_train_timesteps;
   const bool linspace = config.timestep_spacing == Spacing::linspace;
   const Sampler::Grid grid = config.sampler.grid;

@@ -122,7 +122,7 @@ struct SampleOptions {
 std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps);
 
 // The same as config.sampler.grid has them: `whole` is timesteps(); without_last is all but the last of K + 1 (where
-// K = T, all); fractional does not round linspace.
+// K = T, all); fractional does not round linspace; and shifted spacing, which is never rounded.
 std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps);
 
 // The chain over K timesteps of a schedule, or over K levels from the schedule's last σ / a to its first: each step

@@ -13,11 +13,6 @@ namespace {
 constexpr EnumName<Variance> kVariances[] = {{Variance::fixed_small, "fixed_small"},
                                              {Variance::fixed_large, "fixed_large"},
                                              {Variance::learned_range, "learned_range"}};
-constexpr EnumName<Spacing> kSpacings[] = {{Spacing::leading, "leading"},
-                                           {Spacing::trailing, "trailing"},
-                                           {Spacing::linspace, "linspace"},
-                                           {Spacing::karras, "karras"},
-                                           {Spacing::log_snr, "log_snr"}};
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "diffusion/names.h"
 #include "diffusion/objective.h"
 #include "diffusion/schedule.h"
 #include "tensor/tensor.h"
@@ -18,9 +19,14 @@ namespace sfumato::diffusion {
 struct Chain;
 
 // How K of the T timesteps are chosen. Lin 2023, "Common diffusion noise schedules and sample steps
-// are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends. The last two choose
-// σ / a instead: even in its seventh root (EDM, Karras 2022, eq. 5), and even in log-SNR.
-enum class Spacing : std::uint8_t { leading, trailing, linspace, karras, log_snr };
+// are flawed", table 2: only trailing always begins at t = T−1, where training's noise ends. Karras and log_snr choose
+// σ / a instead: even in its seventh root (EDM, Karras 2022, eq. 5), and even in log-SNR. shifted: trailing, with more of
+// the steps where there is much noise: of τ = (t + 1) / T becomes 2τ / (1 + τ), no longer a whole t (Esser 2024, eq. 23;
+// for flow matching that doubles σ / a).
+enum class Spacing : std::uint8_t { leading, trailing, linspace, karras, log_snr, shifted };
+inline constexpr EnumName<Spacing> kSpacings[] = {
+    {Spacing::leading, "leading"}, {Spacing::trailing, "trailing"}, {Spacing::linspace, "linspace"},
+    {Spacing::karras, "karras"},   {Spacing::log_snr, "log_snr"},   {Spacing::shifted, "shifted"}};
 
 // A way back from noise to a picture. A new one is a file of samplers/ that defines a row like these, and its name in
 // the two lists below: the command line, the JSON files, the help and the tests find it there. sampler.h says what a
@@ -61,9 +67,9 @@ struct Sampler {
     fractional     // K, not rounded: k-diffusion's
   };
 
-  std::string_view name;            // after the papers
-  std::string_view diffusers = {};  // `_class_name` in scheduler_config.json
-  std::string_view pipeline = {};   // `_class_name` in model_index.json
+  std::string_view name;                       // after the papers
+  std::string_view diffusers = {};             // `_class_name` in scheduler_config.json
+  std::string_view pipeline = "DDPMPipeline";  // `_class_name` in model_index.json
   std::string_view field = {};  // the field of SchedulerConfig that its class alone has in the file
   bool may_end_at_first_level = false;  // at ᾱ_0 instead of at the data: without set_alpha_to_one
   bool ends_at_first_level = false;     // always

@@ -50,7 +50,7 @@ TEST_F(Toy, EverySamplerAndSchedule) {
   EXPECT_NE(all.out.find("dopri5"), std::string::npos) << all.out;
   for (const char* schedule : {"cosine", "karras", "flow", "laplace"})
     done(fmt::format("toy --data gaussian --sampler euler --count 3 --schedule {}", schedule));
-  for (const char* spacing : {"leading", "trailing", "linspace", "log_snr"})
+  for (const char* spacing : {"leading", "trailing", "linspace", "log_snr", "shifted"})
     done(fmt::format("toy --data checkerboard --sampler heun --count 3 --spacing {}", spacing));
 }
 

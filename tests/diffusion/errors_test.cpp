@@ -111,7 +111,7 @@ TEST(Errors, Names) {
        "learned_range"},
       {[] { parse_spacing(""); },
        "[timestep_spacing] \"\" is not supported; expected leading, trailing, linspace, karras, "
-       "log_snr"},
+       "log_snr, shifted"},
       {[] { parse_sampler("LCMScheduler"); },
        "[scheduler] \"LCMScheduler\" is not supported; expected " + names_in(Sampler::all)},
   });

@@ -66,8 +66,8 @@ TEST(Rows, GoThroughTheFile) {
     EXPECT_EQ(read({.prediction_type = *prediction}).prediction_type, *prediction);
   for (const Sampler* sampler : Sampler::all) {
     EXPECT_EQ(read({.sampler = *sampler}).sampler, *sampler);
-    for (const Spacing spacing :
-         {Spacing::linspace, Spacing::trailing, Spacing::karras, Spacing::log_snr})
+    for (const Spacing spacing : {Spacing::linspace, Spacing::trailing, Spacing::karras,
+                                  Spacing::log_snr, Spacing::shifted})
       EXPECT_EQ(read({.sampler = *sampler, .timestep_spacing = spacing}).timestep_spacing, spacing)
           << sampler->name;
   }

@@ -55,6 +55,35 @@ TEST(Timesteps, FallInsideTheRangeForEveryNumberOfSteps) {
       }
 }
 
+// Trailing's times where it needs no rounding, and σ/a twice as large.
+TEST(Timesteps, ShiftedDoublesTheNoiseOfTheFlow) {
+  SchedulerConfig c = config(Spacing::shifted, 1000);
+  c.beta_schedule = BetaSchedule::flow;
+  c.sampler = Sampler::euler;
+  c.prediction_type = Prediction::flow;
+  const auto levels = [](const SchedulerConfig& of) {
+    return make_chain(make_schedule(of), {.config = of, .steps = 20}, {}).levels;
+  };
+  const std::vector<NoiseLevel> shifted = levels(c);
+  c.timestep_spacing = Spacing::trailing;
+  const std::vector<NoiseLevel> trailing = levels(c);
+  ASSERT_EQ(shifted.size(), 21u);
+  EXPECT_EQ(shifted[0].signal_variance, 0);
+  for (std::size_t i = 1; i < 20; ++i)
+    EXPECT_NEAR(shifted[i].sigma() / trailing[i].sigma(), 2, 1e-9) << i;
+}
+
+TEST(Timesteps, ShiftedFallsForEveryNumberOfSteps) {
+  for (const std::int64_t T : {1, 2, 50, 1000})
+    for (std::int64_t steps = 1; steps <= T; ++steps) {
+      const std::vector<double> times = grid_times(config(Spacing::shifted, T), steps);
+      ASSERT_EQ(std::ssize(times), steps);
+      ASSERT_EQ(times.front(), static_cast<double>(T - 1));
+      ASSERT_GT(times.back(), -1e-9);
+      for (std::size_t i = 1; i < times.size(); ++i) ASSERT_LT(times[i], times[i - 1]);
+    }
+}
+
 // The levels of a chain are those of its timesteps, and then that of the data.
 TEST(Timesteps, EachLeadsToTheNext) {
   const Schedule s = make_schedule({});
@@ -104,8 +133,8 @@ TEST(SchedulerConfig, ChoosesTheSchedule) {
 TEST(SchedulerConfig, NamesGoBothWays) {
   for (const char* name : {"fixed_small", "fixed_large"})
     EXPECT_EQ(sfumato::diffusion::name(parse_variance(name)), name);
-  for (const char* name : {"leading", "trailing", "linspace"})
-    EXPECT_EQ(sfumato::diffusion::name(parse_spacing(name)), name);
+  for (const auto& row : kSpacings)
+    EXPECT_EQ(sfumato::diffusion::name(parse_spacing(row.name)), row.name);
 }
 
 }  // namespace
