@@ -216,11 +216,11 @@ class ConvPullback {
 
 }  // namespace
 
-// With u = x, or concat(x, skip), or group_norm() or silu(group_norm()) of these, its pixels doubled or not:
-// y[b,i,j,o] = Σ_{u,v,p} u[b, i·s + u - top, j·s + v - left, p] w[o,p,u,v]
+// With e, the effective input: x, or concat(x, skip), or group_norm() or silu(group_norm()) of these, its pixels doubled or not:
+// y[b,i,j,o] = Σ_{u,v,p} e[b, i·s + u - top, j·s + v - left, p] w[o,p,u,v]
 //              + bias[o] + per_image[b,o] + residual[b,i,j,o]
-// du: every output hands its gradient back to the inputs it saw, through the same weights.
-// dw[o,p,u,v] = Σ_{b,i,j} dy[b,i,j,o] u[b, i·s + u - top, j·s + v - left, p]
+// de: every output hands its gradient back to the inputs it saw, through the same weights.
+// dw[o,p,u,v] = Σ_{b,i,j} dy[b,i,j,o] e[b, i·s + u - top, j·s + v - left, p]
 // Of the summands: dy, summed over the axes along which they were repeated. A shortcut is such a sum, too.
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& options,
            const ConvFusion& fused) {

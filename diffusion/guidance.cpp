@@ -115,7 +115,9 @@ const Guidance Guidance::interval = {
 
 // Lin 2023, "Common diffusion noise schedules and sample steps are flawed", eq. 15 and 16, with φ = 0.7.
 const Guidance Guidance::rescale = {
-    .name = "rescale", .help = "the same with the answer's contrast put back", .guide = rescaled};
+    .name = "rescale",
+    .help = "classifier-free guidance with the answer's contrast put back",
+    .guide = rescaled};
 
 // CFG++ (Chung 2024), algorithm 2: the way on is walked with the noise of the answer without the label, w in [0, 1].
 const Guidance Guidance::cfgpp = {.name = "cfgpp",

@@ -4,7 +4,7 @@
 //   struct LayerScale {                                  // y = γ x      [Touvron 2021, eq. 2]
 //     Param gamma;
 //     LayerScale(const Scope& s, int64_t channels) : gamma(s.param("gamma", {channels}, ones())) {}
-//     Var operator()(const Var& x) const { return x * gamma; }    // [..., C] -> [..., C]
+//     Var operator()(const Var& x) const { return x * cast(gamma, x.dtype()); }    // [..., C] -> [..., C]
 //   };
 //   Params params(seed);
 //   LayerScale scale(Scope(params) / "scale", 64);       // "scale.gamma"

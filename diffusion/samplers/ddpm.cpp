@@ -45,7 +45,6 @@ Tensor sample_ddpm(const Chain& chain, Tensor x) {
 
 const Sampler Sampler::ddpm = {.name = "ddpm",
                                .diffusers = "DDPMScheduler",
-                               .pipeline = "DDPMPipeline",
                                .field = "variance_type",
                                .help = "new noise in each step",
                                .default_steps = 0,

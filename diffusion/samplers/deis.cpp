@@ -50,7 +50,6 @@ constexpr Sampler::Setting kDeisSettings[] = {{"solver_order", "2"},
 
 const Sampler Sampler::deis = {.name = "deis",
                                .diffusers = "DEISMultistepScheduler",
-                               .pipeline = "DDPMPipeline",
                                .ends_at_first_level = true,
                                .settings = kDeisSettings,
                                .grid = Sampler::Grid::without_last,

@@ -95,7 +95,6 @@ Tensor sample_dopri5(const Chain& chain, Tensor x) {
 const Sampler Sampler::dopri5 = {
     .name = "dopri5",
     .diffusers = "dopri5",
-    .pipeline = "DDPMPipeline",
     .grid = Sampler::Grid::fractional,
     .one_picture = true,
     .help = "Dormand-Prince 5(4), with as many evaluations as it needs",

@@ -45,7 +45,6 @@ constexpr Sampler::Setting kDpm2Settings[] = {{"use_beta_sigmas", "false"}};
 
 const Sampler Sampler::dpm2 = {.name = "dpm2",
                                .diffusers = "KDPM2DiscreteScheduler",
-                               .pipeline = "DDPMPipeline",
                                .settings = kDpm2Settings,
                                .grid = Sampler::Grid::fractional,
                                .sigma_spacings = kSigmaFlags,
@@ -55,7 +54,6 @@ const Sampler Sampler::dpm2 = {.name = "dpm2",
 
 const Sampler Sampler::dpm2_ancestral = {.name = "dpm2_ancestral",
                                          .diffusers = "KDPM2AncestralDiscreteScheduler",
-                                         .pipeline = "DDPMPipeline",
                                          .settings = kDpm2Settings,
                                          .grid = Sampler::Grid::fractional,
                                          .sigma_spacings = kSigmaFlags,

@@ -46,7 +46,6 @@ constexpr Sampler::Setting kEdmDpmSettings[] = {{"algorithm_type", R"("dpmsolver
 
 const Sampler Sampler::dpmpp_2m = {.name = "dpmpp_2m",
                                    .diffusers = "DPMSolverMultistepScheduler",
-                                   .pipeline = "DDPMPipeline",
                                    .settings = kDpmpp2mSettings,
                                    .grid = Sampler::Grid::without_last,
                                    .sigma_spacings = kSigmaFlags,
@@ -56,12 +55,11 @@ const Sampler Sampler::dpmpp_2m = {.name = "dpmpp_2m",
 
 const Sampler Sampler::edm_dpmpp_2m = {.name = "edm_dpmpp_2m",
                                        .diffusers = "EDMDPMSolverMultistepScheduler",
-                                       .pipeline = "DDPMPipeline",
                                        .settings = kEdmDpmSettings,
                                        .sigma_spacings = kSigmaSchedules,
                                        .schedule = &BetaSchedule::edm,
                                        .predictions = kEdmPredictions,
-                                       .help = "the same, as EDM names it",
+                                       .help = "dpmpp_2m, as EDM's schedulers name it",
                                        .default_steps = 20,
                                        .sample = sample_dpmpp_2m};
 

@@ -50,7 +50,6 @@ constexpr Sampler::Setting kDpmpp2sSettings[] = {{"algorithm_type", R"("dpmsolve
 
 const Sampler Sampler::dpmpp_2s = {.name = "dpmpp_2s",
                                    .diffusers = "DPMSolverSinglestepScheduler",
-                                   .pipeline = "DDPMPipeline",
                                    .settings = kDpmpp2sSettings,
                                    .grid = Sampler::Grid::without_last,
                                    .sigma_spacings = kSigmaFlags,

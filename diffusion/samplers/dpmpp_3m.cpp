@@ -37,7 +37,6 @@ constexpr Sampler::Setting kDpmpp3mSettings[] = {{"algorithm_type", R"("dpmsolve
 
 const Sampler Sampler::dpmpp_3m = {.name = "dpmpp_3m",
                                    .diffusers = "DPMSolverMultistepScheduler",
-                                   .pipeline = "DDPMPipeline",
                                    .settings = kDpmpp3mSettings,
                                    .grid = Sampler::Grid::without_last,
                                    .sigma_spacings = kSigmaFlags,

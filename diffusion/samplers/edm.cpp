@@ -33,7 +33,6 @@ Tensor sample_edm(const Chain& chain, Tensor x) {
 
 const Sampler Sampler::edm = {.name = "edm",
                               .diffusers = "edm",
-                              .pipeline = "DDPMPipeline",
                               .grid = Sampler::Grid::fractional,
                               .help = "EDM's: Heun's method after new noise; 2 evaluations a step",
                               .default_steps = 20,

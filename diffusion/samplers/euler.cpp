@@ -43,7 +43,6 @@ constexpr Sampler::Setting kEdmEulerSettings[] = {EDM_SETTINGS};
 
 const Sampler Sampler::euler = {.name = "euler",
                                 .diffusers = "EulerDiscreteScheduler",
-                                .pipeline = "DDPMPipeline",
                                 .settings = kEulerSettings,
                                 .grid = Sampler::Grid::fractional,
                                 .sigma_spacings = kSigmaFlags,
@@ -53,23 +52,21 @@ const Sampler Sampler::euler = {.name = "euler",
 
 const Sampler Sampler::flow_euler = {.name = "flow_euler",
                                      .diffusers = "FlowMatchEulerDiscreteScheduler",
-                                     .pipeline = "DDPMPipeline",
                                      .settings = kFlowSettings,
                                      .grid = Sampler::Grid::fractional,
                                      .schedule = &BetaSchedule::flow,
                                      .predictions = kFlowPredictions,
-                                     .help = "the same, as flow matching names it",
+                                     .help = "euler, as flow matching's schedulers name it",
                                      .default_steps = 20,
                                      .sample = sample_euler};
 
 const Sampler Sampler::edm_euler = {.name = "edm_euler",
                                     .diffusers = "EDMEulerScheduler",
-                                    .pipeline = "DDPMPipeline",
                                     .settings = kEdmEulerSettings,
                                     .sigma_spacings = kSigmaSchedules,
                                     .schedule = &BetaSchedule::edm,
                                     .predictions = kEdmPredictions,
-                                    .help = "the same, as EDM names it",
+                                    .help = "euler, as EDM's schedulers name it",
                                     .default_steps = 20,
                                     .sample = sample_euler};
 

@@ -21,7 +21,6 @@ Tensor sample_euler_ancestral(const Chain& chain, Tensor x) {
 
 const Sampler Sampler::euler_ancestral = {.name = "euler_ancestral",
                                           .diffusers = "EulerAncestralDiscreteScheduler",
-                                          .pipeline = "DDPMPipeline",
                                           .grid = Sampler::Grid::fractional,
                                           .help = "Euler's method with new noise in each step",
                                           .default_steps = 20,

@@ -23,7 +23,6 @@ constexpr Sampler::Setting kHeunSettings[] = {{"use_beta_sigmas", "false"}};
 
 const Sampler Sampler::heun = {.name = "heun",
                                .diffusers = "HeunDiscreteScheduler",
-                               .pipeline = "DDPMPipeline",
                                .settings = kHeunSettings,
                                .grid = Sampler::Grid::fractional,
                                .sigma_spacings = kSigmaFlags,
@@ -33,11 +32,10 @@ const Sampler Sampler::heun = {.name = "heun",
 
 const Sampler Sampler::flow_heun = {.name = "flow_heun",
                                     .diffusers = "FlowMatchHeunDiscreteScheduler",
-                                    .pipeline = "DDPMPipeline",
                                     .grid = Sampler::Grid::fractional,
                                     .schedule = &BetaSchedule::flow,
                                     .predictions = kFlowPredictions,
-                                    .help = "the same, as flow matching names it",
+                                    .help = "heun, as flow matching's schedulers name it",
                                     .default_steps = 20,
                                     .sample = sample_heun};
 

@@ -46,7 +46,6 @@ constexpr Sampler::Setting kLmsSettings[] = {{"use_beta_sigmas", "false"}};
 
 const Sampler Sampler::lms = {.name = "lms",
                               .diffusers = "LMSDiscreteScheduler",
-                              .pipeline = "DDPMPipeline",
                               .settings = kLmsSettings,
                               .grid = Sampler::Grid::fractional,
                               .sigma_spacings = kSigmaFlags,

@@ -41,13 +41,14 @@ constexpr Sampler::Setting kPndmSettings[] = {{"skip_prk_steps", "true", /*neede
 
 }  // namespace
 
-const Sampler Sampler::plms = {.name = "plms",
-                               .diffusers = "PNDMScheduler",
-                               .pipeline = "PNDMPipeline",
-                               .may_end_at_first_level = true,
-                               .settings = kPndmSettings,
-                               .help = "PNDM's linear multistep, of fourth order",
-                               .default_steps = 20,
-                               .sample = sample_plms};
+const Sampler Sampler::plms = {
+    .name = "plms",
+    .diffusers = "PNDMScheduler",
+    .pipeline = "PNDMPipeline",
+    .may_end_at_first_level = true,
+    .settings = kPndmSettings,
+    .help = "PNDM's linear multistep over four estimates, of second order",
+    .default_steps = 20,
+    .sample = sample_plms};
 
 }  // namespace sfumato::diffusion

@@ -38,7 +38,6 @@ Tensor sample_restart(const Chain& chain, Tensor x) {
 
 const Sampler Sampler::restart = {.name = "restart",
                                   .diffusers = "restart",
-                                  .pipeline = "DDPMPipeline",
                                   .grid = Sampler::Grid::fractional,
                                   .help = "Heun's method, with part of the way walked three times",
                                   .default_steps = 20,

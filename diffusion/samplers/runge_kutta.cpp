@@ -46,7 +46,6 @@ Tensor one_step_method(const Chain& chain, Tensor x, Step step) {
 const Sampler Sampler::midpoint = {
     .name = "midpoint",
     .diffusers = "midpoint",
-    .pipeline = "DDPMPipeline",
     .grid = Sampler::Grid::fractional,
     .help = "the midpoint method, of second order; 2 evaluations a step",
     .default_steps = 20,
@@ -57,7 +56,6 @@ const Sampler Sampler::midpoint = {
 const Sampler Sampler::rk4 = {
     .name = "rk4",
     .diffusers = "rk4",
-    .pipeline = "DDPMPipeline",
     .grid = Sampler::Grid::fractional,
     .help = "the classical Runge-Kutta method, of fourth order; 4 evaluations a step",
     .default_steps = 10,

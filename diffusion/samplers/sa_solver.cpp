@@ -67,7 +67,6 @@ constexpr Sampler::Setting kSaSolverSettings[] = {
 
 const Sampler Sampler::sa_solver = {.name = "sa_solver",
                                     .diffusers = "SASolverScheduler",
-                                    .pipeline = "DDPMPipeline",
                                     .ends_at_first_level = true,
                                     .settings = kSaSolverSettings,
                                     .grid = Sampler::Grid::without_last,

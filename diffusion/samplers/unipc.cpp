@@ -73,7 +73,6 @@ constexpr Sampler::Setting kUnipcSettings[] = {{"solver_order", "2"},
 
 const Sampler Sampler::unipc = {.name = "unipc",
                                 .diffusers = "UniPCMultistepScheduler",
-                                .pipeline = "DDPMPipeline",
                                 .settings = kUnipcSettings,
                                 .grid = Sampler::Grid::without_last,
                                 .sigma_spacings = kSigmaFlags,

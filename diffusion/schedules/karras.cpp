@@ -24,7 +24,7 @@ const BetaSchedule BetaSchedule::karras = {.name = "karras",
 const BetaSchedule BetaSchedule::edm = {
     .name = "edm",
     .diffusers = "edm",
-    .help = "the same from σ = 0.002, x_t scaled to size 1 for the network (EDM's c_in)",
+    .help = "karras from σ = 0.002, x_t scaled to size 1 for the network (EDM's c_in)",
     .log_snr = karras_log_snr,
     .from_zero = true,
     .path = &Path::edm};

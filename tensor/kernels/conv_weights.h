@@ -272,8 +272,9 @@ class WeightGradient {
             .tile_image = tile_image(),
             .first = first};
   }
-  // dy of a group from its first panel on: in place if there is one panel, or for so few rows that
-  // copying would cost more than it saves; else packed.
+  // dy of a group from its first panel on: in place if its channels fill whole vectors and there is
+  // one panel, or so few rows of the result (fewer than kFewChannels input channels) that copying costs
+  // more than it saves; else packed.
   const T* read_dy(index i, const WeightGroup<T>& group, Range panels, T* packed) const {
     const T* dy = dy_ + (first_image(i) * conv_.oh + group.rows.begin) * conv_.ow * conv_.k;
     if (in_place_) return dy + panels.begin * panels_.kWidth;

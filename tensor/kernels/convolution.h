@@ -59,8 +59,8 @@ void add_to_output(const Conv& conv, const ConvOutput<T>& out) {
 }
 
 // Whether Winograd is faster than the direct sum: for 3x3 at stride 1 (after nearest-neighbour
-// upsampling: with a padding of 1 all round), unless most of the 4x4 tiles reach over the edge of
-// the image, or the channels are so few that the transforms cost more than the products save.
+// upsampling: with a padding of 1 all round), unless more than 60 % of the outputs of all 4x4 tiles
+// lie outside the image, or the channels are so few that the transforms cost more than the products save.
 // f64 is for gradient checks, where its rounding error would be in the way.
 template <class T>
 inline bool winograd_is_profitable(const Conv& conv, bool upsample) {

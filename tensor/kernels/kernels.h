@@ -83,7 +83,7 @@ struct Conv {
 
 // Where a convolution's input comes from, and what happens to it as it is read: a second array of
 // channels, group normalisation (then SiLU), nearest-neighbour 2x upsampling, in this order. The
-// result, the effective input [n, h, w, c], is never stored as a whole. conv_forward writes the
+// result, the effective input [n, h, w, c], is not kept: conv_backward makes it again. conv_forward writes the
 // statistics mean, rstd [n, groups]; conv_backward reads them.
 template <class T>
 struct ConvInput {

@@ -9,7 +9,7 @@
 //   rows_block   k is contiguous, rows are any distance apart (1x1 convolutions, linear layers).
 //   outer_block  m is contiguous, k strides (weight gradients, transposed matrices, attention).
 //
-// docs/kernels.md draws the three layouts. Here is what their callers need; register_blocks.h has the
+// docs/kernels.md draws them. Here is what their callers need; register_blocks.h has the
 // loops, which sets/register_blocks.cpp compiles once for all callers.
 #pragma once
 #include "tensor/kernels/simd.h"

@@ -116,7 +116,7 @@ void winograd_taps(const Conv& conv, index p, Range channels, const T* sums, boo
 
 // With 32 registers, a register block takes as many channels as it can hold, so all channels of a
 // tile are contiguous in V. With 16, several register blocks share the channels of one kBlock, which
-// are stored tile after tile: these blocks then read V and Z from L1 (a tenth of the time).
+// are stored tile after tile: these blocks then read V and Z from L1, which saves a tenth of the time.
 inline constexpr bool kContiguousV = kRegisters == 32;
 
 // V and Z of a block, and their product dU.

@@ -20,6 +20,7 @@ TEST(DpmSolverPlusPlus, Algorithm2IsOfSecondOrder) {
     Chain chain;
     chain.config.clip_sample = false;
     chain.denoiser = exact_denoiser(variance_preserving_at_log_snr, data, Prediction::eps);
+    chain.time_at = [](const NoiseLevel& l) { return l.log_snr(); };
     for (std::int64_t i = 0; i <= steps; ++i) {
       const double t = -8 + 16 * static_cast<double>(i) / static_cast<double>(steps);
       if (i < steps) chain.times.push_back(t);

@@ -12,7 +12,7 @@ struct LayerScale {
   nn::Param gamma;
   LayerScale(const nn::Scope& s, std::int64_t channels)
       : gamma(s.param("gamma", {channels}, nn::ones())) {}
-  Var operator()(const Var& x) const { return x * gamma; }
+  Var operator()(const Var& x) const { return x * cast(gamma, x.dtype()); }
 };
 
 TEST(Extend, ALayer) {
