@@ -29,7 +29,7 @@ struct SampleOptions : DrawingOptions {
   std::string size;    // "", "32", "24,32"
   std::string mix;     // a class
   double mix_share = 0.5;
-  std::int64_t tries = 1;
+  diffusion::Rejection rejection = {};
   std::string reader;  // "", or a classifier's file
 };
 
@@ -118,9 +118,12 @@ Tensor drawn(const SampleOptions& o, const diffusion::Pipeline& model,
              const diffusion::GenerateOptions& g,
              const std::optional<diffusion::PictureClassifier>& reader) {
   if (!reader) return diffusion::generate(model, g);
-  const diffusion::Read read = diffusion::generate_read(model, g, *reader, o.tries);
-  fmt::print("{} drawn again, {} read as another class after {}\n", read.drawn_again, read.misread,
-             o.tries == 1 ? "one try" : fmt::format("{} tries", o.tries));
+  const diffusion::Read read = diffusion::generate_read(model, g, *reader, o.rejection);
+  fmt::print("{} drawn again, {} {} after {}\n", read.drawn_again, read.misread,
+             o.rejection.confidence > 0
+                 ? fmt::format("read otherwise, or with less than {},", o.rejection.confidence)
+                 : "read as another class",
+             o.rejection.tries == 1 ? "one try" : fmt::format("{} tries", o.rejection.tries));
   return read.pictures;
 }
 
@@ -130,7 +133,7 @@ void sample(const SampleOptions& o, Device device) {
   const DrawingModel drawing = load_drawing_model(o, device);
   const diffusion::Pipeline& model = drawing.model;
   std::optional<diffusion::PictureClassifier> reader;
-  if (o.tries > 1 || !o.reader.empty())
+  if (o.rejection.tries > 1 || !o.reader.empty())
     reader = load_picture_classifier(o.reader, "--reader", o.model, model, device);
   const std::vector<std::int64_t> labels =
       parse_labels(o.labels, model, reader ? reader->classes : drawing.classes_of_classifier());
@@ -175,7 +178,7 @@ RunSubcommand declare_sample(CommandLine& line) {
   line(o->mix, {"mix", "A second class in each picture: the two answers are averaged"});
   line(o->mix_share, {"mix_share", "Share of the second class"}, {0, 1});
   line.needs("mix_share", "mix");
-  line(o->tries,
+  line(o->rejection.tries,
        {"tries",
         "Draw a picture up to N times, until a classifier reads its label in it (rejection "
         "sampling)"},
@@ -184,6 +187,11 @@ RunSubcommand declare_sample(CommandLine& line) {
        {"reader",
         "The classifier that reads the pictures: its weights, as `evaluate --classifier` writes "
         "them (default with --tries: those that `evaluate` has kept of the run's data)"});
+  line(
+      o->rejection.confidence,
+      {"confidence", "With --tries: the least probability that the classifier must give the label"},
+      {0, 1});
+  line.needs("confidence", "tries");
   line.example("sfumato sample --model runs/mnist --out sevens.png --labels 7 --count 16");
   return [o](Device device) { sample(*o, device); };
 }

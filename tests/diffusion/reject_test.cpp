@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "autograd/ops.h"
 #include "diffusion/generate.h"
 #include "tests/diffusion/support.h"
@@ -31,7 +33,7 @@ const GenerateOptions kOptions{.labels = {0, 1, 0, 1, 0, 1, 0, 1}, .steps = 2};
 TEST(Reject, KeepsWhatIsReadAndDrawsTheOthersAgain) {
   const Pipeline model = unconditional_model();
   const Tensor first = generate(model, kOptions);
-  const Read once = generate_read(model, kOptions, kReader, 1);
+  const Read once = generate_read(model, kOptions, kReader, {.tries = 1});
   EXPECT_EQ(max_difference(once.pictures, first), 0);
   EXPECT_EQ(once.drawn_again, 0);
   std::int64_t misread = 0;
@@ -41,7 +43,7 @@ TEST(Reject, KeepsWhatIsReadAndDrawsTheOthersAgain) {
   ASSERT_GT(misread, 0);
   ASSERT_LT(misread, 8);
 
-  const Read read = generate_read(model, kOptions, kReader, 40);
+  const Read read = generate_read(model, kOptions, kReader, {.tries = 40});
   EXPECT_EQ(read.misread, 0);
   EXPECT_GE(read.drawn_again, misread);
   for (std::int64_t i = 0; i < 8; ++i) {
@@ -55,20 +57,45 @@ TEST(Reject, KeepsWhatIsReadAndDrawsTheOthersAgain) {
 
 TEST(Reject, NeitherBatchNorCountChangesAPicture) {
   const Pipeline model = unconditional_model();
-  const Read all = generate_read(model, kOptions, kReader, 5);
+  const Read all = generate_read(model, kOptions, kReader, {.tries = 5});
   GenerateOptions o = kOptions;
   o.batch = 3;
-  EXPECT_EQ(max_difference(generate_read(model, o, kReader, 5).pictures, all.pictures), 0);
-  o.labels.resize(5);
-  EXPECT_EQ(max_difference(generate_read(model, o, kReader, 5).pictures, all.pictures.slice(0, 5)),
+  EXPECT_EQ(max_difference(generate_read(model, o, kReader, {.tries = 5}).pictures, all.pictures),
             0);
+  o.labels.resize(5);
+  EXPECT_EQ(max_difference(generate_read(model, o, kReader, {.tries = 5}).pictures,
+                           all.pictures.slice(0, 5)),
+            0);
+}
+
+// The reader is the surer the lighter a picture is: p(1) = 1 / (1 + e^(−2 light)).
+TEST(Reject, AsksForTheConfidence) {
+  const Pipeline model = unconditional_model();
+  GenerateOptions o = kOptions;
+  o.labels.assign(8, 1);
+  const auto light = [](const Tensor& picture) {
+    double sum = 0;
+    for (const std::uint8_t value : picture.values<std::uint8_t>()) sum += value / 127.5 - 1;
+    return sum;
+  };
+  const double least = 0.9999, wanted = std::log(least / (1 - least)) / 2;
+  const Tensor first = generate(model, o);
+  std::int64_t unsure = 0;
+  for (std::int64_t i = 0; i < 8; ++i) unsure += light(first.slice(i, i + 1)) < wanted;
+  const Read once = generate_read(model, o, kReader, {.tries = 1, .confidence = least});
+  EXPECT_EQ(once.misread, unsure);
+  EXPECT_GT(unsure, generate_read(model, o, kReader, {.tries = 1}).misread);
+  const Read sure = generate_read(model, o, kReader, {.tries = 100, .confidence = least});
+  EXPECT_EQ(sure.misread, 0);
+  for (std::int64_t i = 0; i < 8; ++i)
+    EXPECT_GE(light(sure.pictures.slice(i, i + 1)), wanted - 1e-3) << i;
 }
 
 TEST(Reject, RefusesWhatCannotBeRead) {
   const Pipeline model = unconditional_model();
   const auto refused = [&](const GenerateOptions& o, std::int64_t tries, const char* text) {
     try {
-      generate_read(model, o, kReader, tries);
+      generate_read(model, o, kReader, {.tries = tries});
       ADD_FAILURE() << text;
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
