@@ -140,6 +140,8 @@ class Var {
   void zero_grad();
   // Says that the caller has zeroed the gradient of a parameter (nn::Params zeroes all of them at once).
   void mark_zeroed();
+  // Whether nothing has arrived since.
+  bool is_zeroed() const { return node_ && node_->zeroed; }
 
   // Fills grad() of every leaf that this value was made from, adding to what is there. Frees the
   // graph as it goes: a second call throws. The first form expects a single element.

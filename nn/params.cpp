@@ -184,6 +184,7 @@ void Params::lay_out(DType used) {
     join.var = used_as(*join.parts[0], join.parts[0]->value.shape().with(0, rows));
   }
   for (BufferEntry& b : buffers_) b.value = b.value.to(kind_.device);
+  mark_zeroed();
   refresh();
 }
 
@@ -221,14 +222,31 @@ const Tensor& Params::flat_values() {
 
 const Tensor& Params::flat_grads() {
   flatten();
+  expect_read_once();
   return grads_;
+}
+
+// What arrives first overwrites zeros, so of two that share a place one is lost.
+void Params::expect_read_once() const {
+  for (const Join& join : joins_) {
+    if (!join.var.defined() || join.var.is_zeroed()) continue;
+    for (const Entry* part : join.parts)
+      if (!part->var.is_zeroed())
+        throw Error("params", fmt::format("'{}' was used alone and joined with others in one step: "
+                                          "expected either",
+                                          part->name));
+  }
+}
+
+void Params::mark_zeroed() {
+  for (Entry& e : entries_) e.var.mark_zeroed();
+  for (Join& join : joins_) join.var.mark_zeroed();
 }
 
 void Params::zero_grad() {
   flatten();
   grads_.fill(0);
-  for (Entry& e : entries_) e.var.mark_zeroed();
-  for (Join& join : joins_) join.var.mark_zeroed();
+  mark_zeroed();
 }
 
 Scope Scope::operator/(const std::string& child) const {

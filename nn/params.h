@@ -88,7 +88,8 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   Param add(const std::string& name, const Shape& shape, const Init& init, Use use = Use::by_rank);
 
   // `parts`, of one Use, as one. Laid out they lie one after the other, so that joining them copies nothing. Each is of this
-  // join alone, and no operation reads it otherwise: the gradients of both would share a place. Throws as add().
+  // join alone, and in a step no operation reads it otherwise: the gradients of both would share a place, and flat_grads()
+  // throws Error. Throws as add().
   JoinedParam join(std::span<const Param> parts);
 
   // A tensor filled with `value`, of kind()'s dtype or i64: saved and loaded (nn/checkpoint.h) and moved with the
@@ -153,6 +154,8 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   void flatten();
   void choose_order();
   void lay_out(DType used);
+  void mark_zeroed();
+  void expect_read_once() const;
 
   std::uint64_t seed_;
   Kind kind_;

@@ -367,6 +367,29 @@ TEST(Params, JoinsThatCannotBe) {
                [&] { others.join(std::array{a.bias}); });
 }
 
+// A penalty on one of them would share the place of what arrives for all.
+TEST(Params, APartIsNotReadAloneBesideItsJoin) {
+  Params params(0);
+  const Linear a(Scope(params) / "a", 2, 3), b(Scope(params) / "b", 2, 3);
+  const JoinedLinear both(Scope(params), std::array{&a, &b});
+  params.zero_grad();
+  const Var x(Tensor::full({1, 2}, 1.0));
+  const auto loss = [&] {
+    const Vars y = both(x);
+    return sum(square(y[0])) + sum(square(y[1]));
+  };
+  (loss() + sum(square(b.weight))).backward();
+  expect_error(
+      "[params] 'b.weight' was used alone and joined with others in one step: expected either",
+      [&] { params.flat_grads(); });
+  params.zero_grad();
+  sum(square(b.weight)).backward();
+  params.flat_grads();
+  params.zero_grad();
+  loss().backward();
+  params.flat_grads();
+}
+
 // Files keep the order in which parameters were made, wherever they lie.
 TEST(Params, InOrderAndBack) {
   Params params(3);
