@@ -4,6 +4,10 @@
 //
 //   cmake --preset cuda -DSFUMATO_BENCH=ON && cmake --build build-cuda --target bench_gpu_model
 //   build-cuda/bench/gpu_model --config unet/config.json [--batch 128] [--precision bf16|tf32] [--card h100|h200]
+//                              [--ptxas build-cuda-check/build.log]
+//
+// With the log of nvcc's build (scripts/test_cuda nvcc) a row names the registers of its largest launch and how many blocks of
+// it run at once on a multiprocessor; otherwise two are assumed.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +16,7 @@
 #include "bench/command_line.h"
 #include "bench/common.h"
 #include "bench/gpu_convolution.h"
+#include "bench/occupancy.h"
 #include "bench/shapes.h"
 #include "cuda/emulator/mma.h"
 #include "cuda/runtime.h"
@@ -31,7 +36,7 @@ constexpr Device kGpu = Device::cuda;
 constexpr double kMultiprocessors = 132, kClock = 1.755e9;
 constexpr double kBf16Macs = 495e12 * 2 / 3, kTf32Macs = 247e12 * 2 / 3;
 constexpr double kSharedBytes = kMultiprocessors * 128 * kClock, kL2Bytes = 5.5e12;
-constexpr double kLaunch = 2e-6, kBlocksAtOnce = 2 * kMultiprocessors;
+constexpr double kLaunch = 2e-6;
 
 struct Card {
   const char* name;
@@ -40,7 +45,7 @@ struct Card {
 constexpr Card kCards[] = {{"h100", 3.35e12}, {"h200", 4.8e12}};
 
 struct Options {
-  std::string config, precision = "bf16", card = "h100";
+  std::string config, precision = "bf16", card = "h100", ptxas;
   std::int64_t batch = 128;
 };
 
@@ -53,9 +58,11 @@ const Card& card_of(const std::string& name) {
 // What was counted while call() ran, for `factor` times the work.
 struct Work {
   double products, shared, conflicts, sectors, missed, blocks, launches;
+  cuda::emulator::BlockSize largest;  // of its launches
   Work(const std::function<void()>& call, double factor) {
     const cuda::emulator::Counts before = cuda::emulator::counts();
     const std::uint64_t launches_before = cuda::launches();
+    cuda::emulator::take_largest_launch();
     call();
     synchronize(kGpu);
     const cuda::emulator::Counts after = cuda::emulator::counts();
@@ -66,6 +73,7 @@ struct Work {
     missed = factor * static_cast<double>(after.missed - before.missed);
     blocks = factor * static_cast<double>(after.blocks - before.blocks);
     launches = static_cast<double>(cuda::launches() - launches_before);
+    largest = cuda::emulator::take_largest_launch().size;
   }
 };
 
@@ -85,10 +93,25 @@ struct Times {
 template <class T>
 constexpr double kMacs = 16 * 8 * 32 / sizeof(T);
 
+// Of the largest launch; on a multiprocessor.
+struct Residence {
+  int registers = 0, blocks = 2;  // 0: not known, then two blocks are assumed
+  Residence(const Work& work, const std::optional<bench::PtxasLog>& log) {
+    if (!log || !work.largest.kernel) return;
+    if (const auto found = log->registers(work.largest.kernel)) {
+      registers = *found;
+      blocks = bench::blocks_at_once(work.largest, registers);
+    }
+  }
+  std::string text() const {
+    return registers ? fmt::format("{} registers, {} at once  ", registers, blocks) : "";
+  }
+};
+
 template <class T>
-Times times(const Work& work, double least_bytes, const Card& card) {
+Times times(const Work& work, double least_bytes, const Card& card, int blocks_at_once) {
   // Where there are too few blocks, some multiprocessors have none.
-  const double idle = std::max(1.0, kBlocksAtOnce / work.blocks);
+  const double idle = std::max(1.0, blocks_at_once * kMultiprocessors / work.blocks);
   return {
       .tensor_cores = idle * work.products * kMacs<T> / (sizeof(T) == 2 ? kBf16Macs : kTf32Macs),
       .shared_memory = idle * (work.shared * 128 + work.sectors * 32) / kSharedBytes,
@@ -97,7 +120,8 @@ Times times(const Work& work, double least_bytes, const Card& card) {
 }
 
 template <class T>
-void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch, const Card& card) {
+void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch, const Card& card,
+                const std::optional<bench::PtxasLog>& log) {
   // As few pictures as fill a few tiles.
   const std::int64_t few =
       std::min(batch, std::max<std::int64_t>(1, 512 / (shape.out * shape.out)));
@@ -116,14 +140,15 @@ void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch, co
   const double macs = factor * static_cast<double>(outputs * s.c * s.kh * s.kw);
   for (const auto& [name, call] : kinds) {
     const Work work(call, factor);
-    const Times t = times<T>(work, bytes, card);
+    const Residence residence(work, log);
+    const Times t = times<T>(work, bytes, card, residence.blocks);
     const double seconds = t.longest() + work.launches * kLaunch, done = work.products * kMacs<T>;
     fmt::print(
         "{:3}x{:<3} {:4} -> {:4} {}x{}/{} x{:<2} {:8} {:8.1f} us {:5.0f} TFLOP/s  {:15} useful "
-        "{:3.0f} %  {}\n",
+        "{:3.0f} %  {}{}\n",
         shape.size, shape.size, shape.c, shape.k, shape.kernel, shape.kernel, shape.stride, count,
         name, seconds * 1e6, 2e-12 * macs / seconds, t.bound(), done > 0 ? 100 * macs / done : 0,
-        work.conflicts > 0 ? "bank conflicts" : "");
+        residence.text(), work.conflicts > 0 ? "bank conflicts" : "");
   }
 }
 
@@ -133,13 +158,15 @@ void run(const Options& o) {
     throw Error("--precision",
                 "expected bf16 or tf32, got f32, which tensor cores do not multiply");
   const Card& card = card_of(o.card);
+  std::optional<bench::PtxasLog> log;
+  if (!o.ptxas.empty()) log.emplace(o.ptxas);
   use_device("cuda");
   allow_tf32(kGpu, precision.tf32_products);
   for (const auto& [shape, count] : bench::convolutions_of(o.config)) {
     if (precision.dtype == DType::bf16) {
-      print_rows<bf16>(shape, count, o.batch, card);
+      print_rows<bf16>(shape, count, o.batch, card, log);
     } else {
-      print_rows<float>(shape, count, o.batch, card);
+      print_rows<float>(shape, count, o.batch, card, log);
     }
   }
 }
@@ -153,6 +180,7 @@ int main(int argc, char** argv) {
   line.number("--batch", o.batch, 1, 1 << 16, "pictures");
   line.text("--precision", o.precision, "bf16 or tf32");
   line.text("--card", o.card, "h100 or h200");
+  line.text("--ptxas", o.ptxas, "what nvcc's build printed: registers and blocks at once");
   if (const auto status = line.parse(argc, argv)) return *status;
   return bench::status_of([&] { run(o); });
 }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <typeinfo>
 
 #include "cuda/runtime.h"
 #include "cuda/simt.h"
@@ -68,7 +69,10 @@ void launch(Grid grid, const Kernel& kernel) {
         {.x = static_cast<unsigned>(grid.x),
          .y = static_cast<unsigned>(grid.y),
          .z = static_cast<unsigned>(grid.z)},
-        {.threads = Kernel::kThreads, .shared_bytes = shared_bytes<Kernel>(), .waits = waits},
+        {.kernel = typeid(Kernel).name(),
+         .threads = Kernel::kThreads,
+         .shared_bytes = shared_bytes<Kernel>(),
+         .waits = waits},
         [](const void* k) { (*static_cast<const Kernel*>(k))(); }, &kernel);
   });
   launched(__PRETTY_FUNCTION__);

@@ -67,6 +67,7 @@ struct Launch {
   std::deque<BlockPtr> unused;
 };
 thread_local Launch launch;
+thread_local Launched largest;  // of take_largest_launch()
 
 // Of blocks that wait at a time: their threads' stacks are memory, and each is a thread that the thread sanitizer knows,
 // whose time grows with their number. With 0 blocks begin in the order of their numbers.
@@ -262,6 +263,10 @@ void run_blocks(unsigned count) {
 void run(Blocks grid, BlockSize size, void (*thread)(const void*), const void* kernel) {
   gridDim = {grid.x, grid.y, grid.z};
   blockDim = {static_cast<unsigned>(size.threads), 1, 1};
+  const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
+  if (blocks * static_cast<std::uint64_t>(size.threads) >
+      largest.blocks * static_cast<std::uint64_t>(largest.size.threads))
+    largest = {size, blocks};
   launch.size = size;
   launch.thread = thread;
   launch.kernel = kernel;
@@ -280,6 +285,8 @@ void run(Blocks grid, BlockSize size, void (*thread)(const void*), const void* k
   }
   acquire_order(&kernel_end);
 }
+
+Launched take_largest_launch() { return std::exchange(largest, {}); }
 
 void set_order(std::uint64_t seed) {
   order_seed = seed;

@@ -35,12 +35,20 @@ struct Blocks {
   unsigned x, y, z;
 };
 struct BlockSize {
+  const char* kernel;  // its type, as std::type_info names it
   int threads;
   std::size_t shared_bytes;
   bool waits;  // false: threads never wait or exchange, and run one after another
 };
 // Runs thread(kernel) on every thread of every block.
 void run(Blocks grid, BlockSize size, void (*thread)(const void* kernel), const void* kernel);
+
+// What had the most threads of all that this thread ran since the last call. What was asked for is not done before it is waited for.
+struct Launched {
+  BlockSize size = {};
+  std::uint64_t blocks = 0;
+};
+Launched take_largest_launch();
 
 // In which order the threads of later blocks take turns, 0 in theirs, otherwise in one drawn from `seed`; and in which
 // order blocks begin, 0 the last one first where they are few, otherwise in one drawn from `seed`.
