@@ -91,7 +91,7 @@ struct Times {
 
 // Of one multiply_add.
 template <class T>
-constexpr double kMacs = 16 * 8 * 32 / sizeof(T);
+constexpr double kMacs = 16.0 * 8 * 32 / sizeof(T);
 
 // Of the largest launch; on a multiprocessor.
 struct Residence {

@@ -62,7 +62,7 @@ class PtxasLog {
 // block has 1 KiB more than it asks for; 2,048 threads; 32 blocks.
 inline int blocks_at_once(const cuda::emulator::BlockSize& size, int registers) {
   const int of_warp = (registers * 32 + 255) / 256 * 256, warps = 4 * (16384 / of_warp);
-  const auto by_memory = static_cast<int>(227 * 1024 / (size.shared_bytes + 1024));
+  const auto by_memory = static_cast<int>(std::size_t{227} * 1024 / (size.shared_bytes + 1024));
   return std::min({warps * 32 / size.threads, by_memory, 2048 / size.threads, 32});
 }
 

@@ -41,8 +41,10 @@ struct Allocator {
   Allocator() = default;
   template <class U>
   Allocator(const Allocator<U>&) {}
+  // T may be a pointer. NOLINTBEGIN(bugprone-sizeof-expression)
   T* allocate(std::size_t n) { return static_cast<T*>(memory::allocate(n * sizeof(T))); }
   void deallocate(T* p, std::size_t n) noexcept { memory::release(p, n * sizeof(T)); }
+  // NOLINTEND(bugprone-sizeof-expression)
   bool operator==(const Allocator&) const { return true; }
 };
 

@@ -109,7 +109,7 @@ void multiply(float (&d)[4], const Fragments& a, std::uint32_t b0, std::uint32_t
   if (lane == 0) ++emulator::counted.products;
   const auto word = [all](int of, int place) {
     std::uint32_t w;
-    std::memcpy(&w, all[of] + 4 * place, sizeof w);
+    std::memcpy(&w, all[of] + std::ptrdiff_t{4} * place, sizeof w);
     return w;
   };
   std::uint32_t rows[2][8], cols[2][8];  // all words of this lane's rows of a and columns of b
