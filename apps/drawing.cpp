@@ -91,11 +91,10 @@ diffusion::GenerateOptions generate_options(const DrawingOptions& o, const Drawi
   g.spacing = o.spacing;
   g.steps = o.steps.value_or(diffusion::default_steps(m.model, g.sampler));
   g.eta = o.eta;
-  g.method = *o.method;
   g.guide = m.guide ? &*m.guide : nullptr;
   g.classifier = m.classifier ? &*m.classifier : nullptr;
-  if (g.classifier && g.method == diffusion::Guidance::cfg)  // the default
-    g.method = diffusion::Guidance::classifier;
+  g.method =
+      o.method.value_or(g.classifier ? diffusion::Guidance::classifier : diffusion::Guidance::cfg);
   g.method.from = o.guidance_from.value_or(g.method.from);
   g.method.to = o.guidance_to.value_or(g.method.to);
   if (!(g.method.from < g.method.to))
@@ -104,6 +103,10 @@ diffusion::GenerateOptions generate_options(const DrawingOptions& o, const Drawi
         fmt::format("guidance acts nowhere: expected --guidance-from {} below --guidance-to {}",
                     g.method.from, g.method.to));
   g.guidance = o.guidance.value_or(diffusion::default_guidance(m.model, g.method, g.guide));
+  if (!diffusion::guides(g) && (o.method || o.guidance_from || o.guidance_to))
+    throw Error("sample", fmt::format("guidance {} is none: expected another --guidance beside "
+                                      "--guidance-method, --guidance-from and --guidance-to",
+                                      g.guidance));
   if (!o.negative.empty()) g.negative = parse_label("--negative", o.negative, m.model);
   g.seed = o.seed;
   g.batch = o.batch;

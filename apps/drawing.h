@@ -19,7 +19,7 @@ struct DrawingOptions {
   std::optional<std::int64_t> steps;
   double eta = 0;
   std::optional<double> guidance;
-  std::optional<diffusion::Guidance> method = diffusion::Guidance::cfg;
+  std::optional<diffusion::Guidance> method;         // none: cfg, or with a classifier its own
   std::optional<double> guidance_from, guidance_to;  // none: the method's
   std::string guide;                                 // "", earlier, classifier, or a folder
   std::string classifier;                            // "", or a file: of --guide classifier

@@ -47,7 +47,7 @@ std::int64_t label_of(const char* flag, const std::string& text, const Work& w) 
   const bool conditional = w.model.conditioning().classes() > 0;
   if (text.empty() == conditional)
     throw Error("edit", fmt::format("{}: expected {}", flag,
-                                    conditional ? "the class of the picture, got none"
+                                    conditional ? "a class, the model's pictures have one; got none"
                                                 : "none, the model is unconditional"));
   return conditional ? parse_label(flag, text, w.model) : 0;
 }
@@ -287,7 +287,9 @@ RunSubcommand declare_edit(CommandLine& line) {
                 ".png: the picture, or a grid of several; edit_%03d.png: a series; .gif: one after "
                 "the other; .npy: raw u8; a folder: single files"});
   line.required({"edit", "model", "out"});
-  line(o->mask, {"mask", "A grey picture of the same size: white is drawn anew, black stays"});
+  line(o->mask, {"mask",
+                 "A grey picture of the same size: what is lighter than half grey is drawn anew, "
+                 "the rest stays"});
   line(o->to, {"to", "interpolate: the picture at the other end"});
   line(o->to_seed, {"to_seed", "interpolate: the seed at the other end"}, kSeeds);
   line(o->count, {"count", "Number of pictures (default: one for each label; interpolate: 8)"},

@@ -86,6 +86,26 @@ std::vector<diffusion::GenerateOptions> drawings(const EvaluateOptions& o,
   return all;
 }
 
+// The bound's terms: what is left of the picture in x_T, the steps in tenths of T, the pixels.
+void print_bound(const BitsPerDim& b, const diffusion::SchedulerConfig& scheduler) {
+  const auto line = [](const std::string& text, double bits) {
+    fmt::print("{:<52} {:.3f}\n", text, bits);
+  };
+  if (!b.bound) {
+    fmt::print("variational bound: none, it is of DDPM's process, and the schedule is {}\n",
+               scheduler.beta_schedule.name);
+    return;
+  }
+  line("variational bound, of the pixels", b.bound->total());
+  line("  L_T, x_T against pure noise", b.bound->prior);
+  const std::int64_t T = scheduler.num_train_timesteps, part = std::max<std::int64_t>(1, T / 10);
+  for (std::int64_t t = 1; t < T; t += part)
+    line(fmt::format("  L_t, t = {}..{}", t, std::min(T, t + part) - 1),
+         b.bound->bits(t, std::min(T, t + part)));
+  line("  L_0, the pixels given x_1", b.bound->last_step);
+  fmt::print("(of timesteps above 16, one in {} stands for its neighbours)\n", kBoundStride);
+}
+
 // --likelihood
 void print_likelihood(const EvaluateOptions& o, const diffusion::Pipeline& model,
                       const data::ImageDataset& test) {
@@ -94,16 +114,21 @@ void print_likelihood(const EvaluateOptions& o, const diffusion::Pipeline& model
         {"self-conditioned: bits/dim are those of the network without an estimate, as a "
          "likelihood is of one function of x_t"});
   const BitsPerDim b = bits_per_dim(model, test, o.count, o.seed);
-  const bool bounded = std::isfinite(b.bound);
   if (o.json) {
     io::Json j{{"pictures", b.pictures}, {"flow", b.flow}, {"flow_error", b.flow_error}};
-    j["bound"] = bounded ? io::Json(b.bound) : io::Json(nullptr);
+    j["bound"] = b.bound ? io::Json(b.bound->total()) : io::Json(nullptr);
+    if (b.bound) {
+      j["bound_terms"] = {{"prior", b.bound->prior}, {"last_step", b.bound->last_step}};
+      for (const auto& term : b.bound->between)
+        j["bound_terms"]["between"].push_back(
+            {{"first", term.first}, {"count", term.count}, {"bits", term.bits}});
+    }
     fmt::print("{}\n", j.dump(2));
     return;
   }
   fmt::print("{} test pictures, bits/dim\n\n{:<52} {:.3f} ± {:.3f}\n", b.pictures,
              "probability flow, of uniformly dequantised pixels", b.flow, b.flow_error);
-  if (bounded) fmt::print("{:<52} {:.3f}\n", "variational bound, of the pixels", b.bound);
+  print_bound(b, model.scheduler);
 }
 
 std::int64_t evaluations(const diffusion::Pipeline& model, const diffusion::GenerateOptions& g) {

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <utility>
 
-#include "diffusion/bound.h"
 #include "diffusion/data/batches.h"
 #include "diffusion/likelihood.h"
 #include "diffusion/reverse_variance.h"
@@ -13,7 +12,20 @@ namespace sfumato::apps {
 namespace {
 
 constexpr std::int64_t kBatch = 50;
-constexpr std::int64_t kBoundStride = 10;  // the bound takes one timestep in ten
+
+// sum += share · bound, term by term.
+void add(std::optional<diffusion::VariationalBound>& sum, diffusion::VariationalBound bound,
+         double share) {
+  bound.prior *= share, bound.last_step *= share;
+  for (auto& term : bound.between) term.bits *= share;
+  if (!sum) {
+    sum = std::move(bound);
+    return;
+  }
+  sum->prior += bound.prior, sum->last_step += bound.last_step;
+  for (std::size_t i = 0; i < bound.between.size(); ++i)
+    sum->between[i].bits += bound.between[i].bits;
+}
 
 }  // namespace
 
@@ -25,7 +37,7 @@ BitsPerDim bits_per_dim(const diffusion::Pipeline& model, const data::ImageDatas
   const bool bounded = *model.scheduler.beta_schedule.path == diffusion::Path::variance_preserving;
   BitsPerDim result{.pictures = std::min(count, data.images.dim(0))};
   const std::int64_t numbers = data.images.size() / data.images.dim(0);
-  double sum = 0, squares = 0, bound = 0;
+  double sum = 0, squares = 0;
   for (std::int64_t begin = 0; begin < result.pictures; begin += kBatch) {
     const std::int64_t end = std::min(result.pictures, begin + kBatch);
     const Tensor x0 = data::to_signed(data.images.slice(begin, end)).to(device);
@@ -47,17 +59,16 @@ BitsPerDim bits_per_dim(const diffusion::Pipeline& model, const data::ImageDatas
     model.params->zero_grad();
     if (!bounded) continue;
     const NoGrad no_grad;
-    bound += static_cast<double>(end - begin) *
-             diffusion::variational_bound(
-                 schedule, prediction,
-                 [&](const Tensor& x, double t) { return network(Var(x), t).value(); }, x0,
-                 {.seed = seed, .stride = kBoundStride})
-                 .total();
+    add(result.bound,
+        diffusion::variational_bound(
+            schedule, prediction,
+            [&](const Tensor& x, double t) { return network(Var(x), t).value(); }, x0,
+            {.seed = seed, .stride = kBoundStride}),
+        static_cast<double>(end - begin) / static_cast<double>(result.pictures));
   }
   const auto n = static_cast<double>(result.pictures);
   result.flow = sum / n;
   result.flow_error = std::sqrt(std::max(0.0, squares / n - result.flow * result.flow) / n);
-  result.bound = bounded ? bound / n : std::numeric_limits<double>::quiet_NaN();
   return result;
 }
 

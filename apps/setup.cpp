@@ -64,6 +64,21 @@ void adopt(diffusion::Pipeline& model, const TrainOptions& o) {
   model.sampling_problem.clear();
 }
 
+// --zero-snr and --shift.
+void shape_schedule(diffusion::SchedulerConfig& s, const TrainOptions& o) {
+  const bool flow = *s.beta_schedule.path == diffusion::Path::flow;
+  if (o.shift != 1 && !flow)
+    throw Error("train",
+                fmt::format("--shift {}: expected --schedule flow, got {}, whose classes in "
+                            "diffusers know no shift",
+                            o.shift, s.beta_schedule.name));
+  if (o.zero_snr && !(*s.beta_schedule.path == diffusion::Path::variance_preserving))
+    throw Error("train", fmt::format("--zero-snr: expected a schedule of DDPM's process, got {}",
+                                     s.beta_schedule.name));
+  s.shift = o.shift;
+  s.rescale_betas_zero_snr = o.zero_snr;
+}
+
 // --variance of --init: as the folder has it, where that says anything.
 void take_variance(diffusion::Pipeline& model, const TrainOptions& o) {
   diffusion::Variance& has = model.scheduler.variance_type;
@@ -118,6 +133,8 @@ data::LoadOptions load_options(const std::optional<std::string>& size,
 diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& data) {
   if (!o.init.empty()) {
     diffusion::Pipeline model = diffusion::load_pipeline(o.init);
+    if (o.zero_snr || o.shift != 1)
+      throw Error("train", "--zero-snr and --shift: with --init the schedule is the folder's");
     adopt(model, o);
     take_variance(model, o);
     if (o.dropout && *o.dropout != model.network->config().value("dropout", 0.0))
@@ -131,6 +148,7 @@ diffusion::Pipeline new_model(const TrainOptions& o, const data::ImageDataset& d
       o.prediction.value_or(diffusion::Prediction::v),
       o.schedule.value_or(diffusion::BetaSchedule::cosine), o.timesteps.value_or(1000));
   if (o.variance->learned()) scheduler.variance_type = diffusion::Variance::learned_range;
+  shape_schedule(scheduler, o);
   diffusion::Pipeline model = diffusion::make_pipeline(network, scheduler, o.seed);
   model.notes.insert(model.notes.begin(), notes.begin(), notes.end());
   if (o.label_dropout == 0.0 && model.conditioning().null_label)
@@ -155,6 +173,21 @@ void expect_self_condition(const diffusion::Pipeline& model, const TrainOptions&
     throw Error("train",
                 "--self-condition --batch 1: expected 2 or more, of which half see an estimate and "
                 "half see none");
+}
+
+void expect_used(const TrainOptions& o) {
+  const auto refuse = [](const std::string& option, const std::string& by) {
+    throw Error("train", fmt::format("{} does nothing with {}", option, by));
+  };
+  const auto given = [&](const char* key) { return o.given.contains(key); };
+  if (*o.variance == diffusion::ReverseVariance::variational) {
+    if (given("loss") || !(*o.loss == diffusion::LossFunction::mse))
+      refuse("--loss", "--variance variational, whose loss is the bound");
+    if (given("loss_weight") || !(*o.loss_weight == diffusion::LossWeight::constant))
+      refuse("--loss-weight", "--variance variational, whose loss is the bound");
+  }
+  if (*o.optimizer == nn::Optimizer::adamw && given("momentum"))
+    refuse("--momentum", "--optimizer adamw, whose moments are --beta1 and --beta2");
 }
 
 void fit(diffusion::Pipeline& model, data::ImageDataset& data, bool pad) {

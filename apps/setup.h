@@ -28,6 +28,8 @@ diffusion::Pipeline new_model(const TrainOptions& options, const data::ImageData
 
 // Throws Error unless the network takes an estimate of x_0 if and only if --self-condition says so, and the batch has two
 // halves for it.
+// Throws Error for an option that others leave without effect.
+void expect_used(const TrainOptions& options);
 void expect_self_condition(const diffusion::Pipeline& model, const TrainOptions& options);
 
 // Makes the data fit the model: a black border with --pad, and the model then draws pictures of

@@ -118,6 +118,7 @@ Run resume(const TrainOptions& asked, Device device) {
   diffusion::Pipeline model =
       folder.has_state() ? diffusion::load_pipeline(folder.dir()) : new_model(options, data);
   expect_self_condition(model, options);
+  expect_used(options);
   fit(model, data, options.pad);
   expect_null_label(model, asked);
   nn::use(*model.params, device, *options.precision);
@@ -137,6 +138,7 @@ Run start(const TrainOptions& asked, Device device) {
   const DataIdentity identity = identify(data);
   diffusion::Pipeline model = new_model(options, data);
   expect_self_condition(model, options);
+  expect_used(options);
   fit(model, data, options.pad);
   expect_null_label(model, asked);
   nn::use(*model.params, device, *options.precision);

@@ -165,7 +165,6 @@ std::string table(const ToyResult& r, const std::string& answers) {
 
 void write(const std::string& out, const ToyResult& r) {
   const std::filesystem::path dir = out;
-  io::make_directories(dir);
   io::write_file_atomic(dir / "samples.svg", samples_picture(r));
   io::write_file_atomic(dir / "score.svg", score_picture(r));
   io::write_file_atomic(dir / "trajectories.svg", trajectories_picture(r));
@@ -174,6 +173,7 @@ void write(const std::string& out, const ToyResult& r) {
 
 void run(const ToyOptions& o) {
   expect_different(o.samplers);
+  if (!o.out.empty()) io::make_directories(o.out);  // before the work: it may not be possible
   const toy::Distribution& data = *o.data;
   diffusion::SchedulerConfig config =
       diffusion::default_scheduler(*o.prediction, *o.schedule, kTimesteps);

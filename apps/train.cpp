@@ -43,8 +43,8 @@ std::string headline(const Run& run) {
       kVersion, shape[0], shape[1], shape[2], shape[3],
       run.model.conditioning().classes() > 0 ? fmt::format(" in {} classes", run.data.classes) : "",
       diffusion::network_class(run.model)->title,
-      static_cast<double>(run.model.params->count()) * 1e-6,
-      run.model.scheduler.beta_schedule.diffusers, prediction.name,
+      static_cast<double>(run.model.params->count()) * 1e-6, run.model.scheduler.beta_schedule.name,
+      prediction.name,
       *run.options.precision == nn::Precision::f32
           ? ""
           : fmt::format("in {}, ", run.options.precision->name),

@@ -168,10 +168,12 @@ TrainOptions restate(const TrainOptions& recorded, const TrainOptions& asked,
   for (const std::string& key : asked.given) {
     if (!wanted.contains(key) || wanted.at(key) == before.at(key)) continue;
     if (const auto it = fixed.why.find(key); it != fixed.why.end())
-      throw Error("train", fmt::format("{} {}: the run in {} has {}, and --resume cannot change "
-                                       "it: {}; for a new run give --out instead of --resume",
-                                       flag_of(key), shown(wanted.at(key)), asked.resume,
-                                       shown(before.at(key)), it->second));
+      throw Error("train",
+                  fmt::format("{} {}: the run in {} has {}, and --resume cannot change "
+                              "it: {}; for a new run give --out instead of --resume",
+                              flag_of(key), shown(wanted.at(key)), asked.resume,
+                              before.at(key).is_null() ? "the default" : shown(before.at(key)),
+                              it->second));
     for (const char* budget : kBudgets)  // one takes the place of another
       if (key == budget)
         for (const char* other : kBudgets) now[other] = nullptr;

@@ -69,6 +69,8 @@ struct TrainOptions {
   std::optional<diffusion::LossFunction> loss = diffusion::LossFunction::mse;
   std::optional<diffusion::LossWeight> loss_weight = diffusion::LossWeight::constant;
   std::optional<diffusion::ReverseVariance> variance = diffusion::ReverseVariance::fixed;
+  bool zero_snr = false;                   // nothing of the picture is left at t = T
+  double shift = 1;                        // of flow matching's times
   bool self_condition = false;             // the network sees its own estimate of x_0
   std::optional<std::int64_t> null_label;  // none: as the model says
   std::uint64_t seed = 0;
@@ -158,6 +160,11 @@ void visit_diffusion_options(Visitor&& v, Options& o) {
     Choices<BetaSchedule>(BetaSchedule::all));
   v(o.timesteps, OptionInfo{"timesteps", "Length T of the noise schedule; default 1000", kNoise},
     Integers{2, kMaxTimesteps});
+  v(o.zero_snr,
+    OptionInfo{"zero_snr", "Rescale the schedule so that x_T holds nothing of the picture",
+               kNoise});
+  v(o.shift, OptionInfo{"shift", "With --schedule flow: σ / a times so much at every time", kNoise},
+    Reals{1e-3, 1e3});
   v(o.times, OptionInfo{"times", "Which timesteps are drawn in training; default uniform"},
     Choices<TimeDistribution>(TimeDistribution::all));
   v(o.coupling,

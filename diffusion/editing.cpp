@@ -121,7 +121,12 @@ Tensor image_to_image(const Schedule& schedule, const SampleOptions& options,
   expect_alike("image_to_image", {"x_0", x_0}, {"x_T", x_T});
   Chain chain = make_chain(schedule, options, denoiser);
   const std::int64_t K = chain.steps();
-  const std::int64_t begin = K - std::lround(strength * static_cast<double>(K));
+  const std::int64_t walked = std::lround(strength * static_cast<double>(K)), begin = K - walked;
+  if (walked == 0 && strength > 0)
+    throw Error(
+        "image_to_image",
+        fmt::format("strength {} of {} steps is less than half a step: nothing would change",
+                    strength, K));
   if (begin == K) return x_0;
   if (begin == 0) return walk(chain, start(chain, x_T));
   chain.times.erase(chain.times.begin(), chain.times.begin() + begin);

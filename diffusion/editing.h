@@ -43,8 +43,8 @@ Tensor repaint(const Schedule& schedule, const SampleOptions& options, const Den
                const Known& known, const Tensor& x_T, const Jumps& jumps = {});
 
 // Image to image: SDEdit (Meng 2021), algorithm 1: noise is added to x_0 up to a level, and the sampler takes it
-// away. Of the chain's K steps the last `strength` K (rounded) are walked: with none x_0 is returned, with all of
-// them the walk begins with x_T alone, as `sample` does. Throws Error for a strength outside [0, 1].
+// away. Of the chain's K steps the last `strength` K (rounded) are walked: with strength 0 x_0 is returned, with all of
+// them the walk begins with x_T alone, as `sample` does. Throws Error for a strength outside [0, 1], and for one that rounds to no step.
 Tensor image_to_image(const Schedule& schedule, const SampleOptions& options,
                       const Denoiser& denoiser, const Tensor& x_0, double strength,
                       const Tensor& x_T);

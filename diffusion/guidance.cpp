@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <numbers>
 #include <vector>
 
 #include "autograd/ops.h"
@@ -36,6 +37,12 @@ constexpr double kTiny = 1e-8;
 
 Estimate classifier_free(const Answers& a, double w) {
   return a.estimate(guided(a.good, a.away, w));
+}
+
+// w_t = 1 + 2 (w − 1)(1 − τ), with τ = 2/π arctan(σ / a), the cosine schedule's t / T.
+Estimate rising_scale(const Answers& a, double w) {
+  const double tau = 2 / std::numbers::pi * std::atan(a.level.sigma());
+  return classifier_free(a, 1 + 2 * (w - 1) * (1 - tau));
 }
 
 // x̂_0 of both answers, ε̂ of the one without the label.
@@ -113,6 +120,13 @@ const Guidance Guidance::interval = {
     .from = 0.28,
     .to = 2.9};
 
+// Wang 2024, "Analysis of classifier-free guidance weight schedulers", linear: none at the noise, twice as much as usual at the
+// picture. Another schedule of w is such a row: `Answers::level` says where the walk is.
+const Guidance Guidance::rising = {
+    .name = "rising",
+    .help = "classifier-free guidance whose scale rises with time from 1 to 2 w - 1",
+    .guide = rising_scale};
+
 // Lin 2023, "Common diffusion noise schedules and sample steps are flawed", eq. 15 and 16, with φ = 0.7.
 const Guidance Guidance::rescale = {
     .name = "rescale",
@@ -124,6 +138,8 @@ const Guidance Guidance::cfgpp = {.name = "cfgpp",
                                   .help = "CFG++, a scale from 0 to 1, for ddim",
                                   .guide = plus_plus,
                                   .default_scale = 0.6,
+                                  .least = 0,
+                                  .most = 1,
                                   .own_eps = true};
 
 // Adaptive projected guidance (Sadat 2024), algorithm 1 with η = 0, momentum −0.5 and r = 0.05 √D for pictures of D numbers
@@ -149,9 +165,15 @@ const Guidance Guidance::classifier = {
     .default_scale = 1,
     .by_classifier = true};
 
+void Guidance::expect_scale(double w) const {
+  if (!(w >= least && w <= most))
+    throw Error("sample",
+                fmt::format("guidance {} takes a scale in {}..{}, got {}", name, least, most, w));
+}
+
 void Guidance::expect_classifier(bool given) const {
   if (by_classifier && !given)
-    throw Error("sample", fmt::format("guidance {} needs a classifier", name));
+    throw Error("sample", fmt::format("guidance {0} needs a classifier: --guide {0}", name));
   if (given && !by_classifier)
     throw Error("sample",
                 fmt::format("a classifier guides by the method {}, got {}", classifier.name, name));

@@ -37,6 +37,8 @@ struct Guidance {
   std::string_view name, help;
   Estimate (*guide)(const Answers& answers, double w);
   double default_scale = 2;
+  double least = -std::numeric_limits<double>::infinity(),  // the scales that it takes
+      most = std::numeric_limits<double>::infinity();
   // It acts where σ / a is in (from, to]. Elsewhere the good answer stands and the other one is not asked for.
   double from = -1,  // less than no noise
       to = std::numeric_limits<double>::infinity();
@@ -52,10 +54,12 @@ struct Guidance {
   double none() const { return by_classifier ? 0 : 1; }
   // A method by classifier has one, and no other method. Throws Error.
   void expect_classifier(bool given) const;
+  // Throws Error for a scale that it does not take.
+  void expect_scale(double w) const;
 
-  static const Guidance cfg, interval, rescale, cfgpp, apg, cfg_zero, classifier;
-  static constexpr const Guidance* all[] = {&cfg, &interval, &rescale,   &cfgpp,
-                                            &apg, &cfg_zero, &classifier};
+  static const Guidance cfg, interval, rising, rescale, cfgpp, apg, cfg_zero, classifier;
+  static constexpr const Guidance* all[] = {&cfg,   &interval, &rising,   &rescale,
+                                            &cfgpp, &apg,      &cfg_zero, &classifier};
 
   bool operator==(const Guidance& other) const { return name == other.name; }
 };

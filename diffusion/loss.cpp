@@ -99,6 +99,13 @@ const LossWeight LossWeight::truncated_snr = {
     .on_eps = [](double l, double) { return std::max(1.0, std::exp(-l)); },
 };
 
+// SNR + 1 before the error of x_0, which is 1 before that of v. Salimans & Ho 2022, section 4.
+const LossWeight LossWeight::v = {
+    .name = "v",
+    .help = "SNR + 1 before the error of x_0, which is 1 before that of v",
+    .on_eps = [](double l, double) { return 1 + std::exp(-l); },
+};
+
 // The bound's integral over the log-SNR, ½ ∫ w(λ) ‖ε − ε̂‖² dλ, with w = 1 and with w a sigmoid. VDM++ (Kingma & Gao 2023);
 // its bias b is 2.
 const LossWeight LossWeight::elbo = {

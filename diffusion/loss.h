@@ -39,9 +39,9 @@ struct LossWeight {
   // of the answer, whatever the network predicts.
   double (*on_eps)(double log_snr, double fall) = nullptr;
 
-  static const LossWeight constant, min_snr, p2, snr, truncated_snr, sigmoid, edm, elbo;
-  static constexpr const LossWeight* all[] = {&constant,      &min_snr, &p2,  &snr,
-                                              &truncated_snr, &sigmoid, &edm, &elbo};
+  static const LossWeight constant, min_snr, p2, snr, truncated_snr, sigmoid, edm, elbo, v;
+  static constexpr const LossWeight* all[] = {&constant, &min_snr, &p2,   &snr, &truncated_snr,
+                                              &sigmoid,  &edm,     &elbo, &v};
 
   bool operator==(const LossWeight& other) const { return name == other.name; }
 };

@@ -219,6 +219,12 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
   if (const std::string problem = combination_problem(config); !problem.empty())
     throw Error("sample", problem);
   expect_leader(options.guide);
+  if (options.guide.away || options.guide.score)
+    options.guide.method.expect_scale(options.guide.scale);
+  if (options.eta != 0 && !config.sampler.takes_eta)
+    throw Error("sample", fmt::format("eta = {}: expected 0 with the sampler {}, whose noise it "
+                                      "does not change",
+                                      options.eta, config.sampler.name));
   if (options.guide.away && options.guide.method.own_eps && !config.sampler.takes_both)
     throw Error(
         "sample",

@@ -78,6 +78,7 @@ struct Sampler {
   std::span<const SigmaSpacing> sigma_spacings = {};
   const BetaSchedule* schedule = nullptr;  // not null: the class knows this one alone, and no betas
   std::span<const PredictionName> predictions = {};  // of that schedule
+  bool takes_eta = false;    // SampleOptions::eta says how much noise its steps add
   bool takes_both = false;   // its step is a x̂_0 + σ ε̂: the two may be of different estimates
   bool one_picture = false;  // its steps depend on x: pictures are drawn one by one
   std::string_view help = {};

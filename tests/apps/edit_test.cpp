@@ -160,7 +160,7 @@ TEST_F(EditApp, Refusals) {
       {"img2img --in in.png --labels 5", {"--labels", "5"}},
       {"img2img --in in.png --negative x", {"--negative: expected one of", "x"}},
       {"img2img --in in.png --mask mask.png", {"img2img has no --mask, which belongs to inpaint"}},
-      {"invert --in in.png", {"--from-label: expected the class of the picture"}},
+      {"invert --in in.png", {"--from-label: expected a class"}},
       {"invert --in in.png --from-label 9", {"--from-label: expected one of", "9"}},
       {"repaint --in in.png --mask mask.png --steps 5", {"jumps shorter than the walk", "10"}},
       {"interpolate --in in.png --from-label 0", {"two pictures", "two seeds"}},

@@ -173,7 +173,8 @@ TEST_F(Sample, GuidanceByEveryMethodAndByAnEarlierModel) {
   for (const diffusion::Guidance* method : diffusion::Guidance::all)
     for (const char* guide : {"", " --guide earlier"})
       if (!method->by_classifier)
-        seen.insert(draw(fmt::format(" --guidance-method {} --guidance 3{}", method->name, guide)));
+        seen.insert(draw(fmt::format(" --guidance-method {} --guidance {}{}", method->name,
+                                     std::min(3.0, 0.9 * method->most), guide)));
   EXPECT_EQ(seen.size(), 1 + 2 * (std::size(diffusion::Guidance::all) - 1));
   EXPECT_EQ(draw(" --guide long/earlier"), draw(" --guide earlier"));
   EXPECT_EQ(draw(" --guide long"), draw(" --guidance 1"));  // its own answer
@@ -186,6 +187,12 @@ TEST_F(Sample, GuidanceByEveryMethodAndByAnEarlierModel) {
   EXPECT_EQ(draw(" --guidance 3 --guidance-to 1e-9"), draw(" --guidance 1"));
   refused("sample --model long --guidance-from 3 --guidance-method interval --out x.npy",
           {"acts nowhere: expected --guidance-from 3 below --guidance-to 2.9"});
+  refused("sample --model long --guidance-method cfgpp --guidance 3 --out x.npy",
+          {"cfgpp takes a scale in 0..1, got 3"});
+  refused("sample --model long --guidance-method interval --guidance 1 --out x.npy",
+          {"guidance 1 is none", "--guidance-method"});
+  refused("sample --model long --guidance 1 --guidance-from 2 --out x.npy", {"guidance 1 is none"});
+  refused("sample --model long --sampler heun --eta 0.5 --out x.npy", {"eta = 0.5", "heun"});
   refused("sample --model long --guidance-method none --out x.npy",
           {"--guidance-method", "cfg_zero"}, 2);
 }

@@ -46,6 +46,20 @@ TEST(Guidance, AnswersAsInDiffusers) {
   }
 }
 
+// Halfway, at σ = a, as strong as the others; none in pure noise; 2 w − 1 at the picture. (Wang 2024)
+TEST(Guidance, ScaleRisesWithTime) {
+  const Tensor xt = Rng(1).normal({2, 4}, DType::f64), good = Rng(2).normal({2, 4}, DType::f64),
+               away = Rng(3).normal({2, 4}, DType::f64);
+  Tensor memory;
+  const auto eps = [&](const Guidance& method, const NoiseLevel& level, double w) {
+    return method.guide({Prediction::eps, level, xt, good, away, memory}, w).eps;
+  };
+  for (const auto& [sigma, as] : {std::pair(1e9, 1.0), {1.0, 3.0}, {1e-9, 5.0}}) {
+    const NoiseLevel level = Path::variance_preserving.at_sigma(sigma);
+    EXPECT_LT(max_difference(eps(Guidance::rising, level, 3), eps(Guidance::cfg, level, as)), 1e-6);
+  }
+}
+
 // ---- Exact denoisers
 
 // Draws `n` points of `good` guided away from `away`, in K steps.

@@ -34,6 +34,8 @@ TEST(LossWeights, AreThePapers) {
     expect(LossWeight::snr, Prediction::x0, snr);
     expect(LossWeight::snr, Prediction::eps, 1);
     expect(LossWeight::truncated_snr, Prediction::x0, std::max(snr, 1.0));
+    expect(LossWeight::v, Prediction::x0, snr + 1);
+    expect(LossWeight::v, Prediction::v, 1);
     // EDM's weight makes the error of F count 1, and is (σ² + ¼) / (σ/2)² before that of x_0.
     expect(LossWeight::edm, Prediction::x0, (1 / snr + 0.25) / (0.25 / snr));
     expect(LossWeight::edm, Prediction::edm, 1);
