@@ -37,6 +37,9 @@ void declare_drawing(CommandLine& line, DrawingOptions& o, const std::string& de
        {"spacing", "How the noise levels of the steps are chosen (default: as the model says)"},
        diffusion::kSpacings);
   line(o.eta, {"eta", "Noise in ddim's steps: 0 none, 1 as much as ddpm"}, {0, 1});
+  line(o.restart,
+       {"restart",
+        "Walk part of the way three times, with new noise before each (Restart), by any sampler"});
   line(o.clip, kClipOption, {"on", "diffusers", "dynamic", "off"});
   line(o.guidance,
        {"guidance", "Scale of the guidance; 1 is none (default" + default_guidance + ")"},
@@ -91,6 +94,7 @@ diffusion::GenerateOptions generate_options(const DrawingOptions& o, const Drawi
   g.spacing = o.spacing;
   g.steps = o.steps.value_or(diffusion::default_steps(m.model, g.sampler));
   g.eta = o.eta;
+  g.restart = o.restart;
   g.guide = m.guide ? &*m.guide : nullptr;
   g.classifier = m.classifier ? &*m.classifier : nullptr;
   g.method =

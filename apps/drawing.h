@@ -18,6 +18,7 @@ struct DrawingOptions {
   std::optional<diffusion::Sampler> sampler;
   std::optional<std::int64_t> steps;
   double eta = 0;
+  bool restart = false;
   std::optional<double> guidance;
   std::optional<diffusion::Guidance> method;         // none: cfg, or with a classifier its own
   std::optional<double> guidance_from, guidance_to;  // none: the method's

@@ -149,7 +149,8 @@ void sample(const SampleOptions& o, Device device) {
   const Tensor pictures = drawn(o, model, g, reader);
   write(o, kind, pictures, frames, grid, labels);
   fmt::print("{} pictures ({}, {} steps{}{}) in {}\n", pictures.dim(0), g.sampler.name, *g.steps,
-             g.eta > 0 ? fmt::format(", eta {}", g.eta) : "", guidance_text(o, g), o.out);
+             (g.eta > 0 ? fmt::format(", eta {}", g.eta) : "") + (g.restart ? ", restart" : ""),
+             guidance_text(o, g), o.out);
   if (!model.scheduler_found)
     fmt::print(
         stderr,

@@ -190,6 +190,7 @@ SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
   SampleOptions chain{.config = model.scheduler,
                       .steps = o.steps.value_or(default_steps(model, o.sampler)),
                       .eta = o.eta,
+                      .restart = o.restart,
                       .seed = o.seed,
                       .self_condition = model.network->takes_estimate};
   chain.config.sampler = o.sampler;

@@ -45,6 +45,7 @@ struct GenerateOptions {
   Sampler sampler = Sampler::ddim;
   std::optional<Spacing> spacing = {};  // none: as the folder says
   double eta = 0;
+  bool restart = false;  // SampleOptions::restart
   // The scale of guidance; other than 1 (0 by a classifier), it needs the model's null label, or a guide.
   double guidance = 1;
   Guidance method = Guidance::cfg;

@@ -196,7 +196,7 @@ void Chain::done(std::int64_t step, const Tensor& x, const Tensor& x0) const {
   if (step == 0 || !finite)
     finite = std::make_shared<FiniteCheck>(x.device(), first_picture, steps());
   finite->look_at(x, step, t);
-  if (step + 1 == steps()) guide_memory = {}, last_x0 = {};
+  if (step + 1 == steps() && !first) guide_memory = {}, last_x0 = {};  // a part hands them on
   if (on_step) on_step({step, t, x, x0});
 }
 
@@ -234,6 +234,7 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
   Chain chain{
       .config = config,
       .eta = options.eta,
+      .restart = options.restart,
       .denoiser = denoiser,
       .guide = options.guide,
       .path = schedule.path,
@@ -270,12 +271,16 @@ Tensor scaled(double c, const Tensor& x) { return c == 1 ? x : c * x; }
 
 Tensor walk_by_picture(Chain chain, const Tensor& x) {
   const Sampler& sampler = chain.config.sampler;
-  if (!sampler.one_picture || x.dim(0) == 1) return sampler.sample(chain, x);
+  const auto walk_all = [&](const Tensor& from) {
+    return chain.restart ? walk_with_restarts(chain, from, sampler.sample)
+                         : sampler.sample(chain, from);
+  };
+  if (!sampler.one_picture || x.dim(0) == 1) return walk_all(x);
   Tensor pictures(x.shape(), x.kind());
   const std::int64_t first = chain.first_picture;
   for (std::int64_t n = 0; n < x.dim(0); ++n) {
     chain.first_picture = first + n;
-    pictures.slice(n, n + 1).copy_from(sampler.sample(chain, x.slice(n, n + 1)));
+    pictures.slice(n, n + 1).copy_from(walk_all(x.slice(n, n + 1)));
   }
   return pictures;
 }

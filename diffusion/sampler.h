@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "diffusion/guidance.h"
@@ -62,11 +63,13 @@ class FiniteCheck;
 struct Chain {
   SchedulerConfig config = {};          // what the network predicts, and how its answer is used
   double eta = 0;                       // ddim only
+  bool restart = false;                 // of SampleOptions
   std::vector<double> times = {};       // [K]: of x before each step, for the network
   std::vector<NoiseLevel> levels = {};  // [K + 1]: of x before each step, and of the result
   Denoiser denoiser = {};
   Guide guide = {};
   const Path* path = &Path::variance_preserving;  // of the levels
+  std::optional<NoiseLevel> first = {};           // of the whole walk, where this is a part of one
   NoiseLevel lowest = {1, 1e-6};                  // of the schedule, that of timestep 0
   // What the network is told at a level of this path that is not in the list.
   std::function<double(const NoiseLevel&)> time_at = {};
@@ -101,10 +104,16 @@ struct Chain {
   mutable Tensor last_x0 = {};
 };
 
+// A sampler's function, Sampler::sample.
+using Walk = std::function<Tensor(const Chain& chain, const Tensor& x)>;
+// x walked down the chain by it, part of the way several times with new noise before each (samplers/restart.cpp).
+Tensor walk_with_restarts(const Chain& chain, Tensor x, const Walk& walk);
+
 struct SampleOptions {
   SchedulerConfig config = {};
   std::int64_t steps = 50;  // K
   double eta = 0;           // ddim only
+  bool restart = false;     // walk_with_restarts, by the config's sampler
   Guide guide = {};
   std::uint64_t seed = 0;                             // of the noise in the steps
   std::int64_t first_picture = 0;                     // the number of the picture in row 0

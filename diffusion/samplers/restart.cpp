@@ -1,6 +1,6 @@
-// Restart (Xu 2023), algorithm 1, around Heun's method: from σ_min of an interval, noise is added up to its σ_max, and the
-// interval is walked again, K times. New noise contracts the errors made so far; the walk between is an ODE's. The interval here
-// is [0.06, 1], K = 2; without two levels inside it, nothing restarts.
+// Restart (Xu 2023), algorithm 1, around any sampler: from σ_min of an interval, noise is added up to its σ_max, and the
+// interval is walked again, K times. New noise contracts the errors made so far. The interval here is [0.06, 1], K = 2; without
+// two levels inside it, nothing restarts. A sampler of several steps begins anew in each of the walks.
 #include "diffusion/samplers/solver.h"
 
 namespace sfumato::diffusion {
@@ -9,32 +9,70 @@ namespace {
 constexpr double kRestartMin = 0.06, kRestartMax = 1;
 constexpr std::int64_t kRestarts = 2;
 
-Tensor sample_restart(const Chain& chain, Tensor x) {
-  const Flow flow(chain);
-  const std::int64_t K = chain.steps();
-  const auto walk = [&](std::int64_t begin, std::int64_t end, bool shown) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const Estimate e = chain.estimate(i, x);
-      x = heun_step(flow, chain.levels[i], chain.levels[i + 1], x, e,
-                    [&](const Tensor& there) { return chain.estimate(i + 1, there); });
-      if (shown) chain.done(i, x, e.x0);
-    }
+// Levels begin..end as a chain of its own, whose steps draw the noise of `noise_from` and on.
+Chain part_of(const Chain& chain, std::int64_t begin, std::int64_t end, std::int64_t noise_from) {
+  Chain part = chain;
+  part.first = chain.levels.front();
+  part.levels.assign(chain.levels.begin() + begin, chain.levels.begin() + end + 1);
+  part.times.assign(chain.times.begin() + begin, chain.times.begin() + end);
+  if (end < chain.steps())  // what the network is told there
+    part.time_at = [other = chain.time_at, last = chain.levels[end],
+                    time = chain.times[end]](const NoiseLevel& level) {
+      const bool is_last = level.signal_variance == last.signal_variance &&
+                           level.noise_variance == last.noise_variance;
+      return is_last ? time : other(level);
+    };
+  part.noise = [noise = chain.noise, noise_from](std::int64_t step, const Tensor& x) {
+    return noise(noise_from + step, x);
   };
+  if (chain.on_step)
+    part.on_step = [show = chain.on_step, begin](const Progress& p) {
+      show(Progress{begin + p.step, p.t, p.x, p.x0});
+    };
+  return part;
+}
+
+Tensor sample_restart(const Chain& chain, Tensor x) {
+  return walk_with_restarts(chain, x, [](const Chain& part, const Tensor& from) {
+    const Flow flow(part);
+    Tensor y = from;
+    for (std::int64_t i = 0; i < part.steps(); ++i) {
+      const Estimate e = part.estimate(i, y);
+      y = heun_step(flow, part.levels[i], part.levels[i + 1], y, e,
+                    [&](const Tensor& there) { return part.estimate(i + 1, there); });
+      part.done(i, y, e.x0);
+    }
+    return y;
+  });
+}
+
+}  // namespace
+
+Tensor walk_with_restarts(const Chain& chain, Tensor x, const Walk& walk) {
+  const std::int64_t K = chain.steps();
   std::int64_t begin = 0, end = 0;  // the levels of the interval
   while (begin < K && chain.levels[begin].sigma() > kRestartMax) ++begin;
   for (end = begin; end + 1 < K && chain.levels[end + 1].sigma() >= kRestartMin;) ++end;
-  walk(0, end, true);
+  std::int64_t noises = kRestarts;  // the first are those that are added
+  const auto go = [&](std::int64_t from, std::int64_t to, bool shown) {
+    if (from == to) return;
+    Chain part = part_of(chain, from, to, noises);
+    if (!shown) part.on_step = {};
+    x = walk(part, x);
+    chain.guide_memory = part.guide_memory, chain.last_x0 = part.last_x0;
+    noises += to - from;
+  };
+  go(0, end, true);
   for (std::int64_t k = 0; k < kRestarts && begin < end; ++k) {
     const NoiseLevel low = chain.levels[end], high = chain.levels[begin];
     const double added = std::sqrt(high.sigma() * high.sigma() - low.sigma() * low.sigma());
     x = high.signal() / low.signal() * x + high.signal() * added * chain.noise(k, x);
-    walk(begin, end, false);
+    go(begin, end, false);
   }
-  walk(end, K, true);
+  go(end, K, true);
+  chain.guide_memory = {}, chain.last_x0 = {};
   return x;
 }
-
-}  // namespace
 
 const Sampler Sampler::restart = {.name = "restart",
                                   .diffusers = "restart",

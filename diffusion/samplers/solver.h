@@ -16,7 +16,8 @@ class Flow {
   // would extrapolate by it.
   explicit Flow(const Chain& chain)
       : chain_(chain),
-        path_(chain.levels.at(0).sigma() < 1000 ? *chain.path->solver : Path::flow) {}
+        path_(chain.first.value_or(chain.levels.at(0)).sigma() < 1000 ? *chain.path->solver
+                                                                      : Path::flow) {}
 
   double time(const NoiseLevel& level) const { return path_.time(level); }
   NoiseLevel at_time(double time) const { return chain_.path->with_snr_of(path_.at_time(time)); }

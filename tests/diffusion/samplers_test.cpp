@@ -162,6 +162,29 @@ TEST(Samplers, RecoverMeanAndVariance) {
     }
 }
 
+// Around Heun's method it is the row `restart`; around any it draws the distribution that the sampler draws.
+TEST(Restart, AroundAnySampler) {
+  const std::vector<Gaussian> data = {{.mean = {0.5}, .covariance = {0.09}}};
+  const Tensor x_T = Rng(71, Purpose::sample_start).normal({3000, 1});
+  const auto drawn = [&](const Sampler& sampler, bool restart) {
+    SampleOptions o = {.steps = 50, .restart = restart, .seed = 72};
+    o.config.sampler = sampler;
+    o.config.prediction_type = Prediction::x0;
+    o.config.clip_sample = false;
+    o.config.timestep_spacing = Spacing::trailing;
+    const Schedule s = make_schedule(o.config);
+    return sample(s, o, exact_denoiser(s, data, Prediction::x0), x_T);
+  };
+  EXPECT_EQ(max_difference(drawn(Sampler::heun, true), drawn(Sampler::restart, false)), 0);
+  EXPECT_GT(max_difference(drawn(Sampler::dpmpp_2m, true), drawn(Sampler::dpmpp_2m, false)), 0.1);
+  for (const Sampler* sampler : Sampler::all) {
+    if (sampler->one_picture || sampler->schedule) continue;
+    const testing::Moments m = testing::moments(drawn(*sampler, true));
+    EXPECT_NEAR(m.mean, 0.5, 0.03) << sampler->name;
+    EXPECT_NEAR(std::sqrt(m.variance), 0.3, 0.05) << sampler->name;
+  }
+}
+
 TEST(Dopri5, FollowsTheFlowToItsTolerance) {
   const std::vector<Gaussian> data = {{.mean = {0.5}, .covariance = {0.09}}};
   for (const BetaSchedule* row : {&BetaSchedule::linear, &BetaSchedule::flow}) {
