@@ -104,6 +104,13 @@ std::string as_text(const Verdict& v) {
   std::string text = aligned(lines) + "\n";
   for (const eval::Metric* metric : v.metrics)
     text += fmt::format("{:<10} {}\n", metric->name, metric->help);
+  const auto lacks_one = [](const DrawnSet& set) {
+    return std::any_of(set.measures.begin(), set.measures.end(), [](auto& e) { return !e; });
+  };
+  if (std::any_of(v.sets.begin(), v.sets.end(), lacks_one))
+    text +=
+        "-: pictures without labels (a folder's are its sub-folders, those of NAME.npy are in "
+        "NAME_labels.npy)\n";
   return text +
          fmt::format(
              "[95 % interval over the pictures]; x: multiple of the real pictures' mean\n"

@@ -99,6 +99,11 @@ TEST_F(Evaluate, PicturesFromAnywhere) {
   EXPECT_FALSE(array.at("drawn")[0].at("measures").contains("agreement"));
   EXPECT_GT(array.at("drawn")[0].at("measures").at("fd").at("of_floor").at("low").get<double>(), 1);
   EXPECT_EQ(folder.at("drawn")[0].at("measures").size(), 7u);
+  const std::string text =
+      done("evaluate --pictures drawn --data data --classifier classifier.safetensors").out;
+  EXPECT_NE(text.find("-: pictures without labels (a folder's are its sub-folders"),
+            std::string::npos)
+      << text;
 
   refused("evaluate --pictures drawn.npy --model run --data data", {"--pictures", "--model"}, 2);
   refused("evaluate --pictures drawn.npy --steps 3 --data data", {"--pictures", "--steps"}, 2);
@@ -126,6 +131,9 @@ TEST_F(Evaluate, TableOfSamplers) {
 }
 
 TEST_F(Evaluate, LikelihoodInBits) {
+  const std::string text = done("evaluate --model run --data data --count 100 --likelihood").out;
+  for (const char* line : {"\n  L_T, ", "\n  L_t, t = 1..", "\n  L_0, ", "one in 10"})
+    EXPECT_NE(text.find(line), std::string::npos) << text;
   const Outcome o = done("evaluate --model run --data data --count 100 --likelihood --json");
   const io::Json j = io::parse_json(o.out, "evaluate");
   EXPECT_EQ(j.at("pictures"), 100);

@@ -256,6 +256,33 @@ TEST_F(Train, SelfConditioningIsPartOfTheModel) {
   EXPECT_FALSE(fs::exists(at("no")));
 }
 
+TEST_F(Train, TheScheduleCanBeShapedAndNothingIsIgnored) {
+  put_digits("data", {.count = 20});
+  const std::string options = " --model tiny --batch 4 --data data --steps 2";
+  const auto scheduler = [&](const char* run) {
+    return io::JsonObject::read(at(run) / "scheduler/scheduler_config.json");
+  };
+  done("train --out zero --zero-snr" + options);
+  EXPECT_TRUE(scheduler("zero").get_bool("rescale_betas_zero_snr"));
+  done("train --out shifted --schedule flow --prediction flow --shift 3" + options);
+  EXPECT_NE(get("shifted/scheduler/scheduler_config.json").find("\"shift\": 3"), std::string::npos);
+  done("sample --model shifted --steps 3 --count 2 --out x.png --restart --sampler dpmpp_2m");
+  const std::pair<const char*, const char*> rows[] = {
+      {"--shift 3", "--shift 3: expected --schedule flow, got cosine"},
+      {"--zero-snr --schedule flow --prediction flow", "--zero-snr"},
+      {"--zero-snr --prediction eps", "zero terminal SNR"},
+      {"--variance variational --prediction eps --loss huber", "--loss does nothing"},
+      {"--variance variational --prediction eps --loss-weight p2", "--loss-weight does nothing"},
+      {"--optimizer adamw --momentum 0.5", "--momentum does nothing"},
+  };
+  for (const auto& [asked, text] : rows)
+    refused("train --out no " + std::string(asked) + options, {text});
+  refused("train --out no --shift 2 --init zero --data data --steps 2",
+          {"--shift: with --init the schedule is the folder's"});
+  refused("train --resume zero --shift 2", {"--shift 2", "cannot change it"});
+  EXPECT_FALSE(fs::exists(at("no")));
+}
+
 // ---- where a run begins
 
 TEST_F(Train, InitTakesTheWeights) {
