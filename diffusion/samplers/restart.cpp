@@ -1,6 +1,8 @@
 // Restart (Xu 2023), algorithm 1, around any sampler: from σ_min of an interval, noise is added up to its σ_max, and the
 // interval is walked again, K times. New noise contracts the errors made so far. The interval here is [0.06, 1], K = 2; without
 // two levels inside it, nothing restarts. A sampler of several steps begins anew in each of the walks.
+#include <utility>
+
 #include "diffusion/samplers/solver.h"
 
 namespace sfumato::diffusion {
@@ -33,7 +35,7 @@ Chain part_of(const Chain& chain, std::int64_t begin, std::int64_t end, std::int
 }
 
 Tensor sample_restart(const Chain& chain, Tensor x) {
-  return walk_with_restarts(chain, x, [](const Chain& part, const Tensor& from) {
+  return walk_with_restarts(chain, std::move(x), [](const Chain& part, const Tensor& from) {
     const Flow flow(part);
     Tensor y = from;
     for (std::int64_t i = 0; i < part.steps(); ++i) {
