@@ -24,7 +24,8 @@ struct Chain;
 // the steps where there is much noise: of τ = (t + 1) / T becomes 2τ / (1 + τ), no longer a whole t (Esser 2024, eq. 23;
 // for flow matching that doubles σ / a).
 enum class Spacing : std::uint8_t { leading, trailing, linspace, karras, log_snr, shifted };
-inline constexpr EnumName<Spacing> kSpacings[] = {
+// Not constexpr: nvcc does not take a row whose one name stands for both.
+inline const EnumName<Spacing> kSpacings[] = {
     {Spacing::leading, "leading"}, {Spacing::trailing, "trailing"}, {Spacing::linspace, "linspace"},
     {Spacing::karras, "karras"},   {Spacing::log_snr, "log_snr"},   {Spacing::shifted, "shifted"}};
 
