@@ -21,7 +21,7 @@ widget('back', async (ui) => {
   };
   const run = ui.latest(async () => {
     ways = [];
-    const args = {sampler: sampler.value, steps: steps.value, guidance: guidance.value, eta: eta.value, seed, ...(model.classes.length ? {label: +label.value} : {})};
+    const args = {sampler: sampler.value, steps: steps.value, guidance: guidance.value, ...(sampler.value === 'ddim' ? {eta: eta.value} : {}), seed, ...(model.classes.length ? {label: +label.value} : {})};
     const begin = performance.now();
     await library.call('draw', args, (part) => {
       ways.push(part);
@@ -53,7 +53,7 @@ widget('paths', async (ui) => {
   const chart = ui.chart(ui.say('From noise (x_T) to data, by the exact denoiser', '从噪声 (x_T) 到数据，用精确的去噪器'), {square: true});
   const run = ui.latest(async () => {
     await library.call('plane_start', {data: data.value, schedule: 'linear', steps: 1000});
-    const {path} = await library.call('plane_paths', {exact: true, sampler: sampler.value, draw_steps: steps.value, eta: eta.value, count: count.value});
+    const {path} = await library.call('plane_paths', {exact: true, sampler: sampler.value, draw_steps: steps.value, ...(sampler.value === 'ddim' ? {eta: eta.value} : {}), count: count.value});
     const ways = [...Array(count.value).keys()].map((k) => ({kind: 'line', x: path.map((x) => x[2 * k]), y: path.map((x) => x[2 * k + 1]), colour: 0, thin: true}));
     chart.draw({x: [-2.6, 2.6], y: [-2.6, 2.6]}, [...ways,
       {kind: 'dots', ...pairs(path[0]), name: 'x_T', colour: 3, radius: 2.2}, {kind: 'dots', ...pairs(path.at(-1)), name: 'x₀', colour: 1, radius: 2.6}],
