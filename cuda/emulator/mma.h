@@ -1,6 +1,8 @@
 // Tensor cores for a C++ compiler (cuda/mma.h says what the functions do). Rows are read and chunks written where the
 // sanitizers see it. Counted is what a device would take time for: see Counts.
 #pragma once
+#include <iterator>
+
 #include "cuda/emulator/fiber.h"
 #include "cuda/mma.h"
 
@@ -69,17 +71,24 @@ inline std::uint32_t load_word(const std::uint32_t* from) {
   emulator::give_word(from);
   return *from;
 }
-// What a copy will bring is NaN until it is waited for.
+// What a copy will bring is NaN until it is waited for. (Word by word: GCC's thread sanitizer does not see a memset or memcpy
+// of 16 bytes, which is compiled to one store.)
 inline void copy_chunk(Chunk* to, const void* from) {
-  std::memset(to, 0xff, sizeof *to);
+  for (std::uint32_t& word : to->words) word = 0xffffffffu;
   emulator::begin_copy(to, from);
 }
 inline void commit_copies() { emulator::commit_copies(); }
 template <int N>
 void wait_for_copies() {
   for (emulator::Copy copy; emulator::take_copy(copy, N);) {
-    const Chunk zeros{};
-    std::memcpy(copy.to, copy.from ? copy.from : &zeros, sizeof zeros);
+    auto& words = static_cast<Chunk*>(copy.to)->words;
+    for (std::size_t i = 0; i < std::size(words); ++i) {
+      std::uint32_t word = 0;
+      if (copy.from)
+        std::memcpy(&word, static_cast<const unsigned char*>(copy.from) + i * sizeof word,
+                    sizeof word);
+      words[i] = word;
+    }
   }
 }
 
