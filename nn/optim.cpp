@@ -180,12 +180,13 @@ template <bool with_copy>
 void AdamW::step_with(const Tensor& rates, const Clip& clip, Ema* ema) {
   const Tensor here = rates.to(params_.kind().device);
   Tensor values = params_.flat_values(), copy = params_.flat_copy();
+  const Tensor grads = params_.flat_grads();
   const Device device = values.device();
   dispatch_float("adamw", values.dtype(), [&]<class T>() {
     const Clipping clipping = {clip.norm.data_or_null<double>(), clip.max_norm};
     for (const Part& part : parts_) {
       const std::int64_t n = part.end - part.begin;
-      const T* g = params_.flat_grads().data<T>() + part.begin;
+      const T* g = grads.data<T>() + part.begin;
       const Written<T, with_copy> written = {
           .w = values.data<T>() + part.begin,
           .average = ema ? ema->average.data<T>() + part.begin : nullptr,

@@ -3,9 +3,8 @@
 #include "diffusion/samplers/solver.h"
 
 namespace sfumato::diffusion {
-namespace {
 
-Tensor sample_heun(const Chain& chain, Tensor x) {
+Tensor walk_by_heun(const Chain& chain, Tensor x) {
   const Flow flow(chain);
   for (std::int64_t i = 0; i < chain.steps(); ++i) {
     const NoiseLevel t = chain.levels[i], s = chain.levels[i + 1];
@@ -16,6 +15,8 @@ Tensor sample_heun(const Chain& chain, Tensor x) {
   }
   return x;
 }
+
+namespace {
 
 constexpr Sampler::Setting kHeunSettings[] = {{"use_beta_sigmas", "false"}};
 
@@ -28,7 +29,7 @@ const Sampler Sampler::heun = {.name = "heun",
                                .sigma_spacings = kSigmaFlags,
                                .help = "Heun's method, of second order; 2 evaluations a step",
                                .default_steps = 20,
-                               .sample = sample_heun};
+                               .sample = walk_by_heun};
 
 const Sampler Sampler::flow_heun = {.name = "flow_heun",
                                     .diffusers = "FlowMatchHeunDiscreteScheduler",
@@ -37,6 +38,6 @@ const Sampler Sampler::flow_heun = {.name = "flow_heun",
                                     .predictions = kFlowPredictions,
                                     .help = "heun, as flow matching's schedulers name it",
                                     .default_steps = 20,
-                                    .sample = sample_heun};
+                                    .sample = walk_by_heun};
 
 }  // namespace sfumato::diffusion

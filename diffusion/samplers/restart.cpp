@@ -35,17 +35,7 @@ Chain part_of(const Chain& chain, std::int64_t begin, std::int64_t end, std::int
 }
 
 Tensor sample_restart(const Chain& chain, Tensor x) {
-  return walk_with_restarts(chain, std::move(x), [](const Chain& part, const Tensor& from) {
-    const Flow flow(part);
-    Tensor y = from;
-    for (std::int64_t i = 0; i < part.steps(); ++i) {
-      const Estimate e = part.estimate(i, y);
-      y = heun_step(flow, part.levels[i], part.levels[i + 1], y, e,
-                    [&](const Tensor& there) { return part.estimate(i + 1, there); });
-      part.done(i, y, e.x0);
-    }
-    return y;
-  });
+  return walk_with_restarts(chain, std::move(x), walk_by_heun);
 }
 
 }  // namespace

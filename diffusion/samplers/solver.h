@@ -52,6 +52,8 @@ Tensor heun_step(const Flow& flow, const NoiseLevel& t, const NoiseLevel& s, con
   if (s.noise_variance == 0) return next;
   return flow.step(t, s, x, 0.5 * d + 0.5 * flow.velocity(s, ask(next)));
 }
+// All of a chain's steps by it (heun.cpp).
+Tensor walk_by_heun(const Chain& chain, Tensor x);
 
 // The step from σ_t to σ_s in two parts: along the flow to σ_down, and noise of standard deviation σ_up. In EDM's σ;
 // σ_up² = σ_s² (1 − σ_s² / σ_t²) is the posterior's variance. k-diffusion (Crowson 2022).

@@ -269,7 +269,8 @@ TEST_F(Train, TheScheduleCanBeShapedAndNothingIsIgnored) {
   done("sample --model shifted --steps 3 --count 2 --out x.png --restart --sampler dpmpp_2m");
   const std::pair<const char*, const char*> rows[] = {
       {"--shift 3", "--shift 3: expected --schedule flow, got cosine"},
-      {"--zero-snr --schedule flow --prediction flow", "--zero-snr"},
+      {"--zero-snr --schedule flow --prediction flow",
+       "--zero-snr: expected a schedule of DDPM's process, got flow"},
       {"--zero-snr --prediction eps", "zero terminal SNR"},
       {"--variance variational --prediction eps --loss huber", "--loss does nothing"},
       {"--variance variational --prediction eps --loss-weight p2", "--loss-weight does nothing"},

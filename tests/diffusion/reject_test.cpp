@@ -22,11 +22,12 @@ const PictureClassifier kReader{2, [](const Var& x0) {
                                   return concat(-light, light);
                                 }};
 
-std::int64_t class_of(const Tensor& picture) {
+double light_of(const Tensor& picture) {
   double sum = 0;
   for (const std::uint8_t value : picture.values<std::uint8_t>()) sum += value / 127.5 - 1;
-  return sum > 0 ? 1 : 0;
+  return sum;
 }
+std::int64_t class_of(const Tensor& picture) { return light_of(picture) > 0 ? 1 : 0; }
 
 const GenerateOptions kOptions{.labels = {0, 1, 0, 1, 0, 1, 0, 1}, .steps = 2};
 
@@ -73,22 +74,17 @@ TEST(Reject, AsksForTheConfidence) {
   const Pipeline model = unconditional_model();
   GenerateOptions o = kOptions;
   o.labels.assign(8, 1);
-  const auto light = [](const Tensor& picture) {
-    double sum = 0;
-    for (const std::uint8_t value : picture.values<std::uint8_t>()) sum += value / 127.5 - 1;
-    return sum;
-  };
   const double least = 0.9999, wanted = std::log(least / (1 - least)) / 2;
   const Tensor first = generate(model, o);
   std::int64_t unsure = 0;
-  for (std::int64_t i = 0; i < 8; ++i) unsure += light(first.slice(i, i + 1)) < wanted;
+  for (std::int64_t i = 0; i < 8; ++i) unsure += light_of(first.slice(i, i + 1)) < wanted;
   const Read once = generate_read(model, o, kReader, {.tries = 1, .confidence = least});
   EXPECT_EQ(once.misread, unsure);
   EXPECT_GT(unsure, generate_read(model, o, kReader, {.tries = 1}).misread);
   const Read sure = generate_read(model, o, kReader, {.tries = 100, .confidence = least});
   EXPECT_EQ(sure.misread, 0);
   for (std::int64_t i = 0; i < 8; ++i)
-    EXPECT_GE(light(sure.pictures.slice(i, i + 1)), wanted - 1e-3) << i;
+    EXPECT_GE(light_of(sure.pictures.slice(i, i + 1)), wanted - 1e-3) << i;
 }
 
 TEST(Reject, RefusesWhatCannotBeRead) {
