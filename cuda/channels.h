@@ -94,9 +94,9 @@ struct Normalised {
 template <class F>
 struct ForEachOfRow {
   static constexpr int kThreads = 128;
-  F f;
   index rows;
   unsigned cols;
+  F f;
 
   __device__ void operator()() const {
     for (index row = blockIdx.x; row < rows; row += gridDim.x)
@@ -107,7 +107,7 @@ struct ForEachOfRow {
 template <class F>
 void for_each_of_row(index rows, index cols, const F& f) {
   constexpr index kBlocks = 1 << 30;
-  launch({rows < kBlocks ? rows : kBlocks}, ForEachOfRow<F>{f, rows, narrow(cols)});
+  launch({rows < kBlocks ? rows : kBlocks}, ForEachOfRow<F>{rows, narrow(cols), f});
 }
 
 }  // namespace sfumato::cuda

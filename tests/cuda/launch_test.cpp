@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "cuda/block.h"
+#include "cuda/channels.h"
 #include "cuda/for_each.h"
 #include "cuda/memory.h"
 #include "cuda/phases.h"
@@ -193,6 +195,25 @@ TEST_F(LaunchTest, EmulatorThrowsForAnAddressOfTheCpu) {
   float here = 0;
   expect_error([&] { for_each(1, Squares{&here}); },
                "a kernel was given an address of the CPU's memory (word 0");
+}
+
+// Half an address lies in the padding, the other half in the number beside it.
+TEST_F(LaunchTest, EmulatorIgnoresWhatIsLeftInPadding) {
+  struct Pairs {
+    struct {
+      std::int64_t a, b;
+    } of[32];
+    constexpr void operator()(unsigned, unsigned) const {}
+  };
+  using Kernel = ForEachOfRow<Pairs>;
+  alignas(Kernel) unsigned char room[sizeof(Kernel)];
+  const void* const here = room;
+  for (std::size_t at = 0; at < sizeof room; at += sizeof here)
+    std::memcpy(room + at, &here, sizeof here);
+  Kernel& kernel = *reinterpret_cast<Kernel*>(room);
+  kernel.f = {}, kernel.rows = 0;
+  launch({1}, kernel);
+  synchronize();
 }
 
 TEST_F(LaunchTest, DeviceMemoryIsOutOfTheCpusReach) {
