@@ -109,6 +109,24 @@ template <class T, int N>
   }
 }
 
+// Adds the residual to those pixels of a tile, [rows][cols][N] vectors, that lie inside the image, and stores them to y.
+template <int N, class T>
+[[gnu::noinline]] void store_inside(const WinogradOutput<T>& output, const TilePixels& area,
+                                    index corner, const Vec<T>* tile, index tile_cols, Tail tail) {
+  const ConvOutput<T>& out = output.out;
+  const PixelSteps step = output.tiled.steps(area);
+  for (index i = area.rows.begin; i < area.rows.end; ++i) {
+    for (index j = area.cols.begin; j < area.cols.end; ++j) {
+      for (index n = 0; n < N; ++n) {
+        const index to = corner + i * step.row + j * step.col + n * kLanes<T>;
+        Vec<T> y = tile[(i * tile_cols + j) * N + n];
+        if (out.residual) y += load(out.residual + to, tail);
+        store<T>(out.y + to, y, tail);
+      }
+    }
+  }
+}
+
 // y for one panel of M[point][tile][width]. N vectors of a pixel at a time; N > 1 only if no column
 // is a tail.
 template <class T, int Taps, int N>
@@ -117,8 +135,6 @@ void winograd_outputs(const WinogradOutput<T>& output, const WinogradBlock& b, c
   constexpr int kPitch = 7 - Taps;
   const Panels<T> panels{output.conv.k};
   const TiledImage& tiled = output.tiled;
-  const ConvOutput<T> out = output.out;
-  const bool streamed = output.streamed;
   const index k = tiled.channels, width = panels.width(p), first = p * panels.kWidth;
   for (index image = b.image; image < b.image + b.images; ++image) {
     output.plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
@@ -130,45 +146,38 @@ void winograd_outputs(const WinogradOutput<T>& output, const WinogradBlock& b, c
             {first, first + panels.lanes(p)}, [&](index column, index channel, Tail tail) {
               const TilePixels area =
                   tiled.pixels<T>(kPitch * tr, kPitch * tc, Columns::kOut, Rows::kOut, column);
-              const index corner =
-                  ((image * tiled.rows + area.row) * tiled.cols + area.col) * k + channel;
+              const index corner = tiled.at(image, area) + channel;
               Vec<T> shift[N] = {};
-              load_shift(out, image * k, channel, tail, shift);
-              const auto put = [&](int i, int j, const Vec<T>(&o)[N][Rows::kOut], auto lanes) {
-                const index at = corner + (i * tiled.cols + j) * area.scale * k;
+              load_shift(output.out, image * k, channel, tail, shift);
+              // A tile at an edge, or of a tail, is stored by way of `edge`.
+              const bool whole = tail.count == kLanes<T> && area.whole(Columns::kOut, Rows::kOut);
+              Vec<T> edge[Columns::kOut * Rows::kOut * N];
+              T* const y = whole ? output.out.y + corner : reinterpret_cast<T*>(edge);
+              const T* const residual =
+                  whole && output.out.residual ? output.out.residual + corner : nullptr;
+              const bool streamed = whole && output.streamed;
+              const PixelSteps step =
+                  whole ? tiled.steps(area) : PixelSteps{Rows::kOut * N * kLanes<T>, N * kLanes<T>};
+              const auto put = [&](int i, const Vec<T>(&o)[N][Rows::kOut]) {
+#pragma GCC unroll 6
+                for (int j = 0; j < Rows::kOut; ++j) {
 #pragma GCC unroll 2
-                for (int n = 0; n < N; ++n) {
-                  const index to = at + n * kLanes<T>;
-                  Vec<T> y = o[n][j] + shift[n];
-                  if (out.residual) y += load(out.residual + to, lanes);
-                  if (streamed) {
-                    stream(out.y + to, y);
-                  } else {
-                    store<T>(out.y + to, y, lanes);
+                  for (int n = 0; n < N; ++n) {
+                    const index to = i * step.row + j * step.col + n * kLanes<T>;
+                    Vec<T> v = o[n][j] + shift[n];
+                    if (residual) v += load(residual + to);
+                    streamed ? stream(y + to, v) : store<T>(y + to, v);
                   }
                 }
               };
-              PointReader<T> from(points.moved(column - first));
-              if (tail.count == kLanes<T> && area.whole(Columns::kOut, Rows::kOut)) {
-                transform_2d<Columns, Rows, Vec<T>, N>(
-                    from, RowSink{[&](int i, const Vec<T>(&o)[N][Rows::kOut]) {
-#pragma GCC unroll 6
-                      for (int j = 0; j < Rows::kOut; ++j) put(i, j, o, AllLanes{});
-                    }});
-              } else {
-                transform_2d<Columns, Rows, Vec<T>, N>(
-                    from, RowSink{[&](int i, const Vec<T>(&o)[N][Rows::kOut]) {
-#pragma GCC unroll 1
-                      for (int j = 0; j < Rows::kOut; ++j) {
-                        if (area.has(i, j)) put(i, j, o, tail);
-                      }
-                    }});
-              }
+              transform_2d<Columns, Rows, Vec<T>, N>(PointReader<T>(points.moved(column - first)),
+                                                     RowSink{put});
+              if (!whole) store_inside<N>(output, area, corner, edge, Rows::kOut, tail);
             });
       });
     });
   }
-  if (streamed) finish_streams();
+  if (output.streamed) finish_streams();
 }
 
 // ---- M and the whole

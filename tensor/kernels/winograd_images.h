@@ -27,6 +27,11 @@ struct TilePixels {
   }
 };
 
+// Elements from a pixel of a tile to the one below it and to the one on its right.
+struct PixelSteps {
+  index row, col;
+};
+
 struct TiledImage {
   index rows, cols, channels;  // as stored
   // Tiles address 2x2 blocks. The columns of the product are then the channels of the block's four
@@ -34,6 +39,13 @@ struct TiledImage {
   bool blocks = false;
 
   index size() const { return rows * cols * channels; }
+  // The first element of an area's first pixel, which may lie outside.
+  index at(index image, const TilePixels& area) const {
+    return ((image * rows + area.row) * cols + area.col) * channels;
+  }
+  PixelSteps steps(const TilePixels& area) const {
+    return {area.scale * cols * channels, area.scale * channels};
+  }
   // Which pixel of its block a column belongs to, 2 (row) + (column).
   template <class T>
   index phase(index column) const {

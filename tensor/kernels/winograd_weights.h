@@ -20,6 +20,19 @@ struct WinogradGradient {
   T* per_image;  // [n, k] or null: = Σ dy of each image
 };
 
+// Those pixels of a tile that lie inside the image, and zeros, as [rows][cols] vectors.
+template <class T>
+[[gnu::noinline]] void load_inside(const WinogradGradient<T>& from, const TilePixels& area,
+                                   index corner, Vec<T>* tile, index tile_rows, index tile_cols,
+                                   Tail tail) {
+  const PixelSteps step = from.tiled.steps(area);
+  for (index i = 0; i < tile_rows * tile_cols; ++i) tile[i] = Vec<T>{};
+  for (index i = area.rows.begin; i < area.rows.end; ++i) {
+    for (index j = area.cols.begin; j < area.cols.end; ++j)
+      tile[i * tile_cols + j] = load(from.dy + (corner + i * step.row + j * step.col), tail);
+  }
+}
+
 // Z[panel][point][tile][width] for some images of a block.
 template <class T, int Taps>
 void winograd_gradients(const WinogradGradient<T>& from, const WinogradBlock& b, Range images,
@@ -47,30 +60,22 @@ void winograd_gradients(const WinogradGradient<T>& from, const WinogradBlock& b,
           const TilePoints<T> to(z + z_panels.begin(p), offsets, width, z_panels.step(p));
           const TilePixels area =
               tiled.pixels<T>(kPitch * tr, kPitch * tc, Columns::kIn, Rows::kIn, o);
-          const index corner =
-              ((image * tiled.rows + area.row) * tiled.cols + area.col) * k + channel;
+          const index corner = tiled.at(image, area) + channel;
+          const bool whole = tail.count == kLanes<T> && area.whole(Columns::kIn, Rows::kIn);
+          // A tile at an edge, or of a tail, is read by way of `edge`.
+          Vec<T> edge[Columns::kIn * Rows::kIn];
+          if (!whole) load_inside<T>(from, area, corner, edge, Columns::kIn, Rows::kIn, tail);
+          const T* const y = whole ? dy + corner : reinterpret_cast<const T*>(edge);
+          const PixelSteps step =
+              whole ? tiled.steps(area) : PixelSteps{Rows::kIn * kLanes<T>, kLanes<T>};
           Vec<T> sum = load(total + channel);
-          const auto pixel = [&](int i, int j, auto lanes) {
-            return load(dy + (corner + (i * tiled.cols + j) * area.scale * k), lanes);
+          const auto summed = [&](int i, int j) __attribute__((always_inline)) {
+            const Vec<T> v = load(y + i * step.row + j * step.col);
+            sum += v;
+            return v;
           };
-          const auto points = [&] {
-            return PointWriter<T, size.kCols>(to.moved(o % panels.kWidth));
-          };
-          if (tail.count == kLanes<T> && area.whole(Columns::kIn, Rows::kIn)) {
-            const auto summed = [&](int i, int j) __attribute__((always_inline)) {
-              const Vec<T> y = pixel(i, j, AllLanes{});
-              sum += y;
-              return y;
-            };
-            transform_2d<Columns, Rows, Vec<T>>(ElementSource{summed}, points());
-          } else {
-            const auto summed = [&](int i, int j) __attribute__((always_inline)) {
-              const Vec<T> y = area.has(i, j) ? pixel(i, j, tail) : Vec<T>{};
-              sum += y;
-              return y;
-            };
-            transform_2d<Columns, Rows, Vec<T>>(ElementSource{summed}, points());
-          }
+          transform_2d<Columns, Rows, Vec<T>>(
+              ElementSource{summed}, PointWriter<T, size.kCols>(to.moved(o % panels.kWidth)));
           store<T>(total + channel, sum);
         });
       });
