@@ -6,7 +6,7 @@
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // Some channels of panel p of U, [point][channel][lane].
-template <class T, int Taps, bool Mirrored>
+template <class T, int Taps>
 void winograd_filter_panel(const Conv& conv, const WeightOrder& order, index p, Range channels,
                            const T* w, T* panel) {
   constexpr index kL = kLanes<T>;
@@ -18,9 +18,10 @@ void winograd_filter_panel(const Conv& conv, const WeightOrder& order, index p, 
       Vec<T> taps[Taps * Taps];
       rows_to_lanes(w + (p * panels.kWidth + lane) * order.out + c * order.in, order.out,
                     smaller(lanes - lane, kL), taps);
+      const Vec<T>* const first = order.mirrored ? taps + Taps * Taps - 1 : taps;
+      const int step = order.mirrored ? -1 : 1;
       const auto tap = [&](int i, int j) __attribute__((always_inline)) {
-        const int t = Taps * i + j;
-        return taps[Mirrored ? Taps * Taps - 1 - t : t];
+        return first[step * (Taps * i + j)];
       };
       T* const to = panel + c * width + lane;
       const auto put = [&](int i, const Vec<T>(&u)[1][6]) __attribute__((always_inline)) {
@@ -41,11 +42,8 @@ void winograd_filters(const Conv& conv, const WeightOrder& order, const T* w, T*
     const index p = task / blocks, c = task % blocks * kBlock;
     const Range channels{c, smaller(c + kBlock, conv.c)};
     T* const panel = filters + filter_panels<T>(conv).begin(p);
-    const auto two =
-        order.mirrored ? winograd_filter_panel<T, 2, true> : winograd_filter_panel<T, 2, false>;
-    const auto three =
-        order.mirrored ? winograd_filter_panel<T, 3, true> : winograd_filter_panel<T, 3, false>;
-    (conv.kh == 2 ? two : three)(conv, order, p, channels, w, panel);
+    const auto transform = conv.kh == 2 ? winograd_filter_panel<T, 2> : winograd_filter_panel<T, 3>;
+    transform(conv, order, p, channels, w, panel);
   });
 }
 
