@@ -36,6 +36,11 @@ void declare_drawing(CommandLine& line, DrawingOptions& o, const std::string& de
   line(o.spacing,
        {"spacing", "How the noise levels of the steps are chosen (default: as the model says)"},
        diffusion::kSpacings);
+  line(o.variance,
+       {"variance",
+        "The noise in ddpm's steps: fixed_small is right for data that is a point, fixed_large for "
+        "data that is noise (default: as the model says)"},
+       {"fixed_small", "fixed_large"});
   line(o.eta, {"eta", "Noise in ddim's steps: 0 none, 1 as much as ddpm"}, {0, 1});
   line(o.restart,
        {"restart",
@@ -93,6 +98,7 @@ diffusion::GenerateOptions generate_options(const DrawingOptions& o, const Drawi
   g.sampler = o.sampler.value_or(diffusion::default_sampler(m.model));
   g.spacing = o.spacing;
   g.steps = o.steps.value_or(diffusion::default_steps(m.model, g.sampler));
+  if (!o.variance.empty()) g.variance = diffusion::parse_variance(o.variance);
   g.eta = o.eta;
   g.restart = o.restart;
   g.guide = m.guide ? &*m.guide : nullptr;

@@ -17,6 +17,7 @@ struct DrawingOptions {
   std::optional<diffusion::Spacing> spacing = {};  // none: as the model's scheduler says
   std::optional<diffusion::Sampler> sampler;
   std::optional<std::int64_t> steps;
+  std::string variance;  // "", fixed_small, fixed_large
   double eta = 0;
   bool restart = false;
   std::optional<double> guidance;

@@ -115,7 +115,7 @@ const Edit kEdits[] = {
      "the white pixels of --mask anew, the others stay",
      edit_inpaint,
      {"in", "mask"},
-     {"labels", "sampler", "eta", "restart"}},
+     {"labels", "sampler", "variance", "eta", "restart"}},
     {"repaint",
      "the same by RePaint's jumps: slower, and at one with what stays",
      edit_repaint,
@@ -126,7 +126,7 @@ const Edit kEdits[] = {
      "--in with noise added and taken away (SDEdit)",
      edit_img2img,
      {"in"},
-     {"labels", "strength", "sampler", "eta", "restart"}},
+     {"labels", "strength", "sampler", "variance", "eta", "restart"}},
     {"invert",
      "--in walked back to its noise, and forth with other classes",
      edit_invert,
@@ -152,7 +152,7 @@ const Edit kEdits[] = {
      "a canvas of --size around --in, or without one",
      edit_outpaint,
      {"size"},
-     {"in", "at", "labels", "sampler", "eta", "restart"}},
+     {"in", "at", "labels", "sampler", "variance", "eta", "restart"}},
 };
 
 const Edit& find_edit(const std::string& name) {

@@ -57,6 +57,17 @@ void expect_channels(const nn::Network& network, const SchedulerConfig& schedule
                 fmt::format("pictures of 1 or 3 channels can be written, the network has {}", in));
 }
 
+// The variance of DDPM's steps, where it is asked for.
+void expect_variance(const SchedulerConfig& scheduler, const GenerateOptions& o) {
+  if (!o.variance) return;
+  if (o.sampler.field != "variance_type")
+    throw Error("sample", fmt::format("variance {}: expected the sampler ddpm, got {}",
+                                      name(*o.variance), o.sampler.name));
+  if (scheduler.variance_type == Variance::learned_range)
+    throw Error("sample", fmt::format("variance {}: the network says the variance itself",
+                                      name(*o.variance)));
+}
+
 // By the same network and another label, a negative class or none.
 bool guides_by_label(const GenerateOptions& o) { return guides(o) && !o.guide && !o.classifier; }
 
@@ -195,6 +206,7 @@ SampleOptions chain_options(const Pipeline& model, const GenerateOptions& o) {
                       .self_condition = model.network->takes_estimate};
   chain.config.sampler = o.sampler;
   if (o.spacing) chain.config.timestep_spacing = *o.spacing;
+  if (o.variance) chain.config.variance_type = *o.variance;
   if (o.clip) {
     chain.config.clip_sample = *o.clip != Clip::off;
     chain.config.thresholding = *o.clip == Clip::dynamic;
@@ -254,6 +266,7 @@ void expect_drawable(const Pipeline& model, const GenerateOptions& o) {
   const nn::Conditioning& conditioning = network.conditioning;
   if (o.labels.empty()) throw Error("sample", "expected at least one picture");
   expect_channels(network, model.scheduler);
+  expect_variance(model.scheduler, o);
   const Shape shape = picture_shape(model, o);
   expect_size(network, shape[1], shape[2]);
   if (o.classifier || o.method.by_classifier) expect_classifier(o);

@@ -44,6 +44,8 @@ struct GenerateOptions {
   std::optional<std::int64_t> steps = {};  // none: default_steps()
   Sampler sampler = Sampler::ddim;
   std::optional<Spacing> spacing = {};  // none: as the folder says
+  std::optional<Variance> variance =
+      {};  // ddpm only, and one that is fixed; none: as the folder says
   double eta = 0;
   bool restart = false;  // SampleOptions::restart
   // The scale of guidance; other than 1 (0 by a classifier), it needs the model's null label, or a guide.

@@ -225,6 +225,10 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
     throw Error("sample", fmt::format("eta = {}: expected 0 with the sampler {}, whose noise it "
                                       "does not change",
                                       options.eta, config.sampler.name));
+  if (options.restart && config.sampler.restarts)
+    throw Error("sample",
+                fmt::format("the sampler {} restarts by itself: expected another with restarts",
+                            config.sampler.name));
   if (options.guide.away && options.guide.method.own_eps && !config.sampler.takes_both)
     throw Error(
         "sample",

@@ -82,6 +82,7 @@ struct Sampler {
   bool takes_eta = false;    // SampleOptions::eta says how much noise its steps add
   bool takes_both = false;   // its step is a x̂_0 + σ ε̂: the two may be of different estimates
   bool one_picture = false;  // its steps depend on x: pictures are drawn one by one
+  bool restarts = false;     // by itself: SampleOptions::restart would restart within restarts
   std::string_view help = {};
   std::int64_t default_steps = 0;  // 0: all T
   Tensor (*sample)(const Chain& chain, Tensor x_T);

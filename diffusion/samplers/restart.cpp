@@ -69,6 +69,7 @@ Tensor walk_with_restarts(const Chain& chain, Tensor x, const Walk& walk) {
 const Sampler Sampler::restart = {.name = "restart",
                                   .diffusers = "restart",
                                   .grid = Sampler::Grid::fractional,
+                                  .restarts = true,
                                   .help = "Heun's method, with part of the way walked three times",
                                   .default_steps = 20,
                                   .sample = sample_restart};

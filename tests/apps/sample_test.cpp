@@ -193,6 +193,11 @@ TEST_F(Sample, GuidanceByEveryMethodAndByAnEarlierModel) {
           {"guidance 1 is none", "--guidance-method"});
   refused("sample --model long --guidance 1 --guidance-from 2 --out x.npy", {"guidance 1 is none"});
   refused("sample --model long --sampler heun --eta 0.5 --out x.npy", {"eta = 0.5", "heun"});
+  refused("sample --model long --sampler heun --variance fixed_large --out x.npy",
+          {"variance fixed_large: expected the sampler ddpm, got heun"});
+  refused("sample --model long --sampler restart --restart --out x.npy", {"restarts by itself"});
+  EXPECT_EQ(draw(" --sampler ddpm --variance fixed_small"), draw(" --sampler ddpm"));
+  EXPECT_NE(draw(" --sampler ddpm --variance fixed_large"), draw(" --sampler ddpm"));
   refused("sample --model long --guidance-method none --out x.npy",
           {"--guidance-method", "cfg_zero"}, 2);
 }

@@ -202,6 +202,8 @@ TEST_F(Train, ALearnedVarianceIsPartOfTheModel) {
                    "--batch 4 --steps 2"));
   refused("train --out no --init whole --data data --steps 2",
           {"--variance fixed", "/whole says a variance"});
+  refused("sample --model whole --sampler ddpm --variance fixed_small --out x.npy",
+          {"variance fixed_small: the network says the variance itself"});
   refused("train --out no --variance hybrid --model missing.json --data data --steps 2",
           {"missing.json"});
   done("train --out plain" + options);
