@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -162,17 +161,6 @@ Outcome Process::wait() {
   if (WIFEXITED(status)) o.code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) o.signal = WTERMSIG(status);
   return o;
-}
-
-AppTest::AppTest() {
-  std::string name = (fs::temp_directory_path() / "sfumato-app-XXXXXX").string();
-  if (!mkdtemp(name.data())) throw std::system_error(errno, std::generic_category(), name);
-  directory_ = fs::canonical(name);
-}
-
-AppTest::~AppTest() {
-  std::error_code ignored;
-  fs::remove_all(directory_, ignored);
 }
 
 std::string AppTest::get(std::string_view name) const {

@@ -15,6 +15,7 @@
 
 #include "tensor/io/json.h"
 #include "tensor/sanitizers.h"
+#include "tests/temporary_folder.h"
 
 namespace sfumato::apps {
 
@@ -73,9 +74,6 @@ struct Digits {
 // A directory for each test, in which the program runs; relative paths are meant from there.
 class AppTest : public ::testing::Test {
  protected:
-  AppTest();
-  ~AppTest() override;
-
   fs::path at(std::string_view name) const { return directory_ / name; }
   std::string get(std::string_view name) const;
   void put(std::string_view name, std::string_view bytes) const;  // makes directories
@@ -99,7 +97,8 @@ class AppTest : public ::testing::Test {
   // Names of temporary files that are left anywhere.
   std::vector<std::string> temporaries() const;
 
-  fs::path directory_;
+  TemporaryFolder folder_;
+  const fs::path& directory_ = folder_.path();
 };
 
 // What a run has learned, as bytes: its model's file and all state but the clock's.

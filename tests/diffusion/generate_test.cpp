@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "nn/presets.h"
 #include "tensor/io/image.h"
 #include "tests/diffusion/support.h"
+#include "tests/temporary_folder.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -21,18 +21,12 @@ namespace fs = std::filesystem;
 // A folder of its own, in which the test runs: relative paths are meant from there.
 class Generate : public ::testing::Test {
  protected:
-  Generate() {
-    fs::create_directories(folder_);
-    fs::current_path(folder_);
-  }
-  ~Generate() override {
-    fs::current_path(before_);
-    fs::remove_all(folder_);
-  }
+  Generate() { fs::current_path(folder_.path()); }
+  ~Generate() override { fs::current_path(before_); }
 
  private:
   fs::path before_ = fs::current_path();
-  fs::path folder_ = fs::temp_directory_path() / fmt::format("sfumato_generate_{}", ::getpid());
+  TemporaryFolder folder_;
 };
 
 // Ten classes and "no class", 28 x 28, not trained.

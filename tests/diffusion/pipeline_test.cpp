@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/checkpoint.h"
+#include "tests/temporary_folder.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -15,13 +16,6 @@ namespace fs = std::filesystem;
 
 class PipelineFolder : public ::testing::Test {
  protected:
-  PipelineFolder() {
-    std::string name = (fs::temp_directory_path() / "sfumato-pipeline-XXXXXX").string();
-    EXPECT_TRUE(mkdtemp(name.data()));
-    dir_ = name;
-  }
-  ~PipelineFolder() override { fs::remove_all(dir_); }
-
   static Pipeline make(std::int64_t rows, std::optional<std::int64_t> null_label) {
     nn::UNetConfig c;
     c.block_out_channels = {4};
@@ -52,7 +46,8 @@ class PipelineFolder : public ::testing::Test {
     return "";
   }
 
-  fs::path dir_;
+  TemporaryFolder folder_;
+  const fs::path& dir_ = folder_.path();
 };
 
 using Names = std::vector<std::string>;

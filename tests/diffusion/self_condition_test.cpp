@@ -1,11 +1,7 @@
 // Self-conditioning (Analog Bits, Chen 2022): what networks see in training, and what samplers hand them.
 #include "diffusion/self_condition.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -20,6 +16,7 @@
 #include "nn/self_conditioned.h"
 #include "tensor/rng.h"
 #include "tests/diffusion/support.h"
+#include "tests/temporary_folder.h"
 
 namespace sfumato::diffusion {
 namespace {
@@ -229,14 +226,11 @@ TEST(SelfCondition, NeitherBatchNorCountChangesAPicture) {
 }
 
 TEST(SelfCondition, ASavedModelDrawsTheSameAndTheEstimateCounts) {
-  namespace fs = std::filesystem;
-  const fs::path folder =
-      fs::temp_directory_path() / fmt::format("sfumato_self_condition_{}", ::getpid());
+  const TemporaryFolder folder;
   Pipeline model = conditioned_model();
-  save_pipeline_config(folder, model);
-  save_pipeline_weights(folder, model, model.params->flat_values());
-  const Pipeline loaded = load_pipeline(folder);
-  fs::remove_all(folder);
+  save_pipeline_config(folder.path(), model);
+  save_pipeline_weights(folder.path(), model, model.params->flat_values());
+  const Pipeline loaded = load_pipeline(folder.path());
   EXPECT_TRUE(loaded.network->takes_estimate);
   EXPECT_TRUE(loaded.notes.empty()) << loaded.notes.at(0);
   const GenerateOptions o{.labels = {0, 1}, .steps = 5};

@@ -3,7 +3,6 @@
 #include "tensor/io/checksum.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 #include <fstream>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tests/temporary_folder.h"
 
 namespace sfumato::io {
 namespace {
@@ -46,9 +46,8 @@ TEST(Checksum, SeesPairsOfSignsAndTheOrder) {
 }
 
 TEST(Checksum, OfAFile) {
-  std::string name = (fs::temp_directory_path() / "sfumato-checksum-XXXXXX").string();
-  ASSERT_TRUE(mkdtemp(name.data()));
-  const fs::path path = fs::path(name) / "f.safetensors";
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "f.safetensors";
   const std::vector<std::pair<std::string, Tensor>> tensors = {
       {"b", Tensor::full({3, 5}, 0.25)}, {"a", Tensor::full({2}, 7, DType::i64)}};
   EXPECT_EQ(checksum_text(tensors), checksum_text({tensors[1], tensors[0]}));
@@ -71,7 +70,6 @@ TEST(Checksum, OfAFile) {
   EXPECT_NO_THROW(verify_checksum(SafeTensors(path)));
   write_safetensors(path, tensors);  // without one there is nothing to compare
   EXPECT_NO_THROW(verify_checksum(SafeTensors(path)));
-  fs::remove_all(name);
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 // the messages of errors.
 #pragma once
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -12,22 +11,15 @@
 #include <random>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 #include "tensor/error.h"
+#include "tests/temporary_folder.h"
 
 namespace sfumato::io {
 
 // A fresh directory for each test, removed with all it holds.
 class IoTest : public ::testing::Test {
  protected:
-  IoTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "sfumato-io-XXXXXX").string();
-    if (!mkdtemp(name.data())) throw std::system_error(errno, std::generic_category(), name);
-    directory_ = name;
-  }
-  ~IoTest() override { std::filesystem::remove_all(directory_); }
-
   std::filesystem::path at(std::string_view name) const { return directory_ / name; }
   // Writes a file as it is, creating directories; returns its path.
   std::filesystem::path put(std::string_view name, std::string_view bytes) const {
@@ -47,7 +39,8 @@ class IoTest : public ::testing::Test {
     return static_cast<int>(std::distance(begin(all), end(all)));
   }
 
-  std::filesystem::path directory_;
+  TemporaryFolder folder_;
+  const std::filesystem::path& directory_ = folder_.path();
 };
 
 // The message of the Error that f() throws; "no error" when it throws none.

@@ -14,6 +14,7 @@
 #include "tensor/io/safetensors.h"
 #include "tests/devices.h"
 #include "tests/norms.h"
+#include "tests/temporary_folder.h"
 
 namespace sfumato::nn {
 namespace {
@@ -83,7 +84,8 @@ TEST(ClassicLayers, ValuesAndGradientsArePyTorchs) {
 }
 
 TEST(ClassicLayers, RunningStatisticsArePyTorchsAndSurviveAFile) {
-  const fs::path file = fs::temp_directory_path() / "sfumato-batch-norm.safetensors";
+  const TemporaryFolder folder;
+  const fs::path file = folder.path() / "batch_norm.safetensors";
   for (const Device device : devices()) {
     Params params(1), others(2);
     const BatchNorm2d norm(Scope(params), 3), loaded(Scope(others), 3);
@@ -104,12 +106,12 @@ TEST(ClassicLayers, RunningStatisticsArePyTorchsAndSurviveAFile) {
     expect_near(y.value(), golden().tensor("batch_norm.eval"), "evaluated");
     EXPECT_EQ(loaded.num_batches_tracked.value().to(Device::cpu).item(), 2);
   }
-  fs::remove(file);
 }
 
 // A checkpoint of something else leaves the statistics alone.
 TEST(ClassicLayers, BuffersAreExpectedInAFile) {
-  const fs::path file = fs::temp_directory_path() / "sfumato-buffers.safetensors";
+  const TemporaryFolder folder;
+  const fs::path file = folder.path() / "buffers.safetensors";
   Params params(1), group(1);
   const BatchNorm2d norm(Scope(params), 3);
   const GroupNorm other(Scope(group), 3, 1, 1e-5);
@@ -131,7 +133,6 @@ TEST(ClassicLayers, BuffersAreExpectedInAFile) {
               load_parameters(group, io::SafeTensors(file));
             }).find("\"num_batches_tracked\" is not a parameter"),
             std::string::npos);
-  fs::remove(file);
   EXPECT_NE(message([&] { BatchNorm2d(Scope(params), 3); }).find("too late"), std::string::npos);
   EXPECT_NE(message([&] {
               norm(Tensor::zeros({1, 1, 1, 3}), {.training = true});

@@ -1,12 +1,19 @@
 // Chapter 7: the way back, step by step, for digits and in the plane.
+
+// The sampler, and η for the one that takes it: chosen() is what the library is told.
+function samplerChoice(ui, changed) {
+  const sampler = ui.choice(ui.say('Sampler', '采样器'), [['ddim', 'DDIM'], ['ddpm', 'DDPM'], ['dpmpp_2m', 'DPM-Solver++(2M)']], changed);
+  const eta = ui.slider('η (DDIM)', {min: 0, max: 1, step: 0.1, value: 0}, changed);
+  return {chosen: () => ({sampler: sampler.value, ...(sampler.value === 'ddim' ? {eta: eta.value} : {})})};
+}
+
 widget('back', async (ui) => {
   const model = await library.call('describe');
-  const sampler = ui.choice(ui.say('Sampler', '采样器'), [['ddim', 'DDIM'], ['ddpm', 'DDPM'], ['dpmpp_2m', 'DPM-Solver++(2M)']], () => run());
+  const walk = samplerChoice(ui, () => run());
   const label = ui.choice(ui.say('Draw', '画'), model.classes.map((c) => [c.label, c.name]), () => run());
   if (model.classes.length > 5) label.value = model.classes[5].label;
   const steps = ui.slider(ui.say('Steps', '步数'), {min: 1, max: 250, value: 20}, () => run());
   const guidance = ui.slider(ui.say('Guidance w', '引导 w'), {min: 0, max: 6, step: 0.5, value: model.guidance}, () => run());
-  const eta = ui.slider('η (DDIM)', {min: 0, max: 1, step: 0.1, value: 0}, () => run());
   let seed = 0, ways = [];
   ui.button(ui.say('New noise', '换一份噪声'), () => { ++seed; run(); });
   const at = ui.slider(ui.say('look at step', '看第几步'), {min: 0, max: 20, value: 20}, () => show());
@@ -21,7 +28,7 @@ widget('back', async (ui) => {
   };
   const run = ui.latest(async () => {
     ways = [];
-    const args = {sampler: sampler.value, steps: steps.value, guidance: guidance.value, ...(sampler.value === 'ddim' ? {eta: eta.value} : {}), seed, ...(model.classes.length ? {label: +label.value} : {})};
+    const args = {...walk.chosen(), steps: steps.value, guidance: guidance.value, seed, ...(model.classes.length ? {label: +label.value} : {})};
     const begin = performance.now();
     await library.call('draw', args, (part) => {
       ways.push(part);
@@ -46,14 +53,13 @@ widget('back', async (ui) => {
 
 widget('paths', async (ui) => {
   const data = planeData(ui, () => run());
-  const sampler = ui.choice(ui.say('Sampler', '采样器'), [['ddim', 'DDIM'], ['ddpm', 'DDPM'], ['dpmpp_2m', 'DPM-Solver++(2M)']], () => run());
+  const walk = samplerChoice(ui, () => run());
   const steps = ui.slider(ui.say('Steps', '步数'), {min: 1, max: 200, value: 40}, () => run());
-  const eta = ui.slider('η (DDIM)', {min: 0, max: 1, step: 0.1, value: 0}, () => run());
   const count = ui.slider(ui.say('Points', '点数'), {min: 5, max: 200, step: 5, value: 40}, () => run());
   const chart = ui.chart(ui.say('From noise (x_T) to data, by the exact denoiser', '从噪声 (x_T) 到数据，用精确的去噪器'), {square: true});
   const run = ui.latest(async () => {
     await library.call('plane_start', {data: data.value, schedule: 'linear', steps: 1000});
-    const {path} = await library.call('plane_paths', {exact: true, sampler: sampler.value, draw_steps: steps.value, ...(sampler.value === 'ddim' ? {eta: eta.value} : {}), count: count.value});
+    const {path} = await library.call('plane_paths', {exact: true, ...walk.chosen(), draw_steps: steps.value, count: count.value});
     const ways = [...Array(count.value).keys()].map((k) => ({kind: 'line', x: path.map((x) => x[2 * k]), y: path.map((x) => x[2 * k + 1]), colour: 0, thin: true}));
     chart.draw({x: [-2.6, 2.6], y: [-2.6, 2.6]}, [...ways,
       {kind: 'dots', ...pairs(path[0]), name: 'x_T', colour: 3, radius: 2.2}, {kind: 'dots', ...pairs(path.at(-1)), name: 'x₀', colour: 1, radius: 2.6}],
