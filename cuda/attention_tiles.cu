@@ -311,21 +311,21 @@ struct Backward {
     s.lse[i] = exists ? a.lse[at.of_all * t.tq + query] : 0;
   }
 
-  // S becomes P, and dP dS: 0 where a query or a key does not exist. Of keys, rows are keys.
+  // S becomes P, and dP dS: 0 in columns that do not exist, whose P may be infinite. (Rows that do not exist are not
+  // written.) Of keys, rows are keys.
   template <bool kOfKeys>
   __device__ void differentiate(const Shared& s, const Place& at, unsigned begin, Scores& p,
                                 Scores& ds) const {
     const Attention& t = a.attention;
     const float scale = static_cast<float>(t.scale);
-    const unsigned lane = threadIdx.x % 32, rows = static_cast<unsigned>(kOfKeys ? t.tk : t.tq),
-                   cols = static_cast<unsigned>(kOfKeys ? t.tq : t.tk);
+    const unsigned lane = threadIdx.x % 32, cols = static_cast<unsigned>(kOfKeys ? t.tq : t.tk);
     SFUMATO_UNROLL
     for (int j = 0; j < kOther / 8; ++j) {
       SFUMATO_UNROLL
       for (int i = 0; i < 4; ++i) {
         const unsigned row = at.row + i / 2 * 8 + lane / 4, col = j * 8 + lane % 4 * 2 + i % 2;
         const unsigned query = kOfKeys ? col : row;
-        const bool exists = at.first + row < rows && begin + col < cols;
+        const bool exists = begin + col < cols;
         p[j][i] = exists ? std::exp2((scale * p[j][i] - s.lse[query]) * kLog2e) : 0;
         ds[j][i] = scale * p[j][i] * (ds[j][i] - s.d[query]);
       }

@@ -73,5 +73,23 @@ TEST_F(DeviceAttention, LargeScores) {
   });
 }
 
+// All keys score far below 0, what a key that does not exist would: its share would be e^800 times theirs.
+TEST_F(DeviceAttention, LowScores) {
+  for_every_type_and_bf16([]<class T>() {
+    const Attention s = sizes(1, 20, 70, 1, 8, 1.0);
+    AttentionCase<T> in(s);
+    for (T& q : in.q) q = T(-10);
+    for (T& k : in.k) k = static_cast<T>(10 + k / 8);
+    const auto got = run(s, in);
+    AttentionResult<double> expected = reference_of(s, in);
+    const double most = std::is_same_v<T, bf16> ? 0.02 : by_type<T>(1e-3, 1e-11);
+    EXPECT_LT(distance(got.out.values().data(), expected.out.values()), most);
+    // A difference of numbers near 10, which in bf16 leaves little.
+    EXPECT_LT(distance(got.dq.values().data(), expected.dq.values()), 50 * most);
+    EXPECT_LT(distance(got.dk.values().data(), expected.dk.values()), most);
+    EXPECT_LT(distance(got.dv.values().data(), expected.dv.values()), most);
+  });
+}
+
 }  // namespace
 }  // namespace sfumato::kernels::testing
