@@ -81,7 +81,11 @@ diffusion::PictureClassifier load_picture_classifier(const std::string& file, co
   const std::int64_t channels = weights.shape("conv_in.weight")[1],
                      classes = weights.shape("out.weight")[0],
                      known = pipeline.conditioning().classes();
-  if (channels != pipeline.network->in_channels || (known > 0 && known != classes))
+  // Rows at the end that no picture has may be more than the classes.
+  const std::vector<std::int64_t> drawable = diffusion::drawable_labels(pipeline);
+  const std::int64_t needed = drawable.empty() ? 0 : drawable.back() + 1;
+  if (channels != pipeline.network->in_channels ||
+      (known > 0 && (classes < needed || classes > known)))
     throw Error(weights.path().string(),
                 fmt::format("knows {} classes of pictures of {} channels, the model draws {} of {}",
                             classes, channels, known > 0 ? std::to_string(known) : "pictures",

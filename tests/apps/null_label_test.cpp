@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "diffusion/eval/classifier.h"
 #include "diffusion/pipeline.h"
+#include "nn/checkpoint.h"
 #include "tensor/io/npy.h"
 #include "tests/apps/support.h"
 
@@ -56,6 +58,14 @@ TEST_F(NullLabel, IsTheLastRowWhereNoPictureHasIt) {
   notes(kTrain + "--model three.json --out b --label-dropout 0.1");
   EXPECT_NE(learned(at("a")).weights, learned(at("b")).weights);
   done("sample --model a --guidance 3 --count 2 --steps 1 --out x.npy");
+  // Where no label is hidden, the row is no class either: it is not drawn, and a reader need not know it.
+  done(kTrain + "--model three.json --out c --label-dropout 0");
+  EXPECT_EQ(null_label("c"), std::nullopt);
+  eval::Classifier reader(1, 2);
+  nn::save_parameters(reader.params(), reader.params().flat_values(), at("r.safetensors"));
+  done("sample --model c --count 3 --steps 1 --reader r.safetensors --out read");
+  EXPECT_TRUE(fs::exists(at("read/00002_0.png")));
+  refused("sample --model c --labels 2 --out x.npy", {"some of \"0\", \"1\"", "got \"2\""});
 }
 
 TEST_F(NullLabel, IsMadeWhereItIsAskedFor) {
