@@ -43,9 +43,8 @@ struct GenerateOptions {
   std::optional<Clip> clip = {};       // none: `on` where the folder says clip_sample, else `off`
   std::optional<std::int64_t> steps = {};  // none: default_steps()
   Sampler sampler = Sampler::ddim;
-  std::optional<Spacing> spacing = {};  // none: as the folder says
-  std::optional<Variance> variance =
-      {};  // ddpm only, and one that is fixed; none: as the folder says
+  std::optional<Spacing> spacing = {};    // none: as the folder says
+  std::optional<Variance> variance = {};  // a fixed one, of ddpm; none: as the folder says
   double eta = 0;
   bool restart = false;  // SampleOptions::restart
   // The scale of guidance; other than 1 (0 by a classifier), it needs the model's null label, or a guide.
