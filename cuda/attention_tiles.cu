@@ -318,14 +318,17 @@ struct Backward {
                                 Scores& ds) const {
     const Attention& t = a.attention;
     const float scale = static_cast<float>(t.scale);
-    const unsigned lane = threadIdx.x % 32, cols = static_cast<unsigned>(kOfKeys ? t.tq : t.tk);
+    const unsigned lane = threadIdx.x % 32;
+    // Columns from this lane's first one on.
+    const int cols =
+        static_cast<int>((kOfKeys ? t.tq : t.tk) - begin) - static_cast<int>(lane % 4 * 2);
     SFUMATO_UNROLL
     for (int j = 0; j < kOther / 8; ++j) {
       SFUMATO_UNROLL
       for (int i = 0; i < 4; ++i) {
         const unsigned row = at.row + i / 2 * 8 + lane / 4, col = j * 8 + lane % 4 * 2 + i % 2;
         const unsigned query = kOfKeys ? col : row;
-        const bool exists = begin + col < cols;
+        const bool exists = j * 8 + i % 2 < cols;
         p[j][i] = exists ? std::exp2((scale * p[j][i] - s.lse[query]) * kLog2e) : 0;
         ds[j][i] = scale * p[j][i] * (ds[j][i] - s.d[query]);
       }
