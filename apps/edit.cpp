@@ -110,12 +110,18 @@ struct Edit {
   bool inverts = false;
 };
 
+// The options of an edit that walks by any sampler, beside `others`.
+std::vector<const char*> sampled(std::vector<const char*> others) {
+  others.insert(others.end(), {"sampler", "variance", "eta", "restart"});
+  return others;
+}
+
 const Edit kEdits[] = {
     {"inpaint",
      "the white pixels of --mask anew, the others stay",
      edit_inpaint,
      {"in", "mask"},
-     {"labels", "sampler", "variance", "eta", "restart"}},
+     sampled({"labels"})},
     {"repaint",
      "the same by RePaint's jumps: slower, and at one with what stays",
      edit_repaint,
@@ -126,7 +132,7 @@ const Edit kEdits[] = {
      "--in with noise added and taken away (SDEdit)",
      edit_img2img,
      {"in"},
-     {"labels", "strength", "sampler", "variance", "eta", "restart"}},
+     sampled({"labels", "strength"})},
     {"invert",
      "--in walked back to its noise, and forth with other classes",
      edit_invert,
@@ -152,7 +158,7 @@ const Edit kEdits[] = {
      "a canvas of --size around --in, or without one",
      edit_outpaint,
      {"size"},
-     {"in", "at", "labels", "sampler", "variance", "eta", "restart"}},
+     sampled({"in", "at", "labels"})},
 };
 
 const Edit& find_edit(const std::string& name) {

@@ -46,7 +46,7 @@ void expect_channels(const nn::Network& network, const SchedulerConfig& schedule
     throw Error("sample", problem);
   const std::int64_t in = network.in_channels, out = network.out_channels;
   // The file of another class than DDPM's does not say whether the variance is learned.
-  const bool silent = scheduler.sampler.field != "variance_type";
+  const bool silent = !scheduler.sampler.takes_variance();
   const bool may_be_learned = silent || scheduler.variance_type == Variance::learned_range;
   if (out != in && !(may_be_learned && out == 2 * in))
     throw Error("sample", fmt::format("the network maps {} channels to {}: not a denoiser, with "
@@ -60,7 +60,7 @@ void expect_channels(const nn::Network& network, const SchedulerConfig& schedule
 // The variance of DDPM's steps, where it is asked for.
 void expect_variance(const SchedulerConfig& scheduler, const GenerateOptions& o) {
   if (!o.variance) return;
-  if (o.sampler.field != "variance_type")
+  if (!o.sampler.takes_variance())
     throw Error("sample", fmt::format("variance {}: expected the sampler ddpm, got {}",
                                       name(*o.variance), o.sampler.name));
   if (scheduler.variance_type == Variance::learned_range)

@@ -100,6 +100,8 @@ struct Sampler {
       &midpoint,   &rk4};
 
   bool operator==(const Sampler& other) const { return name == other.name; }
+  // Whether SchedulerConfig::variance_type says how much noise its steps add.
+  bool takes_variance() const { return field == "variance_type"; }
 
   // The name of a prediction in `predictions`, and the prediction of a name; null where it is none of them.
   const std::string_view* name_of(const Prediction& prediction) const;

@@ -180,7 +180,7 @@ class Reader {
     if (key == "beta_schedule") return json_.get_numbers("trained_betas", {}).empty();
     if (key != "variance_type") return true;
     const std::string variance = json_.get_string("variance_type", "");
-    const bool unseen = known.sampled_here() && result_.config.sampler.field != "variance_type" &&
+    const bool unseen = known.sampled_here() && !result_.config.sampler.takes_variance() &&
                         variance.starts_with("learned");
     if (unseen) foreign_.push_back("variance_type");  // the class does not look at it
     return !unseen && variance != "fixed_small_log";  // the logarithm of the default
