@@ -17,10 +17,10 @@
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
 // Rows of a block with N vectors. AVX-512's 32 registers: 14x2 sums + 2 of b + 1 of a. 16
-// registers: 6x2 + 2 + 1. With one vector, a longer column still covers the latency of the
-// multiply-adds.
+// registers: 6x2 + 2 + 1. With one vector, which is rare there, 8 sums are what covers the latency
+// of two multiply-adds a cycle.
 template <int N>
-inline constexpr int kMaxRows = kRegisters == 32 ? 14 : (N == 1 ? 12 : 6);
+inline constexpr int kMaxRows = kRegisters == 32 ? 14 : (N == 1 ? 8 : 6);
 
 // Channels per block of a tile. The distance between pixels is then a constant, and every address
 // in tile_block is one pointer plus a constant displacement.

@@ -101,15 +101,15 @@ template <class T>
 [[gnu::always_inline]] inline void store_tail(double* p, Vec<double> v, int count) {
   _mm256_maskstore_pd(p, first_lanes(p, count), (__m256d)v);
 }
-#else
+#else  // loops: calls, since every kernel has some
 template <class T>
-[[gnu::always_inline]] inline Vec<T> load_tail(const T* p, int count) {
+[[gnu::noinline]] Vec<T> load_tail(const T* p, int count) {
   Vec<T> v{};
   for (int i = 0; i < count; ++i) v[i] = p[i];
   return v;
 }
 template <class T>
-[[gnu::always_inline]] inline void store_tail(T* p, Vec<T> v, int count) {
+[[gnu::noinline]] void store_tail(T* p, Vec<T> v, int count) {
   for (int i = 0; i < count; ++i) p[i] = v[i];
 }
 #endif

@@ -24,9 +24,9 @@ void winograd_filter_panel(const Conv& conv, const WeightOrder& order, index p, 
         return first[step * (Taps * i + j)];
       };
       T* const to = panel + c * width + lane;
-      const auto put = [&](int i, const Vec<T>(&u)[1][6]) __attribute__((always_inline)) {
+      const auto put = [&](int i, const Vec<T>(&u)[6]) __attribute__((always_inline)) {
 #pragma GCC unroll 6
-        for (int j = 0; j < 6; ++j) store<T>(to + (6 * i + j) * point, u[0][j]);
+        for (int j = 0; j < 6; ++j) store<T>(to + (6 * i + j) * point, u[j]);
       };
       using G = FilterTransform<T, Taps>;
       transform_2d<G, G, Vec<T>>(ElementSource{tap}, RowSink{put});

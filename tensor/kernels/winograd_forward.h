@@ -68,7 +68,7 @@ void winograd_inputs(const WinogradInput<T>& input, const WinogradBlock& b, Rang
     plan.for_tiles(b, tile_rows, image, [&](index tr, index tc, const WinogradTile& t) {
       const T* corner = pixels + pitch * ((tr - tile_rows.begin) * cols + tc) * step;
       const TilePoints<T> to(v, b.offsets(t), layout.tile, layout.point);
-      // Not inlined: the nine sizes in one function would share, and spill, its registers.
+      // Not inlined: the seven sizes in one function would share, and spill, its registers.
       t.with_size([&](auto size) __attribute__((noinline)) {
         for (index c = 0; c < step; c += kL) {
           const T* const d = corner + c;
@@ -96,83 +96,81 @@ struct WinogradOutput {
   bool streamed;
 };
 
-// The part of the epilogue that is the same for all pixels of an image: bias + embedding, for N vectors
-// of channels.
-template <class T, int N>
-[[gnu::always_inline]] inline void load_shift(const ConvOutput<T>& out, index embedding,
-                                              index channel, Tail tail, Vec<T> (&shift)[N]) {
-#pragma GCC unroll 2
-  for (int n = 0; n < N; ++n) {
-    const index c = channel + n * kLanes<T>;
-    if (out.bias) shift[n] = load(out.bias + c, tail);
-    if (out.per_image) shift[n] += load(out.per_image + embedding + c, tail);
-  }
+// The part of the epilogue that is the same for all pixels of an image: bias + embedding.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> load_shift(const ConvOutput<T>& out, index embedding,
+                                                index channel, Tail tail) {
+  Vec<T> shift = {};
+  if (out.bias) shift = load(out.bias + channel, tail);
+  if (out.per_image) shift += load(out.per_image + embedding + channel, tail);
+  return shift;
 }
 
-// Adds the residual to those pixels of a tile, [rows][cols][N] vectors, that lie inside the image, and stores them to y.
-template <int N, class T>
+// Adds the residual to those pixels of a tile, [rows][cols][vectors], that lie inside the image, and stores them to y.
+template <class T>
 [[gnu::noinline]] void store_inside(const WinogradOutput<T>& output, const TilePixels& area,
-                                    index corner, const Vec<T>* tile, index tile_cols, Tail tail) {
+                                    index corner, const Vec<T>* tile, index tile_cols,
+                                    index vectors, Tail tail) {
   const ConvOutput<T>& out = output.out;
   const PixelSteps step = output.tiled.steps(area);
   for (index i = area.rows.begin; i < area.rows.end; ++i) {
     for (index j = area.cols.begin; j < area.cols.end; ++j) {
-      for (index n = 0; n < N; ++n) {
+      for (index n = 0; n < vectors; ++n) {
         const index to = corner + i * step.row + j * step.col + n * kLanes<T>;
-        Vec<T> y = tile[(i * tile_cols + j) * N + n];
+        Vec<T> y = tile[(i * tile_cols + j) * vectors + n];
         if (out.residual) y += load(out.residual + to, tail);
-        store<T>(out.y + to, y, tail);
+        output.streamed ? stream(out.y + to, y) : store<T>(out.y + to, y, tail);
       }
     }
   }
 }
 
-// y for one panel of M[point][tile][width]. N vectors of a pixel at a time; N > 1 only if no column
-// is a tail.
-template <class T, int Taps, int N>
+// y for one panel of M[point][tile][width].
+template <class T, int Taps>
 void winograd_outputs(const WinogradOutput<T>& output, const WinogradBlock& b, const T* m,
                       index m_point, index p) {
-  constexpr int kPitch = 7 - Taps;
+  constexpr int kPitch = 7 - Taps, kL = kLanes<T>;
   const Panels<T> panels{output.conv.k};
   const TiledImage& tiled = output.tiled;
   const index k = tiled.channels, width = panels.width(p), first = p * panels.kWidth;
+  // Of a pixel at a time: what is streamed is a whole cache line, and no column is then a tail.
+  const index vectors = kStreamVectors > 1 && output.streamed ? kStreamVectors : 1;
   for (index image = b.image; image < b.image + b.images; ++image) {
     output.plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
       const TilePoints<const T> points(m, b.offsets(t), width, m_point);
       t.with_size([&](auto size) {
         using Columns = OutputTransform<T, size.kRows, Taps>;
         using Rows = OutputTransform<T, size.kCols, Taps>;
-        tiled.for_vectors<T, N>(
-            {first, first + panels.lanes(p)}, [&](index column, index channel, Tail tail) {
+        tiled.for_vectors<T>(
+            {first, first + panels.lanes(p)}, vectors, [&](index column, index channel, Tail tail) {
               const TilePixels area =
                   tiled.pixels<T>(kPitch * tr, kPitch * tc, Columns::kOut, Rows::kOut, column);
               const index corner = tiled.at(image, area) + channel;
-              Vec<T> shift[N] = {};
-              load_shift(output.out, image * k, channel, tail, shift);
-              // A tile at an edge, or of a tail, is stored by way of `edge`.
-              const bool whole = tail.count == kLanes<T> && area.whole(Columns::kOut, Rows::kOut);
-              Vec<T> edge[Columns::kOut * Rows::kOut * N];
-              T* const y = whole ? output.out.y + corner : reinterpret_cast<T*>(edge);
+              // A tile at an edge, of a tail, or of several vectors is stored by way of `tile`.
+              Vec<T> tile[Columns::kOut * Rows::kOut * kStreamVectors];
+              const bool direct =
+                  vectors == 1 && tail.count == kL && area.whole(Columns::kOut, Rows::kOut);
+              T* const y = direct ? output.out.y + corner : reinterpret_cast<T*>(tile);
               const T* const residual =
-                  whole && output.out.residual ? output.out.residual + corner : nullptr;
-              const bool streamed = whole && output.streamed;
+                  direct && output.out.residual ? output.out.residual + corner : nullptr;
+              const bool streamed = direct && output.streamed;
               const PixelSteps step =
-                  whole ? tiled.steps(area) : PixelSteps{Rows::kOut * N * kLanes<T>, N * kLanes<T>};
-              const auto put = [&](int i, const Vec<T>(&o)[N][Rows::kOut]) {
+                  direct ? tiled.steps(area) : PixelSteps{Rows::kOut * vectors * kL, vectors * kL};
+              for (index n = 0; n < vectors; ++n) {
+                const Vec<T> shift = load_shift(output.out, image * k, channel + n * kL, tail);
+                const auto put = [&](int i, const Vec<T>(&o)[Rows::kOut]) {
 #pragma GCC unroll 6
-                for (int j = 0; j < Rows::kOut; ++j) {
-#pragma GCC unroll 2
-                  for (int n = 0; n < N; ++n) {
-                    const index to = i * step.row + j * step.col + n * kLanes<T>;
-                    Vec<T> v = o[n][j] + shift[n];
+                  for (int j = 0; j < Rows::kOut; ++j) {
+                    const index to = i * step.row + j * step.col + n * kL;
+                    Vec<T> v = o[j] + shift;
                     if (residual) v += load(residual + to);
                     streamed ? stream(y + to, v) : store<T>(y + to, v);
                   }
-                }
-              };
-              transform_2d<Columns, Rows, Vec<T>, N>(PointReader<T>(points.moved(column - first)),
-                                                     RowSink{put});
-              if (!whole) store_inside<N>(output, area, corner, edge, Rows::kOut, tail);
+                };
+                transform_2d<Columns, Rows, Vec<T>>(
+                    PointReader<T>(points.moved(column - first + n * kL)), RowSink{put});
+              }
+              if (!direct) store_inside<T>(output, area, corner, tile, Rows::kOut, vectors, tail);
             });
       });
     });
@@ -246,12 +244,6 @@ class WinogradForward {
     winograd_inputs(input, b, b.all_images(), tile_rows, layout(b), v);
   }
 
-  // winograd_outputs by [taps - 2][streamed].
-  using Outputs = void (*)(const WinogradOutput<T>&, const WinogradBlock&, const T*, index, index);
-  static constexpr Outputs kOutputs[2][2] = {
-      {winograd_outputs<T, 2, 1>, winograd_outputs<T, 2, kStreamVectors>},
-      {winograd_outputs<T, 3, 1>, winograd_outputs<T, 3, kStreamVectors>}};
-
   // M = V U and y, panel by panel.
   void multiply(const WinogradBlock& b, const T* v, Range some_panels) const {
     const Conv& conv = job_.conv;
@@ -273,6 +265,7 @@ class WinogradForward {
                                    .tiled = job_.out_tiled,
                                    .out = job_.out,
                                    .streamed = job_.streamed};
+    const auto outputs = conv.kh == 2 ? winograd_outputs<T, 2> : winograd_outputs<T, 3>;
     for (index p = some_panels.begin; p < some_panels.end; ++p) {
       const index width = panels_.width(p), vectors = panels_.vectors(p);
       for (index point = 0; point < kPoints; ++point) {
@@ -286,7 +279,7 @@ class WinogradForward {
                                                     .prefetch = queue.next(conv.c)});
         });
       }
-      kOutputs[conv.kh == 3][job_.streamed](output, b, m.get(), m_point, p);
+      outputs(output, b, m.get(), m_point, p);
     }
   }
 

@@ -52,10 +52,10 @@ struct TiledImage {
     const index padded = round_up(channels, kLanes<T>);
     return !blocks ? 0 : (column >= padded) + (column >= 2 * padded) + (column >= 3 * padded);
   }
-  // f(column, stored channel, Tail) for each vector of the columns, or each N of them.
-  template <class T, int N = 1, class F>
-  [[gnu::always_inline]] void for_vectors(Range columns, F&& f) const {
-    for (index o = columns.begin; o < columns.end; o += N * kLanes<T>) {
+  // f(column, stored channel, Tail) for every `vectors` vectors of the columns.
+  template <class T, class F>
+  [[gnu::always_inline]] void for_vectors(Range columns, index vectors, F&& f) const {
+    for (index o = columns.begin; o < columns.end; o += vectors * kLanes<T>) {
       const index channel = o - phase<T>(o) * round_up(channels, kLanes<T>);
       f(o, channel, Tail{static_cast<int>(smaller(channels - channel, kLanes<T>))});
     }

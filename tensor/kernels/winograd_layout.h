@@ -68,19 +68,18 @@ struct TilePoints {
   [[gnu::always_inline]] T* at(int j) const { return begin[point_class(j)] + j * point; }
 };
 
-// Reads a tile's points column by column, for N vectors of channels: a source of transform_2d.
+// Reads a tile's points column by column: a source of transform_2d.
 template <class T>
 class PointReader {
  public:
-  explicit PointReader(const TilePoints<const T>& points) : points_(points), column_(points) {}
-  [[gnu::always_inline]] void begin(int n) { column_ = points_.moved(n * kLanes<T>); }
+  explicit PointReader(const TilePoints<const T>& points) : column_(points) {}
   [[gnu::always_inline]] Vec<T> at(int i, int j) const {
     return load(column_.begin[point_class(j)] + 6 * i * column_.point);
   }
   [[gnu::always_inline]] void next_column() { column_.move(column_.point); }
 
  private:
-  TilePoints<const T> points_, column_;
+  TilePoints<const T> column_;
 };
 
 // Writes a tile's points row by row, those that tiles of Cols columns have: a sink of transform_2d.
@@ -88,10 +87,10 @@ template <class T, int Cols>
 class PointWriter {
  public:
   explicit PointWriter(const TilePoints<T>& points) : row_(points) {}
-  [[gnu::always_inline]] void put(int, const Vec<T> (&v)[1][6]) {
+  [[gnu::always_inline]] void put(int, const Vec<T> (&v)[6]) {
 #pragma GCC unroll 6
     for (int j = 0; j < 6; ++j) {
-      if (has_point(Cols, j)) store<T>(row_.at(j), v[0][j]);
+      if (has_point(Cols, j)) store<T>(row_.at(j), v[j]);
     }
   }
   [[gnu::always_inline]] void next_row() { row_.move(6 * row_.point); }

@@ -47,7 +47,8 @@ struct TileSize {
   static constexpr int kRows = Rows, kCols = Cols;
 };
 
-// A tile has a kind: whole or short in rows, whole or short in columns.
+// A tile has a kind: whole or short in rows, whole or short in columns. One short in both is square, so that
+// seven sizes are compiled instead of nine.
 struct WinogradTile {
   index rows, cols;  // points in each dimension
   index number;      // index among the block's tiles of its kind
@@ -55,12 +56,18 @@ struct WinogradTile {
   // f(TileSize): the size as a constant.
   template <class F>
   [[gnu::always_inline]] void with_size(F&& f) const {
-    const auto with_rows = [&]<int Rows>() {
-      if (cols == 6) return f(TileSize<Rows, 6>{});
-      cols == 5 ? f(TileSize<Rows, 5>{}) : f(TileSize<Rows, 4>{});
-    };
-    if (rows == 6) return with_rows.template operator()<6>();
-    rows == 5 ? with_rows.template operator()<5>() : with_rows.template operator()<4>();
+    if (rows == 6) return with_cols<6>(f);
+    rows == 5 ? with_cols<5>(f) : with_cols<4>(f);
+  }
+
+ private:
+  template <int Rows, class F>
+  [[gnu::always_inline]] void with_cols(F&& f) const {
+    if (cols == 6) return f(TileSize<Rows, 6>{});
+    if constexpr (Rows < 6)
+      return f(TileSize<Rows, Rows>{});
+    else
+      cols == 5 ? f(TileSize<6, 5>{}) : f(TileSize<6, 4>{});
   }
 };
 
@@ -162,10 +169,12 @@ struct WinogradPlan {
 inline WinogradPlan plan_winograd(const Conv& conv, index wanted, index least, index tasks) {
   const index pitch = tile_pitch(conv);
   const auto last = [&](index outputs) { return larger(4, (outputs - 1) % pitch + conv.kh); };
+  index rows = last(conv.oh), cols = last(conv.ow);
+  if (rows < 6 && cols < 6) rows = cols = larger(rows, cols);
   WinogradPlan p{.tiles_h = div_up(conv.oh, pitch),
                  .tiles_w = div_up(conv.ow, pitch),
-                 .last_rows = last(conv.oh),
-                 .last_cols = last(conv.ow),
+                 .last_rows = rows,
+                 .last_cols = cols,
                  .bands = 1,
                  .images = 1,
                  .blocks = 0};

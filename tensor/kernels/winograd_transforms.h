@@ -200,42 +200,34 @@ struct FilterGradientTransform {
 };
 
 // A transform in two dimensions, C X Rᵀ: `Columns` on each column of X, then `Rows` on each row of the
-// result; of N matrices at once.
-//   source.begin(n); source.at(i, j): X[i][j] of matrix n, column by column; source.next_column().
-//   sink.put(i, row[N]): row i of the results; sink.next_row(), also after rows not written.
-template <class Columns, class Rows, class V, int N = 1, class Source, class Sink>
+// result.
+//   source.at(i, j): X[i][j], column by column; source.next_column().
+//   sink.put(i, row): row i of the result; sink.next_row(), also after rows not written.
+template <class Columns, class Rows, class V, class Source, class Sink>
 [[gnu::always_inline]] inline void transform_2d(Source source, Sink sink) {
   constexpr int kStep = Rows::kIn;
-  V columns[N][Columns::kOut * kStep];
-#pragma GCC unroll 2
-  for (int n = 0; n < N; ++n) {
-    source.begin(n);
+  V columns[Columns::kOut * kStep];
 #pragma GCC unroll 6
-    for (int j = 0; j < Rows::kIn; ++j) {
-      if (Rows::reads(j)) {
-        V x[Columns::kIn];
+  for (int j = 0; j < Rows::kIn; ++j) {
+    if (Rows::reads(j)) {
+      V x[Columns::kIn];
 #pragma GCC unroll 6
-        for (int i = 0; i < Columns::kIn; ++i) {
-          if (Columns::reads(i)) x[i] = source.at(i, j);
-        }
-        Columns::apply(x, columns[n] + j, kStep);
+      for (int i = 0; i < Columns::kIn; ++i) {
+        if (Columns::reads(i)) x[i] = source.at(i, j);
       }
-      source.next_column();
+      Columns::apply(x, columns + j, kStep);
     }
+    source.next_column();
   }
 #pragma GCC unroll 6
   for (int i = 0; i < Columns::kOut; ++i) {
     if (Columns::writes(i)) {
-      V y[N][Rows::kOut];
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) {
-        V x[Rows::kIn];
+      V x[Rows::kIn], y[Rows::kOut];
 #pragma GCC unroll 6
-        for (int j = 0; j < Rows::kIn; ++j) {
-          if (Rows::reads(j)) x[j] = columns[n][kStep * i + j];
-        }
-        Rows::apply(x, y[n], 1);
+      for (int j = 0; j < Rows::kIn; ++j) {
+        if (Rows::reads(j)) x[j] = columns[kStep * i + j];
       }
+      Rows::apply(x, y, 1);
       sink.put(i, y);
     }
     sink.next_row();
@@ -246,7 +238,6 @@ template <class Columns, class Rows, class V, int N = 1, class Source, class Sin
 template <class F>
 struct ElementSource {
   const F& f;
-  [[gnu::always_inline]] void begin(int) const {}
   [[gnu::always_inline]] auto at(int i, int j) const { return f(i, j); }
   [[gnu::always_inline]] void next_column() const {}
 };
@@ -255,9 +246,9 @@ ElementSource(const F&) -> ElementSource<F>;
 template <class F>
 struct RowSink {
   const F& f;
-  template <class Rows>
-  [[gnu::always_inline]] void put(int i, const Rows& rows) const {
-    f(i, rows);
+  template <class Row>
+  [[gnu::always_inline]] void put(int i, const Row& row) const {
+    f(i, row);
   }
   [[gnu::always_inline]] void next_row() const {}
 };

@@ -55,7 +55,7 @@ void winograd_gradients(const WinogradGradient<T>& from, const WinogradBlock& b,
       t.with_size([&](auto size) {
         using Columns = OutputGradientTransform<T, size.kRows, Taps>;
         using Rows = OutputGradientTransform<T, size.kCols, Taps>;
-        tiled.for_vectors<T>({0, from.conv.k}, [&](index o, index channel, Tail tail) {
+        tiled.for_vectors<T>({0, from.conv.k}, 1, [&](index o, index channel, Tail tail) {
           const index p = o / panels.kWidth, width = panels.width(p);
           const TilePoints<T> to(z + z_panels.begin(p), offsets, width, z_panels.step(p));
           const TilePixels area =
@@ -106,11 +106,11 @@ void winograd_taps(const Conv& conv, index p, Range channels, const T* sums, boo
       const auto point = [&](int i, int j) __attribute__((always_inline)) {
         return load(sums + (6 * i + j) * kWidth + lane);
       };
-      const auto put = [&](int i, const Vec<T>(&g)[1][Taps]) __attribute__((always_inline)) {
+      const auto put = [&](int i, const Vec<T>(&g)[Taps]) __attribute__((always_inline)) {
 #pragma GCC unroll 3
         for (int j = 0; j < Taps; ++j) {
           T* const tap = to + (row + i * down + j * right) * width + lane;
-          store<T>(tap, first ? g[0][j] : load(tap) + g[0][j]);
+          store<T>(tap, first ? g[j] : load(tap) + g[j]);
         }
       };
       using GT = FilterGradientTransform<T, Taps>;
