@@ -114,8 +114,9 @@ TileFn<T> tile_function(index rows, index vectors);
 template <class T>
 TileFn<T> panel_tile_function(index rows, index vectors);
 
-// For 1 <= pairs <= kMaxPairs outputs in each of two rows of an image.
-inline constexpr int kMaxPairs = kMaxRows<2> / 2;
+// For 1 <= pairs <= kMaxPairs outputs in each of two rows of an image. With 32 registers, nothing needs more than one
+// (pairing_is_profitable in correlate.h).
+inline constexpr int kMaxPairs = kRegisters == 32 ? 1 : kMaxRows<2> / 2;
 template <class T>
 using PairFn = void (*)(const T* tile, const Reduction&, const T* panel, const Output<T>&, T* out2);
 template <class T>
