@@ -72,9 +72,20 @@ void note_uniform_times(Run& run) {
                     o.times->name, steps, o.pictures_a_step(), diffusion::LossHistory::kLosses, T));
 }
 
+// A line where x_t is given to the network as large as it is.
+void note_large_pictures(Run& run) {
+  const diffusion::BetaSchedule& schedule = run.model.scheduler.beta_schedule;
+  if (*schedule.path == diffusion::Path::variance_exploding)
+    run.notes.push_back(fmt::format(
+        "schedule {}: x_t, which grows as large as the noise, is what the network sees, and it "
+        "learns slowly; {} is the same process with x_t scaled to size 1",
+        schedule.name, diffusion::BetaSchedule::edm.name));
+}
+
 // Of the checkpoint, or of a new run, which gets its first checkpoint.
 TrainState first_state(Run& run, nn::AdamW& adam, nn::Ema& ema, diffusion::Times& times) {
   note_uniform_times(run);
+  note_large_pictures(run);
   TrainState state;
   state.time_losses = times.history();
   if (run.folder.has_state()) {

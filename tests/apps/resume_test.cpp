@@ -120,6 +120,12 @@ TEST_F(Resume, TooFewStepsForTimesByLossAreNoted) {
         {"2 steps of 8 pictures are too few for 10 losses of each of 1000 timesteps"});
 }
 
+TEST_F(Resume, PicturesAsLargeAsTheirNoiseAreNoted) {
+  put_digits("data");
+  noted("train --out run --steps 2 --schedule karras --sample-every 0" + kTiny,
+        {"schedule karras: x_t, which grows as large as the noise", "edm is the same process"});
+}
+
 TEST_F(Resume, AnotherBudgetTakesThePlaceOfTheOld) {
   put_digits("data", {.count = 20});
   done("train --out run --steps 6 --stop-after 2" + kTiny);
