@@ -73,6 +73,7 @@
 #include "diffusion/schedule.h"
 #include "diffusion/scheduler_config.h"
 #include "diffusion/self_condition.h"
+#include "diffusion/spacing.h"
 #include "diffusion/times.h"
 #include "diffusion/training/training.h"
 

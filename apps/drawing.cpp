@@ -33,9 +33,7 @@ void declare_drawing(CommandLine& line, DrawingOptions& o, const std::string& de
   line(o.sampler,
        {"sampler", "How noise becomes a picture (default: as the model says, ddim for ddpm)"},
        Choices<diffusion::Sampler>(diffusion::Sampler::all));
-  line(o.spacing,
-       {"spacing", "How the noise levels of the steps are chosen (default: as the model says)"},
-       diffusion::kSpacings);
+  line(o.spacing, kSpacingOption, diffusion::kSpacings);
   line(o.variance,
        {"variance",
         "The noise in ddpm's steps: fixed_small is right for data that is a point, fixed_large for "

@@ -30,9 +30,10 @@ struct EvaluateOptions {
   std::string data = "mnist", classifier;  // classifier "": kept in the user's cache
   std::string clip;                        // "", on, diffusers, dynamic, off
   std::int64_t count = 1000, steps = 20;
-  std::optional<double> guidance;  // none: 1, and 2 where the model was trained for it
-  std::string table;               // "", samplers
-  std::int64_t evaluations = 50;   // at most, in the table
+  std::optional<diffusion::Spacing> spacing;  // none: as the folder says
+  std::optional<double> guidance;             // none: 1, and 2 where the model was trained for it
+  std::string table;                          // "", samplers
+  std::int64_t evaluations = 50;              // at most, in the table
   std::optional<std::string> metrics;
   std::string pairs;  // "" or a PNG file
   std::uint64_t seed = 0;
@@ -161,21 +162,6 @@ Splits open_splits(const EvaluateOptions& o) {
   return d;
 }
 
-DrawnSet drawn_set(const diffusion::Pipeline& model, const diffusion::GenerateOptions& g,
-                   const Judge& judge, const SamplerCell* cell, ClosestPairs& pairs) {
-  const bool conditional = model.conditioning().classes() > 0;
-  const Tensor pictures = diffusion::generate(model, g);
-  pairs.add(pictures);
-  DrawnSet set{.name = cell          ? std::string(g.sampler.name)
-                       : conditional ? fmt::format("guidance {}", g.guidance)
-                                     : "drawn",
-               .measures = judge(pictures, conditional ? g.labels : std::vector<std::int64_t>{})};
-  if (conditional) set.guidance = g.guidance;
-  set.drawn = cell ? *cell : SamplerCell{g.sampler, 0, *g.steps};
-  set.evaluations = evaluations(model, g);
-  return set;
-}
-
 // Padded as `train --pad` does, where the model draws larger pictures.
 void fit_to_model(Splits& d, const diffusion::Pipeline& model) {
   if (model.network->sample_size.height != d.train.images.dim(1)) {
@@ -219,6 +205,24 @@ Trial open_trial(const EvaluateOptions& o, const Splits& data,
                   .floors = judge.floors(),
                   .sets = {}};
   return {file, std::move(judge), std::move(verdict), std::move(pairs)};
+}
+
+// `cell` and `flow` (pictures_of_flow) are those of a table; else null and undefined.
+DrawnSet drawn_set(const diffusion::Pipeline& model, const diffusion::GenerateOptions& g,
+                   const SamplerCell* cell, const Tensor& flow, Trial& trial) {
+  const bool conditional = model.conditioning().classes() > 0;
+  const Tensor pictures = diffusion::generate(model, g);
+  trial.pairs.add(pictures);
+  DrawnSet set{
+      .name = cell          ? std::string(g.sampler.name)
+              : conditional ? fmt::format("guidance {}", g.guidance)
+                            : "drawn",
+      .measures = trial.judge(pictures, conditional ? g.labels : std::vector<std::int64_t>{})};
+  if (conditional) set.guidance = g.guidance;
+  set.drawn = cell ? *cell : SamplerCell{g.sampler, 0, *g.steps};
+  set.evaluations = evaluations(model, g);
+  if (cell) set.from_flow = distance_from_flow(model, *cell, pictures, flow);
+  return set;
 }
 
 void print(const EvaluateOptions& o, const Trial& trial, const std::string& how) {
@@ -273,8 +277,9 @@ void evaluate_pictures(const EvaluateOptions& o) {
 
 void evaluate(const EvaluateOptions& o, Device device) {
   if (!o.pictures.empty()) return evaluate_pictures(o);
-  const diffusion::Pipeline model = diffusion::load_pipeline(o.model);
+  diffusion::Pipeline model = diffusion::load_pipeline(o.model);
   model.expect_sampling();
+  if (o.spacing) model.scheduler.timestep_spacing = *o.spacing;
   nn::use(*model.params, device, *o.precision);
   print_notes(model.notes);
   Splits data = open_splits(o);
@@ -285,12 +290,13 @@ void evaluate(const EvaluateOptions& o, Device device) {
   if (!o.table.empty()) cells = sampler_cells(model, o.evaluations);
   const std::vector<diffusion::GenerateOptions> sets = drawings(o, model, labels, cells);
   Trial trial = open_trial(o, data, labels);
+  const Tensor flow = cells.empty() ? Tensor{} : pictures_of_flow(model, sets.front());
   for (std::size_t i = 0; i < sets.size(); ++i)
     trial.verdict.sets.push_back(
-        drawn_set(model, sets[i], trial.judge, cells.empty() ? nullptr : &cells[i], trial.pairs));
+        drawn_set(model, sets[i], cells.empty() ? nullptr : &cells[i], flow, trial));
   print(o, trial,
         cells.empty() ? fmt::format(", DDIM, {} steps", o.steps)
-                      : "; columns: evaluations of the network");
+                      : fmt::format("; columns: evaluations of the network; cells: {}", kCellHelp));
 }
 
 }  // namespace
@@ -308,6 +314,7 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line(o->background, kBackgroundOption, kBackground);
   line(o->count, {"count", "Pictures to draw for each row"}, {100, 1 << 20});
   line(o->steps, {"steps", "DDIM steps"}, kSteps);
+  line(o->spacing, kSpacingOption, diffusion::kSpacings);
   line(o->clip, kClipOption, {"on", "diffusers", "dynamic", "off"});
   line(o->guidance,
        {"guidance", "Only this guidance (default: 1, and 2 where the model was trained for it)"},
@@ -342,9 +349,9 @@ RunSubcommand declare_evaluate(CommandLine& line) {
   line.needs("evaluations", "table");
   line.needs("optimizer", "classifier");
   line.excludes("table", {"steps", "metrics", "pairs"});
-  line.excludes("likelihood", {"table", "steps", "metrics", "pairs", "classifier"});
-  line.excludes("pictures", {"model", "count", "steps", "clip", "guidance", "table", "seed",
-                             "precision", "likelihood"});
+  line.excludes("likelihood", {"table", "steps", "spacing", "metrics", "pairs", "classifier"});
+  line.excludes("pictures", {"model", "count", "steps", "spacing", "clip", "guidance", "table",
+                             "seed", "precision", "likelihood"});
   return [o](Device device) { evaluate(*o, device); };
 }
 

@@ -43,6 +43,8 @@ inline const OptionInfo kSizeOption{"size",
                                     "N or H,W: crop each picture to this shape and resize it"};
 inline const OptionInfo kBackgroundOption{
     "background", "Under transparent pixels: white, black, R,G,B or #RRGGBB; none: as stored"};
+inline const OptionInfo kSpacingOption{
+    "spacing", "How the noise levels of the steps are chosen (default: as the model says)"};
 inline const OptionInfo kClipOption{
     "clip",
     "An estimate of x_0 outside the data's range: on (cut off, and "

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <set>
 
 #include "diffusion/sampler.h"
@@ -28,6 +30,39 @@ std::vector<SamplerCell> sampler_cells(const diffusion::Pipeline& model, std::in
   return cells;
 }
 
+Tensor pictures_of_flow(const diffusion::Pipeline& model, diffusion::GenerateOptions options) {
+  const std::int64_t evaluations = *std::rbegin(kEvaluations);
+  options.sampler = diffusion::Sampler::heun;
+  options.steps = std::min(evaluations / 2, model.scheduler.num_train_timesteps);
+  return diffusion::generate(model, options);
+}
+
+std::optional<double> distance_from_flow(const diffusion::Pipeline& model, const SamplerCell& cell,
+                                         const Tensor& pictures, const Tensor& flow) {
+  // `restart` adds none in few steps: the sampler is asked about, not the cell.
+  diffusion::SampleOptions options{.config = model.scheduler};
+  options.config.sampler = cell.sampler;
+  options.steps = std::min(options.steps, model.scheduler.num_train_timesteps);
+  if (diffusion::adds_noise(diffusion::make_schedule(model.scheduler), options)) return {};
+  double sum = 0;
+  for (std::int64_t i = 0; i < pictures.size(); ++i) {
+    const double difference =
+        (pictures.data<std::uint8_t>()[i] - flow.data<std::uint8_t>()[i]) / 127.5;
+    sum += difference * difference;
+  }
+  return std::sqrt(sum / static_cast<double>(pictures.size()));
+}
+
+namespace {
+
+std::string text(const SamplerResult& r) {
+  std::string text = fmt::format("×{:.2f}", r.of_floor);
+  if (r.agreement) text = fmt::format("{:.1f} % ", *r.agreement) + text;
+  return r.from_flow ? text + fmt::format(" {:.3f}", *r.from_flow) : text;
+}
+
+}  // namespace
+
 std::string sampler_table(const std::vector<SamplerResult>& results) {
   std::string header = "| sampler |", line = "|---|", table;
   std::set<std::int64_t> columns;
@@ -44,12 +79,7 @@ std::string sampler_table(const std::vector<SamplerResult>& results) {
         return r.cell.sampler == *sampler && r.cell.evaluations == n;
       });
       any = any || found != results.end();
-      if (found == results.end())
-        row += " - |";
-      else if (found->agreement)
-        row += fmt::format(" {:.1f} % ×{:.2f} |", *found->agreement, found->of_floor);
-      else
-        row += fmt::format(" ×{:.2f} |", found->of_floor);
+      row += found == results.end() ? " - |" : fmt::format(" {} |", text(*found));
     }
     if (any) table += row + "\n";
   }

@@ -76,6 +76,7 @@ io::Json to_json(const Verdict& v) {
     if (set.guidance) j["guidance"] = *set.guidance;
     if (set.drawn) j["sampler"] = set.drawn->sampler.name, j["steps"] = set.drawn->steps;
     if (set.drawn && set.drawn->evaluations > 0) j["column"] = set.drawn->evaluations;
+    if (set.from_flow) j["from_flow"] = *set.from_flow;
     if (set.evaluations) j["evaluations"] = *set.evaluations;
     drawn.push_back(j);
   }
@@ -127,8 +128,8 @@ std::string sampler_table(const Verdict& v) {
   std::vector<SamplerResult> cells;
   for (const DrawnSet& set : v.sets) {
     const auto& read = set.measures[agreement];
-    cells.push_back(
-        {*set.drawn, read ? std::optional(read->value) : std::nullopt, of_floor(v, set, fd).value});
+    cells.push_back({*set.drawn, read ? std::optional(read->value) : std::nullopt,
+                     of_floor(v, set, fd).value, set.from_flow});
   }
   return sampler_table(cells);
 }

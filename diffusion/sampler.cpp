@@ -7,12 +7,14 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "diffusion/clip.h"
 #include "diffusion/expect.h"
 #include "diffusion/forward.h"
 #include "diffusion/reverse_variance.h"
 #include "diffusion/self_condition.h"
+#include "diffusion/spacing.h"
 #include "tensor/arrivals.h"
 #include "tensor/for_each.h"
 #include "tensor/rng.h"
@@ -108,34 +110,6 @@ Estimate ask(const Chain& chain, double time, const NoiseLevel& level, const Ten
   if (variance) *variance = said.variance;
   if (chain.correct) chain.correct(level, x, e);
   return e;
-}
-
-void expect_steps(std::int64_t T, std::int64_t steps) {
-  if (steps < 1 || steps > T)
-    throw Error("timesteps", fmt::format("expected 1 to {} steps, got {}", T, steps));
-}
-
-// K levels from the schedule's last σ / a to its first.
-std::vector<NoiseLevel> sigma_levels(const Schedule& schedule, const SchedulerConfig& config,
-                                     std::int64_t steps) {
-  validate(config);
-  const double high = schedule.level(schedule.steps() - 1).sigma(), low = schedule.level(0).sigma();
-  if (std::isinf(high))
-    throw Error("sample",
-                fmt::format("spacing {}: the schedule ends at zero SNR, where σ is infinite; "
-                            "expected leading, trailing or linspace",
-                            name(config.timestep_spacing)));
-  expect_steps(schedule.steps(), steps);
-  constexpr double kRho = 7;
-  std::vector<NoiseLevel> levels;
-  for (std::int64_t i = 0; i < steps; ++i) {
-    const double w = steps == 1 ? 0 : static_cast<double>(i) / static_cast<double>(steps - 1);
-    const double a = std::pow(high, 1 / kRho), b = std::pow(low, 1 / kRho);
-    levels.push_back(schedule.path->at_sigma(config.timestep_spacing == Spacing::karras
-                                                 ? std::pow(a + w * (b - a), kRho)
-                                                 : high * std::pow(low / high, w)));
-  }
-  return levels;
 }
 
 }  // namespace
@@ -251,17 +225,9 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
       .on_step = options.on_step,
       .correct = options.correct,
       .self_condition = options.self_condition};
-  const bool by_sigma =
-      config.timestep_spacing == Spacing::karras || config.timestep_spacing == Spacing::log_snr;
-  if (by_sigma) {
-    chain.levels = sigma_levels(schedule, config, options.steps);
-    for (const NoiseLevel& level : chain.levels) chain.times.push_back(chain.time_at(level));
-  } else {
-    for (const double t : grid_times(config, options.steps)) {
-      chain.times.push_back(schedule.network_time(t));
-      chain.levels.push_back(schedule.level_at(t));
-    }
-  }
+  StepStarts starts = step_starts(schedule, config, options.steps);
+  chain.times = std::move(starts.times);
+  chain.levels = std::move(starts.levels);
   const Sampler& sampler = config.sampler;
   const bool to_data =
       !sampler.ends_at_first_level && (config.set_alpha_to_one || !sampler.may_end_at_first_level);
@@ -305,95 +271,42 @@ Tensor sample(const Schedule& schedule, const SampleOptions& options, const Deno
   return walk(chain, start(chain, x_T));
 }
 
-std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options) {
-  std::int64_t count = 0;
-  const Denoiser zero = [&](const Tensor& x, double) {
-    ++count;
-    return Tensor::zeros(x.shape(), x.kind());
-  };
+namespace {
+
+// A walk of one number by a network that always answers 0.
+void walk_for_nothing(const Schedule& schedule, const SampleOptions& options,
+                      const std::function<void()>& on_estimate,
+                      const std::function<void()>& on_noise) {
   SampleOptions quiet = options;
   quiet.on_step = {};
   quiet.correct = {};
   quiet.self_condition = false;
-  sample(schedule, quiet, zero, Tensor::full({1, 1}, 1));
-  return count;
-}
-
-std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps) {
-  validate(config);
-  const std::int64_t T = config.num_train_timesteps;
-  expect_steps(T, steps);
-  // Halves round to even, as in NumPy; products and sums are in NumPy's order, since a half that is
-  // not quite one would round elsewhere.
-  const auto round = [](double x) { return static_cast<std::int64_t>(std::nearbyint(x)); };
-  const auto last = static_cast<double>(T - 1);
-  std::vector<std::int64_t> result;
-  for (std::int64_t i = 0; i < steps; ++i) {
-    const std::int64_t from_end = steps - 1 - i;
-    switch (config.timestep_spacing) {
-      case Spacing::leading:  // the offset gives way where it would lead beyond T−1
-        result.push_back(from_end * T / steps +
-                         std::min(config.steps_offset, T - 1 - (steps - 1) * T / steps));
-        break;
-      case Spacing::trailing: {  // numpy.arange(T, 0, -T/K), which may add a step too many: not
-                                 // here
-        const auto begin = static_cast<double>(T);
-        const double delta = (begin - begin / static_cast<double>(steps)) - begin;
-        result.push_back(round(begin + static_cast<double>(i) * delta) - 1);
-        break;
-      }
-      case Spacing::linspace:  // numpy.linspace(0, T−1, K), reversed
-        result.push_back(steps == 1 ? 0
-                         : i == 0   ? T - 1
-                                    : round(static_cast<double>(from_end) *
-                                            (last / static_cast<double>(steps - 1))));
-        break;
-      default:
-        throw Error("timesteps", fmt::format("spacing {} chooses no whole timesteps",
-                                             name(config.timestep_spacing)));
-    }
-  }
-  return result;
-}
-
-namespace {
-
-std::vector<double> shifted_times(const SchedulerConfig& config, std::int64_t steps) {
-  validate(config);
-  const std::int64_t T = config.num_train_timesteps;
-  expect_steps(T, steps);
-  constexpr double kShift = 2;
-  std::vector<double> times;
-  for (std::int64_t i = 0; i < steps; ++i) {
-    const double tau = static_cast<double>(steps - i) / static_cast<double>(steps);
-    times.push_back(kShift * tau / (1 + (kShift - 1) * tau) * static_cast<double>(T) - 1);
-  }
-  return times;
+  const Denoiser zero = [&](const Tensor& x, double) {
+    on_estimate();
+    return Tensor::zeros(x.shape(), x.kind());
+  };
+  Chain chain = make_chain(schedule, quiet, zero);
+  chain.noise = [&, noise = chain.noise](std::int64_t step, const Tensor& x) {
+    on_noise();
+    return noise(step, x);
+  };
+  walk(chain, start(chain, Tensor::full({1, 1}, 1)));
 }
 
 }  // namespace
 
-std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps) {
-  if (config.timestep_spacing == Spacing::shifted) return shifted_times(config, steps);
-  const std::int64_t T = config.num_train_timesteps;
-  const bool linspace = config.timestep_spacing == Spacing::linspace;
-  const Sampler::Grid grid = config.sampler.grid;
-  const bool drop = grid == Sampler::Grid::without_last && steps < T &&
-                    config.timestep_spacing != Spacing::trailing;
-  const std::vector<std::int64_t> whole = timesteps(config, steps + (drop ? 1 : 0));
-  std::vector<double> times(whole.begin(), whole.end() - (drop ? 1 : 0));
-  if (grid != Sampler::Grid::fractional || !linspace) return times;
-  // With a shift, the flow's classes end at the shifted time of timestep 0, and shift it once more.
-  const bool flow = *config.beta_schedule.path == Path::flow;
-  const double more = flow ? config.shift - 1 : 0, first_u = 1 / static_cast<double>(T);
-  const double first = more * (1 - first_u) / (1 + more * first_u);
-  const auto last = static_cast<double>(T - 1);
-  for (std::int64_t i = 0; i < steps && steps > 1; ++i)
-    times[static_cast<std::size_t>(i)] = first + (last - first) *
-                                                     static_cast<double>(steps - 1 - i) /
-                                                     static_cast<double>(steps - 1);
-  if (steps == 1 && flow) times[0] = last;
-  return times;
+std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options) {
+  std::int64_t count = 0;
+  walk_for_nothing(
+      schedule, options, [&] { ++count; }, [] {});
+  return count;
+}
+
+bool adds_noise(const Schedule& schedule, const SampleOptions& options) {
+  bool any = false;
+  walk_for_nothing(
+      schedule, options, [] {}, [&] { any = true; });
+  return any;
 }
 
 }  // namespace sfumato::diffusion

@@ -125,15 +125,6 @@ struct SampleOptions {
   bool self_condition = false;
 };
 
-// K timesteps in falling order, of the spacings that choose timesteps. Throws unless 1 <= K <= T. As `diffusers`
-// chooses them, but for leading spacing where K does not divide T: it takes multiples of T / K rounded down, which
-// for 501 of 1000 steps begins at t = 500, in the middle of the noise; here they are i T / K rounded down.
-std::vector<std::int64_t> timesteps(const SchedulerConfig& config, std::int64_t steps);
-
-// The same as config.sampler.grid has them: `whole` is timesteps(); without_last is all but the last of K + 1 (where
-// K = T, all); fractional does not round linspace; and shifted spacing, which is never rounded.
-std::vector<double> grid_times(const SchedulerConfig& config, std::int64_t steps);
-
 // The chain over K timesteps of a schedule, or over K levels from the schedule's last σ / a to its first: each step
 // leads to the next one, the last one to the data (for deis and sa_solver, and for ddim and plms without
 // config.set_alpha_to_one, to ᾱ_0). For DDIM, `diffusers` goes T / K (rounded down) further instead. That is the same
@@ -146,6 +137,8 @@ Chain make_chain(const Schedule& schedule, const SampleOptions& options, const D
 // How often the network is asked on such a chain. (A sampler that chooses its steps by the answers asks as often as
 // for a network that always answers 0.)
 std::int64_t evaluations(const Schedule& schedule, const SampleOptions& options);
+// Whether the steps of such a chain add noise: without it, the way from x_T to the picture is the probability flow's.
+bool adds_noise(const Schedule& schedule, const SampleOptions& options);
 
 // x_T ~ N(0, I) at the size that x has at the chain's first level (σ = 80 in EDM's process).
 Tensor start(const Chain& chain, const Tensor& x_T);

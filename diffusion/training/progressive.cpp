@@ -4,7 +4,7 @@
 
 #include "autograd/ops.h"
 #include "diffusion/forward.h"
-#include "diffusion/sampler.h"
+#include "diffusion/spacing.h"
 #include "diffusion/training/support.h"
 #include "diffusion/training/training.h"
 

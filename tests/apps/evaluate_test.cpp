@@ -1,6 +1,10 @@
 // `sfumato evaluate`.
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <utility>
 
 #include "tensor/io/image.h"
 #include "tensor/io/json.h"
@@ -127,6 +131,24 @@ TEST_F(Evaluate, TableOfSamplers) {
   EXPECT_NE(o.out.find("| sampler | 1 | 2 |\n"), std::string::npos) << o.out;
   EXPECT_NE(o.out.find("\n| heun | "), std::string::npos) << o.out;
   EXPECT_EQ(o.out.find("flow_heun"), std::string::npos) << o.out;  // the same under another name
+  const io::Json j = io::parse_json(
+      done("evaluate --model run --data data --count 100 --table samplers --evaluations 8 "
+           "--spacing shifted --json")
+          .out,
+      "evaluate");
+  const std::set<std::string> adds_noise = {"ddpm",         "euler_ancestral", "dpm2_ancestral",
+                                            "dpmpp_2m_sde", "dpmpp_3m_sde",    "sa_solver",
+                                            "edm",          "restart"};
+  std::map<std::pair<std::string, std::int64_t>, double> from_flow;
+  for (const io::Json& set : j.at("drawn")) {
+    const auto sampler = set.at("sampler").get<std::string>();
+    EXPECT_EQ(set.contains("from_flow"), adds_noise.count(sampler) == 0) << sampler;
+    if (set.contains("from_flow"))
+      from_flow[{sampler, set.at("column")}] = set.at("from_flow").get<double>();
+  }
+  EXPECT_GT((from_flow.at({"ddim", 2})), (from_flow.at({"ddim", 8})));
+  EXPECT_GT((from_flow.at({"ddim", 8})), 0);
+  EXPECT_EQ((from_flow.at({"ddim", 8})), (from_flow.at({"euler", 8})));
   refused("evaluate --model run --data data --evaluations 2", {"--table"}, 2);
 }
 

@@ -7,6 +7,7 @@
 #include "diffusion/names.h"
 #include "diffusion/objective.h"
 #include "diffusion/sampler.h"
+#include "diffusion/spacing.h"
 #include "tests/diffusion/support.h"
 
 namespace sfumato::diffusion {

@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "diffusion/sampler.h"
+#include "diffusion/spacing.h"
 #include "tensor/io/json.h"
 #include "tensor/io/safetensors.h"
 #include "tests/diffusion/support.h"

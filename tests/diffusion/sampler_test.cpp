@@ -8,6 +8,7 @@
 #include "diffusion/clip.h"
 #include "diffusion/forward.h"
 #include "diffusion/gaussian.h"
+#include "diffusion/spacing.h"
 #include "tensor/rng.h"
 #include "tests/diffusion/support.h"
 

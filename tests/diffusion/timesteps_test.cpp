@@ -1,5 +1,5 @@
 // The choice of timesteps. Lists are what diffusers 0.42 gives (its schedulers' set_timesteps).
-#include "diffusion/sampler.h"
+#include "diffusion/spacing.h"
 #include "tests/diffusion/support.h"
 
 namespace sfumato::diffusion {
