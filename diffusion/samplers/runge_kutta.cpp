@@ -1,5 +1,6 @@
 // The explicit midpoint method and the classical method of Runge (1895) and Kutta (1901) for the probability flow, of second and
-// fourth order. A step to the data has no velocity at its end, and is Euler's.
+// fourth order. The data have no velocity: the last step of both is the midpoint method's, which asks for none there; and Euler's
+// where its middle would have less noise than the network has seen.
 #include <utility>
 
 #include "diffusion/samplers/solver.h"
@@ -11,6 +12,7 @@ Tensor midpoint_step(const Chain& chain, const Flow& flow, std::int64_t i, const
                      const Tensor& d) {
   const NoiseLevel t = chain.levels[i], s = chain.levels[i + 1];
   const NoiseLevel middle = flow.at_time((flow.time(t) + flow.time(s)) / 2);
+  if (flow.time(middle) < flow.time(chain.lowest)) return flow.step(t, s, x, d);
   const Tensor x_middle = flow.step(t, middle, x, d);
   return flow.step(t, s, x, flow.velocity(middle, chain.estimate(middle, x_middle)));
 }
@@ -18,6 +20,7 @@ Tensor midpoint_step(const Chain& chain, const Flow& flow, std::int64_t i, const
 Tensor rk4_step(const Chain& chain, const Flow& flow, std::int64_t i, const Tensor& x,
                 const Tensor& k1) {
   const NoiseLevel t = chain.levels[i], s = chain.levels[i + 1];
+  if (s.noise_variance == 0) return midpoint_step(chain, flow, i, x, k1);
   const NoiseLevel middle = flow.at_time((flow.time(t) + flow.time(s)) / 2);
   const auto velocity_at_middle = [&](const Tensor& k) {
     return flow.velocity(middle, chain.estimate(middle, flow.step(t, middle, x, k)));
@@ -32,10 +35,8 @@ template <class Step>
 Tensor one_step_method(const Chain& chain, Tensor x, Step step) {
   const Flow flow(chain);
   for (std::int64_t i = 0; i < chain.steps(); ++i) {
-    const NoiseLevel t = chain.levels[i], s = chain.levels[i + 1];
     const Estimate e = chain.estimate(i, x);
-    const Tensor d = flow.velocity(t, e);
-    x = s.noise_variance > 0 ? step(chain, flow, i, x, d) : flow.step(t, s, x, d);
+    x = step(chain, flow, i, x, flow.velocity(chain.levels[i], e));
     chain.done(i, x, e.x0);
   }
   return x;

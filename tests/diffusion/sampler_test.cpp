@@ -429,10 +429,12 @@ TEST(Sample, IsItsStepsInOrder) {
 
 TEST(Sampler, EvaluationsAreCounted) {
   SchedulerConfig config;
+  config.timestep_spacing = Spacing::trailing;
   const Schedule s = make_schedule(config);
   const std::tuple<const Sampler*, std::int64_t, std::int64_t> rows[] = {
-      {&Sampler::ddim, 10, 10},   {&Sampler::dpmpp_2m, 7, 7}, {&Sampler::heun, 10, 19},
-      {&Sampler::midpoint, 1, 1}, {&Sampler::rk4, 5, 17},     {&Sampler::plms, 4, 5}};
+      {&Sampler::ddim, 10, 10},   {&Sampler::dpmpp_2m, 7, 7},       {&Sampler::heun, 10, 19},
+      {&Sampler::midpoint, 1, 2}, {&Sampler::midpoint, 1000, 1999}, {&Sampler::rk4, 5, 18},
+      {&Sampler::plms, 4, 5}};
   for (const auto& [sampler, steps, count] : rows) {
     config.sampler = *sampler;
     EXPECT_EQ(evaluations(s, {.config = config, .steps = steps}), count) << sampler->name;

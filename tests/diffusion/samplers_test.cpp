@@ -134,6 +134,30 @@ TEST(Samplers, ConvergeAtTheirOrder) {
     }
 }
 
+// The last step, from σ to the data, where the flow ends at μ + √(Σ / (Σ + σ²)) (x − μ): the error is of σ² for Euler's step,
+// which most samplers take there as in diffusers, and of σ³ or less for the midpoint method's.
+TEST(Samplers, LastStepOfMidpointIsOfItsOrder) {
+  const double mean = 0.5, variance = 0.04;
+  const std::vector<Gaussian> data = {{.mean = {mean}, .covariance = {variance}}};
+  const auto error = [&](const Sampler& sampler, double sigma) {
+    const Path& path = Path::variance_exploding;
+    Chain chain{.times = {sigma}, .levels = {path.at_sigma(sigma), {1, 0}}, .path = &path};
+    chain.config.clip_sample = false;
+    chain.denoiser =
+        exact_denoiser([&](double s) { return path.at_sigma(s); }, data, Prediction::eps);
+    chain.time_at = [](const NoiseLevel& l) { return l.sigma(); };
+    const double x = mean + 0.3;
+    const double want = mean + std::sqrt(variance / (variance + sigma * sigma)) * (x - mean);
+    return std::abs(sampler.sample(chain, f64({1, 1}, {x})).item() - want);
+  };
+  const auto slope = [&](const Sampler& sampler) {
+    return std::log2(error(sampler, 0.05) / error(sampler, 0.025));
+  };
+  EXPECT_NEAR(slope(Sampler::heun), 2, 0.1);
+  EXPECT_GT(slope(Sampler::midpoint), 2.9);
+  EXPECT_GT(slope(Sampler::rk4), 2.9);
+}
+
 // ---- Distributions
 
 // What is wrong with mean and standard deviation of what a sampler draws of N(0.5, 0.3²), in 5,000 points. Methods
