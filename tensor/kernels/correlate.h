@@ -118,10 +118,11 @@ void correlate_rows(const CorrelationPanel<T>& job, Range rows, PrefetchQueue& q
   Output<T> o = job.out;
   const index tap_row = pass.taps_c * s.c * job.vectors * kLanes<T>;  // weights of one row of taps
   T* const out = o.out;
+  o.second = pass.out_row;
   reduction.second = s.stride * reduction.row_stride;
   const bool pairs = job.vectors == 2 && rows.size() > 1 && pairing_is_profitable(pass.cols);
   for_blocks_of(pairs ? kMaxPairs : max_rows(job.vectors), pass.cols, [&](index j, index count) {
-    const TileFn<T> block = tile_function<T>(count, job.vectors);
+    const TileBlock<T> block = tile_function<T>(count, job.vectors);
     for (index i = rows.begin; i < rows.end; ++i) {
       // Only tap rows inside the image: those above and below would add zeros.
       const index in = i * s.stride + pass.first_row;
@@ -133,7 +134,7 @@ void correlate_rows(const CorrelationPanel<T>& job, Range rows, PrefetchQueue& q
       o.prefetch = queue.next(reduction.rows * pass.taps_c * s.c);
       if (pairs && i + 1 < rows.end && begin == 0 && in + s.stride + reduction.rows <= s.h &&
           reduction.rows == pass.taps_r) {
-        pair_function<T>(count)(from, reduction, job.panel, o, o.out + pass.out_row);
+        pair_function<T>(count)(from, reduction, job.panel, o);
         ++i;
       } else {
         block(from, reduction, job.panel + begin * tap_row, o);

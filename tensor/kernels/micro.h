@@ -22,17 +22,21 @@ namespace sfumato::kernels::SFUMATO_ISA_NAME {
 template <int N>
 inline constexpr int kMaxRows = kRegisters == 32 ? 14 : (N == 1 ? 8 : 6);
 
+// Outputs of a pair_block in each of its two rows. With 32 registers, nothing needs more than one
+// (pairing_is_profitable in correlate.h).
+inline constexpr int kMaxPairs = kRegisters == 32 ? 1 : kMaxRows<2> / 2;
+
 // Channels per block of a tile. The distance between pixels is then a constant, and every address
 // in tile_block is one pointer plus a constant displacement.
 inline constexpr int kBlock = 16;
 
-// Where the sums start, where they go, and what to prefetch meanwhile. The last of the N vectors may
-// be a tail.
+// Where the sums start, where they go, and what to prefetch meanwhile.
 template <class T>
 struct Output {
   T* out;  // row m at out + m * stride
   index stride;
-  index lanes;              // columns inside the array, (N-1)*L < lanes <= N*L
+  index lanes;  // columns inside the array, (N-1)*L < lanes <= N*L: the last vector may be a tail
+  index second = 0;         // pair_block: from the first row of the image to the second, in `out`
   const T* init = nullptr;  // null: start at 0
   index init_stride = 0;  // 0: the same row for all (a bias); `init = out`, its stride: accumulate
   bool streamed = false;
@@ -106,22 +110,66 @@ constexpr Walk straight(index count, index a_step, index b_step) {
 
 // ---- the register blocks, by size: 1 <= rows <= max_rows(vectors)
 
+// What a block works on where the last vector of `to` is a tail: whole vectors, which begin as `to` does.
 template <class T>
-using TileFn = void (*)(const T* tile, const Reduction&, const T* panel, const Output<T>&);
+class TailBuffer {
+ public:
+  TailBuffer(const Output<T>& to, index rows, index vectors, index images);
+  const Output<T>& output() const { return output_; }
+  void copy_to(const Output<T>& to) const;
+
+ private:
+  index rows_, images_;
+  Output<T> output_;
+  static constexpr int kSize = kMaxRows<2> * 2 * kLanes<T>;
+  static_assert(kMaxRows<1> * kLanes<T> <= kSize && 2 * kMaxPairs * 2 * kLanes<T> <= kSize);
+  T init_[kSize], sums_[kSize];
+};
+
+// A loop of register_blocks.h that knows whole vectors alone, and its size.
+template <class T, class... Inputs>
+class RegisterBlock {
+ public:
+  using Loop = void (*)(Inputs..., const Output<T>&);
+  RegisterBlock(Loop loop, index rows, index vectors, index images = 1)
+      : loop_(loop),
+        rows_(static_cast<std::int32_t>(rows)),
+        vectors_(static_cast<std::int16_t>(vectors)),
+        images_(static_cast<std::int16_t>(images)) {}
+
+  void operator()(Inputs... inputs, const Output<T>& o) const {
+    const bool whole = o.lanes == vectors_ * kLanes<T>;
+    whole ? loop_(inputs..., o) : with_tail(inputs..., o);
+  }
+
+ private:
+  // A call: the buffer is not to lie in the frames of all callers.
+  [[gnu::noinline]] void with_tail(Inputs... inputs, const Output<T>& o) const {
+    TailBuffer<T> buffer(o, rows_, vectors_, images_);
+    loop_(inputs..., buffer.output());
+    buffer.copy_to(o);
+  }
+
+  // Sixteen bytes, which are returned in registers.
+  Loop loop_;
+  std::int32_t rows_;
+  std::int16_t vectors_;
+  std::int16_t images_;  // rows of an image at a time: 2 of pair_block
+};
+
 template <class T>
-TileFn<T> tile_function(index rows, index vectors);
+using TileBlock = RegisterBlock<T, const T* /*tile*/, const Reduction&, const T* /*panel*/>;
+template <class T>
+TileBlock<T> tile_function(index rows, index vectors);
 // Rows Panels<T>::kWidth elements apart.
 template <class T>
-TileFn<T> panel_tile_function(index rows, index vectors);
+TileBlock<T> panel_tile_function(index rows, index vectors);
 
-// For 1 <= pairs <= kMaxPairs outputs in each of two rows of an image. With 32 registers, nothing needs more than one
-// (pairing_is_profitable in correlate.h).
-inline constexpr int kMaxPairs = kRegisters == 32 ? 1 : kMaxRows<2> / 2;
+// Of 1 <= pairs <= kMaxPairs outputs in each of two rows of an image.
 template <class T>
-using PairFn = void (*)(const T* tile, const Reduction&, const T* panel, const Output<T>&, T* out2);
-template <class T>
-PairFn<T> pair_function(index pairs);
+TileBlock<T> pair_function(index pairs);
 
+// Takes tails as they are: its k may be so short (the taps of one channel) that a buffer would cost as much as the loop.
 template <class T>
 using RowsFn = void (*)(const T* a, index lda, index k, index prefetch_step, const T* panel,
                         const Output<T>&);
@@ -130,9 +178,9 @@ RowsFn<T> rows_function(index rows, index vectors);
 
 // With Sums, there is one row less, whose registers hold the sums.
 template <class T>
-using OuterFn = void (*)(const T* a, const T* b, const Walk&, const Output<T>&);
+using OuterBlock = RegisterBlock<T, const T* /*a*/, const T* /*b*/, const Walk&>;
 template <class T, bool Sums = false>
-OuterFn<T> outer_function(index rows, index vectors);
+OuterBlock<T> outer_function(index rows, index vectors);
 
 inline index max_rows(index vectors) { return vectors == 2 ? kMaxRows<2> : kMaxRows<1>; }
 

@@ -23,36 +23,21 @@ class PrefetchCursor {
 };
 
 template <class T, int M, int N, class Last>
-[[gnu::always_inline]] inline void start(Vec<T> (&sum)[M][N], const Output<T>& o, Last last) {
+[[gnu::always_inline]] inline void load_sums(Vec<T> (&sum)[M][N], const Output<T>& o, Last last) {
+  const T* row = o.init;
 #pragma GCC unroll 16
-  for (int m = 0; m < M; ++m) {
-    const T* row = o.init + m * o.init_stride;
+  for (int m = 0; m < M; ++m, row += o.init_stride) {
 #pragma GCC unroll 2
     for (int n = 0; n < N - 1; ++n) sum[m][n] = load(row + n * kLanes<T>);
     sum[m][N - 1] = load(row + (N - 1) * kLanes<T>, last);
   }
 }
 
-template <class T, int M, int N>
-[[gnu::always_inline]] inline void start(Vec<T> (&sum)[M][N], const Output<T>& o) {
-  if (o.init == nullptr) {
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) sum[m][n] = Vec<T>{};
-    }
-  } else if (o.lanes == N * kLanes<T>) {
-    start(sum, o, AllLanes{});
-  } else {
-    start(sum, o, Tail{static_cast<int>(o.lanes - (N - 1) * kLanes<T>)});
-  }
-}
-
 template <class T, int M, int N, class Last>
-[[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], Output<T> o, Last last) {
+[[gnu::always_inline]] inline void store_sums(const Vec<T> (&sum)[M][N], Output<T> o, Last last) {
+  T* row = o.out;
 #pragma GCC unroll 16
-  for (int m = 0; m < M; ++m) {
-    T* row = o.out + m * o.stride;
+  for (int m = 0; m < M; ++m, row += o.stride) {
 #pragma GCC unroll 2
     for (int n = 0; n < N - 1; ++n) store<T>(row + n * kLanes<T>, sum[m][n]);
     store<T>(row + (N - 1) * kLanes<T>, sum[m][N - 1], last);
@@ -60,17 +45,43 @@ template <class T, int M, int N, class Last>
 }
 
 template <class T, int M, int N>
-[[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], Output<T> o) {
-  if (o.streamed) {
+[[gnu::always_inline]] inline void stream_sums(const Vec<T> (&sum)[M][N], Output<T> o) {
+  T* row = o.out;
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m, row += o.stride) {
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) stream(row + n * kLanes<T>, sum[m][n]);
+  }
+}
+
+template <int N, class T>
+[[gnu::always_inline]] inline Tail tail_of(const Output<T>& o) {
+  return {static_cast<int>(o.lanes - (N - 1) * kLanes<T>)};
+}
+
+// With Tails, the last vector may be one.
+template <bool Tails = false, class T, int M, int N>
+[[gnu::always_inline]] inline void start(Vec<T> (&sum)[M][N], const Output<T>& o) {
+  if (o.init == nullptr) {
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) stream(o.out + m * o.stride + n * kLanes<T>, sum[m][n]);
+      for (int n = 0; n < N; ++n) sum[m][n] = Vec<T>{};
     }
-  } else if (o.lanes == N * kLanes<T>) {
-    finish(sum, o, AllLanes{});
+  } else if (!Tails || o.lanes == N * kLanes<T>) {
+    load_sums(sum, o, AllLanes{});
   } else {
-    finish(sum, o, Tail{static_cast<int>(o.lanes - (N - 1) * kLanes<T>)});
+    load_sums(sum, o, tail_of<N>(o));
+  }
+}
+template <bool Tails = false, class T, int M, int N>
+[[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], const Output<T>& o) {
+  if (o.streamed) {
+    stream_sums(sum, o);
+  } else if (!Tails || o.lanes == N * kLanes<T>) {
+    store_sums(sum, o, AllLanes{});
+  } else {
+    store_sums(sum, o, tail_of<N>(o));
   }
 }
 
@@ -108,11 +119,10 @@ void tile_block(const T* tile, const Reduction& reduction, const T* panel, const
   finish(sum, o);
 }
 
-// tile_block for M outputs in each of two rows of an image, the second of which goes to out2: for
-// rows of outputs so short that one leaves most of a register block empty. Both start at o.init.
+// tile_block for M outputs in each of two rows of an image: for rows of outputs so short that one leaves most of a register
+// block empty. Both start at o.init.
 template <class T, int M>
-void pair_block(const T* tile, const Reduction& reduction, const T* panel, const Output<T>& o,
-                T* out2) {
+void pair_block(const T* tile, const Reduction& reduction, const T* panel, const Output<T>& o) {
   constexpr int N = 2;
   Vec<T> sum[M][N], sum2[M][N];
   PrefetchCursor<1> prefetch(o.prefetch, panel);
@@ -130,7 +140,7 @@ void pair_block(const T* tile, const Reduction& reduction, const T* panel, const
   }
   finish(sum, o);
   Output<T> other = o;
-  other.out = out2;
+  other.out += o.second;
   finish(sum2, other);
 }
 
@@ -170,7 +180,7 @@ void rows_block(const T* a, index lda, index k, index prefetch_step, const T* pa
   const T* rows[kPointers];
   for (int i = 0; i < kPointers; ++i) rows[i] = a + 3 * i * lda;
   const char* prefetch = static_cast<const char*>(o.prefetch);
-  start(sum, o);
+  start</*Tails=*/true>(sum, o);
   for (index s = 0; s < k; ++s, panel += N * kLanes<T>, prefetch += prefetch_step) {
     __builtin_prefetch(prefetch);
     Vec<T> columns[N];
@@ -185,38 +195,66 @@ void rows_block(const T* a, index lda, index k, index prefetch_step, const T* pa
 #pragma GCC unroll 8
     for (int i = 0; i < kPointers; ++i) ++rows[i];
   }
-  finish(sum, o);
+  finish</*Tails=*/true>(sum, o);
 }
 
 // ---- the functions of micro.h
 
+template <class T>
+TailBuffer<T>::TailBuffer(const Output<T>& to, index rows, index vectors, index images)
+    : rows_(rows), images_(images), output_(to) {
+  const index width = vectors * kLanes<T>;
+  output_.out = sums_;
+  output_.stride = output_.lanes = width;
+  output_.second = rows * width;
+  output_.streamed = false;
+  if (!to.init) return;
+  output_.init = init_;
+  output_.init_stride = to.init_stride ? width : 0;
+  for (index m = 0; m < (to.init_stride ? rows : 1); ++m)
+    for_vectors<T>(to.lanes, [&](index j, auto lanes) {
+      store<T>(init_ + m * width + j, load(to.init + m * to.init_stride + j, lanes));
+    });
+}
+
+template <class T>
+void TailBuffer<T>::copy_to(const Output<T>& to) const {
+  for (index image = 0; image < images_; ++image)
+    for (index m = 0; m < rows_; ++m) {
+      const T* row = sums_ + image * output_.second + m * output_.stride;
+      T* const out = to.out + image * to.second + m * to.stride;
+      for_vectors<T>(to.lanes,
+                     [&](index j, auto lanes) { store<T>(out + j, load(row + j), lanes); });
+    }
+}
+
 template <class T, int N, int Stride, int... M>
-TileFn<T> tile_function_of(index rows, Indices<M...>) {
-  static constexpr TileFn<T> table[] = {tile_block<T, M + 1, N, Stride>...};
-  return table[rows - 1];
+TileBlock<T> tile_function_of(index rows, Indices<M...>) {
+  static constexpr typename TileBlock<T>::Loop table[] = {tile_block<T, M + 1, N, Stride>...};
+  return {table[rows - 1], rows, N};
 }
 template <class T, int Stride>
-TileFn<T> tile_function_of(index rows, index vectors) {
+TileBlock<T> tile_function_of(index rows, index vectors) {
   if (vectors == 2)
     return tile_function_of<T, 2, Stride>(rows, typename MakeIndices<kMaxRows<2>>::type());
   return tile_function_of<T, 1, Stride>(rows, typename MakeIndices<kMaxRows<1>>::type());
 }
 template <class T>
-TileFn<T> tile_function(index rows, index vectors) {
+TileBlock<T> tile_function(index rows, index vectors) {
   return tile_function_of<T, kBlock>(rows, vectors);
 }
 template <class T>
-TileFn<T> panel_tile_function(index rows, index vectors) {
+TileBlock<T> panel_tile_function(index rows, index vectors) {
   return tile_function_of<T, Panels<T>::kWidth>(rows, vectors);
 }
 
 template <class T, int... M>
-PairFn<T> pair_function_of(index pairs, Indices<M...>) {
-  static constexpr PairFn<T> table[] = {pair_block<T, M + 1>...};
-  return table[pairs - 1];
+TileBlock<T> pair_function_of(index pairs, Indices<M...>) {
+  static constexpr typename TileBlock<T>::Loop table[] = {pair_block<T, M + 1>...};
+  return {table[pairs - 1], pairs, /*vectors=*/2, /*images=*/2};
 }
 template <class T>
-PairFn<T> pair_function(index pairs) {
+TileBlock<T> pair_function(index pairs) {
   return pair_function_of<T>(pairs, typename MakeIndices<kMaxPairs>::type());
 }
 
@@ -232,12 +270,12 @@ RowsFn<T> rows_function(index rows, index vectors) {
 }
 
 template <class T, int N, bool Sums, int... M>
-OuterFn<T> outer_function_of(index rows, Indices<M...>) {
-  static constexpr OuterFn<T> table[] = {outer_block<T, M + 1, N, Sums>...};
-  return table[rows - 1];
+OuterBlock<T> outer_function_of(index rows, Indices<M...>) {
+  static constexpr typename OuterBlock<T>::Loop table[] = {outer_block<T, M + 1, N, Sums>...};
+  return {table[rows - 1], rows, N};
 }
 template <class T, bool Sums>
-OuterFn<T> outer_function(index rows, index vectors) {
+OuterBlock<T> outer_function(index rows, index vectors) {
   constexpr int kTwo = kMaxRows<2> - Sums, kOne = kMaxRows<1> - Sums;
   if (vectors == 2) return outer_function_of<T, 2, Sums>(rows, typename MakeIndices<kTwo>::type());
   return outer_function_of<T, 1, Sums>(rows, typename MakeIndices<kOne>::type());

@@ -5,11 +5,12 @@
 
 namespace sfumato::kernels::SFUMATO_ISA_NAME {
 
-template TileFn<Number> tile_function<Number>(index, index);
-template TileFn<Number> panel_tile_function<Number>(index, index);
-template PairFn<Number> pair_function<Number>(index);
+template class TailBuffer<Number>;
+template TileBlock<Number> tile_function<Number>(index, index);
+template TileBlock<Number> panel_tile_function<Number>(index, index);
+template TileBlock<Number> pair_function<Number>(index);
 template RowsFn<Number> rows_function<Number>(index, index);
-template OuterFn<Number> outer_function<Number, false>(index, index);
-template OuterFn<Number> outer_function<Number, true>(index, index);
+template OuterBlock<Number> outer_function<Number, false>(index, index);
+template OuterBlock<Number> outer_function<Number, true>(index, index);
 
 }  // namespace sfumato::kernels::SFUMATO_ISA_NAME
