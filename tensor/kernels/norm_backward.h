@@ -125,7 +125,7 @@ void norm_input_gradient(const NormImageBackward<T>& image) {
       const auto add = [&](index j, Vec<T> d) {
         return summand ? d + load(summand + j, lanes) : d;
       };
-      if (image.streamed) {
+      if (kStreams && image.streamed) {
         pixels([&](index j, Vec<T> d) { stream(dx + j, add(j, d)); });
       } else {
         pixels([&](index j, Vec<T> d) { store<T>(dx + j, add(j, d), lanes); });

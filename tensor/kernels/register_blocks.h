@@ -76,7 +76,7 @@ template <bool Tails = false, class T, int M, int N>
 }
 template <bool Tails = false, class T, int M, int N>
 [[gnu::always_inline]] inline void finish(const Vec<T> (&sum)[M][N], const Output<T>& o) {
-  if (o.streamed) {
+  if (kStreams && o.streamed) {
     stream_sums(sum, o);
   } else if (!Tails || o.lanes == N * kLanes<T>) {
     store_sums(sum, o, AllLanes{});
