@@ -219,9 +219,9 @@ DrawnSet drawn_set(const diffusion::Pipeline& model, const diffusion::GenerateOp
                             : "drawn",
       .measures = trial.judge(pictures, conditional ? g.labels : std::vector<std::int64_t>{})};
   if (conditional) set.guidance = g.guidance;
-  set.drawn = cell ? *cell : SamplerCell{g.sampler, 0, *g.steps};
+  set.drawn = cell ? *cell : SamplerCell{.sampler = g.sampler, .evaluations = 0, .steps = *g.steps};
   set.evaluations = evaluations(model, g);
-  if (cell) set.from_flow = distance_from_flow(model, *cell, pictures, flow);
+  if (cell && !cell->adds_noise) set.from_flow = distance(pictures, flow);
   return set;
 }
 

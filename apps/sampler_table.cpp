@@ -19,12 +19,14 @@ std::vector<SamplerCell> sampler_cells(const diffusion::Pipeline& model, std::in
     if (sampler->schedule && !(*sampler->schedule == model.scheduler.beta_schedule)) continue;
     diffusion::SampleOptions options{.config = model.scheduler};
     options.config.sampler = *sampler;
+    options.steps = std::min(options.steps, schedule.steps());
+    const bool adds_noise = diffusion::adds_noise(schedule, options);
     for (const std::int64_t allowed : kEvaluations) {
       if (allowed > most) break;
       options.steps = std::min(allowed, schedule.steps());
       while (options.steps > 0 && diffusion::evaluations(schedule, options) > allowed)
         --options.steps;
-      if (options.steps > 0) cells.push_back({*sampler, allowed, options.steps});
+      if (options.steps > 0) cells.push_back({*sampler, allowed, options.steps, adds_noise});
     }
   }
   return cells;
@@ -32,22 +34,16 @@ std::vector<SamplerCell> sampler_cells(const diffusion::Pipeline& model, std::in
 
 Tensor pictures_of_flow(const diffusion::Pipeline& model, diffusion::GenerateOptions options) {
   const std::int64_t evaluations = *std::rbegin(kEvaluations);
-  options.sampler = diffusion::Sampler::heun;
+  options.sampler = diffusion::Sampler::flow_reference;
   options.steps = std::min(evaluations / 2, model.scheduler.num_train_timesteps);
   return diffusion::generate(model, options);
 }
 
-std::optional<double> distance_from_flow(const diffusion::Pipeline& model, const SamplerCell& cell,
-                                         const Tensor& pictures, const Tensor& flow) {
-  // `restart` adds none in few steps: the sampler is asked about, not the cell.
-  diffusion::SampleOptions options{.config = model.scheduler};
-  options.config.sampler = cell.sampler;
-  options.steps = std::min(options.steps, model.scheduler.num_train_timesteps);
-  if (diffusion::adds_noise(diffusion::make_schedule(model.scheduler), options)) return {};
+double distance(const Tensor& pictures, const Tensor& others) {
   double sum = 0;
   for (std::int64_t i = 0; i < pictures.size(); ++i) {
     const double difference =
-        (pictures.data<std::uint8_t>()[i] - flow.data<std::uint8_t>()[i]) / 127.5;
+        (pictures.data<std::uint8_t>()[i] - others.data<std::uint8_t>()[i]) / 127.5;
     sum += difference * difference;
   }
   return std::sqrt(sum / static_cast<double>(pictures.size()));

@@ -18,7 +18,7 @@ struct DrawnSet {
   std::optional<double> guidance = {};
   std::optional<SamplerCell> drawn = {};         // sampler and steps
   std::optional<std::int64_t> evaluations = {};  // of the network, for a picture
-  std::optional<double> from_flow = {};          // distance_from_flow
+  std::optional<double> from_flow = {};          // as in SamplerResult
 };
 
 struct Verdict {

@@ -99,6 +99,9 @@ struct Sampler {
       &flow_euler, &flow_heun, &edm_euler,      &edm_dpmpp_2m,
       &midpoint,   &rk4};
 
+  // One of them, by which the probability flow is followed to its end, for others to be compared with.
+  static const Sampler& flow_reference;
+
   bool operator==(const Sampler& other) const { return name == other.name; }
   // Whether SchedulerConfig::variance_type says how much noise its steps add.
   bool takes_variance() const { return field == "variance_type"; }

@@ -31,6 +31,8 @@ const Sampler Sampler::heun = {.name = "heun",
                                .default_steps = 20,
                                .sample = walk_by_heun};
 
+const Sampler& Sampler::flow_reference = Sampler::heun;
+
 const Sampler Sampler::flow_heun = {.name = "flow_heun",
                                     .diffusers = "FlowMatchHeunDiscreteScheduler",
                                     .grid = Sampler::Grid::fractional,

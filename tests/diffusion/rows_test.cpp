@@ -116,13 +116,11 @@ bool names(const std::string& text, const std::string& row) {
   return false;
 }
 
-// A sampler is one file, and its row there: no other source knows it (but for the two that are defaults, and the one by
-// which `evaluate --table samplers` follows the flow).
+// A sampler is one file, and its row there: no other source knows it (but for the two that are defaults).
 TEST(Rows, OfSamplersAreNamedInOneFile) {
   const std::vector<std::string> all = sources();
   for (const Sampler* sampler : Sampler::all) {
-    if (*sampler == Sampler::ddim || *sampler == Sampler::ddpm || *sampler == Sampler::heun)
-      continue;
+    if (*sampler == Sampler::ddim || *sampler == Sampler::ddpm) continue;
     const std::string row = "Sampler::" + std::string(sampler->name);
     EXPECT_EQ(std::count_if(all.begin(), all.end(),
                             [&](const std::string& text) { return names(text, row); }),
