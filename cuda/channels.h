@@ -1,5 +1,6 @@
 // Images as kernels see them: pixels [n * h * w], each with its channels.
 #pragma once
+#include <bit>
 #include <cmath>
 
 #include "cuda/chunk.h"
@@ -22,15 +23,6 @@ struct Channels {
   constexpr T& at(index pixel, unsigned c) const {
     return c < count ? first[pixel * count + c] : second[pixel * rest + c - count];
   }
-  // A channel of all pixels.
-  struct Column {
-    T* first;
-    unsigned step;
-    constexpr T& operator[](index pixel) const { return first[pixel * step]; }
-  };
-  constexpr Column column(unsigned c) const {
-    return c < count ? Column{first + c, count} : Column{second + c - count, rest};
-  }
   // Whether pixels are made of whole chunks.
   bool in_chunks() const { return cuda::in_chunks(count, first) && cuda::in_chunks(rest, second); }
   // 0 where there is no array.
@@ -38,6 +30,58 @@ struct Channels {
     if (c < count ? first : second) return at(pixel, c);
     return 0;
   }
+};
+
+// As many numbers side by side as fill a chunk, each as it is computed with.
+template <class T>
+struct Numbers {
+  Wide<T> of[kOfChunk<T>];
+};
+
+// The channels [c, c + kOfChunk<T>) of all pixels, those of them that come before `end`: a thread moves a pixel's at once if
+// pixels are made of whole chunks.
+template <class T>
+class Strip {
+  using Number = std::remove_const_t<T>;
+
+ public:
+  static constexpr int kCount = kOfChunk<Number>;
+
+  __device__ Strip(const Channels<T>& of, bool in_chunks, unsigned c, unsigned end)
+      : of_(of), in_chunks_(in_chunks), c_(c), end_(end) {}
+
+  // 0 where there is no array.
+  __device__ Numbers<Number> load(index pixel) const {
+    Numbers<Number> v = {};
+    if (!in_chunks_) {
+      for (int i = 0; i < kCount; ++i)
+        if (c_ + i < end_) v.of[i] = of_.or_zero(pixel, c_ + i);
+    } else if (c_ < of_.count ? of_.first : of_.second) {
+      const auto in = std::bit_cast<Stored>(read_chunk(&of_.at(pixel, c_)));
+      SFUMATO_UNROLL
+      for (int i = 0; i < kCount; ++i) v.of[i] = in.numbers[i];
+    }
+    return v;
+  }
+  __device__ void store(index pixel, const Numbers<Number>& v) const {
+    if (!in_chunks_) {
+      for (int i = 0; i < kCount; ++i)
+        if (c_ + i < end_) of_.at(pixel, c_ + i) = static_cast<Number>(v.of[i]);
+      return;
+    }
+    Stored out;
+    SFUMATO_UNROLL
+    for (int i = 0; i < kCount; ++i) out.numbers[i] = static_cast<Number>(v.of[i]);
+    write_chunk(&of_.at(pixel, c_), std::bit_cast<Chunk>(out));
+  }
+
+ private:
+  struct Stored {
+    Number numbers[kCount];
+  };
+  const Channels<T>& of_;
+  bool in_chunks_;
+  unsigned c_, end_;
 };
 
 // Kernels count in 32 bits where they divide, since a GPU has no instruction for 64.
@@ -56,19 +100,13 @@ struct Normalised {
 
   // Whether u is x.
   constexpr bool plain() const { return groups == 0 && !silu; }
-  constexpr Wide<T> xhat(index image, index pixel, unsigned c) const {
-    const index group = image * groups + c / per_group;
-    return (x.at(pixel, c) - mean[group]) * rstd[group];
-  }
   // du/dz.
-  constexpr Wide<T> slope(Wide<T> z) const {
+  static constexpr Wide<T> slope(bool silu, Wide<T> z) {
     if (!silu) return 1;
     const Wide<T> s = 1 / (1 + std::exp(-z));
     return s * (1 + z * (1 - s));
   }
-  constexpr Wide<T> slope(Wide<T> xhat, unsigned c) const {
-    return silu ? slope(gamma[c] * xhat + beta[c]) : 1;
-  }
+  constexpr Wide<T> slope(Wide<T> z) const { return slope(silu, z); }
   constexpr Wide<T> u(index image, index pixel, unsigned c) const {
     return of_channel(image, c)(x.at(pixel, c));
   }
@@ -78,8 +116,13 @@ struct Normalised {
     bool normalises, silu;
     Wide<T> gamma, beta, mean, rstd;
     constexpr Wide<T> operator()(Wide<T> x) const {
-      const Wide<T> z = normalises ? gamma * ((x - mean) * rstd) + beta : x;
+      const Wide<T> z = normalises ? gamma * xhat(x) + beta : x;
       return silu ? z / (1 + std::exp(-z)) : z;
+    }
+    constexpr Wide<T> xhat(Wide<T> x) const { return (x - mean) * rstd; }
+    // du/dz, of a channel that is normalised.
+    constexpr Wide<T> slope(Wide<T> xhat) const {
+      return Normalised::slope(silu, gamma * xhat + beta);
     }
   };
   constexpr OfChannel of_channel(index image, unsigned c) const {

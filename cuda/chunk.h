@@ -32,6 +32,22 @@ __device__ void store_number(Chunk* chunk, unsigned i, T v) {
 #endif
 }
 
+// The chunk at an address of device memory that is a multiple of 16, read or written at once.
+__device__ inline Chunk read_chunk(const void* from) {
+#if defined(__CUDACC__)
+  return *static_cast<const Chunk*>(from);
+#else
+  return emulator::read_chunk<Chunk>(from);
+#endif
+}
+__device__ inline void write_chunk(void* to, const Chunk& chunk) {
+#if defined(__CUDACC__)
+  *static_cast<Chunk*>(to) = chunk;
+#else
+  emulator::write_chunk(to, chunk);
+#endif
+}
+
 // Whether rows of `count` numbers, the first row at `from`, are made of whole chunks.
 template <class T>
 bool in_chunks(unsigned count, const T* from) {

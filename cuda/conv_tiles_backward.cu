@@ -118,7 +118,7 @@ struct Backward {
     union {
       typename ToInput::Shared to_input;
       typename ToWeights::Shared to_weights;
-      NormBackwardShared norm;
+      BandSums<T> norm;
       ColumnSumsShared sums;
     };
   };
@@ -147,7 +147,7 @@ struct Backward {
       shortcut.filters(block);
       phases.count(kShortcutFilters);
     } else if (is_of(blocks.u, block)) {
-      u(Group(u.share, block));
+      u(Band<T>(u.share, block));
       phases.count(kInput);
     } else if (is_of(blocks.main.dx + blocks.shortcut.dx, block)) {
       input_gradient(s, block);
@@ -157,10 +157,10 @@ struct Backward {
       sums(s.sums, block);
       if (blocks.db > 0) phases.count(kSums);
     } else if (is_of(blocks.norm, block)) {
-      const Group group(norm.share, block);
-      const unsigned e = images.of_image(group.image);
+      const Band<T> band(norm.share, block);
+      const unsigned e = images.of_image(band.image);
       phases.wait(e, images.tiles(e, ToInput::kM) * main.dx.tiles.across);
-      norm(s.norm, group);
+      norm(s.norm, band);
       phases.count(kNorm);
     } else if (is_of(blocks.main.add_dw, block)) {
       phases.wait(kWeights, blocks.main.dw);
@@ -309,7 +309,7 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
   using Products = GradientProducts<T, ToInput, ToWeights>;
   const Normalised<T> input = reads(s, in);
   const kernels::GroupNorm norm = norm_of(s, in);
-  const GroupShare share(norm);
+  const GroupShare<T> share(norm);
   const unsigned n = narrow(s.n), c = narrow(s.c);
   const bool normalises = g.dx && in.groups > 0;
 
@@ -335,18 +335,21 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                       .norm = normalises ? n * share.blocks_of_image() : 0,
                       .db = bias.adding_blocks(),
                       .gamma = normalises ? gamma.blocks() : 0};
-  launch({blocks.all()},
-         Backward<T, ToInput, ToWeights>{Phases(kFirstImage + images.count()),
-                                         blocks,
-                                         main.products(),
-                                         shortcut.products(),
-                                         u.making(),
-                                         bias.sums(),
-                                         bias.db(),
-                                         {share, input, du.get(), Products::gradient_of(s, in, g),
-                                          Products::added_of(s, in, g), of_groups.get()},
-                                         gamma,
-                                         images});
+  launch({blocks.all()}, Backward<T, ToInput, ToWeights>{Phases(kFirstImage + images.count()),
+                                                         blocks,
+                                                         main.products(),
+                                                         shortcut.products(),
+                                                         u.making(),
+                                                         bias.sums(),
+                                                         bias.db(),
+                                                         {share,
+                                                          input,
+                                                          {du.get(), c},
+                                                          Products::gradient_of(s, in, g),
+                                                          Products::added_of(s, in, g),
+                                                          of_groups.get()},
+                                                         gamma,
+                                                         images});
 }
 
 }  // namespace

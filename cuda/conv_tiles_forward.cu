@@ -27,7 +27,7 @@ struct Forward {
     Phases::Shared phases;
     union {
       typename Product::Shared tile;
-      NormStatisticsShared norm;
+      BandSums<T> norm;
     };
   };
   Phases phases;
@@ -59,13 +59,13 @@ struct Forward {
       shortcut_filters(block);
       phases.count(kFilters);
     } else if (is_of(norm_blocks, block)) {
-      const Group group(statistics.share, block);
-      statistics(s.norm, group);
+      const Band<T> band(statistics.share, block);
+      statistics(s.norm, band);
       if (u.u) {
         __syncthreads();
-        u(group);
+        u(band);
       }
-      phases.count(images.of_image(group.image));
+      phases.count(images.of_image(band.image));
     } else {
       if (all_filter_blocks() > 0) phases.wait(kFilters, all_filter_blocks());
       const auto at = tiles(block);
@@ -113,7 +113,7 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
   const Extents other_e(other.conv, other.in.upsample);
   const FiltersByTap<T, Product> other_filters(other_e, narrow(s.k), other.w,
                                                out.shortcut != nullptr);
-  const GroupShare share(norm_of(s, in));
+  const GroupShare<T> share(norm_of(s, in));
   const ImageEvents images(kFirstImage, narrow(s.n), e.pixels);
   const unsigned norm_blocks = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0);
   const Tiles<Product> tiles(narrow(s.n) * e.pixels, narrow(s.k), narrow(s.c) * e.taps);

@@ -1,4 +1,4 @@
-// Group normalisation: a team of threads takes one group of one image, so that no sum leaves it.
+// Group normalisation: a block takes some groups of one image, so that no sum leaves it.
 #include "cuda/column_sums.h"
 #include "cuda/memory.h"
 #include "cuda/norm.h"
@@ -11,10 +11,10 @@ namespace {
 template <class T>
 struct Statistics {
   static constexpr int kThreads = kNormThreads;
-  using Shared = NormStatisticsShared;
+  using Shared = BandSums<T>;
   NormStatistics<T> statistics;
   __device__ void operator()() const {
-    statistics(shared<Shared>(), Group(statistics.share, blockIdx.x));
+    statistics(shared<Shared>(), Band<T>(statistics.share, blockIdx.x));
   }
 };
 
@@ -22,15 +22,15 @@ struct Statistics {
 template <class T>
 struct Forward {
   static constexpr int kThreads = kNormThreads;
-  using Shared = NormStatisticsShared;
+  using Shared = BandSums<T>;
   NormStatistics<T> statistics;
   Activations<T> y;
 
   __device__ void operator()() const {
-    const Group group(statistics.share, blockIdx.x);
-    statistics(shared<Shared>(), group);
+    const Band<T> band(statistics.share, blockIdx.x);
+    statistics(shared<Shared>(), band);
     __syncthreads();
-    y(group);
+    y(band);
   }
 };
 
@@ -41,24 +41,24 @@ struct Backward {
   struct Shared {
     Phases::Shared phases;
     union {
-      NormBackwardShared norm;
+      BandSums<T> norm;
       ColumnSumsShared sums;
     };
   };
   Phases phases;
-  unsigned groups;  // blocks of the first phase
+  unsigned bands;  // blocks of the first phase
   NormBackward<T> norm;
   ColumnSums<double, Wide<T>> of_images;
 
   __device__ void operator()() const {
     Shared& s = shared<Shared>();
     const unsigned block = phases.begin(s.phases);
-    if (block < groups) {
-      norm(s.norm, Group(norm.share, block));
+    if (block < bands) {
+      norm(s.norm, Band<T>(norm.share, block));
       phases.count(0);
     } else {
-      phases.wait(0, groups);
-      of_images(s.sums, block - groups);
+      phases.wait(0, bands);
+      of_images(s.sums, block - bands);
     }
     phases.end(s.phases);
   }
@@ -67,8 +67,14 @@ struct Backward {
 template <class T>
 Normalised<T> normalised(const kernels::GroupNorm& s, const T* x, const Wide<T>* gamma,
                          const Wide<T>* beta, const Wide<T>* mean, const Wide<T>* rstd) {
-  return {
-      {x, narrow(s.c)}, narrow(s.groups), GroupShare(s).per_group, gamma, beta, mean, rstd, s.silu};
+  return {{x, narrow(s.c)},
+          narrow(s.groups),
+          GroupShare<T>(s).per_group,
+          gamma,
+          beta,
+          mean,
+          rstd,
+          s.silu};
 }
 
 }  // namespace
@@ -76,14 +82,14 @@ Normalised<T> normalised(const kernels::GroupNorm& s, const T* x, const Wide<T>*
 template <class T>
 void group_norm_statistics(const kernels::GroupNorm& s, const Channels<const T>& x, Wide<T>* mean,
                            Wide<T>* rstd) {
-  const GroupShare share(s);
+  const GroupShare<T> share(s);
   launch({s.n * share.blocks_of_image()}, Statistics<T>{{share, s.eps, x, mean, rstd}});
 }
 
 template <class T>
 void group_norm_forward(const kernels::GroupNormForward<T>& a) {
   const kernels::GroupNorm& s = a.norm;
-  const GroupShare share(s);
+  const GroupShare<T> share(s);
   const Normalised<T> norm = normalised<T>(s, a.x, a.gamma, a.beta, a.mean, a.rstd);
   launch({s.n * share.blocks_of_image()},
          Forward<T>{{share, s.eps, norm.x, a.mean, a.rstd}, {share, norm, a.y}});
@@ -93,13 +99,13 @@ template <class T>
 void group_norm_backward(const kernels::GroupNorm& s, const Normalised<T>& norm, const T* dy,
                          const NormGradients<T>& to) {
   const Scratch<double> partial(static_cast<std::size_t>(s.n * 2 * s.c));
-  const GroupShare share(s);
-  const unsigned c = narrow(s.c), groups = narrow(s.n) * share.blocks_of_image();
+  const GroupShare<T> share(s);
+  const unsigned c = narrow(s.c), bands = narrow(s.n) * share.blocks_of_image();
   const ColumnSums<double, Wide<T>> of_images{
       s.n, s.n, 2 * c, partial.get(), {to.dgamma, c, to.dbeta, c}};
-  launch(
-      {groups + of_images.blocks()},
-      Backward<T>{Phases(1), groups, {share, norm, dy, to.dx, to.add, partial.get()}, of_images});
+  launch({bands + of_images.blocks()},
+         Backward<T>{
+             Phases(1), bands, {share, norm, {dy, c}, to.dx, to.add, partial.get()}, of_images});
 }
 
 template <class T>

@@ -1,197 +1,297 @@
-// Group normalisation as a part of a block's work: a team of threads takes one group of one image, so that no sum
-// leaves it.
+// Group normalisation as a part of a block's work: a block takes some groups of one image, so that no sum leaves it.
 #pragma once
+#include <numeric>
+
 #include "cuda/block.h"
 #include "cuda/channels.h"
 
 namespace sfumato::cuda {
 
-inline constexpr int kNormThreads = 256, kNormWarps = kNormThreads / 32;
+inline constexpr unsigned kNormThreads = 256, kNormWarps = kNormThreads / 32;
 
-// How the groups of an image, each of `hw` pixels, are shared among blocks.
+// How the groups of an image, each of `hw` pixels, are shared among blocks: a block takes a band of `width` channels, whole
+// groups side by side. Each of its threads takes a chunk of channels, and every row-th pixel.
+template <class T>
 struct GroupShare {
-  unsigned team;  // threads that take a group: a warp, or the block where groups are large
-  unsigned hw, groups;
+  static constexpr unsigned kChunk = kOfChunk<T>;
+  // A band's channels of a pixel fill at least 64 bytes, if there are as many.
+  static constexpr unsigned kLeastWidth = 4 * kChunk, kMostGroups = kLeastWidth;
+  unsigned hw, channels;
   Divisor per_group;  // channels
+  unsigned width;
+  Divisor across;  // threads side by side
+  unsigned rows;   // of threads
 
   explicit GroupShare(const kernels::GroupNorm& s)
-      : team(s.groups > 1 && s.hw * (s.c / s.groups) <= 4096 ? 32 : kNormThreads),
-        hw(narrow(s.hw)),
-        groups(narrow(s.groups)),
-        per_group(narrow(s.groups ? s.c / s.groups : 1)) {}
-  constexpr unsigned groups_of_block() const { return kNormThreads / team; }
-  constexpr unsigned blocks_of_image() const {
-    return (groups + groups_of_block() - 1) / groups_of_block();
+      : hw(narrow(s.hw)),
+        channels(narrow(s.c)),
+        per_group(narrow(s.groups ? s.c / s.groups : 1)),
+        width(width_of(channels, per_group)),
+        across(at_least_1(std::min(kNormThreads, (width + kChunk - 1) / kChunk))),
+        rows(at_least_1(std::min(hw, kNormThreads / across))) {}
+  constexpr unsigned blocks_of_image() const { return (channels + width - 1) / width; }
+
+ private:
+  static unsigned at_least_1(unsigned i) { return i < 1 ? 1 : i; }
+  // Whole groups, and where an image's channels are whole chunks, whole chunks.
+  static unsigned width_of(unsigned channels, unsigned per_group) {
+    const unsigned unit = channels % kChunk == 0 ? std::lcm(per_group, kChunk) : per_group;
+    const unsigned width = (kLeastWidth + unit - 1) / unit * unit;
+    return at_least_1(std::min(width, channels));
   }
 };
 
-// The group that the calling thread's team takes.
-struct Group {
-  GroupShare share;
-  unsigned image,
-      group;      // of the image; where it has none left the team takes part in barriers alone
-  unsigned rank;  // of the thread in its team
+template <class T>
+struct BandSums {
+  double of_channels[kNormThreads * kOfChunk<T>];
+  double of_groups[2][GroupShare<T>::kMostGroups];
+};
+
+// What the calling thread's block takes: channels [begin, end) of an image.
+template <class T>
+struct Band {
+  static constexpr unsigned kChunk = kOfChunk<T>;
+  GroupShare<T> share;
+  unsigned image, begin, end;
 
   // Block `block` of those of all images.
-  __device__ Group(const GroupShare& share, unsigned block)
+  __device__ Band(const GroupShare<T>& share, unsigned block)
       : share(share),
         image(block / share.blocks_of_image()),
-        group(block % share.blocks_of_image() * share.groups_of_block() + threadIdx.x / share.team),
-        rank(threadIdx.x % share.team) {}
-  __device__ bool exists() const { return group < share.groups; }
-  __device__ unsigned size() const { return exists() ? share.hw * share.per_group : 0; }
-  // This thread's share of the group: as many channels side by side as the team has threads for, and as many pixels at once as
-  // that leaves threads for. So a thread divides once, and knows its channel for all pixels.
-  struct Part {
-    unsigned width, rows, column, row;  // rows <= row: the thread has none
-  };
-  __device__ Part part() const {
-    const unsigned width = share.per_group < share.team ? share.per_group : share.team;
-    return {width, share.team / width, rank % width, rank / width};
+        begin(block % share.blocks_of_image() * share.width),
+        end(begin + share.width < share.channels ? begin + share.width : share.channels) {}
+
+  __device__ unsigned groups() const { return (end - begin) / share.per_group; }
+  // Group of the image, of group g of the band.
+  __device__ index of_all(unsigned g) const {
+    return static_cast<index>(image) * (share.channels / share.per_group) +
+           begin / share.per_group + g;
   }
-  // f(channel)(pixel) for it.
+  __device__ double numbers_of_group() const {
+    return static_cast<double>(share.hw) * share.per_group;
+  }
+
+  // Where there are more chunks than threads, the band's threads take them in several rounds: f(first channel of the round).
+  __device__ unsigned of_round() const { return share.across * kChunk; }
   template <class F>
-  __device__ void each(const F& f) const {
-    const auto [width, rows, column, row] = part();
-    if (!exists() || row >= rows) return;
-    for (unsigned c = column; c < share.per_group; c += width) {
-      const auto of_pixel = f(group * share.per_group + c);
-      const index first = static_cast<index>(image) * share.hw;
-      for (unsigned p = row; p < share.hw; p += rows) of_pixel(first + p);
+  __device__ void each_round(const F& f) const {
+    for (unsigned first = begin; first < end; first += of_round()) f(first);
+  }
+  // The first channel of the thread's chunk; or one from `end` on: it has none.
+  __device__ unsigned chunk(unsigned first) const {
+    return first + threadIdx.x % share.across * kChunk;
+  }
+  // Channel i of a chunk that begins with channel c; the last one again for one that is not there.
+  __device__ unsigned channel(unsigned c, unsigned i) const {
+    return c + i < end ? c + i : end - 1;
+  }
+  __device__ unsigned group(unsigned channel) const { return (channel - begin) / share.per_group; }
+  // f(pixel) for each pixel that the thread takes of the chunk of channels from c on.
+  template <class F>
+  __device__ void each_pixel(unsigned c, const F& f) const {
+    const unsigned row = threadIdx.x / share.across;
+    if (row >= share.rows || c >= end) return;
+    const index first = static_cast<index>(image) * share.hw;
+    for (unsigned p = row; p < share.hw; p += share.rows) f(first + p);
+  }
+
+  // The rest is for all threads of the block. Sums are taken in a fixed order.
+
+  // s.of_groups[to] (+)= Σ of(channel, v), where v is Σ over pixels of a channel: `own` of all threads that take it. One
+  // thread asks for a channel. `first`: of the round; the first one sets, others add.
+  template <class F>
+  __device__ void add_to_groups(BandSums<T>& s, int to, unsigned first, const double (&own)[kChunk],
+                                const F& of) const {
+    sum_rows(s, own);
+    const unsigned lane = threadIdx.x % 32,
+                   after = first + of_round() < end ? first + of_round() : end;
+    for (unsigned g = threadIdx.x / 32; g < groups(); g += kNormWarps) {
+      const unsigned g_begin = begin + g * share.per_group, g_end = g_begin + share.per_group;
+      double sum = 0;
+      for (unsigned c = (g_begin > first ? g_begin : first) + lane; c < g_end && c < after; c += 32)
+        sum += of(c, s.of_channels[c - first]);
+      sum = warp_sum(sum);
+      if (lane == 0) s.of_groups[to][g] = first == begin ? sum : s.of_groups[to][g] + sum;
+    }
+    __syncthreads();
+  }
+
+ private:
+  // s.of_channels[i] = Σ over rows of threads, of channel i of a round.
+  __device__ void sum_rows(BandSums<T>& s, const double (&own)[kChunk]) const {
+    const unsigned width = of_round();
+    if (threadIdx.x < share.rows * share.across)
+      for (unsigned i = 0; i < kChunk; ++i) s.of_channels[threadIdx.x * kChunk + i] = own[i];
+    __syncthreads();
+    for (unsigned left = share.rows; left > 1;) {
+      const unsigned half = (left + 1) / 2;
+      for (unsigned i = threadIdx.x; i < (left - half) * width; i += kNormThreads)
+        s.of_channels[i] += s.of_channels[i + half * width];
+      left = half;
+      __syncthreads();
     }
   }
-  __device__ index of_all() const { return static_cast<index>(image) * share.groups + group; }
-  // Σ v over the team, in a fixed order; every thread gets it.
-  __device__ double sum(double (&room)[kNormWarps], double v) const {
-    return share.team == 32 ? warp_sum(v) : block_sum(room, v);
-  }
-};
-
-struct NormStatisticsShared {
-  double sums[2][kNormWarps];
 };
 
 // mean = Σ x / m,  var = Σ (x - mean)² / m,  rstd = 1 / √(var + eps). In double, and in two passes:
 // E[x²] - E[x]² loses all its digits if the mean is large against the deviation.
 template <class T>
 struct NormStatistics {
-  using Shared = NormStatisticsShared;
-  GroupShare share;
+  static constexpr unsigned kChunk = kOfChunk<T>;
+  using Shared = BandSums<T>;
+  GroupShare<T> share;
   double eps;
   Channels<const T> x;
   Wide<T>*mean, *rstd;
+  bool in_chunks = x.in_chunks();
 
-  __device__ void operator()(Shared& s, const Group& group) const {
-    double sum = 0, squares = 0;
-    group.each([&](unsigned c) {
-      return
-          [&sum, column = x.column(c)](index pixel) { sum += static_cast<double>(column[pixel]); };
+  __device__ void operator()(Shared& s, const Band<T>& band) const {
+    const double m = band.numbers_of_group();
+    band.each_round([&](unsigned first) { sum_powers<1>(s, band, first); });
+    band.each_round([&](unsigned first) { sum_powers<2>(s, band, first); });
+    const unsigned g = threadIdx.x;
+    if (g >= band.groups()) return;
+    mean[band.of_all(g)] = static_cast<Wide<T>>(s.of_groups[0][g] / m);
+    rstd[band.of_all(g)] = static_cast<Wide<T>>(1 / std::sqrt(s.of_groups[1][g] / m + eps));
+  }
+
+ private:
+  // Σ x, or given that, Σ (x - mean)².
+  template <int kPower>
+  __device__ void sum_powers(Shared& s, const Band<T>& band, unsigned first) const {
+    const unsigned c = band.chunk(first);
+    double middle[kChunk] = {}, sums[kChunk] = {};
+    if (kPower == 2)
+      for (unsigned i = 0; i < kChunk; ++i)
+        middle[i] = s.of_groups[0][band.group(band.channel(c, i))] / band.numbers_of_group();
+    band.each_pixel(c, [&, strip = Strip<const T>(x, in_chunks, c, band.end)](index pixel) {
+      const Numbers<T> v = strip.load(pixel);
+      SFUMATO_UNROLL
+      for (unsigned i = 0; i < kChunk; ++i) {
+        const double d = static_cast<double>(v.of[i]) - middle[i];
+        sums[i] += kPower == 2 ? d * d : d;
+      }
     });
-    const double m = group.size(), middle = group.sum(s.sums[0], sum) / m;
-    group.each([&](unsigned c) {
-      return [&squares, middle, column = x.column(c)](index pixel) {
-        const double d = static_cast<double>(column[pixel]) - middle;
-        squares += d * d;
-      };
-    });
-    const double var = group.sum(s.sums[1], squares) / m;
-    if (group.rank != 0 || !group.exists()) return;
-    mean[group.of_all()] = static_cast<Wide<T>>(middle);
-    rstd[group.of_all()] = static_cast<Wide<T>>(1 / std::sqrt(var + eps));
+    band.add_to_groups(s, kPower - 1, first, sums, [](unsigned, double sum) { return sum; });
   }
 };
 
 // u [pixels, c] itself.
 template <class T>
 struct Activations {
-  GroupShare share;
+  static constexpr unsigned kChunk = kOfChunk<T>;
+  GroupShare<T> share;
   Normalised<T> input;
   T* u;
+  bool in_chunks = input.x.in_chunks() && cuda::in_chunks(share.channels, u);
 
-  __device__ void operator()(const Group& group) const {
-    const unsigned channels = share.groups * share.per_group;
-    group.each([&](unsigned c) {
-      return [of_x = input.of_channel(group.image, c), from = input.x.column(c),
-              to = Channels<T>{u, channels}.column(c)](index pixel) {
-        to[pixel] = static_cast<T>(of_x(from[pixel]));
-      };
+  __device__ void operator()(const Band<T>& band) const {
+    band.each_round([&](unsigned first) {
+      const unsigned c = band.chunk(first);
+      typename Normalised<T>::OfChannel of_x[kChunk];
+      SFUMATO_UNROLL
+      for (unsigned i = 0; i < kChunk; ++i)
+        of_x[i] = input.of_channel(band.image, band.channel(c, i));
+      const Channels<T> to{u, share.channels};
+      const Strip<const T> x_strip(input.x, in_chunks, c, band.end);
+      const Strip<T> u_strip(to, in_chunks, c, band.end);
+      band.each_pixel(c, [&](index pixel) {
+        Numbers<T> v = x_strip.load(pixel);
+        SFUMATO_UNROLL
+        for (unsigned i = 0; i < kChunk; ++i) v.of[i] = of_x[i](v.of[i]);
+        u_strip.store(pixel, v);
+      });
     });
   }
-};
-
-struct NormBackwardShared {
-  double dz_xhat[kNormThreads], dz[kNormThreads];
-  double group[2][kNormWarps];
 };
 
 // With dz = dy du/dz:  dx = rstd (gamma dz - Σ gamma dz / m - xhat Σ gamma dz xhat / m) over the
 // group. Of each channel, partial[image, 0, c] = Σ dz xhat and partial[image, 1, c] = Σ dz.
 template <class T>
 struct NormBackward {
-  using Shared = NormBackwardShared;
-  GroupShare share;
+  static constexpr unsigned kChunk = kOfChunk<T>;
+  using Shared = BandSums<T>;
+  GroupShare<T> share;
   Normalised<T> norm;
-  const T* dy;
+  Channels<const T> dy;
   Channels<T> dx;
   Channels<const T> add;
   double* partial;
+  bool in_chunks = norm.x.in_chunks() && dy.in_chunks() && dx.in_chunks() && add.in_chunks();
 
-  __device__ void operator()(Shared& s, const Group& group) const {
-    const Sums own = sums(s, group);
-    const double m = group.size();
-    const Wide<T> mean_dz = static_cast<Wide<T>>(group.sum(s.group[0], own.dz) / m);
-    const Wide<T> mean_dz_xhat = static_cast<Wide<T>>(group.sum(s.group[1], own.dz_xhat) / m);
-    group.each([&](unsigned c) {
-      const Wide<T> gamma = norm.gamma[c], rstd = norm.rstd[group.of_all()];
-      return [=, this, &group](index pixel) {
-        const Wide<T> xhat = norm.xhat(group.image, pixel, c);
-        const Wide<T> d = rstd * (gamma * dz(pixel, c, xhat) - mean_dz - xhat * mean_dz_xhat);
-        dx.at(pixel, c) = static_cast<T>(d + add.or_zero(pixel, c));
-      };
+  __device__ void operator()(Shared& s, const Band<T>& band) const {
+    band.each_round([&](unsigned first) { sum(s, band, first); });
+    const double m = band.numbers_of_group();
+    band.each_round([&](unsigned first) {
+      const unsigned c = band.chunk(first);
+      const Chunks chunks(*this, band, c);
+      Wide<T> mean_dz[kChunk], mean_dz_xhat[kChunk];
+      SFUMATO_UNROLL
+      for (unsigned i = 0; i < kChunk; ++i) {
+        const unsigned g = band.group(band.channel(c, i));
+        mean_dz_xhat[i] = static_cast<Wide<T>>(s.of_groups[0][g] / m);
+        mean_dz[i] = static_cast<Wide<T>>(s.of_groups[1][g] / m);
+      }
+      const Strip<T> dx_strip(dx, in_chunks, c, band.end);
+      const Strip<const T> add_strip(add, in_chunks, c, band.end);
+      band.each_pixel(c, [&](index pixel) {
+        Numbers<T> d = add_strip.load(pixel);
+        chunks.each(pixel, [&](unsigned i, Wide<T> xhat, Wide<T> dz) {
+          const auto& of = chunks.of_x[i];
+          d.of[i] += of.rstd * (of.gamma * dz - mean_dz[i] - xhat * mean_dz_xhat[i]);
+        });
+        dx_strip.store(pixel, d);
+      });
     });
   }
 
  private:
-  struct Sums {
-    double dz_xhat = 0, dz = 0;
-  };
-  __device__ Wide<T> dz(index pixel, unsigned c, Wide<T> xhat) const {
-    return dy[pixel * channels() + c] * norm.slope(xhat, c);
-  }
-  __device__ unsigned channels() const { return share.groups * share.per_group; }
-
-  // (The loop goes round again only where a channel has one thread, which reads nobody's sums.)
-  // This thread's share of the group's Σ gamma dz xhat and Σ gamma dz. As many channels side by side
-  // as the team has threads, and as many pixels as that leaves threads for.
-  __device__ Sums sums(Shared& s, const Group& group) const {
-    const unsigned per_group = share.per_group;
-    const auto [width, rows, column, row] = group.part();
-    const unsigned of_team = threadIdx.x - group.rank;
-    Sums of_group;
-    for (unsigned begin = 0; begin < per_group; begin += width) {
-      const bool exists = begin + column < per_group && row < rows && group.exists();
-      const unsigned c = group.group * per_group + begin + column;
-      Sums sum;
-      for (unsigned p = row; exists && p < share.hw; p += rows) {
-        const index pixel = static_cast<index>(group.image) * share.hw + p;
-        const Wide<T> xhat = norm.xhat(group.image, pixel, c), d = dz(pixel, c, xhat);
-        sum.dz_xhat += static_cast<double>(d) * static_cast<double>(xhat);
-        sum.dz += static_cast<double>(d);
-      }
-      s.dz_xhat[threadIdx.x] = sum.dz_xhat, s.dz[threadIdx.x] = sum.dz;
-      __syncthreads();
-      if (!exists || row != 0) continue;
-      for (unsigned r = 1; r < rows; ++r) {
-        const unsigned other = of_team + r * width + column;
-        sum.dz_xhat += s.dz_xhat[other], sum.dz += s.dz[other];
-      }
-      double* to = partial + static_cast<index>(group.image) * 2 * channels() + c;
-      to[0] = sum.dz_xhat, to[channels()] = sum.dz;
-      of_group.dz_xhat += static_cast<double>(norm.gamma[c]) * sum.dz_xhat;
-      of_group.dz += static_cast<double>(norm.gamma[c]) * sum.dz;
+  // The thread's chunk of x and dy.
+  struct Chunks {
+    typename Normalised<T>::OfChannel of_x[kChunk];
+    Strip<const T> x, dy;
+    __device__ Chunks(const NormBackward& n, const Band<T>& band, unsigned c)
+        : x(n.norm.x, n.in_chunks, c, band.end), dy(n.dy, n.in_chunks, c, band.end) {
+      SFUMATO_UNROLL
+      for (unsigned i = 0; i < kChunk; ++i)
+        of_x[i] = n.norm.of_channel(band.image, band.channel(c, i));
     }
-    return of_group;
+    // f(i, xhat, dz) for the chunk's channels of a pixel.
+    template <class F>
+    __device__ void each(index pixel, const F& f) const {
+      const Numbers<T> of_pixel = x.load(pixel), gradients = dy.load(pixel);
+      SFUMATO_UNROLL
+      for (unsigned i = 0; i < kChunk; ++i) {
+        const Wide<T> xhat = of_x[i].xhat(of_pixel.of[i]);
+        f(i, xhat, gradients.of[i] * of_x[i].slope(xhat));
+      }
+    }
+  };
+
+  // Of the groups of the band, Σ gamma dz xhat and Σ gamma dz; and `partial`.
+  __device__ void sum(Shared& s, const Band<T>& band, unsigned first) const {
+    double dz_xhat[kChunk] = {}, dz[kChunk] = {};
+    const unsigned c = band.chunk(first);
+    const Chunks chunks(*this, band, c);
+    band.each_pixel(c, [&](index pixel) {
+      chunks.each(pixel, [&](unsigned i, Wide<T> xhat, Wide<T> d) {
+        dz_xhat[i] += static_cast<double>(d) * static_cast<double>(xhat);
+        dz[i] += static_cast<double>(d);
+      });
+    });
+    double* const to = partial + static_cast<index>(band.image) * 2 * share.channels;
+    band.add_to_groups(s, 0, first, dz_xhat, Weigh{norm.gamma, to});
+    band.add_to_groups(s, 1, first, dz, Weigh{norm.gamma, to + share.channels});
   }
+  // gamma v, of a channel; v is kept.
+  struct Weigh {
+    const Wide<T>* gamma;
+    double* to;
+    __device__ double operator()(unsigned channel, double v) const {
+      to[channel] = v;
+      return static_cast<double>(gamma[channel]) * v;
+    }
+  };
 };
 
 }  // namespace sfumato::cuda

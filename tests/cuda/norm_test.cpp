@@ -30,6 +30,21 @@ TEST_F(DeviceGroupNorm, MatchesTheDefinition) {
   });
 }
 
+// Bands of several groups, of chunks that do not part as groups do, and of more chunks than a block has threads.
+TEST_F(DeviceGroupNorm, Bands) {
+  for_every_type_and_bf16([]<class T>() {
+    for (const GroupNorm& s :
+         {GroupNorm{2, 300, 96, 32, 1e-5, true}, GroupNorm{2, 20, 144, 16, 1e-5, true},
+          GroupNorm{1, 3, 2056, 8, 1e-5, false}, GroupNorm{2, 2, 2100, 1, 1e-5, true},
+          GroupNorm{1, 2, 2049, 1, 1e-5, true}}) {
+      SCOPED_TRACE(describe(s));
+      const NormCase<T> in(s);
+      const auto got = run(s, in);
+      expect_close(s, got, reference_of(s, in), 6 * slack_of<T>());
+    }
+  });
+}
+
 // dx in the place of dy, and added to what is there.
 TEST_F(DeviceGroupNorm, InPlace) {
   for_every_type([]<class T>() {
