@@ -13,13 +13,11 @@
 #include <algorithm>
 #include <functional>
 
+#include "bench/card.h"
 #include "bench/command_line.h"
 #include "bench/common.h"
 #include "bench/gpu_convolution.h"
-#include "bench/occupancy.h"
 #include "bench/shapes.h"
-#include "cuda/emulator/mma.h"
-#include "cuda/runtime.h"
 #include "diffusion/names.h"
 #include "nn/precision.h"
 #include "tensor/error.h"
@@ -30,98 +28,35 @@ namespace {
 
 constexpr Device kGpu = Device::cuda;
 
-// What an H100 or H200 does in a second. Multiplications and additions of tensor cores: by mma.sync, about two thirds of what
-// the maker says (wgmma reaches the rest). Bytes of shared memory: 128 a clock on each multiprocessor. Of L2: what copies of
-// what fits into it reach.
-constexpr double kMultiprocessors = 132, kClock = 1.755e9;
-constexpr double kBf16Macs = 495e12 * 2 / 3, kTf32Macs = 247e12 * 2 / 3;
-constexpr double kSharedBytes = kMultiprocessors * 128 * kClock, kL2Bytes = 5.5e12;
-constexpr double kLaunch = 2e-6;
-
-struct Card {
-  const char* name;
-  double memory_bytes;
-};
-constexpr Card kCards[] = {{"h100", 3.35e12}, {"h200", 4.8e12}};
-
 struct Options {
   std::string config, precision = "bf16", card = "h100", ptxas;
   std::int64_t batch = 128;
 };
 
-const Card& card_of(const std::string& name) {
-  for (const Card& card : kCards)
-    if (card.name == name) return card;
-  throw Error("--card", "expected h100 or h200, got '" + name + "'");
-}
-
 // What was counted while call() ran, for `factor` times the work.
 struct Work {
-  double products, shared, conflicts, sectors, missed, blocks, launches;
-  cuda::emulator::BlockSize largest;  // of its launches
+  bench::Load load;
+  double launches = 0;
+  cuda::emulator::BlockSize largest = {};  // of its launches
+
   Work(const std::function<void()>& call, double factor) {
-    const cuda::emulator::Counts before = cuda::emulator::counts();
-    const std::uint64_t launches_before = cuda::launches();
-    cuda::emulator::take_largest_launch();
+    cuda::emulator::take_launches();
     call();
     synchronize(kGpu);
-    const cuda::emulator::Counts after = cuda::emulator::counts();
-    products = factor * static_cast<double>(after.products - before.products);
-    shared = factor * static_cast<double>(after.shared_accesses - before.shared_accesses);
-    conflicts = factor * static_cast<double>(after.conflicts - before.conflicts);
-    sectors = factor * static_cast<double>(after.sectors - before.sectors);
-    missed = factor * static_cast<double>(after.missed - before.missed);
-    blocks = factor * static_cast<double>(after.blocks - before.blocks);
-    launches = static_cast<double>(cuda::launches() - launches_before);
-    largest = cuda::emulator::take_largest_launch().size;
-  }
-};
-
-struct Times {
-  double tensor_cores, shared_memory, l2, memory;
-  double longest() const { return std::max({tensor_cores, shared_memory, l2, memory}); }
-  const char* bound() const {
-    if (longest() == 0) return "nothing counted";
-    return longest() == tensor_cores    ? "tensor cores"
-           : longest() == shared_memory ? "shared memory"
-           : longest() == l2            ? "L2"
-                                        : "memory";
-  }
-};
-
-// Of one multiply_add.
-template <class T>
-constexpr double kMacs = 16.0 * 8 * 32 / sizeof(T);
-
-// Of the largest launch; on a multiprocessor.
-struct Residence {
-  int registers = 0, blocks = 2;  // 0: not known, then two blocks are assumed
-  Residence(const Work& work, const std::optional<bench::PtxasLog>& log) {
-    if (!log || !work.largest.kernel) return;
-    if (const auto found = log->registers(work.largest.kernel)) {
-      registers = *found;
-      blocks = bench::blocks_at_once(work.largest, registers);
+    std::uint64_t most = 0;
+    for (const cuda::emulator::Launched& launch : cuda::emulator::take_launches()) {
+      load = bench::Load::of_both(load, launch,
+                                  [factor](double sum, double v) { return sum + factor * v; });
+      launches += 1;
+      const std::uint64_t threads = launch.blocks * static_cast<std::uint64_t>(launch.size.threads);
+      if (threads > most) most = threads, largest = launch.size;
     }
   }
-  std::string text() const {
-    return registers ? fmt::format("{} registers, {} at once  ", registers, blocks) : "";
-  }
 };
 
 template <class T>
-Times times(const Work& work, double least_bytes, const Card& card, int blocks_at_once) {
-  // Where there are too few blocks, some multiprocessors have none.
-  const double idle = std::max(1.0, blocks_at_once * kMultiprocessors / work.blocks);
-  return {
-      .tensor_cores = idle * work.products * kMacs<T> / (sizeof(T) == 2 ? kBf16Macs : kTf32Macs),
-      .shared_memory = idle * (work.shared * 128 + work.sectors * 32) / kSharedBytes,
-      .l2 = work.missed * 32 / kL2Bytes,
-      .memory = least_bytes / card.memory_bytes};
-}
-
-template <class T>
-void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch, const Card& card,
-                const std::optional<bench::PtxasLog>& log) {
+void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch,
+                const bench::Card& card, const std::optional<bench::PtxasLog>& log) {
   // As few pictures as fill a few tiles.
   const std::int64_t few =
       std::min(batch, std::max<std::int64_t>(1, 512 / (shape.out * shape.out)));
@@ -139,16 +74,21 @@ void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch, co
   const double bytes = factor * static_cast<double>(inputs + outputs) * sizeof(T);
   const double macs = factor * static_cast<double>(outputs * s.c * s.kh * s.kw);
   for (const auto& [name, call] : kinds) {
-    const Work work(call, factor);
-    const Residence residence(work, log);
-    const Times t = times<T>(work, bytes, card, residence.blocks);
-    const double seconds = t.longest() + work.launches * kLaunch, done = work.products * kMacs<T>;
+    Work work(call, factor);
+    work.load.memory_bytes = bytes;  // what must come from there and go there
+    const bench::Residence residence(work.largest, log);
+    const bench::Times t = bench::times(work.load, dtype_of<T>(), card, residence.blocks);
+    const double seconds = t.longest() + work.launches * bench::kLaunch;
+    const double done = work.load.products * bench::macs_of(dtype_of<T>());
     fmt::print(
         "{:3}x{:<3} {:4} -> {:4} {}x{}/{} x{:<2} {:8} {:8.1f} us {:5.0f} TFLOP/s  {:15} useful "
         "{:3.0f} %  {}{}\n",
         shape.size, shape.size, shape.c, shape.k, shape.kernel, shape.kernel, shape.stride, count,
         name, seconds * 1e6, 2e-12 * macs / seconds, t.bound(), done > 0 ? 100 * macs / done : 0,
-        residence.text(), work.conflicts > 0 ? "bank conflicts" : "");
+        residence.registers
+            ? fmt::format("{} registers, {} at once  ", residence.registers, residence.blocks)
+            : "",
+        work.load.conflicts > 0 ? "bank conflicts" : "");
   }
 }
 
@@ -157,7 +97,7 @@ void run(const Options& o) {
   if (&precision == &nn::Precision::f32)
     throw Error("--precision",
                 "expected bf16 or tf32, got f32, which tensor cores do not multiply");
-  const Card& card = card_of(o.card);
+  const bench::Card& card = bench::card_of(o.card);
   std::optional<bench::PtxasLog> log;
   if (!o.ptxas.empty()) log.emplace(o.ptxas);
   use_device("cuda");

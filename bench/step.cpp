@@ -9,20 +9,11 @@
 #include <optional>
 
 #include "autograd/fixed_weights.h"
-#include "autograd/flops.h"
-#include "autograd/ops.h"
 #include "bench/command_line.h"
 #include "bench/common.h"
-#include "diffusion/forward.h"
+#include "bench/network.h"
 #include "diffusion/names.h"
-#include "diffusion/objective.h"
-#include "diffusion/pipeline.h"
-#include "diffusion/scheduler_config.h"
-#include "nn/optim.h"
-#include "nn/precision.h"
-#include "nn/unet.h"
 #include "tensor/backend.h"
-#include "tensor/io/json.h"
 #include "tensor/memory.h"
 #include "tensor/recorded.h"
 
@@ -35,77 +26,6 @@ struct Options {
   std::int64_t batch = 64, steps = 10;
   std::int64_t threads = 0;  // the cores
   bool json = false, inference = false, recompute = false, eager = false;
-};
-
-struct Input {
-  Tensor x0, t, eps, labels;
-};
-
-// Random ones of step k [], where k is.
-Input random_input(const nn::UNet& unet, io::Extent size, std::int64_t batch, const Tensor& k) {
-  const Shape images{batch, size.height, size.width, unet.in_channels};
-  Input in;
-  in.x0 = Rng(0, Purpose::general, k).normal(images);
-  in.t = Rng(0, Purpose::timestep, k).randint({batch}, 1000);
-  in.eps = Rng(0, Purpose::noise, k).normal(images);
-  if (unet.conditioning.has_table())
-    in.labels = Rng(0, Purpose::label_dropout, k).randint({batch}, unet.conditioning.rows);
-  return in;
-}
-
-nn::Params& on(Device device, const nn::Precision& precision, nn::Params& params) {
-  nn::use(params, device, precision);
-  return params;
-}
-
-// A network with what its training needs.
-class Network {
- public:
-  Network(const io::JsonObject& config, Device device, const nn::Precision& precision)
-      : size_(diffusion::read_sample_size(config)),
-        params_(1),
-        unet_(params_, nn::parse_unet_config(config)),
-        device_(device),
-        adam_(on(device, precision, params_), {.weight_decay = 0.01}),
-        ema_(params_, 0.999) {
-    if (unet_.in_channels != unet_.out_channels)
-      throw Error("step", "the network's output must have as many channels as its input");
-  }
-
-  // What Recorded takes: of the step's number [] on the device.
-  std::vector<Tensor> infer(const Tensor& k, std::int64_t batch) const {
-    const NoGrad no_grad;
-    const Input in = random_input(unet_, size_, batch, k);
-    return {unet_(in.x0, in.t, in.labels).value()};
-  }
-  std::vector<Tensor> gradient(const Tensor& k, std::int64_t batch, bool recompute) {
-    const Input in = random_input(unet_, size_, batch, k);
-    const Tensor xt = diffusion::q_sample(schedule_, in.x0, in.t, in.eps);
-    params_.zero_grad();
-    const Var eps =
-        unet_(xt, in.t, in.labels, {.training = true, .step = k, .recompute = recompute});
-    mse(eps, in.eps).backward();
-    return {nn::gradient_norm(params_)};
-  }
-  Tensor rates() { return adam_.rates(1e-4, &ema_); }
-  void update(const Tensor& rates, const Tensor& norm) { adam_.step(rates, {norm, 1.0}, &ema_); }
-
-  // Of one picture, forward.
-  double flop() const {
-    const FlopCounter counter;
-    infer(Tensor::from<std::int64_t>({}, {0}).to(device_), 1);
-    return counter.total;
-  }
-  std::int64_t parameters() const { return params_.count(); }
-
- private:
-  io::Extent size_;
-  nn::Params params_;
-  nn::UNet unet_;
-  Device device_;
-  nn::AdamW adam_;
-  nn::Ema ema_;
-  diffusion::Schedule schedule_ = diffusion::make_schedule(diffusion::SchedulerConfig{});
 };
 
 struct Result {
@@ -124,7 +44,7 @@ std::uint64_t launches(Device device) {
 // Step k from the start to the end: recorded, or not if `eager`.
 class Steps {
  public:
-  Steps(const Options& o, Network& network, Device device)
+  Steps(const Options& o, bench::Network& network, Device device)
       : o_(o),
         network_(network),
         device_(device),
@@ -155,7 +75,7 @@ class Steps {
   }
 
   const Options& o_;
-  Network& network_;
+  bench::Network& network_;
   Device device_;
   Recorded::Function evaluate_, update_;
   Recorded evaluation_, update_step_;
@@ -168,8 +88,8 @@ void print_step(const Result& r) {
 
 Result measure(const Options& o, Device device) {
   const double begin = bench::wall_seconds();
-  Network network(io::JsonObject::read(o.config), device,
-                  diffusion::parse_row("precision", nn::Precision::all, o.precision));
+  bench::Network network(io::JsonObject::read(o.config), device,
+                         diffusion::parse_row("precision", nn::Precision::all, o.precision));
   std::optional<FixedWeights> fixed_weights;
   if (o.inference) fixed_weights.emplace();  // as the samplers do
   Steps step(o, network, device);

@@ -1,5 +1,6 @@
 // Images as kernels see them: pixels [n * h * w], each with its channels.
 #pragma once
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -23,8 +24,12 @@ struct Channels {
   constexpr T& at(index pixel, unsigned c) const {
     return c < count ? first[pixel * count + c] : second[pixel * rest + c - count];
   }
-  // Whether pixels are made of whole chunks.
-  bool in_chunks() const { return cuda::in_chunks(count, first) && cuda::in_chunks(rest, second); }
+  // Whether pixels are made of whole chunks, or runs of kCount numbers (chunk.h).
+  template <int kCount = kOfChunk<T>>
+  bool in_runs() const {
+    return cuda::in_runs<T, kCount>(count, first) && cuda::in_runs<T, kCount>(rest, second);
+  }
+  bool in_chunks() const { return in_runs(); }
   // 0 where there is no array.
   constexpr Wide<std::remove_const_t<T>> or_zero(index pixel, unsigned c) const {
     if (c < count ? first : second) return at(pixel, c);
@@ -32,55 +37,55 @@ struct Channels {
   }
 };
 
-// As many numbers side by side as fill a chunk, each as it is computed with.
-template <class T>
-struct Numbers {
-  Wide<T> of[kOfChunk<T>];
-};
-
-// The channels [c, c + kOfChunk<T>) of all pixels, those of them that come before `end`: a thread moves a pixel's at once if
-// pixels are made of whole chunks.
-template <class T>
+// The channels [c, c + kCount) of all pixels, those of them that come before `end`. A thread moves a pixel's at once if pixels are
+// made of such runs. (A reference, so that a kernel's argument is read from where arguments are, and needs no registers.)
+template <class T, int kCount = kOfChunk<std::remove_const_t<T>>>
 class Strip {
   using Number = std::remove_const_t<T>;
 
  public:
-  static constexpr int kCount = kOfChunk<Number>;
-
-  __device__ Strip(const Channels<T>& of, bool in_chunks, unsigned c, unsigned end)
-      : of_(of), in_chunks_(in_chunks), c_(c), end_(end) {}
+  constexpr Strip(const Channels<T>& of, bool in_runs, unsigned c, unsigned end)
+      : of_(of), in_runs_(in_runs), c_(c), end_(end) {}
 
   // 0 where there is no array.
-  __device__ Numbers<Number> load(index pixel) const {
-    Numbers<Number> v = {};
-    if (!in_chunks_) {
+  __device__ Numbers<Wide<Number>, kCount> load(index pixel) const {
+    Numbers<Wide<Number>, kCount> v = {};
+    if (!in_runs_) {
       for (int i = 0; i < kCount; ++i)
         if (c_ + i < end_) v.of[i] = of_.or_zero(pixel, c_ + i);
     } else if (c_ < of_.count ? of_.first : of_.second) {
-      const auto in = std::bit_cast<Stored>(read_chunk(&of_.at(pixel, c_)));
       SFUMATO_UNROLL
-      for (int i = 0; i < kCount; ++i) v.of[i] = in.numbers[i];
+      for (int at = 0; at < kCount; at += kAtOnce) {
+        const auto in = std::bit_cast<Stored>(read_words<Words<kBytes>>(&of_.at(pixel, c_ + at)));
+        SFUMATO_UNROLL
+        for (int i = 0; i < kAtOnce; ++i) v.of[at + i] = in.numbers[i];
+      }
     }
     return v;
   }
-  __device__ void store(index pixel, const Numbers<Number>& v) const {
-    if (!in_chunks_) {
+  __device__ void store(index pixel, const Numbers<Wide<Number>, kCount>& v) const {
+    if (!in_runs_) {
       for (int i = 0; i < kCount; ++i)
         if (c_ + i < end_) of_.at(pixel, c_ + i) = static_cast<Number>(v.of[i]);
       return;
     }
-    Stored out;
     SFUMATO_UNROLL
-    for (int i = 0; i < kCount; ++i) out.numbers[i] = static_cast<Number>(v.of[i]);
-    write_chunk(&of_.at(pixel, c_), std::bit_cast<Chunk>(out));
+    for (int at = 0; at < kCount; at += kAtOnce) {
+      Stored out;
+      SFUMATO_UNROLL
+      for (int i = 0; i < kAtOnce; ++i) out.numbers[i] = static_cast<Number>(v.of[at + i]);
+      write_words(&of_.at(pixel, c_ + at), std::bit_cast<Words<kBytes>>(out));
+    }
   }
 
  private:
+  static constexpr int kAtOnce = std::min(kCount, kOfChunk<Number>);
+  static constexpr int kBytes = kAtOnce * static_cast<int>(sizeof(Number));
   struct Stored {
-    Number numbers[kCount];
+    Number numbers[kAtOnce];
   };
   const Channels<T>& of_;
-  bool in_chunks_;
+  bool in_runs_;
   unsigned c_, end_;
 };
 

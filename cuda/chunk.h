@@ -1,5 +1,6 @@
 // 16 bytes: what a thread moves at once.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -7,11 +8,24 @@
 
 namespace sfumato::cuda {
 
-struct alignas(16) Chunk {
-  std::uint32_t words[4];
+template <int kBytes>
+struct alignas(kBytes) Words {
+  std::uint32_t words[kBytes / 4];
 };
+using Chunk = Words<16>;
 template <class T>
 inline constexpr int kOfChunk = sizeof(Chunk) / sizeof(T);
+
+// Numbers side by side, as they are computed with.
+template <class W, int kCount>
+struct Numbers {
+  W of[kCount];
+
+  constexpr Numbers& operator+=(const Numbers& other) {
+    for (int i = 0; i < kCount; ++i) of[i] += other.of[i];
+    return *this;
+  }
+};
 
 // Where chunk c of row `row` is, among rows of kChunks chunks in shared memory: exchanged with others of its row by a pattern
 // that depends on the row (a swizzle), so that chunk c of eight rows that follow one another lies in eight different banks.
@@ -32,26 +46,34 @@ __device__ void store_number(Chunk* chunk, unsigned i, T v) {
 #endif
 }
 
-// The chunk at an address of device memory that is a multiple of 16, read or written at once.
-__device__ inline Chunk read_chunk(const void* from) {
+// A chunk, or as many bytes as W has, read or written at once, at an address that is a multiple of its size.
+template <class W = Chunk>
+__device__ W read_words(const void* from) {
 #if defined(__CUDACC__)
-  return *static_cast<const Chunk*>(from);
+  return *static_cast<const W*>(from);
 #else
-  return emulator::read_chunk<Chunk>(from);
+  return emulator::read_words<W>(from);
 #endif
 }
-__device__ inline void write_chunk(void* to, const Chunk& chunk) {
+template <class W>
+__device__ void write_words(void* to, const W& words) {
 #if defined(__CUDACC__)
-  *static_cast<Chunk*>(to) = chunk;
+  *static_cast<W*>(to) = words;
 #else
-  emulator::write_chunk(to, chunk);
+  emulator::write_words(to, words);
 #endif
 }
 
-// Whether rows of `count` numbers, the first row at `from`, are made of whole chunks.
+// Whether rows of `count` numbers, the first row at `from`, are made of whole chunks, or of runs of kCount numbers that are
+// read at once, or chunk by chunk.
+template <class T, int kCount = kOfChunk<T>>
+bool in_runs(unsigned count, const T* from) {
+  constexpr std::size_t kBytes = std::min(sizeof(Chunk), kCount * sizeof(T));
+  return count % kCount == 0 && reinterpret_cast<std::uintptr_t>(from) % kBytes == 0;
+}
 template <class T>
 bool in_chunks(unsigned count, const T* from) {
-  return count % kOfChunk<T> == 0 && reinterpret_cast<std::uintptr_t>(from) % sizeof(Chunk) == 0;
+  return in_runs(count, from);
 }
 
 }  // namespace sfumato::cuda

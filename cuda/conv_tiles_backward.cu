@@ -20,30 +20,46 @@ struct InputGradient {
   OutputsOfPixels<T> dy;
   FiltersOfTaps<T> w;
   Normalised<T> input;
-  T* du;  // null: dx is written
+  Channels<T> du;  // none: dx is written
   Channels<T> dx;
   Channels<const T> add;
+  bool in_runs = whole(input.x) && whole(du) && whole(dx) && whole(add);
 
   __device__ void operator()(typename Product::Shared& s, const TilePlace& at) const {
-    multiply<Product>(s, pixels, dy, w, at, [this](unsigned pixel, unsigned p, Wide<T> sum) {
-      if (du) {
-        du[static_cast<index>(pixel) * tiles.cols + p] = static_cast<T>(sum);
-        return;
+    multiply<Product>(s, pixels, dy, w, at, [this](unsigned pixel, unsigned p, auto sums) {
+      if (du.first) return strip(du, p).store(pixel, sums);
+      if (input.silu) {
+        const auto x = strip(input.x, p).load(pixel);
+        SFUMATO_UNROLL
+        for (int i = 0; i < Product::kRun; ++i) sums.of[i] *= input.slope(x.of[i]);
       }
-      if (input.silu) sum *= input.slope(input.x.at(pixel, p));
-      dx.at(pixel, p) = static_cast<T>(sum + add.or_zero(pixel, p));
+      sums += strip(add, p).load(pixel);
+      strip(dx, p).store(pixel, sums);
     });
+  }
+
+ private:
+  template <class V>
+  static bool whole(const Channels<V>& pixels) {
+    return pixels.template in_runs<Product::kRun>();
+  }
+  template <class V>
+  __device__ Strip<V, Product::kRun> strip(const Channels<V>& pixels, unsigned p) const {
+    return {pixels, in_runs, p, tiles.cols};
   }
 };
 
-// dw. Blocks share the terms, `share` of them each; their sums are added in a second phase.
+// dw [o, p, tap]. Blocks share the terms, `share` of them each; their sums, partial [shares, (tap, p), o], are added in a second
+// phase.
 template <class T, class Product>
 struct WeightGradient {
   Tiles<Product> tiles;
   TapsOfWindows<T> u;
   OutputGradients<T> dy;
   unsigned share, shares;
-  Wide<T>*partial, *dw;  // partial [shares, dw]; dw itself if there is one share
+  Wide<T>*partial, *dw;  // no partial if there is one share
+  Divisor cols{tiles.cols < 1 ? 1 : tiles.cols};
+  bool in_runs = Channels<Wide<T>>{partial, tiles.cols}.template in_runs<Product::kRun>();
 
   constexpr unsigned size() const { return tiles.rows * tiles.cols; }
   unsigned blocks() const { return dw ? tiles.count() * shares : 0; }
@@ -54,9 +70,13 @@ struct WeightGradient {
     auto at = tiles(block / shares);
     at.begin = part * share;
     at.end = at.begin + share < tiles.terms ? at.begin + share : tiles.terms;
-    Wide<T>* const to = partial + static_cast<index>(part) * size();
-    Product::multiply(s, u, dy, at, [this, to](unsigned column, unsigned o, Wide<T> sum) {
-      to[o * tiles.rows + place_in_filter(u.u.s, column)] = sum;
+    const Channels<Wide<T>> to{partial + static_cast<index>(part) * size(), tiles.cols};
+    Product::multiply(s, u, dy, at, [this, &to](unsigned column, unsigned o, const auto& sums) {
+      if (shares > 1)
+        return Strip<Wide<T>, Product::kRun>(to, in_runs, o, tiles.cols).store(column, sums);
+      SFUMATO_UNROLL
+      for (unsigned i = 0; i < Product::kRun; ++i)
+        if (o + i < tiles.cols) dw[place(column, o + i)] = sums.of[i];
     });
   }
   __device__ void add(unsigned block) const {
@@ -65,7 +85,12 @@ struct WeightGradient {
     double sum = 0;
     for (unsigned part = 0; part < shares; ++part)
       sum += static_cast<double>(partial[static_cast<index>(part) * size() + i]);
-    dw[i] = static_cast<Wide<T>>(sum);
+    dw[place(i / cols, i % cols)] = static_cast<Wide<T>>(sum);
+  }
+
+ private:
+  __device__ unsigned place(unsigned column, unsigned o) const {
+    return o * tiles.rows + place_in_filter(u.u.s, column);
   }
 };
 
@@ -200,7 +225,7 @@ struct Backward {
 // How many terms of the weights' gradient a block sums: a number that depends on sizes alone, so that results do not
 // depend on the GPU.
 unsigned terms_of_block(unsigned terms, unsigned tiles) {
-  constexpr unsigned kLeast = 256, kBlocks = 512;
+  constexpr unsigned kLeast = 256, kBlocks = 256;
   const unsigned shares = std::max(1u, kBlocks / std::max(1u, tiles));
   return std::max(kLeast, ceil_divide(terms, shares));
 }
@@ -259,22 +284,17 @@ class GradientProducts {
         of_shares_(dw_ && shares_ > 1
                        ? static_cast<std::size_t>(shares_) * weights_.rows * weights_.cols
                        : 0),
-        products_{filters_.making(),
-                  {{narrow(norm_of(s, in).n * norm_of(s, in).hw), narrow(s.c), outputs_.terms()},
-                   under_taps<T, ToInput>(s, in.upsample, {dy, narrow(s.k)}, true),
-                   outputs_,
-                   {e_, filters_.weights()},
-                   reads(s, in),
-                   du,
-                   gradient_of(s, in, g),
-                   added_of(s, in, g)},
-                  {weights_,
-                   {{e_, u}},
-                   {narrow(s.k), dy},
-                   terms_,
-                   shares_,
-                   dw_ && shares_ > 1 ? of_shares_.get() : dw_,
-                   dw_}} {}
+        products_{
+            filters_.making(),
+            {{narrow(norm_of(s, in).n * norm_of(s, in).hw), narrow(s.c), outputs_.terms()},
+             under_taps<T, ToInput>(s, in.upsample, {dy, narrow(s.k)}, true),
+             outputs_,
+             {e_, filters_.weights()},
+             reads(s, in),
+             {du, narrow(s.c)},
+             gradient_of(s, in, g),
+             added_of(s, in, g)},
+            {weights_, {{e_, u}}, {narrow(s.k), dy}, terms_, shares_, of_shares_.get(), dw_}} {}
 
   static Channels<T> gradient_of(const Conv& s, const ConvInput<T>& in, const ConvGradients<T>& g) {
     return {g.dx, narrow(s.c - in.skip_channels), g.dskip, narrow(in.skip_channels)};

@@ -11,13 +11,46 @@ using kernels::ConvShortcut;
 
 enum Event : unsigned { kFilters, kFirstImage };
 
+// Where sums go, kRun of a pixel at once, and what is added to them: arrays [pixels, k], or of one row for all pixels or images.
+template <class T, int kRun>
+struct Output {
+  unsigned k;
+  Divisor pixels;  // of an image
+  Channels<T> y;
+  Channels<const T> residual;  // y itself if there is a shortcut
+  Channels<const Wide<T>> bias, per_image, shortcut_bias;
+  bool in_runs = whole(y) && whole(residual);
+  bool biases_in_runs = whole(bias) && whole(per_image) && whole(shortcut_bias);
+
+  using Run = Numbers<Wide<T>, kRun>;
+  __device__ void write_shortcut(unsigned pixel, unsigned o, Run sums) const {
+    sums += strip(shortcut_bias, biases_in_runs, o).load(0);
+    strip(y, in_runs, o).store(pixel, sums);
+  }
+  __device__ void write(unsigned pixel, unsigned o, Run sums) const {
+    sums += strip(bias, biases_in_runs, o).load(0);
+    sums += strip(per_image, biases_in_runs, o).load(pixel / pixels);
+    sums += strip(residual, in_runs, o).load(pixel);
+    strip(y, in_runs, o).store(pixel, sums);
+  }
+
+ private:
+  template <class V>
+  static bool whole(const Channels<V>& rows) {
+    return rows.template in_runs<kRun>();
+  }
+  template <class V>
+  __device__ Strip<V, kRun> strip(const Channels<V>& rows, bool in_runs, unsigned o) const {
+    return {rows, in_runs, o, k};
+  }
+};
+
 // A convolution that is added to y.
 template <class T>
 struct Shortcut {
   WindowsOfPixels<T> windows;
   Filters<T> w;
   unsigned terms;  // 0: none
-  const Wide<T>* bias;
 };
 
 template <class T, class Product>
@@ -42,7 +75,7 @@ struct Forward {
   PixelsUnderTaps<T> pixels;
   WindowsOfPixels<T> windows;
   Filters<T> w;
-  ConvOutput<T> out;  // whose residual is y itself if there is a shortcut
+  Output<T, Product::kRun> out;  // whose residual is y itself if there is a shortcut
 
   __device__ unsigned all_filter_blocks() const { return filter_blocks + shortcut_filter_blocks; }
   __device__ void operator()() const {
@@ -83,21 +116,14 @@ struct Forward {
     if (shortcut.terms > 0) {
       const TilePlace whole{at.row, at.rows, at.col, at.cols, 0, shortcut.terms};
       Product::multiply(s.tile, shortcut.windows, shortcut.w, whole,
-                        [this](unsigned pixel, unsigned o, Wide<T> sum) {
-                          if (shortcut.bias) sum += shortcut.bias[o];
-                          out.y[static_cast<index>(pixel) * tiles.cols + o] = static_cast<T>(sum);
+                        [this](unsigned pixel, unsigned o, const auto& sums) {
+                          out.write_shortcut(pixel, o, sums);
                         });
       __syncthreads();  // before shared memory is used again
     }
-    multiply<Product>(s.tile, pixels, windows, w, at,
-                      [this](unsigned pixel, unsigned o, Wide<T> sum) {
-                        const index i = static_cast<index>(pixel) * tiles.cols + o;
-                        if (out.bias) sum += out.bias[o];
-                        if (out.per_image)
-                          sum += out.per_image[pixel / windows.u.s.pixels * tiles.cols + o];
-                        if (out.residual) sum += out.residual[i];
-                        out.y[i] = static_cast<T>(sum);
-                      });
+    multiply<Product>(
+        s.tile, pixels, windows, w, at,
+        [this](unsigned pixel, unsigned o, const auto& sums) { out.write(pixel, o, sums); });
   }
 };
 
@@ -116,7 +142,8 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
   const GroupShare<T> share(norm_of(s, in));
   const ImageEvents images(kFirstImage, narrow(s.n), e.pixels);
   const unsigned norm_blocks = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0);
-  const Tiles<Product> tiles(narrow(s.n) * e.pixels, narrow(s.k), narrow(s.c) * e.taps);
+  const unsigned k = narrow(s.k);
+  const Tiles<Product> tiles(narrow(s.n) * e.pixels, k, narrow(s.c) * e.taps);
   launch({filters.blocks() + other_filters.blocks() + norm_blocks + tiles.count()},
          Forward<T, Product>{Phases(kFirstImage + images.count()),
                              filters.blocks(),
@@ -130,15 +157,17 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
                              tiles,
                              {{{other_e, reads(other.conv, other.in)}},
                               {other_e, other_filters.weights()},
-                              out.shortcut ? other_e.columns() : 0,
-                              other.bias},
+                              out.shortcut ? other_e.columns() : 0},
                              taps,
                              {{e, u.u()}},
                              {e, filters.weights()},
-                             {.y = out.y,
-                              .bias = out.bias,
-                              .per_image = out.per_image,
-                              .residual = out.shortcut ? out.y : out.residual}});
+                             {k,
+                              Divisor(e.pixels),
+                              {out.y, k},
+                              {out.shortcut ? out.y : out.residual, k},
+                              {out.bias, k},
+                              {out.per_image, k},
+                              {out.shortcut ? other.bias : nullptr, k}}});
 }
 
 }  // namespace

@@ -17,6 +17,15 @@ if(SFUMATO_CUDA STREQUAL "emulated")
   target_compile_definitions(sfumato PUBLIC SFUMATO_CUDA_EMULATED=1)
   target_compile_definitions(sfumato_rest PRIVATE SFUMATO_CUDA_EMULATED=1)
   target_compile_definitions(sfumato PRIVATE SFUMATO_CUDA=1)
+  if(SFUMATO_COUNT_ACCESSES)
+    if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+      message(FATAL_ERROR "SFUMATO_COUNT_ACCESSES: expected clang, got ${CMAKE_CXX_COMPILER_ID}")
+    endif()
+    set_property(SOURCE ${cuda_sources} ${SFUMATO_DEVICE_SOURCES} APPEND PROPERTY COMPILE_OPTIONS
+                 -fsanitize-coverage=func,trace-loads,trace-stores)
+    target_compile_definitions(sfumato PUBLIC SFUMATO_COUNT_ACCESSES=1)
+    target_compile_definitions(sfumato_rest PRIVATE SFUMATO_COUNT_ACCESSES=1)
+  endif()
   # The emulator's own data is shared by all fibers, which the thread sanitizer takes for threads.
   if(SFUMATO_SANITIZE STREQUAL "thread")
     set_source_files_properties(${emulator_sources} PROPERTIES COMPILE_OPTIONS

@@ -30,6 +30,7 @@ class MmaTile {
  public:
   static constexpr bool kReadsChunks = true;
   static constexpr int kK = 64 / sizeof(S);  // terms a step
+  static constexpr int kRun = 4;
   // Pixels that taps reach before a pixel, and after: those of 3x3 filters in rows of 64.
   static constexpr unsigned kMostHalo = 65;
 
@@ -43,7 +44,7 @@ class MmaTile {
 
  public:
   // While one stage is multiplied, the others are filled.
-  struct Shared {
+  struct Stages {
     union {
       Panel<kM> a[kStages];
       struct {
@@ -53,11 +54,17 @@ class MmaTile {
     };
     Panel<kN> b[kStages];
   };
+  // In the end the sums take their place: with 8 more columns, so that rows that follow one another begin in other banks.
+  union Shared {
+    Stages stages;
+    alignas(16) float sums[kM][kN + 8];
+  };
 
   // As Tile::multiply().
   template <class A, class B, class F>
-  static __device__ void multiply(Shared& s, const A& a, const B& b, const TilePlace& at,
+  static __device__ void multiply(Shared& shared, const A& a, const B& b, const TilePlace& at,
                                   const F& write) {
+    Stages& s = shared.stages;
     const Feed<A, kM> from_a(a, at.row, at.rows);
     const Feed<B, kN> from_b(b, at.col, at.cols);
     const Warp warp(at);
@@ -78,7 +85,7 @@ class MmaTile {
         });
       stage = (stage + 1) % kStages;
     }
-    write_sums(sums, warp, at, write);
+    write_sums(shared, sums, warp, at, write);
   }
 
   // The same where a's rows are pixels, and its terms all that lies under the taps of a filter (PixelsUnderTaps,
@@ -86,8 +93,9 @@ class MmaTile {
   // memory, of the tile's pixels and of a.halo() more before and after; what is outside of the picture is read from zeros, in
   // the same banks.
   template <class Pixels, class B, class F>
-  static __device__ void multiply_taps(Shared& s, const Pixels& a, const B& b, const TilePlace& at,
-                                       const F& write) {
+  static __device__ void multiply_taps(Shared& shared, const Pixels& a, const B& b,
+                                       const TilePlace& at, const F& write) {
+    Stages& s = shared.stages;
     const Feed<B, kN> from_b(b, at.col, at.cols);
     const Warp warp(at);
     const RowOfFour named = below_first(threadIdx.x % 32);
@@ -132,11 +140,14 @@ class MmaTile {
         stage = (stage + 1) % kStages;
       }
     }
-    write_sums(sums, warp, at, write);
+    write_sums(shared, sums, warp, at, write);
   }
 
  private:
   using Sums = float[kRows][kCols][4];
+  struct Pair {
+    float of[2];
+  };
   // The part of the tile that the thread's warp sums.
   struct Warp {
     unsigned row, col;
@@ -215,20 +226,28 @@ class MmaTile {
                        cols[j / 2][j % 2 * 2 + 1]);
     }
   }
+  // By way of shared memory, so that threads that follow one another write runs that do.
   template <class F>
-  static __device__ void write_sums(const Sums& sums, const Warp& warp, const TilePlace& at,
-                                    const F& write) {
+  static __device__ void write_sums(Shared& s, const Sums& sums, const Warp& warp,
+                                    const TilePlace& at, const F& write) {
+    __syncthreads();
     SFUMATO_UNROLL
-    for (int i = 0; i < kRows; ++i) {
-      SFUMATO_UNROLL
-      for (int j = 0; j < kCols; ++j) {
-        SFUMATO_UNROLL
-        for (int e = 0; e < 4; ++e) {
-          const unsigned r = at.row + warp.row + i * 16 + e / 2 * 8 + threadIdx.x % 32 / 4;
-          const unsigned c = at.col + warp.col + j * 8 + threadIdx.x % 4 * 2 + e % 2;
-          if (r < at.rows && c < at.cols) write(r, c, sums[i][j][e]);
-        }
-      }
+    for (int i = 0; i < kRows; ++i) SFUMATO_UNROLL
+    for (int j = 0; j < kCols; ++j) SFUMATO_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const Pair pair{{sums[i][j][half * 2], sums[i][j][half * 2 + 1]}};
+      write_words(&s.sums[warp.row + i * 16 + half * 8 + threadIdx.x % 32 / 4]
+                         [warp.col + j * 8 + threadIdx.x % 4 * 2],
+                  std::bit_cast<Words<sizeof pair>>(pair));
+    }
+    __syncthreads();
+    constexpr unsigned kAcross = kN / kRun;
+    SFUMATO_UNROLL_2
+    for (unsigned i = 0; i < kM * kAcross; i += kThreads) {
+      const unsigned row = (i + threadIdx.x) / kAcross, col = (i + threadIdx.x) % kAcross * kRun;
+      if (at.row + row < at.rows && at.col + col < at.cols)
+        write(at.row + row, at.col + col,
+              std::bit_cast<Numbers<float, kRun>>(read_words(&s.sums[row][col])));
     }
   }
 

@@ -43,6 +43,9 @@ struct GroupShare {
 
 template <class T>
 struct BandSums {
+  // What each thread has summed, number i of its chunk at [i][thread]: rows of as many as there are threads and threads side by
+  // side, so that threads that add up different channels meet in no bank.
+  Wide<T> of_threads[kOfChunk<T> * 2 * kNormThreads];
   double of_channels[kNormThreads * kOfChunk<T>];
   double of_groups[2][GroupShare<T>::kMostGroups];
 };
@@ -92,6 +95,7 @@ struct Band {
     const unsigned row = threadIdx.x / share.across;
     if (row >= share.rows || c >= end) return;
     const index first = static_cast<index>(image) * share.hw;
+    SFUMATO_UNROLL_2
     for (unsigned p = row; p < share.hw; p += share.rows) f(first + p);
   }
 
@@ -100,8 +104,8 @@ struct Band {
   // s.of_groups[to] (+)= Σ of(channel, v), where v is Σ over pixels of a channel: `own` of all threads that take it. One
   // thread asks for a channel. `first`: of the round; the first one sets, others add.
   template <class F>
-  __device__ void add_to_groups(BandSums<T>& s, int to, unsigned first, const double (&own)[kChunk],
-                                const F& of) const {
+  __device__ void add_to_groups(BandSums<T>& s, int to, unsigned first,
+                                const Wide<T> (&own)[kChunk], const F& of) const {
     sum_rows(s, own);
     const unsigned lane = threadIdx.x % 32,
                    after = first + of_round() < end ? first + of_round() : end;
@@ -117,24 +121,35 @@ struct Band {
   }
 
  private:
-  // s.of_channels[i] = Σ over rows of threads, of channel i of a round.
-  __device__ void sum_rows(BandSums<T>& s, const double (&own)[kChunk]) const {
-    const unsigned width = of_round();
+  // s.of_channels[i] = Σ over rows of threads, of channel i of a round: first of some rows each, by all threads.
+  __device__ void sum_rows(BandSums<T>& s, const Wide<T> (&own)[kChunk]) const {
+    const unsigned plane = kNormThreads + share.across, width = of_round();
     if (threadIdx.x < share.rows * share.across)
-      for (unsigned i = 0; i < kChunk; ++i) s.of_channels[threadIdx.x * kChunk + i] = own[i];
+      for (unsigned i = 0; i < kChunk; ++i) s.of_threads[i * plane + threadIdx.x] = own[i];
     __syncthreads();
-    for (unsigned left = share.rows; left > 1;) {
-      const unsigned half = (left + 1) / 2;
-      for (unsigned i = threadIdx.x; i < (left - half) * width; i += kNormThreads)
-        s.of_channels[i] += s.of_channels[i + half * width];
-      left = half;
-      __syncthreads();
+    const unsigned parts = width < kNormThreads ? kNormThreads / width : 1;
+    for (unsigned at = threadIdx.x; at < parts * width; at += kNormThreads) {
+      const unsigned column = at % share.across, rest = at / share.across;
+      const unsigned i = rest % kChunk, part = rest / kChunk;
+      double sum = 0;
+      for (unsigned row = part; row < share.rows; row += parts)
+        sum += static_cast<double>(s.of_threads[i * plane + row * share.across + column]);
+      s.of_channels[part * width + column * kChunk + i] = sum;
     }
+    __syncthreads();
+    if (parts == 1) return;
+    if (threadIdx.x < width) {
+      double sum = s.of_channels[threadIdx.x];
+      for (unsigned part = 1; part < parts; ++part)
+        sum += s.of_channels[part * width + threadIdx.x];
+      s.of_channels[threadIdx.x] = sum;
+    }
+    __syncthreads();
   }
 };
 
-// mean = Σ x / m,  var = Σ (x - mean)² / m,  rstd = 1 / √(var + eps). In double, and in two passes:
-// E[x²] - E[x]² loses all its digits if the mean is large against the deviation.
+// mean = Σ x / m,  var = Σ (x - mean)² / m,  rstd = 1 / √(var + eps), in two passes: E[x²] - E[x]² loses all its digits if the
+// mean is large against the deviation. What a thread sums is in Wide<T>; sums of threads are in double.
 template <class T>
 struct NormStatistics {
   static constexpr unsigned kChunk = kOfChunk<T>;
@@ -160,15 +175,16 @@ struct NormStatistics {
   template <int kPower>
   __device__ void sum_powers(Shared& s, const Band<T>& band, unsigned first) const {
     const unsigned c = band.chunk(first);
-    double middle[kChunk] = {}, sums[kChunk] = {};
+    Wide<T> middle[kChunk] = {}, sums[kChunk] = {};
     if (kPower == 2)
       for (unsigned i = 0; i < kChunk; ++i)
-        middle[i] = s.of_groups[0][band.group(band.channel(c, i))] / band.numbers_of_group();
+        middle[i] = static_cast<Wide<T>>(s.of_groups[0][band.group(band.channel(c, i))] /
+                                         band.numbers_of_group());
     band.each_pixel(c, [&, strip = Strip<const T>(x, in_chunks, c, band.end)](index pixel) {
-      const Numbers<T> v = strip.load(pixel);
+      const auto v = strip.load(pixel);
       SFUMATO_UNROLL
       for (unsigned i = 0; i < kChunk; ++i) {
-        const double d = static_cast<double>(v.of[i]) - middle[i];
+        const Wide<T> d = v.of[i] - middle[i];
         sums[i] += kPower == 2 ? d * d : d;
       }
     });
@@ -196,7 +212,7 @@ struct Activations {
       const Strip<const T> x_strip(input.x, in_chunks, c, band.end);
       const Strip<T> u_strip(to, in_chunks, c, band.end);
       band.each_pixel(c, [&](index pixel) {
-        Numbers<T> v = x_strip.load(pixel);
+        auto v = x_strip.load(pixel);
         SFUMATO_UNROLL
         for (unsigned i = 0; i < kChunk; ++i) v.of[i] = of_x[i](v.of[i]);
         u_strip.store(pixel, v);
@@ -235,7 +251,7 @@ struct NormBackward {
       const Strip<T> dx_strip(dx, in_chunks, c, band.end);
       const Strip<const T> add_strip(add, in_chunks, c, band.end);
       band.each_pixel(c, [&](index pixel) {
-        Numbers<T> d = add_strip.load(pixel);
+        auto d = add_strip.load(pixel);
         chunks.each(pixel, [&](unsigned i, Wide<T> xhat, Wide<T> dz) {
           const auto& of = chunks.of_x[i];
           d.of[i] += of.rstd * (of.gamma * dz - mean_dz[i] - xhat * mean_dz_xhat[i]);
@@ -259,7 +275,7 @@ struct NormBackward {
     // f(i, xhat, dz) for the chunk's channels of a pixel.
     template <class F>
     __device__ void each(index pixel, const F& f) const {
-      const Numbers<T> of_pixel = x.load(pixel), gradients = dy.load(pixel);
+      const auto of_pixel = x.load(pixel), gradients = dy.load(pixel);
       SFUMATO_UNROLL
       for (unsigned i = 0; i < kChunk; ++i) {
         const Wide<T> xhat = of_x[i].xhat(of_pixel.of[i]);
@@ -270,13 +286,13 @@ struct NormBackward {
 
   // Of the groups of the band, Σ gamma dz xhat and Σ gamma dz; and `partial`.
   __device__ void sum(Shared& s, const Band<T>& band, unsigned first) const {
-    double dz_xhat[kChunk] = {}, dz[kChunk] = {};
+    Wide<T> dz_xhat[kChunk] = {}, dz[kChunk] = {};
     const unsigned c = band.chunk(first);
     const Chunks chunks(*this, band, c);
     band.each_pixel(c, [&](index pixel) {
       chunks.each(pixel, [&](unsigned i, Wide<T> xhat, Wide<T> d) {
-        dz_xhat[i] += static_cast<double>(d) * static_cast<double>(xhat);
-        dz[i] += static_cast<double>(d);
+        dz_xhat[i] += d * xhat;
+        dz[i] += d;
       });
     });
     double* const to = partial + static_cast<index>(band.image) * 2 * share.channels;

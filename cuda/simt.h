@@ -10,9 +10,12 @@
 #include <cuda_runtime.h>
 // Before a loop whose number of rounds is a constant: an array that it indexes can then be registers.
 #define SFUMATO_UNROLL _Pragma("unroll")
+// Or twice at most, where all rounds at once would need too many registers.
+#define SFUMATO_UNROLL_2 _Pragma("unroll 2")
 #else
 #include "cuda/emulator/simt.h"
 #define SFUMATO_UNROLL
+#define SFUMATO_UNROLL_2
 #endif
 
 namespace sfumato::cuda {

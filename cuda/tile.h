@@ -1,6 +1,7 @@
 // A tile of a product of matrices, by a block: parts of both factors go through shared memory, and each thread sums a
 // few elements of the tile in registers.
 #pragma once
+#include "cuda/chunk.h"
 #include "cuda/simt.h"
 
 namespace sfumato::cuda {
@@ -28,6 +29,7 @@ class Tile {
   static constexpr int kRows = kM / kSide, kCols = kN / kSide;  // elements of a thread
 
  public:
+  static constexpr int kRun = kCols;
   static constexpr bool kReadsChunks = false;
   // Steps alternate between two buffers: one is filled while the other is read.
   struct Shared {
@@ -35,15 +37,16 @@ class Tile {
     alignas(16) W b[2][kK][kN + 4];
   };
 
-  // write(row, col, sum) for each element of the tile. All threads of the block call this; `s` may be used again after a
-  // barrier.
+  // write(row, col, sums) for each element of the tile: `sums` are those of kRun columns from `col` on, of which some may lie
+  // outside of the product. An element is the same thread's in all tiles of a place. All threads of the block call this; `s` may
+  // be used again after a barrier.
   template <class A, class B, class F>
   static __device__ void multiply(Shared& s, const A& a, const B& b, const TilePlace& at,
                                   const F& write) {
     Feed<A, kM> from_a(a, at.row, at.rows);
     Feed<B, kN> from_b(b, at.col, at.cols);
     from_a.fetch(at.begin, at.end), from_b.fetch(at.begin, at.end);
-    W sums[kRows][kCols] = {};
+    Sums sums[kRows] = {};
     int buffer = 0;
     for (unsigned k = at.begin; k < at.end; k += kK, buffer ^= 1) {
       from_a.store(s.a[buffer]), from_b.store(s.b[buffer]);
@@ -51,27 +54,26 @@ class Tile {
       if (k + kK < at.end) from_a.fetch(k + kK, at.end), from_b.fetch(k + kK, at.end);
       add_products(s.a[buffer], s.b[buffer], sums);
     }
+    const unsigned row = at.row + threadIdx.x / kSide * kRows;
+    const unsigned col = at.col + threadIdx.x % kSide * kCols;
+    if (col >= at.cols) return;
     SFUMATO_UNROLL
-    for (int i = 0; i < kRows; ++i) {
-      SFUMATO_UNROLL
-      for (int j = 0; j < kCols; ++j) {
-        const unsigned row = at.row + threadIdx.x / kSide * kRows + i;
-        const unsigned col = at.col + threadIdx.x % kSide * kCols + j;
-        if (row < at.rows && col < at.cols) write(row, col, sums[i][j]);
-      }
-    }
+    for (unsigned i = 0; i < kRows; ++i)
+      if (row + i < at.rows) write(row + i, col, sums[i]);
   }
 
  private:
+  using Sums = Numbers<W, kRun>;  // of a row
+
   static __device__ void add_products(const W (&a)[kK][kM + 4], const W (&b)[kK][kN + 4],
-                                      W (&sums)[kRows][kCols]) {
+                                      Sums (&sums)[kRows]) {
     const W* const rows = &a[0][threadIdx.x / kSide * kRows];
     const W* const cols = &b[0][threadIdx.x % kSide * kCols];
     SFUMATO_UNROLL
     for (int k = 0; k < kK; ++k)
       for (int i = 0; i < kRows; ++i)
         for (int j = 0; j < kCols; ++j)
-          sums[i][j] += rows[k * (kM + 4) + i] * cols[k * (kN + 4) + j];
+          sums[i].of[j] += rows[k * (kM + 4) + i] * cols[k * (kN + 4) + j];
   }
 
   // What a thread brings of a factor's part of kExtent x kK elements.

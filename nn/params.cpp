@@ -146,16 +146,18 @@ void Params::to(Device device, DType used) {
   lay_out(used);
 }
 
-// In the order of creation, but parts of a join where the first of them is.
+// In the order of creation, but parts of a join where the first of them is, and what is no multiple of 8 elements last: so
+// everything else begins at a multiple of 16 bytes, whatever its type, and a GPU reads it in whole words of as many.
 void Params::choose_order() {
   order_.clear();
-  for (Entry& e : entries_) {
-    if (!e.join) {
-      order_.push_back(&e);
-    } else if (const std::vector<Entry*>& parts = joins_[*e.join].parts; &e == parts[0]) {
-      order_.insert(order_.end(), parts.begin(), parts.end());
+  for (const bool odd : {false, true})
+    for (Entry& e : entries_) {
+      const std::vector<Entry*> parts = e.join ? joins_[*e.join].parts : std::vector<Entry*>{&e};
+      const bool is_odd = std::any_of(parts.begin(), parts.end(), [](const Entry* part) {
+        return part->value.size() % 8 != 0;
+      });
+      if (is_odd == odd && &e == parts[0]) order_.insert(order_.end(), parts.begin(), parts.end());
     }
-  }
   std::int64_t at = 0;
   for (Entry* e : order_) e->begin = std::exchange(at, at + e->value.size());
 }

@@ -126,8 +126,8 @@ class Params {  // const is shallow; adding and laying out: one thread alone
   void to(Device device) { to(device, kind_.dtype); }
 
   // All values, and all gradients, end to end in one tensor each: the optimiser, clipping and EMA
-  // are single passes. The order is that of creation, but parts of a join follow the first of them. The first call lays
-  // them out; after it nothing can be added.
+  // are single passes. The order is that of creation, but parts of a join follow the first of them, and what is no multiple of
+  // 8 elements comes last. The first call lays them out; after it nothing can be added.
   const Tensor& flat_values();
   const Tensor& flat_grads();
   // The values in bf16, if they are used so, else undefined. Who writes flat_values() writes this too, or calls

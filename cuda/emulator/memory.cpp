@@ -50,8 +50,7 @@ bool is_within(std::uintptr_t word, const unsigned char* begin, std::size_t byte
 // lie above kLowest; below it lies what the sanitizers keep, and pairs of numbers look like its addresses.
 bool is_host_address(std::uintptr_t word) {
   constexpr std::uintptr_t kLowest = 0x5000'0000'0000;
-  if (word < kLowest || word >> 47 || is_within(word, arena(), kRoom) ||
-      is_within(word, pinned(), kPinned))
+  if (word < kLowest || word >> 47 || is_device_address(word) || is_within(word, pinned(), kPinned))
     return false;
   unsigned char resident;
   // NOLINTNEXTLINE(performance-no-int-to-ptr): the word may be any number
@@ -59,6 +58,8 @@ bool is_host_address(std::uintptr_t word) {
 }
 
 }  // namespace
+
+bool is_device_address(std::uintptr_t address) { return is_within(address, arena(), kRoom); }
 
 void* fetch(std::size_t bytes) {
   const std::lock_guard lock(mutex);

@@ -1,74 +1,36 @@
 #include "cuda/emulator/mma.h"
 
-#include <algorithm>
-#include <iterator>
-#include <utility>
-
 namespace sfumato::cuda::emulator {
-
-static Counts counted;
-
 namespace {
 
-// 128 bytes pass at once, `bytes` of each of 128 / bytes lanes that follow one another: more often where different ones lie in
-// the same banks.
-void count(OfLanes addresses, unsigned bytes) {
-  const unsigned lanes = 128 / bytes;
-  std::uintptr_t place[32];
-  for (int lane = 0; lane < 32; ++lane)
-    place[lane] = reinterpret_cast<std::uintptr_t>(address_of(addresses, lane)) / bytes;
-  for (unsigned first = 0; first < 32; first += lanes) {
-    std::uint64_t of_bank[32] = {}, most = 0;
-    for (unsigned lane = first; lane < first + lanes; ++lane)
-      if (std::find(place + first, place + lane, place[lane]) == place + lane)
-        most = std::max(most, ++of_bank[place[lane] % lanes]);
-    counted.shared_accesses += most;
-    counted.conflicts += most - 1;
+// The lanes' addresses, the first or the second ones.
+struct Given {
+  std::uintptr_t addresses[32];
+  explicit Given(OfLanes all, int number = 0) {
+    for (int lane = 0; lane < 32; ++lane)
+      addresses[lane] = reinterpret_cast<std::uintptr_t>(address_of(all, lane, number));
   }
-}
-
-// Of the second addresses.
-void count_sectors(OfLanes addresses) {
-  static std::uintptr_t l1[2048];  // what is at each place
-  static std::uint64_t of_block = 0;
-  if (std::exchange(of_block, blocks_begun()) != blocks_begun())
-    std::fill(std::begin(l1), std::end(l1), 0);
-  std::uintptr_t seen[32];
-  std::size_t sectors = 0;
-  for (int lane = 0; lane < 32; ++lane) {
-    const auto sector = reinterpret_cast<std::uintptr_t>(address_of(addresses, lane, 1)) / 32;
-    if (sector == 0 || std::find(seen, seen + sectors, sector) != seen + sectors) continue;
-    seen[sectors++] = sector;
-    counted.missed += std::exchange(l1[sector % std::size(l1)], sector) != sector;
-  }
-  counted.sectors += sectors;
-}
+};
 
 }  // namespace
 
-Counts counts() {
-  Counts all = counted;
-  all.blocks = blocks_begun();
-  return all;
-}
-
 OfLanes give_row(const void* row) {
-  expect_chunk(row);
+  expect_multiple(row, sizeof(Chunk));
   const OfLanes rows = give(&row, sizeof row);
-  if (lane() == 0) count(rows, 16);
+  if (lane() == 0) count_shared(Given(rows).addresses, 16);
   return rows;
 }
 
 void give_word(const void* word) {
   const OfLanes words = give(&word, sizeof word);
-  if (lane() == 0) count(words, 4);
+  if (lane() == 0) count_shared(Given(words).addresses, 4);
 }
 
 void begin_copy(Chunk* to, const void* from) {
-  expect_chunk(to), expect_chunk(from);
+  expect_multiple(to, sizeof(Chunk)), expect_multiple(from, sizeof(Chunk));
   const void* const both[] = {to, from};
   const OfLanes all = give(both, sizeof both);
-  if (lane() == 0) count(all, 16), count_sectors(all);
+  if (lane() == 0) count_shared(Given(all).addresses, 16), count_copies(Given(all, 1).addresses);
   Copies& own = copies();
   if (own.last - own.first == Copies::kMost)
     fail("a thread has begun more copies than it waits for");
@@ -106,7 +68,7 @@ void multiply(float (&d)[4], const Fragments& a, std::uint32_t b0, std::uint32_t
   const std::uint32_t own[] = {a[0], a[1], a[2], a[3], b0, b1};
   const emulator::OfLanes all = emulator::give(own, sizeof own);
   const int lane = emulator::lane();
-  if (lane == 0) ++emulator::counted.products;
+  if (lane == 0) emulator::count_product();
   const auto word = [all](int of, int place) {
     std::uint32_t w;
     std::memcpy(&w, all[of] + std::ptrdiff_t{4} * place, sizeof w);

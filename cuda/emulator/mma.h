@@ -1,5 +1,5 @@
 // Tensor cores for a C++ compiler (cuda/mma.h says what the functions do). Rows are read and chunks written where the
-// sanitizers see it. Counted is what a device would take time for: see Counts.
+// sanitizers see it. What a device would take time for is counted (counts.h).
 #pragma once
 #include <iterator>
 
@@ -7,19 +7,6 @@
 #include "cuda/mma.h"
 
 namespace sfumato::cuda::emulator {
-
-// Of all kernels so far.
-struct Counts {
-  std::uint64_t blocks = 0;    // of threads, of kernels that wait or exchange
-  std::uint64_t products = 0;  // multiply_add
-  // Of 128 bytes of shared memory, by the functions of mma.h; and those more than there would be, were the addresses of each in
-  // different banks.
-  std::uint64_t shared_accesses = 0, conflicts = 0;
-  // Of 32 bytes of device memory, each once for a warp's copy_chunk; and those of them that L1 has not: 64 KiB for each block,
-  // every sector at one place of it.
-  std::uint64_t sectors = 0, missed = 0;
-};
-Counts counts();
 
 // The addresses of the lanes' rows of 16 bytes, or of their words; counts the access.
 OfLanes give_row(const void* row);
@@ -51,12 +38,14 @@ inline std::uint32_t tf32_of(float v) {  // halves away from 0
 
 inline void load_matrices(std::uint32_t (&r)[4], const Chunk* row) {
   const emulator::OfLanes rows = emulator::give_row(row);
+  const emulator::Uncounted uncounted;
   const int lane = emulator::lane();
   for (int i = 0; i < 4; ++i)
     std::memcpy(&r[i], emulator::address_of(rows, 8 * i + lane / 4) + lane % 4 * 4, 4);
 }
 inline void load_transposed(std::uint32_t (&r)[4], const Chunk* row) {
   const emulator::OfLanes rows = emulator::give_row(row);
+  const emulator::Uncounted uncounted;
   const int lane = emulator::lane();
   for (int i = 0; i < 4; ++i) {
     std::uint16_t of_rows[2];
@@ -69,18 +58,23 @@ inline void load_transposed(std::uint32_t (&r)[4], const Chunk* row) {
 
 inline std::uint32_t load_word(const std::uint32_t* from) {
   emulator::give_word(from);
+  const emulator::Uncounted uncounted;
   return *from;
 }
 // What a copy will bring is NaN until it is waited for. (Word by word: GCC's thread sanitizer does not see a memset or memcpy
 // of 16 bytes, which is compiled to one store.)
 inline void copy_chunk(Chunk* to, const void* from) {
-  for (std::uint32_t& word : to->words) word = 0xffffffffu;
+  {
+    const emulator::Uncounted uncounted;
+    for (std::uint32_t& word : to->words) word = 0xffffffffu;
+  }
   emulator::begin_copy(to, from);
 }
 inline void commit_copies() { emulator::commit_copies(); }
 template <int N>
 void wait_for_copies() {
   for (emulator::Copy copy; emulator::take_copy(copy, N);) {
+    const emulator::Uncounted uncounted;
     auto& words = static_cast<Chunk*>(copy.to)->words;
     for (std::size_t i = 0; i < std::size(words); ++i) {
       std::uint32_t word = 0;

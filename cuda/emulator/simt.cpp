@@ -67,7 +67,6 @@ struct Launch {
   std::deque<BlockPtr> unused;
 };
 thread_local Launch launch;
-thread_local Launched largest;  // of take_largest_launch()
 
 // Of blocks that wait at a time: their threads' stacks are memory, and each is a thread that the thread sanitizer knows,
 // whose time grows with their number. With 0 blocks begin in the order of their numbers.
@@ -191,6 +190,7 @@ bool can_go_on(const Fiber& fiber) {
 bool go_on(Block& block) {
   launch.block = &block;
   blockIdx = block.index;
+  count_accesses_of(block.number, {block.shared.data(), block.shared.size()});
   for (bool moved = true; moved;) {
     if (order_seed != 0) std::shuffle(block.order.begin(), block.order.end(), random_order);
     moved = false;
@@ -209,6 +209,7 @@ bool go_on(Block& block) {
     }
   }
   launch.fiber = nullptr;
+  count_no_accesses();
   if (block.left == 0) return true;
   const auto waiting = std::find_if(block.order.begin(), block.order.end(),
                                     [](const Fiber* fiber) { return fiber->counter; });
@@ -218,6 +219,7 @@ bool go_on(Block& block) {
 }
 
 void end_block(BlockPtr block) {
+  end_accesses_of(block->number);
   step_aside();
   acquire_order(&kernel_end);
   std::vector<unsigned char>().swap(block->shared);
@@ -264,9 +266,7 @@ void run(Blocks grid, BlockSize size, void (*thread)(const void*), const void* k
   gridDim = {grid.x, grid.y, grid.z};
   blockDim = {static_cast<unsigned>(size.threads), 1, 1};
   const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
-  if (blocks * static_cast<std::uint64_t>(size.threads) >
-      largest.blocks * static_cast<std::uint64_t>(largest.size.threads))
-    largest = {size, blocks};
+  begin_launch();
   launch.size = size;
   launch.thread = thread;
   launch.kernel = kernel;
@@ -280,13 +280,16 @@ void run(Blocks grid, BlockSize size, void (*thread)(const void*), const void* k
   } else {
     for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
       for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
-        for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x)
+        for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) {
+          count_accesses_of(0, {nullptr, 0});
           for (threadIdx = {}; threadIdx.x < blockDim.x; ++threadIdx.x) thread(kernel);
+          count_no_accesses();
+          end_accesses_of(0);
+        }
   }
   acquire_order(&kernel_end);
+  end_launch(size, blocks);
 }
-
-Launched take_largest_launch() { return std::exchange(largest, {}); }
 
 void set_order(std::uint64_t seed) {
   order_seed = seed;
@@ -329,9 +332,11 @@ void copy_unseen(volatile unsigned char* to, const unsigned char* from, std::siz
   for (std::size_t i = 0; i < bytes; ++i) to[i] = from[i];
 }
 
-void expect_chunk(const void* address) {
-  if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0)
-    fail("16 bytes are moved at once from or to an address that is no multiple of 16");
+void expect_multiple(const void* address, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
+    fail(std::to_string(bytes) +
+         " bytes are moved at once from or to an address that is no multiple of " +
+         std::to_string(bytes));
 }
 
 // Who gives again writes to the other half, and cannot give a third time before all have read the first.

@@ -20,6 +20,8 @@
 #include <iterator>
 #include <string>
 
+#include "cuda/emulator/counts.h"
+
 #define __device__
 #define __host__
 #define __forceinline__ inline
@@ -35,21 +37,8 @@ namespace sfumato::cuda::emulator {
 struct Blocks {
   unsigned x, y, z;
 };
-struct BlockSize {
-  const char* kernel;  // its type, as std::type_info names it
-  int threads;
-  std::size_t shared_bytes;
-  bool waits;  // false: threads never wait or exchange, and run one after another
-};
 // Runs thread(kernel) on every thread of every block.
 void run(Blocks grid, BlockSize size, void (*thread)(const void* kernel), const void* kernel);
-
-// What had the most threads of all that this thread ran since the last call. What was asked for is not done before it is waited for.
-struct Launched {
-  BlockSize size = {};
-  std::uint64_t blocks = 0;
-};
-Launched take_largest_launch();
 
 // In which order the threads of later blocks take turns, 0 in theirs, otherwise in one drawn from `seed`; and in which
 // order blocks begin, 0 the last one first where they are few, otherwise in one drawn from `seed`.
@@ -87,22 +76,26 @@ struct Copies& copies();
 std::uint64_t blocks_begun();
 // The same, and `value` becomes that of lane `from`.
 void exchange(void* value, std::size_t bytes, int from);
-// Ends the kernel with an Error if the address is no multiple of 16.
-void expect_chunk(const void* address);
+// Ends the kernel with an Error if the address of `bytes` bytes that are moved at once is no multiple of that.
+void expect_multiple(const void* address, std::size_t bytes);
 // (Word by word: GCC's thread sanitizer does not see a memcpy of 16 bytes, which is compiled to one load or store.)
-template <class Chunk>
-Chunk read_chunk(const void* from) {
-  expect_chunk(from);
-  Chunk chunk;
-  for (std::size_t i = 0; i < std::size(chunk.words); ++i)
-    std::memcpy(&chunk.words[i], static_cast<const unsigned char*>(from) + 4 * i, 4);
-  return chunk;
+template <class W>
+W read_words(const void* from) {
+  expect_multiple(from, sizeof(W));
+  count_access(from, sizeof(W), false);
+  const Uncounted uncounted;
+  W read;
+  for (std::size_t i = 0; i < std::size(read.words); ++i)
+    std::memcpy(&read.words[i], static_cast<const unsigned char*>(from) + 4 * i, 4);
+  return read;
 }
-template <class Chunk>
-void write_chunk(void* to, const Chunk& chunk) {
-  expect_chunk(to);
-  for (std::size_t i = 0; i < std::size(chunk.words); ++i)
-    std::memcpy(static_cast<unsigned char*>(to) + 4 * i, &chunk.words[i], 4);
+template <class W>
+void write_words(void* to, const W& written) {
+  expect_multiple(to, sizeof(W));
+  count_access(to, sizeof(W), true);
+  const Uncounted uncounted;
+  for (std::size_t i = 0; i < std::size(written.words); ++i)
+    std::memcpy(static_cast<unsigned char*>(to) + 4 * i, &written.words[i], 4);
 }
 // Ends the kernel with an Error.
 [[noreturn]] void fail(std::string why);
