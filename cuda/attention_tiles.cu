@@ -147,11 +147,10 @@ struct Place {
       if (i >= count) continue;
       SFUMATO_UNROLL
       for (int j = 0; j < kCount; ++j) {
-        SFUMATO_UNROLL
-        for (int e = 0; e < 2; ++e) {
-          const unsigned c = j * 8 + lane % 4 * 2 + e;
-          if (c < d) to[i * step + c] = bf16(from[j][2 * h + e]);
-        }
+        const unsigned c = j * 8 + lane % 4 * 2;  // (d is a multiple of 8)
+        if (c < d)
+          write_words(&to[i * step + c],
+                      Words<4>{{pair_of_bf16(from[j][2 * h], from[j][2 * h + 1])}});
       }
     }
   }

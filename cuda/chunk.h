@@ -2,7 +2,6 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "cuda/simt.h"
 
@@ -34,16 +33,6 @@ constexpr unsigned swizzled(unsigned row, unsigned c) {
   constexpr unsigned kRowsOfBanks = kChunks < 8 ? 8 / kChunks : 1;
   constexpr unsigned kOthers = kChunks < 8 ? kChunks : 8;
   return row * kChunks + (c ^ (row / kRowsOfBanks % kOthers));
-}
-
-// Number i of a chunk.
-template <class T>
-__device__ void store_number(Chunk* chunk, unsigned i, T v) {
-#if defined(__CUDACC__)
-  reinterpret_cast<T*>(chunk)[i] = v;
-#else
-  std::memcpy(reinterpret_cast<unsigned char*>(chunk) + i * sizeof v, &v, sizeof v);
-#endif
 }
 
 // A chunk, or as many bytes as W has, read or written at once, at an address that is a multiple of its size.

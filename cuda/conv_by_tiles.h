@@ -112,18 +112,19 @@ class FiltersByTap {
 
 // The pixels x [n * h * w] under the taps of s, for products that keep them in shared memory for all taps; without channels where
 // they do not: another kind of tile, strides, upsampled pixels, paddings that differ, wide pictures, odd channels.
+// Channels are multiples of `of`.
 template <class T, class Product>
 PixelsUnderTaps<T> under_taps(const Conv& s, bool upsample, const Channels<const T>& x,
-                              bool mirrored) {
+                              bool mirrored, index of = 64 / sizeof(T)) {
   if constexpr (Product::kReadsChunks) {
     const index channels = x.count + x.rest, halo = s.pad_top * s.w + s.pad_left;
     const bool every_pixel = s.stride == 1 && !upsample && s.oh == s.h && s.ow == s.w &&
                              s.kh == 2 * s.pad_top + 1 && s.kw == 2 * s.pad_left + 1;
     if (every_pixel && s.kh * s.kw > 3 && s.kh * s.kw <= 32 &&
-        halo <= static_cast<index>(Product::kMostHalo) && channels % Product::kK == 0 &&
-        x.in_chunks())
+        halo <= static_cast<index>(Product::kMostHalo) && channels % of == 0 && x.in_chunks())
       return {x,
               narrow(channels),
+              narrow(s.n * s.h * s.w),
               Divisor(narrow(s.h * s.w)),
               Divisor(narrow(s.h)),
               Divisor(narrow(s.w)),

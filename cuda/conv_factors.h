@@ -155,6 +155,7 @@ template <class T>
 struct PixelsUnderTaps {
   Channels<const T> x;
   unsigned channels = 0;
+  unsigned pixels = 0;           // all
   Divisor of_image{}, h{}, w{};  // its pixels
   int kh = 0, kw = 0, pad_top = 0, pad_left = 0;
   bool mirrored = false;
@@ -172,14 +173,13 @@ struct PixelsUnderTaps {
   }
   // A bit for each tap, set if it meets the picture.
   constexpr std::uint32_t inside(unsigned pixel) const {
-    const int y = static_cast<int>(pixel / w % h), x_ = static_cast<int>(pixel % w);
-    std::uint32_t bits = 0;
-    for (unsigned tap = 0; tap < taps(); ++tap) {
-      const int row = y + down(tap), col = x_ + right(tap);
-      const bool is_inside =
-          row >= 0 && row < static_cast<int>(h) && col >= 0 && col < static_cast<int>(w);
-      bits |= static_cast<std::uint32_t>(is_inside) << tap;
-    }
+    const unsigned y = pixel / w % h, x_ = pixel % w;
+    std::uint32_t of_row = 0, bits = 0;
+    for (int v = 0; v < kw; ++v)
+      of_row |= static_cast<std::uint32_t>(x_ + static_cast<unsigned>(turned(v - pad_left)) < w)
+                << v;
+    for (int u = 0; u < kh; ++u)
+      if (y + static_cast<unsigned>(turned(u - pad_top)) < h) bits |= of_row << (u * kw);
     return bits;
   }
   constexpr unsigned first_of_image(unsigned pixel) const { return pixel / of_image * of_image; }

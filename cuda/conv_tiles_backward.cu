@@ -1,5 +1,5 @@
 #include "cuda/column_sums.h"
-#include "cuda/conv_by_tiles.h"
+#include "cuda/conv_gradients.h"
 #include "cuda/conv_tiles.h"
 #include "cuda/image_events.h"
 #include "cuda/norm_groups.h"
@@ -9,99 +9,6 @@ namespace {
 
 using kernels::ConvGradients;
 using kernels::ConvShortcut;
-
-constexpr int kThreads = 256;
-
-// du; dx is the same where there is no normalisation.
-template <class T, class Product>
-struct InputGradient {
-  Tiles<Product> tiles;
-  PixelsUnderTaps<T> pixels;
-  OutputsOfPixels<T> dy;
-  FiltersOfTaps<T> w;
-  Normalised<T> input;
-  Channels<T> du;  // none: dx is written
-  Channels<T> dx;
-  Channels<const T> add;
-  bool in_runs = whole(input.x) && whole(du) && whole(dx) && whole(add);
-
-  __device__ void operator()(typename Product::Shared& s, const TilePlace& at) const {
-    multiply<Product>(s, pixels, dy, w, at, [this](unsigned pixel, unsigned p, auto sums) {
-      if (du.first) return strip(du, p).store(pixel, sums);
-      if (input.silu) {
-        const auto x = strip(input.x, p).load(pixel);
-        SFUMATO_UNROLL
-        for (int i = 0; i < Product::kRun; ++i) sums.of[i] *= input.slope(x.of[i]);
-      }
-      sums += strip(add, p).load(pixel);
-      strip(dx, p).store(pixel, sums);
-    });
-  }
-
- private:
-  template <class V>
-  static bool whole(const Channels<V>& pixels) {
-    return pixels.template in_runs<Product::kRun>();
-  }
-  template <class V>
-  __device__ Strip<V, Product::kRun> strip(const Channels<V>& pixels, unsigned p) const {
-    return {pixels, in_runs, p, tiles.cols};
-  }
-};
-
-// dw [o, p, tap]. Blocks share the terms, `share` of them each; their sums, partial [shares, (tap, p), o], are added in a second
-// phase.
-template <class T, class Product>
-struct WeightGradient {
-  Tiles<Product> tiles;
-  TapsOfWindows<T> u;
-  OutputGradients<T> dy;
-  unsigned share, shares;
-  Wide<T>*partial, *dw;  // no partial if there is one share
-  Divisor cols{tiles.cols < 1 ? 1 : tiles.cols};
-  bool in_runs = Channels<Wide<T>>{partial, tiles.cols}.template in_runs<Product::kRun>();
-
-  constexpr unsigned size() const { return tiles.rows * tiles.cols; }
-  unsigned blocks() const { return dw ? tiles.count() * shares : 0; }
-  unsigned adding_blocks() const { return dw && shares > 1 ? ceil_divide(size(), kThreads) : 0; }
-
-  __device__ void operator()(typename Product::Shared& s, unsigned block) const {
-    const unsigned part = block % shares;
-    auto at = tiles(block / shares);
-    at.begin = part * share;
-    at.end = at.begin + share < tiles.terms ? at.begin + share : tiles.terms;
-    const Channels<Wide<T>> to{partial + static_cast<index>(part) * size(), tiles.cols};
-    Product::multiply(s, u, dy, at, [this, &to](unsigned column, unsigned o, const auto& sums) {
-      if (shares > 1)
-        return Strip<Wide<T>, Product::kRun>(to, in_runs, o, tiles.cols).store(column, sums);
-      SFUMATO_UNROLL
-      for (unsigned i = 0; i < Product::kRun; ++i)
-        if (o + i < tiles.cols) dw[place(column, o + i)] = sums.of[i];
-    });
-  }
-  __device__ void add(unsigned block) const {
-    const unsigned i = block * kThreads + threadIdx.x;
-    if (i >= size()) return;
-    double sum = 0;
-    for (unsigned part = 0; part < shares; ++part)
-      sum += static_cast<double>(partial[static_cast<index>(part) * size() + i]);
-    dw[place(i / cols, i % cols)] = static_cast<Wide<T>>(sum);
-  }
-
- private:
-  __device__ unsigned place(unsigned column, unsigned o) const {
-    return o * tiles.rows + place_in_filter(u.u.s, column);
-  }
-};
-
-// The gradients of a convolution that multiply: those of its input and of its weights.
-// ToInput and ToWeights: their tiles, of one kind.
-template <class T, class ToInput, class ToWeights>
-struct Gradients {
-  ByTap<T> filters;
-  InputGradient<T, ToInput> dx;
-  WeightGradient<T, ToWeights> dw;
-};
 
 // The blocks of each kind of work of a convolution, or of its shortcut.
 struct ProductBlocks {
@@ -279,22 +186,33 @@ class GradientProducts {
         outputs_{e_, dy},
         filters_(e_, narrow(s.k), w, dx_wanted_),
         weights_(e_.columns(), narrow(s.k), narrow(s.n) * e_.pixels),
-        terms_(terms_of_block(weights_.terms, weights_.count())),
+        taps_(narrow(s.c)),
+        by_taps_(weights_by_taps(s, in, u)),
+        terms_(terms_of_block(weights_.terms, by_taps_.channels > 0
+                                                  ? taps_.count() * weights_.across
+                                                  : weights_.count())),
         shares_(ceil_divide(weights_.terms, terms_)),
         of_shares_(dw_ && shares_ > 1
                        ? static_cast<std::size_t>(shares_) * weights_.rows * weights_.cols
                        : 0),
-        products_{
-            filters_.making(),
-            {{narrow(norm_of(s, in).n * norm_of(s, in).hw), narrow(s.c), outputs_.terms()},
-             under_taps<T, ToInput>(s, in.upsample, {dy, narrow(s.k)}, true),
-             outputs_,
-             {e_, filters_.weights()},
-             reads(s, in),
-             {du, narrow(s.c)},
-             gradient_of(s, in, g),
-             added_of(s, in, g)},
-            {weights_, {{e_, u}}, {narrow(s.k), dy}, terms_, shares_, of_shares_.get(), dw_}} {}
+        products_{filters_.making(),
+                  {{narrow(norm_of(s, in).n * norm_of(s, in).hw), narrow(s.c), outputs_.terms()},
+                   under_taps<T, ToInput>(s, in.upsample, {dy, narrow(s.k)}, true),
+                   outputs_,
+                   {e_, filters_.weights()},
+                   reads(s, in),
+                   {du, narrow(s.c)},
+                   gradient_of(s, in, g),
+                   added_of(s, in, g)},
+                  {weights_,
+                   by_taps_,
+                   taps_,
+                   {{e_, u}},
+                   {narrow(s.k), dy},
+                   terms_,
+                   shares_,
+                   of_shares_.get(),
+                   dw_}} {}
 
   static Channels<T> gradient_of(const Conv& s, const ConvInput<T>& in, const ConvGradients<T>& g) {
     return {g.dx, narrow(s.c - in.skip_channels), g.dskip, narrow(in.skip_channels)};
@@ -312,12 +230,20 @@ class GradientProducts {
   }
 
  private:
+  static PixelsUnderTaps<T> weights_by_taps(const Conv& s, const ConvInput<T>& in,
+                                            const Normalised<T>& u) {
+    if (!kByTaps<T, ToWeights> || !u.plain() || s.kh != 3 || s.kw != 3) return {};
+    return under_taps<T, ToWeights>(s, in.upsample, u.x, false, 16);
+  }
+
   bool dx_wanted_;
   Wide<T>* dw_;
   Extents e_;
   OutputsOfPixels<T> outputs_;
   FiltersByTap<T, ToInput> filters_;
   Tiles<ToWeights> weights_;
+  TapsOfTile taps_;
+  PixelsUnderTaps<T> by_taps_;
   unsigned terms_, shares_;
   Scratch<Wide<T>> of_shares_;
   Gradients<T, ToInput, ToWeights> products_;

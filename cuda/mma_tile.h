@@ -20,7 +20,7 @@ class MmaTile {
  public:
   static constexpr int kThreads = 256, kM = 128, kN = kCols_, kBlocksAtOnce = 2;
 
- private:
+ protected:
   static constexpr int kPack = kOfChunk<S>;  // elements of a chunk
   static constexpr unsigned kStages = 3;
   static constexpr int kWarpsAcross = kN / 32, kWarpsDown = kThreads / 32 / kWarpsAcross;
@@ -34,7 +34,9 @@ class MmaTile {
   // Pixels that taps reach before a pixel, and after: those of 3x3 filters in rows of 64.
   static constexpr unsigned kMostHalo = 65;
 
- private:
+ protected:
+  // What lies under taps of a tile of weights (mma_weights.h): at most 98 pixels of 4 chunks and some that fill a warp's copy.
+  static constexpr unsigned kWindow = 416;
   // kExtent outer places by kK terms.
   template <int kExtent>
   struct Panel {
@@ -51,6 +53,9 @@ class MmaTile {
         Patch patches[2];
         Panel<kPeriod> zeros;
       } pixels;
+      struct {
+        Chunk pixels[kStages][kWindow], zeros[kPeriod * 8];
+      } window;
     };
     Panel<kN> b[kStages];
   };
@@ -143,11 +148,8 @@ class MmaTile {
     write_sums(shared, sums, warp, at, write);
   }
 
- private:
+ protected:
   using Sums = float[kRows][kCols][4];
-  struct Pair {
-    float of[2];
-  };
   // The part of the tile that the thread's warp sums.
   struct Warp {
     unsigned row, col;
@@ -232,13 +234,16 @@ class MmaTile {
                                     const TilePlace& at, const F& write) {
     __syncthreads();
     SFUMATO_UNROLL
-    for (int i = 0; i < kRows; ++i) SFUMATO_UNROLL
-    for (int j = 0; j < kCols; ++j) SFUMATO_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      const Pair pair{{sums[i][j][half * 2], sums[i][j][half * 2 + 1]}};
-      write_words(&s.sums[warp.row + i * 16 + half * 8 + threadIdx.x % 32 / 4]
-                         [warp.col + j * 8 + threadIdx.x % 4 * 2],
-                  std::bit_cast<Words<sizeof pair>>(pair));
+    for (int i = 0; i < kRows; ++i) {
+      SFUMATO_UNROLL
+      for (int j = 0; j < kCols; ++j) {
+        SFUMATO_UNROLL
+        for (int half = 0; half < 2; ++half) {
+          write_pair(&s.sums[warp.row + i * 16 + half * 8 + threadIdx.x % 32 / 4]
+                            [warp.col + j * 8 + threadIdx.x % 4 * 2],
+                     sums[i][j][half * 2], sums[i][j][half * 2 + 1]);
+        }
+      }
     }
     __syncthreads();
     constexpr unsigned kAcross = kN / kRun;
@@ -246,9 +251,17 @@ class MmaTile {
     for (unsigned i = 0; i < kM * kAcross; i += kThreads) {
       const unsigned row = (i + threadIdx.x) / kAcross, col = (i + threadIdx.x) % kAcross * kRun;
       if (at.row + row < at.rows && at.col + col < at.cols)
-        write(at.row + row, at.col + col,
-              std::bit_cast<Numbers<float, kRun>>(read_words(&s.sums[row][col])));
+        write(at.row + row, at.col + col, read_run(&s.sums[row][col]));
     }
+  }
+  static __device__ void write_pair(float* to, float first, float second) {
+    struct {
+      float of[2];
+    } const pair{{first, second}};
+    write_words(to, std::bit_cast<Words<sizeof pair>>(pair));
+  }
+  static __device__ Numbers<float, kRun> read_run(const float* from) {
+    return std::bit_cast<Numbers<float, kRun>>(read_words(from));
   }
 
   // What a thread brings of a factor's part of kExtent outer places by kK terms: some chunks.
@@ -273,7 +286,12 @@ class MmaTile {
           const unsigned term = k + inner(i);
           copy_chunk(chunk, term < end ? from_.chunk(outer_[i], from_.inner(term)) : nullptr);
         } else {
-          for (unsigned e = 0; e < kPack; ++e) store_number(chunk, e, S(element(i, e, k, end)));
+          struct {
+            S of[kPack];
+          } numbers;
+          SFUMATO_UNROLL
+          for (unsigned e = 0; e < kPack; ++e) numbers.of[e] = S(element(i, e, k, end));
+          write_words(chunk, std::bit_cast<Chunk>(numbers));
         }
       }
     }

@@ -10,7 +10,7 @@ namespace sfumato::cuda {
 inline constexpr unsigned kNormThreads = 256, kNormWarps = kNormThreads / 32;
 
 // How the groups of an image, each of `hw` pixels, are shared among blocks: a block takes a band of `width` channels, whole
-// groups side by side. Each of its threads takes a chunk of channels, and every row-th pixel.
+// groups side by side. Each of its threads takes a chunk of channels, of one pixel out of `rows`.
 template <class T>
 struct GroupShare {
   static constexpr unsigned kChunk = kOfChunk<T>;
@@ -43,8 +43,8 @@ struct GroupShare {
 
 template <class T>
 struct BandSums {
-  // What each thread has summed, number i of its chunk at [i][thread]: rows of as many as there are threads and threads side by
-  // side, so that threads that add up different channels meet in no bank.
+  // What each thread has summed, number i of its chunk at [i][thread], in rows of kNormThreads + across: so threads that read
+  // different channels of it meet in no bank.
   Wide<T> of_threads[kOfChunk<T> * 2 * kNormThreads];
   double of_channels[kNormThreads * kOfChunk<T>];
   double of_groups[2][GroupShare<T>::kMostGroups];
@@ -121,7 +121,7 @@ struct Band {
   }
 
  private:
-  // s.of_channels[i] = Σ over rows of threads, of channel i of a round: first of some rows each, by all threads.
+  // s.of_channels[i] = Σ over rows of threads, of channel i of a round: all threads add up some rows, then some of them these sums.
   __device__ void sum_rows(BandSums<T>& s, const Wide<T> (&own)[kChunk]) const {
     const unsigned plane = kNormThreads + share.across, width = of_round();
     if (threadIdx.x < share.rows * share.across)

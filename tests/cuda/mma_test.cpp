@@ -60,12 +60,14 @@ struct OneProduct {
   __device__ Chunk row(const float* m, unsigned first, unsigned rows, unsigned half, unsigned i,
                        bool is_a) const {
     constexpr unsigned kOf = 16 / sizeof(S);
-    Chunk chunk;
+    struct {
+      S of[kOf];
+    } numbers;
     for (unsigned e = 0; e < kOf; ++e) {
       const unsigned outer = first + (transposed ? e : i), term = half * kOf + (transposed ? i : e);
-      store_number(&chunk, e, S(is_a ? m[outer * kTerms + term] : m[term * rows + outer]));
+      numbers.of[e] = S(is_a ? m[outer * kTerms + term] : m[term * rows + outer]);
     }
-    return chunk;
+    return std::bit_cast<Chunk>(numbers);
   }
 };
 
@@ -137,7 +139,7 @@ void convolve(const kernels::Conv& s) {
 
 TEST_F(TensorCores, RowsNeverMeetInTheSameBanks) {
   const emulator::Counts before = emulator::counts();
-  for (const kernels::index channels : {32, 64}) {
+  for (const kernels::index channels : {16, 32, 64, 96}) {
     const kernels::Conv s = kernels::testing::square(2, 8, channels, channels, 3, 1);
     convolve<bf16>(s);
     allow_tf32(Device::cuda, true);
