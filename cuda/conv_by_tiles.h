@@ -154,7 +154,7 @@ class InputOfProducts {
   InputOfProducts(const kernels::GroupNorm& s, const Normalised<T>& from, bool wanted = true)
       : is_made_(wanted && Product::kReadsChunks && from.groups > 0 && s.c % kOfChunk<T> == 0),
         room_(static_cast<std::size_t>(is_made_ ? s.n * s.hw * s.c : 0)),
-        making_{GroupShare<T>(s), from, is_made_ ? room_.get() : nullptr},
+        making_{GroupShare<T>(s), from, {is_made_ ? room_.get() : nullptr, narrow(s.c)}},
         u_(is_made_ ? Normalised<T>{{room_.get(), narrow(s.c)}} : from),
         blocks_(is_made_ ? narrow(s.n) * making_.share.blocks_of_image() : 0) {}
 

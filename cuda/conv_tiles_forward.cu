@@ -94,7 +94,7 @@ struct Forward {
     } else if (is_of(norm_blocks, block)) {
       const Band<T> band(statistics.share, block);
       statistics(s.norm, band);
-      if (u.u) {
+      if (u.u.first) {
         __syncthreads();
         u(band);
       }

@@ -92,7 +92,7 @@ void group_norm_forward(const kernels::GroupNormForward<T>& a) {
   const GroupShare<T> share(s);
   const Normalised<T> norm = normalised<T>(s, a.x, a.gamma, a.beta, a.mean, a.rstd);
   launch({s.n * share.blocks_of_image()},
-         Forward<T>{{share, s.eps, norm.x, a.mean, a.rstd}, {share, norm, a.y}});
+         Forward<T>{{share, s.eps, norm.x, a.mean, a.rstd}, {share, norm, {a.y, narrow(s.c)}}});
 }
 
 template <class T>

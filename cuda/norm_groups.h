@@ -198,8 +198,8 @@ struct Activations {
   static constexpr unsigned kChunk = kOfChunk<T>;
   GroupShare<T> share;
   Normalised<T> input;
-  T* u;
-  bool in_chunks = input.x.in_chunks() && cuda::in_chunks(share.channels, u);
+  Channels<T> u;
+  bool in_chunks = input.x.in_chunks() && u.in_chunks();
 
   __device__ void operator()(const Band<T>& band) const {
     band.each_round([&](unsigned first) {
@@ -208,9 +208,8 @@ struct Activations {
       SFUMATO_UNROLL
       for (unsigned i = 0; i < kChunk; ++i)
         of_x[i] = input.of_channel(band.image, band.channel(c, i));
-      const Channels<T> to{u, share.channels};
       const Strip<const T> x_strip(input.x, in_chunks, c, band.end);
-      const Strip<T> u_strip(to, in_chunks, c, band.end);
+      const Strip<T> u_strip(u, in_chunks, c, band.end);
       band.each_pixel(c, [&](index pixel) {
         auto v = x_strip.load(pixel);
         SFUMATO_UNROLL
