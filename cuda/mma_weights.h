@@ -58,10 +58,7 @@ class MmaWeights : private MmaTile<bf16, kCols_> {
     if (threadIdx.x < std::size(s.window.zeros)) s.window.zeros[threadIdx.x] = Chunk{};
     float sums[kRows][kCols * 2][4] = {};
     const auto bring = [&](unsigned stage, unsigned k) {
-      if (k < at.end) {
-        window.bring(s.window.pixels[stage], k);
-        from_dy.bring(s.b[stage], k, at.end);
-      }
+      if (k < at.end) window.bring(s.window.pixels[stage], k), from_dy.bring(s.b[stage], k, at.end);
       commit_copies();
     };
     for (unsigned stage = 0; stage + 1 < Tile::kStages; ++stage)
