@@ -46,6 +46,13 @@ struct InputGradient {
 template <class T, class Product>
 inline constexpr bool kByTaps = Product::kReadsChunks&& std::is_same_v<T, bf16>;
 
+// How many tiles there are, by taps or not.
+template <class T, class Product>
+unsigned tiles_of_weights(const Tiles<Product>& tiles, const PixelsUnderTaps<T>& by_taps,
+                          const TapsOfTile& taps) {
+  return by_taps.channels > 0 ? taps.count() * tiles.across : tiles.count();
+}
+
 // dw [o, p, tap]. Blocks share the terms, `share` of them each; their sums, partial [shares, (tap, p), o], are added in a second
 // phase.
 template <class T, class Product>
@@ -61,11 +68,7 @@ struct WeightGradient {
   bool in_runs = Channels<Wide<T>>{partial, tiles.cols}.template in_runs<Product::kRun>();
 
   constexpr unsigned size() const { return tiles.rows * tiles.cols; }
-  // Of the product.
-  unsigned all_tiles() const {
-    return pixels.channels > 0 ? taps.count() * tiles.across : tiles.count();
-  }
-  unsigned blocks() const { return dw ? all_tiles() * shares : 0; }
+  unsigned blocks() const { return dw ? tiles_of_weights(tiles, pixels, taps) * shares : 0; }
   unsigned adding_blocks() const {
     return dw && shares > 1 ? ceil_divide(size(), Product::kThreads) : 0;
   }
@@ -86,13 +89,13 @@ struct WeightGradient {
     if constexpr (kByTaps<T, Product>)
       if (pixels.channels > 0) {
         const unsigned tile = block / shares, of_taps = tile / tiles.across;
-        const TapsPlace place{of_taps / taps.across() * taps.taps,
-                              of_taps % taps.across() * taps.of_tile,
-                              tile % tiles.across * Product::kN,
-                              tiles.cols,
-                              at.begin,
-                              at.end};
-        return MmaWeights<Product::kN>::multiply(s, taps, pixels, dy, place, write);
+        const TapsPlace of_tile{of_taps / taps.across() * taps.taps,
+                                of_taps % taps.across() * taps.of_tile,
+                                tile % tiles.across * Product::kN,
+                                tiles.cols,
+                                at.begin,
+                                at.end};
+        return MmaWeights<Product::kN>::multiply(s, taps, pixels, dy, of_tile, write);
       }
     Product::multiply(s, u, dy, at, write);
   }

@@ -188,9 +188,7 @@ class GradientProducts {
         weights_(e_.columns(), narrow(s.k), narrow(s.n) * e_.pixels),
         taps_(narrow(s.c)),
         by_taps_(weights_by_taps(s, in, u)),
-        terms_(terms_of_block(weights_.terms, by_taps_.channels > 0
-                                                  ? taps_.count() * weights_.across
-                                                  : weights_.count())),
+        terms_(terms_of_block(weights_.terms, tiles_of_weights(weights_, by_taps_, taps_))),
         shares_(ceil_divide(weights_.terms, terms_)),
         of_shares_(dw_ && shares_ > 1
                        ? static_cast<std::size_t>(shares_) * weights_.rows * weights_.cols

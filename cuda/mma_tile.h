@@ -234,34 +234,39 @@ class MmaTile {
                                     const TilePlace& at, const F& write) {
     __syncthreads();
     SFUMATO_UNROLL
-    for (int i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kRows; ++i) stage(s, warp.row + i * 16, warp.col, sums[i]);
+    __syncthreads();
+    each_run<kM>(s, [&](unsigned row, unsigned col, const auto& run) {
+      if (at.row + row < at.rows && at.col + col < at.cols) write(at.row + row, at.col + col, run);
+    });
+  }
+  // Writes the warp's matrices [16, 8], side by side, to s.sums from a row and a column on.
+  template <int kCount>
+  static __device__ void stage(Shared& s, unsigned row, unsigned col,
+                               const float (&sums)[kCount][4]) {
+    struct Pair {
+      float of[2];
+    };
+    SFUMATO_UNROLL
+    for (int j = 0; j < kCount; ++j) {
       SFUMATO_UNROLL
-      for (int j = 0; j < kCols; ++j) {
-        SFUMATO_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          write_pair(&s.sums[warp.row + i * 16 + half * 8 + threadIdx.x % 32 / 4]
-                            [warp.col + j * 8 + threadIdx.x % 4 * 2],
-                     sums[i][j][half * 2], sums[i][j][half * 2 + 1]);
-        }
+      for (int half = 0; half < 2; ++half) {
+        const Pair pair{{sums[j][half * 2], sums[j][half * 2 + 1]}};
+        write_words(
+            &s.sums[row + half * 8 + threadIdx.x % 32 / 4][col + j * 8 + threadIdx.x % 4 * 2],
+            std::bit_cast<Words<sizeof pair>>(pair));
       }
     }
-    __syncthreads();
+  }
+  // f(row, col, run) for the runs of the first kCount rows of s.sums that the thread takes.
+  template <int kCount, class F>
+  static __device__ void each_run(const Shared& s, const F& f) {
     constexpr unsigned kAcross = kN / kRun;
     SFUMATO_UNROLL_2
-    for (unsigned i = 0; i < kM * kAcross; i += kThreads) {
+    for (unsigned i = 0; i < kCount * kAcross; i += kThreads) {
       const unsigned row = (i + threadIdx.x) / kAcross, col = (i + threadIdx.x) % kAcross * kRun;
-      if (at.row + row < at.rows && at.col + col < at.cols)
-        write(at.row + row, at.col + col, read_run(&s.sums[row][col]));
+      f(row, col, std::bit_cast<Numbers<float, kRun>>(read_words(&s.sums[row][col])));
     }
-  }
-  static __device__ void write_pair(float* to, float first, float second) {
-    struct {
-      float of[2];
-    } const pair{{first, second}};
-    write_words(to, std::bit_cast<Words<sizeof pair>>(pair));
-  }
-  static __device__ Numbers<float, kRun> read_run(const float* from) {
-    return std::bit_cast<Numbers<float, kRun>>(read_words(from));
   }
 
   // What a thread brings of a factor's part of kExtent outer places by kK terms: some chunks.

@@ -118,25 +118,14 @@ class MmaWeights : private MmaTile<bf16, kCols_> {
   template <class F>
   static __device__ void write_sums(Shared& s, const float (&sums)[kCols * 2][4], unsigned i,
                                     const TapsPlace& at, const F& write) {
-    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const unsigned warp = threadIdx.x / 32;
     __syncthreads();
-    SFUMATO_UNROLL
-    for (int j = 0; j < kCols * 2; ++j) {
-      SFUMATO_UNROLL
-      for (unsigned half = 0; half < 2; ++half)
-        Tile::write_pair(&s.sums[warp / kWarpsAcross * 16 + half * 8 + lane / 4]
-                                [warp % kWarpsAcross * (kCols * 16) + j * 8 + lane % 4 * 2],
-                         sums[j][half * 2], sums[j][half * 2 + 1]);
-    }
+    Tile::stage(s, warp / kWarpsAcross * 16, warp % kWarpsAcross * (kCols * 16), sums);
     __syncthreads();
-    constexpr unsigned kAcross = kCols_ / Tile::kRun;
-    SFUMATO_UNROLL_2
-    for (unsigned n = threadIdx.x; n < kWarpsDown * 16 * kAcross; n += kThreads) {
-      const unsigned row = n / kAcross, col = n % kAcross * Tile::kRun;
+    Tile::template each_run<kWarpsDown * 16>(s, [&](unsigned row, unsigned col, const auto& run) {
       if (at.col + col < at.cols)
-        write(row / 16 * (kRows * 16) + i * 16 + row % 16, at.col + col,
-              Tile::read_run(&s.sums[row][col]));
-    }
+        write(row / 16 * (kRows * 16) + i * 16 + row % 16, at.col + col, run);
+    });
   }
 
   // The pixels under the tile's taps, of kK pixels that follow one another: a run of pixels, since taps follow one another.

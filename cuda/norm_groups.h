@@ -27,17 +27,16 @@ struct GroupShare {
         channels(narrow(s.c)),
         per_group(narrow(s.groups ? s.c / s.groups : 1)),
         width(width_of(channels, per_group)),
-        across(at_least_1(std::min(kNormThreads, (width + kChunk - 1) / kChunk))),
-        rows(at_least_1(std::min(hw, kNormThreads / across))) {}
+        across(std::max(1u, std::min(kNormThreads, (width + kChunk - 1) / kChunk))),
+        rows(std::max(1u, std::min(hw, kNormThreads / across))) {}
   constexpr unsigned blocks_of_image() const { return (channels + width - 1) / width; }
 
  private:
-  static unsigned at_least_1(unsigned i) { return i < 1 ? 1 : i; }
   // Whole groups, and where an image's channels are whole chunks, whole chunks.
   static unsigned width_of(unsigned channels, unsigned per_group) {
     const unsigned unit = channels % kChunk == 0 ? std::lcm(per_group, kChunk) : per_group;
     const unsigned width = (kLeastWidth + unit - 1) / unit * unit;
-    return at_least_1(std::min(width, channels));
+    return std::max(1u, std::min(width, channels));
   }
 };
 
