@@ -1,7 +1,9 @@
 // 16 bytes: what a thread moves at once.
 #pragma once
 #include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <iterator>
 
 #include "cuda/simt.h"
 
@@ -51,6 +53,19 @@ __device__ void write_words(void* to, const W& words) {
 #else
   emulator::write_words(to, words);
 #endif
+}
+
+// kCount numbers of shared memory that fill chunks, or 8 bytes.
+template <int kCount, class W>
+__device__ Numbers<W, kCount> read_numbers(const W* from) {
+  constexpr int kBytes = std::min<int>(sizeof(Chunk), kCount * sizeof(W));
+  struct {
+    Words<kBytes> of[kCount * sizeof(W) / kBytes];
+  } words;
+  SFUMATO_UNROLL
+  for (unsigned i = 0; i < std::size(words.of); ++i)
+    words.of[i] = read_words<Words<kBytes>>(from + i * kBytes / sizeof(W));
+  return std::bit_cast<Numbers<W, kCount>>(words);
 }
 
 // Whether rows of `count` numbers, the first row at `from`, are made of whole chunks, or of runs of kCount numbers that are

@@ -14,30 +14,33 @@ namespace sfumato::cuda {
 
 constexpr unsigned ceil_divide(unsigned n, unsigned d) { return (n + d - 1) / d; }
 
-// f(tile) of a tile of T that has 64 columns if `wide`, otherwise 32. Its type alone counts.
-template <template <class, int> class Product, class T, class F>
-void of_width(bool wide, const F& f) {
-  wide ? f(Product<T, 64>()) : f(Product<T, 32>());
+// f(tile) of the tile that multiplies T, for products of `cols` columns. Its type alone counts.
+template <template <class, int> class Product, class T, int kLeast, class F>
+void of_width(unsigned cols, const F& f) {
+  if (cols > 32) return f(Product<T, 64>());
+  if constexpr (kLeast < 32)
+    if (cols <= kLeast) return f(Product<T, kLeast>());
+  f(Product<T, 32>());
 }
-
-// f(tile) of the tile that multiplies T.
 template <class T, class F>
-void with_tile(bool wide, const F& f) {
+void with_tile(unsigned cols, const F& f) {
   if constexpr (!std::is_same_v<T, double>)
-    if (on_tensor_cores<T>()) return of_width<MmaTile, T>(wide, f);
-  if constexpr (!std::is_same_v<T, bf16>) of_width<Tile, T>(wide, f);
+    if (on_tensor_cores<T>()) return of_width<MmaTile, T, 16>(cols, f);
+  if constexpr (!std::is_same_v<T, bf16>) of_width<Tile, T, 32>(cols, f);
 }
 
 // f(tile, tile) of two that are used in one launch. (Those that are not for tensor cores have the same width.)
 template <class T, class F>
-void with_two_tiles(bool first_wide, bool second_wide, const F& f) {
+void with_two_tiles(unsigned first_cols, unsigned second_cols, const F& f) {
   if constexpr (!std::is_same_v<T, double>)
     if (on_tensor_cores<T>())
-      return of_width<MmaTile, T>(first_wide, [&]<class First>(First first) {
-        of_width<MmaTile, T>(second_wide, [&]<class Second>(Second second) { f(first, second); });
+      return of_width<MmaTile, T, 16>(first_cols, [&]<class First>(First first) {
+        of_width<MmaTile, T, 16>(second_cols,
+                                 [&]<class Second>(Second second) { f(first, second); });
       });
   if constexpr (!std::is_same_v<T, bf16>)
-    of_width<Tile, T>(first_wide || second_wide, [&]<class Both>(Both both) { f(both, both); });
+    of_width<Tile, T, 32>(std::max(first_cols, second_cols),
+                          [&]<class Both>(Both both) { f(both, both); });
 }
 
 // Tiles of a product, one row of tiles after another.
@@ -112,16 +115,17 @@ class FiltersByTap {
 
 // The pixels x [n * h * w] under the taps of s, for products that keep them in shared memory for all taps; without channels where
 // they do not: another kind of tile, strides, upsampled pixels, paddings that differ, wide pictures, odd channels.
-// Channels are multiples of `of`.
+// Channels come in 32 bytes.
 template <class T, class Product>
 PixelsUnderTaps<T> under_taps(const Conv& s, bool upsample, const Channels<const T>& x,
-                              bool mirrored, index of = 64 / sizeof(T)) {
+                              bool mirrored) {
   if constexpr (Product::kReadsChunks) {
     const index channels = x.count + x.rest, halo = s.pad_top * s.w + s.pad_left;
     const bool every_pixel = s.stride == 1 && !upsample && s.oh == s.h && s.ow == s.w &&
                              s.kh == 2 * s.pad_top + 1 && s.kw == 2 * s.pad_left + 1;
-    if (every_pixel && s.kh * s.kw > 3 && s.kh * s.kw <= 32 &&
-        halo <= static_cast<index>(Product::kMostHalo) && channels % of == 0 && x.in_chunks())
+    if (every_pixel && s.kh * s.kw > 4 && s.kh * s.kw < 32 &&
+        halo <= static_cast<index>(Product::kMostHalo) && channels % (2 * kOfChunk<T>) == 0 &&
+        x.in_chunks())
       return {x,
               narrow(channels),
               narrow(s.n * s.h * s.w),

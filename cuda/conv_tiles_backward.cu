@@ -231,7 +231,7 @@ class GradientProducts {
   static PixelsUnderTaps<T> weights_by_taps(const Conv& s, const ConvInput<T>& in,
                                             const Normalised<T>& u) {
     if (!kByTaps<T, ToWeights> || !u.plain() || s.kh != 3 || s.kw != 3) return {};
-    return under_taps<T, ToWeights>(s, in.upsample, u.x, false, 16);
+    return under_taps<T, ToWeights>(s, in.upsample, u.x, false);
   }
 
   bool dx_wanted_;
@@ -301,10 +301,10 @@ void backward(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
 template <class T>
 void conv_backward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* dy, const T* w,
                             const ConvGradients<T>& g) {
-  const index c = std::max(s.c, g.shortcut ? g.shortcut->conv.c : 0);
-  with_two_tiles<T>(c > 32, s.k > 32, [&]<class ToInput, class ToWeights>(ToInput, ToWeights) {
-    backward<T, ToInput, ToWeights>(s, in, dy, w, g);
-  });
+  with_two_tiles<T>(narrow(s.c), narrow(s.k),
+                    [&]<class ToInput, class ToWeights>(ToInput, ToWeights) {
+                      backward<T, ToInput, ToWeights>(s, in, dy, w, g);
+                    });
 }
 
 #define SFUMATO_INSTANTIATE(T)                                                               \

@@ -175,7 +175,7 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
 template <class T>
 void conv_forward_by_tiles(const Conv& s, const ConvInput<T>& in, const T* w,
                            const ConvOutput<T>& out) {
-  with_tile<T>(s.k > 32, [&]<class Product>(Product) { forward<T, Product>(s, in, w, out); });
+  with_tile<T>(narrow(s.k), [&]<class Product>(Product) { forward<T, Product>(s, in, w, out); });
 }
 
 #define SFUMATO_INSTANTIATE(T)                                                    \

@@ -23,8 +23,10 @@ class MmaTile {
  protected:
   static constexpr int kPack = kOfChunk<S>;  // elements of a chunk
   static constexpr unsigned kStages = 3;
-  static constexpr int kWarpsAcross = kN / 32, kWarpsDown = kThreads / 32 / kWarpsAcross;
-  static constexpr int kRows = kM / kWarpsDown / 16, kCols = 4;  // matrices [16, 8] of a warp
+  static constexpr int kWarpsAcross = kN > 32 ? kN / 32 : 1,
+                       kWarpsDown = kThreads / 32 / kWarpsAcross;
+  // Matrices [16, 8] of a warp.
+  static constexpr int kRows = kM / kWarpsDown / 16, kCols = kN / kWarpsAcross / 8;
   static constexpr unsigned kPeriod = 8;  // rows after which chunks are swizzled alike
 
  public:
@@ -94,58 +96,13 @@ class MmaTile {
   }
 
   // The same where a's rows are pixels, and its terms all that lies under the taps of a filter (PixelsUnderTaps,
-  // conv_factors.h); b's are [tap, channel]. A step takes kK channels of one tap. All taps read them from one copy in shared
-  // memory, of the tile's pixels and of a.halo() more before and after; what is outside of the picture is read from zeros, in
-  // the same banks.
+  // conv_factors.h); b's are [tap, channel]. All taps read some channels from one copy in shared memory (a patch), of the
+  // tile's pixels and of a.halo() more before and after; what is outside of the picture is read from zeros, in the same banks.
   template <class Pixels, class B, class F>
   static __device__ void multiply_taps(Shared& shared, const Pixels& a, const B& b,
                                        const TilePlace& at, const F& write) {
-    Stages& s = shared.stages;
-    const Feed<B, kN> from_b(b, at.col, at.cols);
-    const Warp warp(at);
-    const RowOfFour named = below_first(threadIdx.x % 32);
-    const unsigned halo = a.halo(), taps = a.taps();
-    // Of the pixels whose rows the lane names: the taps that meet the picture.
-    std::uint32_t inside[kRows];
-    SFUMATO_UNROLL
-    for (int i = 0; i < kRows; ++i) inside[i] = a.inside(at.row + warp.row + i * 16 + named.row);
-    if (threadIdx.x < kPeriod * 4) s.pixels.zeros.chunks[threadIdx.x] = Chunk{};
-    Sums sums = {};
-
-    unsigned tap = 0, channel = 0;  // of what is brought next
-    const auto bring = [&](unsigned stage) {
-      if (channel < a.channels) {
-        const unsigned k = tap * a.channels + channel;
-        from_b.bring(s.b[stage], k, k + kK);
-        // A patch's place is free once the first step after it has begun.
-        if (tap == 0 && channel == 0) bring_patch(s.pixels.patches[0], a, at, 0);
-        if (tap == kStages - 1 && channel + kK < a.channels)
-          bring_patch(s.pixels.patches[channel / kK % 2 ^ 1], a, at, channel + kK);
-        if (++tap == taps) tap = 0, channel += kK;
-      }
-      commit_copies();
-    };
-    for (unsigned stage = 0; stage + 1 < kStages; ++stage) bring(stage);
-    unsigned stage = 0;
-    for (unsigned c = 0; c < a.channels; c += kK) {
-      const Patch& patch = s.pixels.patches[c / kK % 2];
-      for (unsigned t = 0; t < taps; ++t) {
-        wait_for_copies<kStages - 2>();
-        __syncthreads();
-        bring((stage + kStages - 1) % kStages);
-        const unsigned first = halo + warp.row + named.row + a.shift(t);
-        if (warp.works)
-          add_products<B>(sums, s.b[stage], warp.col, [&](std::uint32_t(&r)[4], int i, int step) {
-            const unsigned row = first + i * 16, at_chunk = step * 2 + named.chunk;
-            load_matrices(r, inside[i] >> t & 1
-                                 ? &patch.chunks[swizzled<4>(row, at_chunk)]
-                                 : &s.pixels.zeros.chunks[swizzled<4>(row % kPeriod, at_chunk)]);
-            to_tf32(r);
-          });
-        stage = (stage + 1) % kStages;
-      }
-    }
-    write_sums(shared, sums, warp, at, write);
+    if (a.channels % kK == 0) return multiply_patches<4>(shared, a, b, at, write);
+    multiply_patches<2>(shared, a, b, at, write);
   }
 
  protected:
@@ -160,30 +117,90 @@ class MmaTile {
           works(at.row + row < at.rows) {}
   };
 
+  // multiply_taps() with patches of kChunks chunks of channels: a step takes four chunks of one tap, or two of two.
+  template <unsigned kChunks, class Pixels, class B, class F>
+  static __device__ void multiply_patches(Shared& shared, const Pixels& a, const B& b,
+                                          const TilePlace& at, const F& write) {
+    constexpr unsigned kTaps = 4 / kChunks, kChannels = kChunks * kPack;
+    Stages& s = shared.stages;
+    const Feed<B, kN> from_b(b, at.col, at.cols);
+    const Warp warp(at);
+    const RowOfFour named = below_first(threadIdx.x % 32);
+    const unsigned steps = (a.taps() + kTaps - 1) / kTaps;  // of a patch
+    // Of the pixels whose rows the lane names: the taps that meet the picture.
+    std::uint32_t inside[kRows];
+    SFUMATO_UNROLL
+    for (int i = 0; i < kRows; ++i) inside[i] = a.inside(at.row + warp.row + i * 16 + named.row);
+    if (threadIdx.x < kPeriod * 4) s.pixels.zeros.chunks[threadIdx.x] = Chunk{};
+    Sums sums = {};
+
+    unsigned next = 0, channel = 0;  // step of a patch, and the patch, of what is brought next
+    const auto bring = [&](unsigned stage) {
+      if (channel < a.channels) {
+        const unsigned k = next * kTaps * a.channels + channel;
+        from_b.bring(s.b[stage], k, kTaps == 1 ? k + kK / 2 : k + a.channels, at.end);
+        // A patch's place is free once the first step after it has begun.
+        if (next == 0 && channel == 0) bring_patch<kChunks>(s.pixels.patches[0], a, at, 0);
+        if (next == kStages - 1 && channel + kChannels < a.channels)
+          bring_patch<kChunks>(s.pixels.patches[channel / kChannels % 2 ^ 1], a, at,
+                               channel + kChannels);
+        if (++next == steps) next = 0, channel += kChannels;
+      }
+      commit_copies();
+    };
+    for (unsigned stage = 0; stage + 1 < kStages; ++stage) bring(stage);
+    unsigned stage = 0;
+    for (unsigned c = 0; c < a.channels; c += kChannels) {
+      const Patch& patch = s.pixels.patches[c / kChannels % 2];
+      for (unsigned t = 0; t < steps * kTaps; t += kTaps) {
+        wait_for_copies<kStages - 2>();
+        __syncthreads();
+        bring((stage + kStages - 1) % kStages);
+        const unsigned first = a.halo() + warp.row + named.row;
+        const unsigned early = first + a.shift(t), late = first + a.shift(t + kTaps - 1);
+        if (warp.works)
+          add_products<B>(sums, s.b[stage], warp.col, [&](std::uint32_t(&r)[4], int i, int step) {
+            const unsigned row = (step == 0 ? early : late) + i * 16,
+                           tap = kTaps == 1 ? t : t + step,
+                           at_chunk = (kTaps == 1 ? step * 2 : 0) + named.chunk;
+            load_matrices(r,
+                          inside[i] >> tap & 1
+                              ? &patch.chunks[swizzled<kChunks>(row, at_chunk)]
+                              : &s.pixels.zeros.chunks[swizzled<kChunks>(row % kPeriod, at_chunk)]);
+            to_tf32(r);
+          });
+        stage = (stage + 1) % kStages;
+      }
+    }
+    write_sums(shared, sums, warp, at, write);
+  }
+
   // Of a panel's rows: how many chunks one has, and where chunk c of it is.
   template <class Factor, int kExtent>
   struct Layout {
     static constexpr int kChunks = Factor::kAlongInner ? 4 : kExtent / kPack;
     static constexpr __device__ unsigned place(unsigned row, unsigned c) {
       // Lanes that read words of TF32 read those of two chunks at once, of four rows.
-      if (sizeof(S) == 4 && !Factor::kAlongInner) return row * kChunks + (c ^ row % 4 * 2);
+      if (sizeof(S) == 4 && !Factor::kAlongInner)
+        return row * kChunks + (c ^ (kChunks < 8 ? row / 2 % 2 : row % 4) * 2);
       return swizzled<kChunks>(row, c);
     }
   };
 
-  // Begins to copy kK channels of a tile's pixels and of those around them. Pixels of other images than the tile's may not be
-  // there yet; nobody needs them. By whole warps.
-  template <class Pixels>
+  // Begins to copy kChunks chunks of channels of a tile's pixels and of those around them. Pixels of other images than the
+  // tile's may not be there yet; nobody needs them. By whole warps.
+  template <unsigned kChunks, class Pixels>
   static __device__ void bring_patch(Patch& to, const Pixels& a, const TilePlace& at,
                                      unsigned channel) {
+    constexpr unsigned kOfWarp = 32 / kChunks;  // pixels
     const unsigned halo = a.halo(), end = at.row + kM < at.rows ? at.row + kM : at.rows;
     const unsigned first = a.first_of_image(at.row),
                    count = a.first_of_image(end - 1) + a.of_image - first;
-    const unsigned rows = kM + (2 * halo + kPeriod - 1) / kPeriod * kPeriod;
-    for (unsigned i = threadIdx.x; i < rows * 4; i += kThreads) {
-      const unsigned pixel = at.row + i / 4 - halo;
-      copy_chunk(&to.chunks[swizzled<4>(i / 4, i % 4)],
-                 pixel - first < count ? a.chunk(pixel, channel + i % 4 * kPack) : nullptr);
+    const unsigned rows = kM + (2 * halo + kOfWarp - 1) / kOfWarp * kOfWarp;
+    for (unsigned i = threadIdx.x; i < rows * kChunks; i += kThreads) {
+      const unsigned row = i / kChunks, c = i % kChunks, pixel = at.row + row - halo;
+      copy_chunk(&to.chunks[swizzled<kChunks>(row, c)],
+                 pixel - first < count ? a.chunk(pixel, channel + c * kPack) : nullptr);
     }
   }
 
@@ -219,9 +236,9 @@ class MmaTile {
   static __device__ void add_products(Sums& sums, const Panel<kN>& b, unsigned col,
                                       const LoadRows& load_rows) {
     for (int step = 0; step < 2; ++step) {
-      std::uint32_t rows[kRows][4], cols[2][4];
+      std::uint32_t rows[kRows][4], cols[kCols / 2][4];
       for (int i = 0; i < kRows; ++i) load_rows(rows[i], i, step);
-      for (int j = 0; j < 2; ++j) load<B, kN, false>(cols[j], b, col + j * 16, step);
+      for (int j = 0; j < kCols / 2; ++j) load<B, kN, false>(cols[j], b, col + j * 16, step);
       for (int i = 0; i < kRows; ++i)
         for (int j = 0; j < kCols; ++j)
           multiply_add(S(), sums[i][j], rows[i], cols[j / 2][j % 2 * 2],
@@ -258,14 +275,16 @@ class MmaTile {
       }
     }
   }
-  // f(row, col, run) for the runs of the first kCount rows of s.sums that the thread takes.
+  // f(row, col, run) for the runs of the first kCount rows of s.sums that the thread takes. Where rows are short, rows 2 and 1 of
+  // four change places, so that eight threads, which are served at once, read from different banks.
   template <int kCount, class F>
   static __device__ void each_run(const Shared& s, const F& f) {
     constexpr unsigned kAcross = kN / kRun;
     SFUMATO_UNROLL_2
     for (unsigned i = 0; i < kCount * kAcross; i += kThreads) {
-      const unsigned row = (i + threadIdx.x) / kAcross, col = (i + threadIdx.x) % kAcross * kRun;
-      f(row, col, std::bit_cast<Numbers<float, kRun>>(read_words(&s.sums[row][col])));
+      const unsigned number = (i + threadIdx.x) / kAcross, col = (i + threadIdx.x) % kAcross * kRun;
+      const unsigned row = kAcross < 8 ? number / 4 * 4 + number % 2 * 2 + number / 2 % 2 : number;
+      f(row, col, read_numbers<kRun>(&s.sums[row][col]));
     }
   }
 
@@ -282,9 +301,14 @@ class MmaTile {
     }
     // Begins to bring the terms from k on, as far as they come before `end`.
     __device__ void bring(Panel<kExtent>& to, unsigned k, unsigned end) const {
+      bring(to, k, k + kK / 2, end);
+    }
+    // The same, half of them from `early` on and half from `late` on.
+    __device__ void bring(Panel<kExtent>& to, unsigned early, unsigned late, unsigned end) const {
       SFUMATO_UNROLL
       for (int i = 0; i < kCount; ++i) {
         if (!has(i)) return;
+        const unsigned k = inner(i) < kK / 2 ? early : late - kK / 2;
         Chunk* const chunk =
             &to.chunks[Rows::place(number(i) / Rows::kChunks, number(i) % Rows::kChunks)];
         if (from_.in_chunks) {

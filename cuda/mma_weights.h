@@ -30,7 +30,7 @@ struct TapsOfTile {
   constexpr unsigned count() const { return (kAllTaps + taps - 1) / taps * across(); }
 };
 
-// kCols_ columns, 64 or 32; numbers are bf16.
+// kCols_ columns, 64, 32 or 16; numbers are bf16. Warps side by side share the columns, or, of 16, the terms.
 template <int kCols_>
 class MmaWeights : private MmaTile<bf16, kCols_> {
   using Tile = MmaTile<bf16, kCols_>;
@@ -39,7 +39,8 @@ class MmaWeights : private MmaTile<bf16, kCols_> {
   static constexpr int kWarpsAcross = 2, kWarpsDown = kThreads / 32 / kWarpsAcross;
   // Matrices [16, 16] of a warp.
   static constexpr int kRows = TapsOfTile::kRows / kWarpsDown / 16;
-  static constexpr int kCols = kCols_ / kWarpsAcross / 16;
+  static constexpr bool kHalfOfTerms = kCols_ < 32;
+  static constexpr int kCols = kHalfOfTerms ? 1 : kCols_ / kWarpsAcross / 16;
 
  public:
   // write(row, col, sums) as MmaTile::multiply(), where `row` is tap channels + p.
@@ -52,7 +53,7 @@ class MmaWeights : private MmaTile<bf16, kCols_> {
     const Window window(u, taps, at);
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const unsigned row = warp / kWarpsAcross * (kRows * 16),
-                   col = warp % kWarpsAcross * (kCols * 16);
+                   col = kHalfOfTerms ? 0 : warp % kWarpsAcross * (kCols * 16);
     const RowOfFour named = beside_first(lane);
     const Rows of(u, taps, at, row, named.chunk);
     if (threadIdx.x < std::size(s.window.zeros)) s.window.zeros[threadIdx.x] = Chunk{};
@@ -68,7 +69,7 @@ class MmaWeights : private MmaTile<bf16, kCols_> {
       wait_for_copies<Tile::kStages - 2>();
       __syncthreads();
       bring((stage + Tile::kStages - 1) % Tile::kStages, k + (Tile::kStages - 1) * kK);
-      for (unsigned step = 0; step < 2; ++step) {
+      for (unsigned step = kHalfOfTerms ? warp % 2 : 0; step < 2; step += kHalfOfTerms ? 2 : 1) {
         const unsigned pixel = step * 16 + named.row;
         const std::uint32_t inside = u.inside(k + pixel);
         std::uint32_t cols[kCols][4];
@@ -118,11 +119,15 @@ class MmaWeights : private MmaTile<bf16, kCols_> {
   template <class F>
   static __device__ void write_sums(Shared& s, const float (&sums)[kCols * 2][4], unsigned i,
                                     const TapsPlace& at, const F& write) {
-    const unsigned warp = threadIdx.x / 32;
+    constexpr unsigned kStaged = kWarpsDown * 16;  // rows
+    const unsigned warp = threadIdx.x / 32, down = warp / kWarpsAcross * 16,
+                   across = warp % kWarpsAcross;
     __syncthreads();
-    Tile::stage(s, warp / kWarpsAcross * 16, warp % kWarpsAcross * (kCols * 16), sums);
+    Tile::stage(s, down + (kHalfOfTerms ? across * kStaged : 0),
+                kHalfOfTerms ? 0 : across * (kCols * 16), sums);
     __syncthreads();
-    Tile::template each_run<kWarpsDown * 16>(s, [&](unsigned row, unsigned col, const auto& run) {
+    Tile::template each_run<kStaged>(s, [&](unsigned row, unsigned col, auto run) {
+      if (kHalfOfTerms) run += read_numbers<Tile::kRun>(&s.sums[kStaged + row][col]);
       if (at.col + col < at.cols)
         write(row / 16 * (kRows * 16) + i * 16 + row % 16, at.col + col, run);
     });

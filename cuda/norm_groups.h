@@ -42,9 +42,9 @@ struct GroupShare {
 
 template <class T>
 struct BandSums {
-  // What each thread has summed, number i of its chunk at [i][thread], in rows of kNormThreads + across: so threads that read
-  // different channels of it meet in no bank.
-  Wide<T> of_threads[kOfChunk<T> * 2 * kNormThreads];
+  // What each thread has summed, number i of its chunk at [i][thread]. Rows begin in other banks, so that threads that read
+  // different channels meet in none.
+  Wide<T> of_threads[kOfChunk<T>][kNormThreads + 128 / sizeof(Wide<T>) / kOfChunk<T>];
   double of_channels[kNormThreads * kOfChunk<T>];
   double of_groups[2][GroupShare<T>::kMostGroups];
 };
@@ -122,18 +122,18 @@ struct Band {
  private:
   // s.of_channels[i] = Σ over rows of threads, of channel i of a round: all threads add up some rows, then some of them these sums.
   __device__ void sum_rows(BandSums<T>& s, const Wide<T> (&own)[kChunk]) const {
-    const unsigned plane = kNormThreads + share.across, width = of_round();
+    const unsigned width = of_round();
     if (threadIdx.x < share.rows * share.across)
-      for (unsigned i = 0; i < kChunk; ++i) s.of_threads[i * plane + threadIdx.x] = own[i];
+      for (unsigned i = 0; i < kChunk; ++i) s.of_threads[i][threadIdx.x] = own[i];
     __syncthreads();
     const unsigned parts = width < kNormThreads ? kNormThreads / width : 1;
     for (unsigned at = threadIdx.x; at < parts * width; at += kNormThreads) {
-      const unsigned column = at % share.across, rest = at / share.across;
-      const unsigned i = rest % kChunk, part = rest / kChunk;
+      const unsigned part = at / share.across / kChunk, channel = at - part * width;
       double sum = 0;
       for (unsigned row = part; row < share.rows; row += parts)
-        sum += static_cast<double>(s.of_threads[i * plane + row * share.across + column]);
-      s.of_channels[part * width + column * kChunk + i] = sum;
+        sum += static_cast<double>(
+            s.of_threads[channel % kChunk][row * share.across + channel / kChunk]);
+      s.of_channels[at] = sum;
     }
     __syncthreads();
     if (parts == 1) return;

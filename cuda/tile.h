@@ -21,7 +21,7 @@ template <class W, int kCols_>
 class Tile {
  public:
   static constexpr int kThreads = 256, kM = 64, kN = kCols_;
-  static constexpr int kBlocksAtOnce = sizeof(W) == 4 ? 3 : 1;
+  static constexpr int kBlocksAtOnce = sizeof(W) == 4 ? 2 : 1;
 
  private:
   static constexpr int kK = 16;                                 // terms a step
@@ -67,13 +67,13 @@ class Tile {
 
   static __device__ void add_products(const W (&a)[kK][kM + 4], const W (&b)[kK][kN + 4],
                                       Sums (&sums)[kRows]) {
-    const W* const rows = &a[0][threadIdx.x / kSide * kRows];
-    const W* const cols = &b[0][threadIdx.x % kSide * kCols];
     SFUMATO_UNROLL
-    for (int k = 0; k < kK; ++k)
+    for (int k = 0; k < kK; ++k) {
+      const auto rows = read_numbers<kRows>(&a[k][threadIdx.x / kSide * kRows]);
+      const auto cols = read_numbers<kCols>(&b[k][threadIdx.x % kSide * kCols]);
       for (int i = 0; i < kRows; ++i)
-        for (int j = 0; j < kCols; ++j)
-          sums[i].of[j] += rows[k * (kM + 4) + i] * cols[k * (kN + 4) + j];
+        for (int j = 0; j < kCols; ++j) sums[i].of[j] += rows.of[i] * cols.of[j];
+    }
   }
 
   // What a thread brings of a factor's part of kExtent x kK elements.
@@ -99,16 +99,18 @@ class Tile {
     }
 
    private:
-    // Threads that follow one another read what lies side by side. So of `outer` and `inner` one is the same for all
-    // elements of a thread.
+    // Threads that follow one another read what lies side by side, 32 bytes at least, and what a warp stores lies in different
+    // banks: of 8 terms and 4 outer places, or of one term. Of `outer` and `inner` one is the same for all elements of a thread.
     static constexpr bool kAlong = Factor::kAlongInner;
     static constexpr int kCount = kExtent * kK / kThreads, kOuters = kAlong ? kCount : 1,
                          kInners = kAlong ? 1 : kCount;
     static __device__ unsigned outer(int i) {
-      return kAlong ? threadIdx.x / kK + i * (kThreads / kK) : threadIdx.x % kExtent;
+      return kAlong ? threadIdx.x / 64 * 4 + threadIdx.x % 32 / 8 + i * (kThreads / kK)
+                    : threadIdx.x % kExtent;
     }
     static __device__ unsigned inner(int i) {
-      return kAlong ? threadIdx.x % kK : threadIdx.x / kExtent + i * (kThreads / kExtent);
+      return kAlong ? threadIdx.x / 32 % 2 * 8 + threadIdx.x % 8
+                    : threadIdx.x / kExtent + i * (kThreads / kExtent);
     }
 
     const Factor& from_;

@@ -76,13 +76,14 @@ std::vector<Fused> fused_cases() {
     }
   }
   // Those whose pixels tensor cores read once for all taps; pictures of 64 pixels a row are the widest, of 70 too wide. Tiles of
-  // weights have 64, 32 and 16 channels.
+  // weights have 64, 32 and 16 channels, others 64, 32 and 16 columns.
   for (const Conv& s :
        {square(3, 7, 32, 32, 3, 1), square(2, 4, 64, 96, 5, 1),
         make_conv(1, 5, 64, 32, 64, {3, 3, 1}, {1, 1, 1, 1}),
         make_conv(1, 4, 70, 32, 32, {3, 3, 1}, {1, 1, 1, 1}),
         make_conv(2, 11, 6, 96, 32, {3, 5, 1}, {1, 2, 1, 2}), square(5, 8, 128, 40, 3, 1),
-        make_conv(1, 7, 64, 16, 70, {3, 3, 1}, {1, 1, 1, 1}), square(9, 6, 48, 24, 3, 1)})
+        make_conv(1, 7, 64, 16, 70, {3, 3, 1}, {1, 1, 1, 1}), square(9, 6, 48, 24, 3, 1),
+        square(3, 9, 48, 16, 3, 1), square(2, 8, 16, 12, 5, 1)})
     for (const index skip : {index{0}, s.c > 24 ? index{24} : index{8}})
       for (const index groups : {index{0}, index{4}})
         all.push_back(
