@@ -43,21 +43,26 @@ void with_two_tiles(unsigned first_cols, unsigned second_cols, const F& f) {
                           [&]<class Both>(Both both) { f(both, both); });
 }
 
-// Tiles of a product, one row of tiles after another.
+// Tiles of a product, one row of tiles after another; or of several, one for each class of rows, a tile of each class in turn.
 template <class Product>
 struct Tiles {
-  unsigned rows, cols, terms;
-  Divisor across;
+  unsigned rows, cols, terms;  // of a class
+  Divisor across, classes;
 
-  Tiles(unsigned rows, unsigned cols, unsigned terms)
+  Tiles(unsigned rows, unsigned cols, unsigned terms, unsigned classes = 1)
       : rows(rows),
         cols(cols),
         terms(terms),
-        across(std::max(1u, ceil_divide(cols, Product::kN))) {}
-  unsigned count() const { return cols == 0 ? 0 : ceil_divide(rows, Product::kM) * across; }
-  __device__ TilePlace operator()(unsigned tile) const {
-    return {tile / across * Product::kM, rows, tile % across * Product::kN, cols, 0, terms};
+        across(std::max(1u, ceil_divide(cols, Product::kN))),
+        classes(classes) {}
+  unsigned count() const {
+    return cols == 0 ? 0 : ceil_divide(rows, Product::kM) * across * classes;
   }
+  __device__ TilePlace operator()(unsigned tile) const {
+    return {
+        tile / across / classes * Product::kM, rows, tile % across * Product::kN, cols, 0, terms};
+  }
+  __device__ unsigned class_of(unsigned tile) const { return tile / across % classes; }
 };
 
 // Whether `block` is one of `count`; counts them off if not.
@@ -67,11 +72,16 @@ constexpr bool is_of(unsigned count, unsigned& block) {
   return false;
 }
 
+// How filters are laid out: tap by tap; or for pixels that are doubled, each tap the sum of those under which a pixel's copies
+// come, t - 1 and t on a side; these also as [parity of the output, two taps on a side], tap d of output 2 i + y being y + 2 d.
+enum class TapOrder { plain, summed, summed_by_parity };
+
 // to [o, tap, p] = w [o, p, tap].
 template <class T>
 struct ByTap {
   static constexpr unsigned kThreads = 256, kOfBlock = 8 * kThreads;
-  Extents s;
+  TapOrder order;
+  Extents s, to_s;  // of w, and of `to`
   Divisor columns;
   const T* w;
   T* to;
@@ -81,9 +91,21 @@ struct ByTap {
   __device__ void operator()(unsigned block) const {
     for (unsigned i = block * kOfBlock + threadIdx.x; i < size && i < (block + 1) * kOfBlock;
          i += kThreads) {
-      const unsigned term = i % columns;
-      to[i] = w[i - term + place_in_filter(s, term)];
+      const unsigned o = i / columns, term = i % columns, p = term % s.c, tap = term / s.c;
+      const T* const filter = w + (static_cast<index>(o) * s.c + p) * s.taps;
+      to[i] = order == TapOrder::plain ? filter[tap] : static_cast<T>(sum(filter, tap));
     }
+  }
+
+ private:
+  __device__ Wide<T> sum(const T* filter, unsigned tap) const {
+    unsigned y = tap / to_s.kw, x = tap % to_s.kw;
+    if (order == TapOrder::summed_by_parity)
+      y = tap / 8 + tap / 2 % 2 * 2, x = tap / 4 % 2 + tap % 2 * 2;
+    Wide<T> sum = 0;
+    for (unsigned u = y > 0 ? y - 1 : 0; u <= y && u < s.kh; ++u)
+      for (unsigned v = x > 0 ? x - 1 : 0; v <= x && v < s.kw; ++v) sum += filter[u * s.kw + v];
+    return sum;
   }
 };
 
@@ -92,22 +114,28 @@ struct ByTap {
 template <class T, class Product>
 class FiltersByTap {
  public:
-  FiltersByTap(const Extents& e, unsigned k, const T* w, bool wanted = true)
+  // `order`: if they are laid out.
+  FiltersByTap(const Extents& e, unsigned k, const T* w, bool wanted = true,
+               TapOrder order = TapOrder::plain)
       : w_(w),
         lie_so_(Product::kReadsChunks && e.taps == 1u && in_chunks(e.c, w)),
-        size_(wanted && Product::kReadsChunks && !lie_so_ && e.c % kOfChunk<T> == 0
-                  ? k * e.columns()
-                  : 0),
+        made_(wanted && Product::kReadsChunks && !lie_so_ && e.c % kOfChunk<T> == 0),
+        sums_(made_ && order != TapOrder::plain),
+        extents_(sums_ ? e.with_summed_taps() : e),
+        size_(made_ ? k * extents_.columns() : 0),
         room_(size_),
-        making_{e, Divisor(e.columns()), w, room_.get(), size_} {}
+        making_{order, e, extents_, Divisor(extents_.columns()), w, room_.get(), size_} {}
 
-  Weights<T> weights() const { return {w_, size_ > 0 ? room_.get() : lie_so_ ? w_ : nullptr}; }
+  Weights<T> weights() const { return {w_, made_ ? room_.get() : lie_so_ ? w_ : nullptr}; }
   const ByTap<T>& making() const { return making_; }
   unsigned blocks() const { return making_.blocks(); }
+  bool sums() const { return sums_; }
+  const Extents& extents() const { return extents_; }  // of weights()
 
  private:
   const T* w_;
-  bool lie_so_;
+  bool lie_so_, made_, sums_;
+  Extents extents_;
   unsigned size_;  // of what is made
   Scratch<T> room_;
   ByTap<T> making_;
@@ -137,6 +165,31 @@ PixelsUnderTaps<T> under_taps(const Conv& s, bool upsample, const Channels<const
               static_cast<int>(s.pad_top),
               static_cast<int>(s.pad_left),
               mirrored};
+  }
+  return {};
+}
+
+// The same of a picture that is doubled, whose 3x3 filters are summed: those of a class of its pixels are under
+// PixelsUnderTaps::of().
+template <class T, class Product>
+PixelsUnderTaps<T> doubled_under_taps(const Conv& s, const Normalised<T>& u) {
+  if constexpr (Product::kReadsChunks) {
+    const index h = s.h / 2, w = s.w / 2;
+    const bool as_large = s.oh == s.h && s.ow == s.w && s.stride == 1 && s.kh == 3 && s.kw == 3 &&
+                          s.pad_top == 1 && s.pad_left == 1;
+    if (as_large && u.plain() && u.x.in_chunks() && s.c % Product::kK == 0 &&
+        w < static_cast<index>(Product::kMostHalo))
+      return {u.x,
+              narrow(s.c),
+              narrow(s.n * h * w),
+              Divisor(narrow(h * w)),
+              Divisor(narrow(h)),
+              Divisor(narrow(w)),
+              2,
+              2,
+              1,
+              1,
+              false};
   }
   return {};
 }

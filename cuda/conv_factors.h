@@ -43,8 +43,9 @@ struct Filters {
   using Inner = unsigned;
   Extents s;
   Weights<T> weights;
+  unsigned first = 0;  // of a filter's terms
   bool in_chunks = weights.by_tap != nullptr;
-  constexpr Outer outer(unsigned o) const { return static_cast<index>(o) * s.columns(); }
+  constexpr Outer outer(unsigned o) const { return static_cast<index>(o) * s.columns() + first; }
   constexpr Inner inner(unsigned term) const { return term; }
   constexpr Wide<T> operator()(Outer filter, Inner term) const {
     return weights.w[filter + place_in_filter(s, term)];
@@ -86,7 +87,7 @@ struct OutputGradients {
 };
 
 // du[pixel of u, p] = Σ over (copy, tap, o): dy at the output pixel whose window has the copy at the tap  w[o, p, tap].
-// The copies of a pixel are what upsampling makes of it, scale² of them.
+// The copies of a pixel are what upsampling makes of it, scale² of them; 1 where filters are summed over copies (SummedTaps).
 template <class T>
 struct OutputsOfPixels {
   static constexpr bool kAlongInner = true;
@@ -100,9 +101,10 @@ struct OutputsOfPixels {
   };
   Extents s;
   const T* dy;
+  Divisor copies = s.scale;  // on a side
   bool in_chunks = cuda::in_chunks(s.k, dy);
 
-  constexpr unsigned terms() const { return s.scale * s.scale * s.taps * s.k; }
+  constexpr unsigned terms() const { return copies * copies * s.taps * s.k; }
   constexpr Outer outer(unsigned pixel) const {
     const unsigned row = pixel / s.uw, col = pixel % s.uw;
     return {row / s.uh, static_cast<int>(row % s.uh * s.scale) + s.pad_top,
@@ -110,8 +112,8 @@ struct OutputsOfPixels {
   }
   constexpr Inner inner(unsigned term) const {
     const unsigned rest = term / s.k, copy = rest / s.taps, tap = rest % s.taps;
-    return {term % s.k, static_cast<int>(copy / s.scale) - static_cast<int>(tap / s.kw),
-            static_cast<int>(copy % s.scale) - static_cast<int>(tap % s.kw)};
+    return {term % s.k, static_cast<int>(copy / copies) - static_cast<int>(tap / s.kw),
+            static_cast<int>(copy % copies) - static_cast<int>(tap % s.kw)};
   }
   constexpr Wide<T> operator()(const Outer& pixel, const Inner& from) const {
     const T* const at = chunk(pixel, from);
@@ -149,6 +151,86 @@ struct FiltersOfTaps {
   }
 };
 
+// The same of pixels of one parity, where outputs are two pixels apart: of the taps, every second one meets an output.
+class TapsOfParity {
+ public:
+  static constexpr unsigned kMost = 4;  // taps of a filter on a side
+  constexpr TapsOfParity(const Extents& s, const Parity& of)
+      : s_(s),
+        y_((of.y + static_cast<unsigned>(s.pad_top)) % 2),
+        x_((of.x + static_cast<unsigned>(s.pad_left)) % 2),
+        down_((of.y + static_cast<unsigned>(s.pad_top)) / 2),
+        right_((of.x + static_cast<unsigned>(s.pad_left)) / 2),
+        log_across_(count(s.kw, x_) / 2) {}
+
+  constexpr unsigned terms() const { return count(s_.kh, y_) * count(s_.kw, x_) * s_.k; }
+  // Number `rest` of them: its row and column among them, and its number among all.
+  constexpr unsigned row(unsigned rest) const { return rest >> log_across_; }
+  constexpr unsigned col(unsigned rest) const { return rest & log_across_; }
+  constexpr unsigned tap(unsigned rest) const {
+    return (y_ + 2 * row(rest)) * s_.kw + x_ + 2 * col(rest);
+  }
+  // The output under the first of them, of pixel (i, j) of the class.
+  constexpr unsigned y(unsigned i) const { return i + down_; }
+  constexpr unsigned x(unsigned j) const { return j + right_; }
+  constexpr const Extents& extents() const { return s_; }
+
+ private:
+  static constexpr unsigned count(unsigned taps, unsigned first) { return (taps + 1 - first) / 2; }
+  const Extents& s_;
+  unsigned y_, x_;  // the first of them
+  unsigned down_, right_;
+  unsigned log_across_;  // there are one or two on a side
+};
+template <class T>
+struct OutputsOfParity {
+  static constexpr bool kAlongInner = true;
+  struct Outer {
+    unsigned image, y, x;
+  };
+  struct Inner {
+    unsigned o, y, x;
+  };
+  const TapsOfParity& taps;
+  const PixelsByParity& pixels;
+  const T* dy;
+  bool in_chunks;
+  constexpr Outer outer(unsigned number) const {
+    const unsigned row = number / pixels.w;
+    return {row / pixels.h, taps.y(row % pixels.h), taps.x(number % pixels.w)};
+  }
+  constexpr Inner inner(unsigned term) const {
+    const unsigned rest = term / taps.extents().k;
+    return {term % taps.extents().k, taps.row(rest), taps.col(rest)};
+  }
+  constexpr Wide<T> operator()(const Outer& pixel, const Inner& from) const {
+    const T* const at = chunk(pixel, from);
+    return at ? Wide<T>(*at) : 0;
+  }
+  constexpr const T* chunk(const Outer& pixel, const Inner& from) const {
+    const Extents& s = taps.extents();
+    const unsigned i = pixel.y - from.y, j = pixel.x - from.x;
+    if (i >= s.oh || j >= s.ow) return nullptr;
+    return dy + ((static_cast<index>(pixel.image) * s.oh + i) * s.ow + j) * s.k + from.o;
+  }
+};
+template <class T>
+struct FiltersOfParity {
+  static constexpr bool kAlongInner = false;
+  using Outer = unsigned;
+  using Inner = typename FiltersOfTaps<T>::Inner;
+  const TapsOfParity& taps;
+  const FiltersOfTaps<T>& all;
+  bool in_chunks = all.in_chunks;
+  constexpr Outer outer(unsigned p) const { return p; }
+  constexpr Inner inner(unsigned term) const {
+    const Extents& s = taps.extents();
+    return {static_cast<index>(term % s.k) * s.columns(), taps.tap(term / s.k)};
+  }
+  constexpr Wide<T> operator()(Outer p, const Inner& at) const { return all(p, at); }
+  constexpr const T* chunk(Outer p, const Inner& at) const { return all.chunk(p, at); }
+};
+
 // What lies under the taps of a filter that is moved over every pixel: channels of the pixel tap (u, v) from pixel (y, x) on is
 // (y + u - pad_top, x + v - pad_left), or, mirrored, (y - u + pad_top, x - v + pad_left), as for the input's gradient.
 template <class T>
@@ -161,10 +243,8 @@ struct PixelsUnderTaps {
   bool mirrored = false;
 
   constexpr unsigned taps() const { return static_cast<unsigned>(kh * kw); }
-  // By how many pixels taps lead away from a pixel at most: padding is the same on all sides.
-  constexpr unsigned halo() const {
-    return static_cast<unsigned>(pad_top) * w + static_cast<unsigned>(pad_left);
-  }
+  // By how many pixels taps lead away from a pixel at most.
+  constexpr unsigned halo() const { return farthest(kh, pad_top) * w + farthest(kw, pad_left); }
   constexpr int down(unsigned tap) const { return turned(static_cast<int>(tap) / kw - pad_top); }
   constexpr int right(unsigned tap) const { return turned(static_cast<int>(tap) % kw - pad_left); }
   // From a pixel to that under a tap; negative, as unsigned numbers are that wrap.
@@ -185,7 +265,18 @@ struct PixelsUnderTaps {
   constexpr unsigned first_of_image(unsigned pixel) const { return pixel / of_image * of_image; }
   constexpr const T* chunk(unsigned pixel, unsigned c) const { return &x.at(pixel, c); }
 
+  // Of a doubled picture, those of a class of its pixels: two taps on a side, of the four of summed filters.
+  constexpr PixelsUnderTaps of(const Parity& parity) const {
+    PixelsUnderTaps pixels = *this;
+    pixels.pad_top = 1 - static_cast<int>(parity.y),
+    pixels.pad_left = 1 - static_cast<int>(parity.x);
+    return pixels;
+  }
+
  private:
+  static constexpr unsigned farthest(int taps, int before) {
+    return static_cast<unsigned>(taps - 1 - before > before ? taps - 1 - before : before);
+  }
   constexpr int turned(int i) const { return mirrored ? -i : i; }
 };
 

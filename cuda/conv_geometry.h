@@ -36,9 +36,34 @@ struct Extents {
         uh(at_least_1(upsample ? s.h / 2 : s.h)),
         uw(at_least_1(upsample ? s.w / 2 : s.w)) {}
   constexpr unsigned columns() const { return c * taps; }
+  // Of the filters in the place of which those summed over a doubled pixel's copies stand: taps t - 1 and t meet copies of one
+  // pixel, so there is a tap more on each side.
+  Extents with_summed_taps() const {
+    Extents s = *this;
+    s.kh = Divisor(kh + 1), s.kw = Divisor(kw + 1), s.taps = Divisor(s.kh * s.kw);
+    ++s.pad_top, ++s.pad_left;
+    return s;
+  }
 
  private:
   static unsigned at_least_1(index i) { return i < 1 ? 1 : narrow(i); }
+};
+
+// The pixels of images of even height and width in four classes, by the parity of row and column: pixel (i, j) of class (y, x) is
+// (2 i + y, 2 j + x). A tile has pixels of one class alone, since all of them lie alike to pixels of an image half as large.
+struct Parity {
+  unsigned y, x;
+};
+struct PixelsByParity {
+  Divisor h, w;  // of a class
+  bool used = false;
+
+  unsigned classes() const { return used ? 4 : 1; }
+  static constexpr Parity parity(unsigned number) { return {number / 2, number % 2}; }
+  // Of all images, pixel `number` of a class.
+  constexpr unsigned pixel(unsigned number, const Parity& of) const {
+    return used ? (2 * (number / w) + of.y) * (2 * w) + 2 * (number % w) + of.x : number;
+  }
 };
 
 template <class T>

@@ -9,6 +9,7 @@ namespace sfumato::cuda {
 template <class T, class Product>
 struct InputGradient {
   Tiles<Product> tiles;
+  PixelsByParity by_parity;  // where outputs are two pixels apart
   PixelsUnderTaps<T> pixels;
   OutputsOfPixels<T> dy;
   FiltersOfTaps<T> w;
@@ -18,20 +19,35 @@ struct InputGradient {
   Channels<const T> add;
   bool in_runs = whole(input.x) && whole(du) && whole(dx) && whole(add);
 
-  __device__ void operator()(typename Product::Shared& s, const TilePlace& at) const {
-    multiply<Product>(s, pixels, dy, w, at, [this](unsigned pixel, unsigned p, auto sums) {
-      if (du.first) return strip(du, p).store(pixel, sums);
-      if (input.silu) {
-        const auto x = strip(input.x, p).load(pixel);
-        SFUMATO_UNROLL
-        for (int i = 0; i < Product::kRun; ++i) sums.of[i] *= input.slope(x.of[i]);
-      }
-      sums += strip(add, p).load(pixel);
-      strip(dx, p).store(pixel, sums);
+  __device__ void operator()(typename Product::Shared& s, unsigned tile) const {
+    TilePlace at = tiles(tile);
+    if (by_parity.used) {
+      const Parity parity = by_parity.parity(tiles.class_of(tile));
+      const TapsOfParity taps(dy.s, parity);
+      at.end = taps.terms();
+      return Product::multiply(s, OutputsOfParity<T>{taps, by_parity, dy.dy, dy.in_chunks},
+                               FiltersOfParity<T>{taps, w}, at,
+                               [&](unsigned number, unsigned p, const auto& sums) {
+                                 write(by_parity.pixel(number, parity), p, sums);
+                               });
+    }
+    multiply<Product>(s, pixels, dy, w, at, [this](unsigned pixel, unsigned p, const auto& sums) {
+      write(pixel, p, sums);
     });
   }
 
  private:
+  using Run = Numbers<Wide<T>, Product::kRun>;
+  __device__ void write(unsigned pixel, unsigned p, Run sums) const {
+    if (du.first) return strip(du, p).store(pixel, sums);
+    if (input.silu) {
+      const auto x = strip(input.x, p).load(pixel);
+      SFUMATO_UNROLL
+      for (int i = 0; i < Product::kRun; ++i) sums.of[i] *= input.slope(x.of[i]);
+    }
+    sums += strip(add, p).load(pixel);
+    strip(dx, p).store(pixel, sums);
+  }
   template <class V>
   static bool whole(const Channels<V>& pixels) {
     return pixels.template in_runs<Product::kRun>();

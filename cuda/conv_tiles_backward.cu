@@ -113,9 +113,9 @@ struct Backward {
     const Products& of = is_main ? main : shortcut;
     const unsigned filters = is_main ? blocks.main.filters : blocks.shortcut.filters;
     if (filters > 0) phases.wait(is_main ? kFilters : kShortcutFilters, filters);
-    const TilePlace at = of.dx.tiles(block);
-    of.dx(s.to_input, at);
+    of.dx(s.to_input, block);
     if (!is_main || blocks.norm == 0) return;
+    const TilePlace at = of.dx.tiles(block);
     const unsigned end = at.row + ToInput::kM < at.rows ? at.row + ToInput::kM : at.rows;
     for (unsigned e = images.of_pixel(at.row); e <= images.of_pixel(end - 1); ++e) phases.count(e);
   }
@@ -183,8 +183,9 @@ class GradientProducts {
       : dx_wanted_(g.dx != nullptr),
         dw_(g.dw),
         e_(s, in.upsample),
-        outputs_{e_, dy},
-        filters_(e_, narrow(s.k), w, dx_wanted_),
+        filters_(e_, narrow(s.k), w, dx_wanted_, in.upsample ? TapOrder::summed : TapOrder::plain),
+        by_parity_(outputs_apart(s, in, e_)),
+        outputs_{filters_.extents(), dy, filters_.sums() ? Divisor(1) : e_.scale},
         weights_(e_.columns(), narrow(s.k), narrow(s.n) * e_.pixels),
         taps_(narrow(s.c)),
         by_taps_(weights_by_taps(s, in, u)),
@@ -194,10 +195,12 @@ class GradientProducts {
                        ? static_cast<std::size_t>(shares_) * weights_.rows * weights_.cols
                        : 0),
         products_{filters_.making(),
-                  {{narrow(norm_of(s, in).n * norm_of(s, in).hw), narrow(s.c), outputs_.terms()},
+                  {{narrow(norm_of(s, in).n * norm_of(s, in).hw) / by_parity_.classes(),
+                    narrow(s.c), outputs_.terms(), by_parity_.classes()},
+                   by_parity_,
                    under_taps<T, ToInput>(s, in.upsample, {dy, narrow(s.k)}, true),
                    outputs_,
-                   {e_, filters_.weights()},
+                   {filters_.extents(), filters_.weights()},
                    reads(s, in),
                    {du, narrow(s.c)},
                    gradient_of(s, in, g),
@@ -228,6 +231,14 @@ class GradientProducts {
   }
 
  private:
+  // Where tensor cores multiply, outputs are two pixels apart, and there is no normalisation (whose images' pixels follow one
+  // another in tiles).
+  static PixelsByParity outputs_apart(const Conv& s, const ConvInput<T>& in, const Extents& e) {
+    const index most = static_cast<index>(TapsOfParity::kMost);
+    return {Divisor(std::max(1u, e.uh / 2)), Divisor(std::max(1u, e.uw / 2)),
+            ToInput::kReadsChunks && s.stride == 2 && s.h % 2 == 0 && s.w % 2 == 0 &&
+                s.kh <= most && s.kw <= most && !in.upsample && in.groups == 0};
+  }
   static PixelsUnderTaps<T> weights_by_taps(const Conv& s, const ConvInput<T>& in,
                                             const Normalised<T>& u) {
     if (!kByTaps<T, ToWeights> || !u.plain() || s.kh != 3 || s.kw != 3) return {};
@@ -237,8 +248,9 @@ class GradientProducts {
   bool dx_wanted_;
   Wide<T>* dw_;
   Extents e_;
-  OutputsOfPixels<T> outputs_;
   FiltersByTap<T, ToInput> filters_;
+  PixelsByParity by_parity_;
+  OutputsOfPixels<T> outputs_;
   Tiles<ToWeights> weights_;
   TapsOfTile taps_;
   PixelsUnderTaps<T> by_taps_;

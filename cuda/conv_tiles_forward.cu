@@ -71,6 +71,7 @@ struct Forward {
   Activations<T> u;
   ImageEvents images;  // whose statistics, and u, are there
   Tiles<Product> tiles;
+  PixelsByParity by_parity;  // where pixels are doubled and filters summed
   Shortcut<T> shortcut;
   PixelsUnderTaps<T> pixels;
   WindowsOfPixels<T> windows;
@@ -80,7 +81,7 @@ struct Forward {
   __device__ unsigned all_filter_blocks() const { return filter_blocks + shortcut_filter_blocks; }
   __device__ void operator()() const {
     Shared& s = shared<Shared>();
-    if (all_filter_blocks() + norm_blocks == 0) return add_products(s, tiles(blockIdx.x));
+    if (all_filter_blocks() + norm_blocks == 0) return add_products(s, blockIdx.x);
     work(s, phases.begin(s.phases));
     phases.end(s.phases);
   }
@@ -101,18 +102,18 @@ struct Forward {
       phases.count(images.of_image(band.image));
     } else {
       if (all_filter_blocks() > 0) phases.wait(kFilters, all_filter_blocks());
-      const auto at = tiles(block);
-      if (norm_blocks > 0) wait_for_images(at.row, at.rows);
-      add_products(s, at);
+      if (norm_blocks > 0) wait_for_images(tiles(block));
+      add_products(s, block);
     }
   }
-  __device__ void wait_for_images(unsigned row, unsigned rows) const {
-    const unsigned end = row + Product::kM < rows ? row + Product::kM : rows;
-    for (unsigned e = images.of_pixel(row); e <= images.of_pixel(end - 1); ++e)
+  __device__ void wait_for_images(const TilePlace& at) const {
+    const unsigned end = at.row + Product::kM < at.rows ? at.row + Product::kM : at.rows;
+    for (unsigned e = images.of_pixel(at.row); e <= images.of_pixel(end - 1); ++e)
       phases.wait(e, images.images(e) * statistics.share.blocks_of_image());
   }
   // y of the shortcut first, if there is one: what a thread has written there it adds to its sums.
-  __device__ void add_products(Shared& s, const TilePlace& at) const {
+  __device__ void add_products(Shared& s, unsigned tile) const {
+    const TilePlace at = tiles(tile);
     if (shortcut.terms > 0) {
       const TilePlace whole{at.row, at.rows, at.col, at.cols, 0, shortcut.terms};
       Product::multiply(s.tile, shortcut.windows, shortcut.w, whole,
@@ -121,9 +122,13 @@ struct Forward {
                         });
       __syncthreads();  // before shared memory is used again
     }
-    multiply<Product>(
-        s.tile, pixels, windows, w, at,
-        [this](unsigned pixel, unsigned o, const auto& sums) { out.write(pixel, o, sums); });
+    const unsigned number = tiles.class_of(tile);
+    const Parity parity = by_parity.parity(number);
+    const Filters<T> filters_of_class{w.s, w.weights, number * pixels.taps() * pixels.channels};
+    multiply<Product>(s.tile, by_parity.used ? pixels.of(parity) : pixels, windows,
+                      filters_of_class, at, [&](unsigned pixel, unsigned o, const auto& sums) {
+                        out.write(by_parity.pixel(pixel, parity), o, sums);
+                      });
   }
 };
 
@@ -132,9 +137,15 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
   const Extents e(s, in.upsample);
   const Normalised<T> input = reads(s, in);
   const InputOfProducts<T, Product> u(norm_of(s, in), input);
-  const PixelsUnderTaps<T> taps =
-      u.u().plain() ? under_taps<T, Product>(s, in.upsample, u.u().x, false) : PixelsUnderTaps<T>{};
-  const FiltersByTap<T, Product> filters(e, narrow(s.k), w);
+  PixelsUnderTaps<T> taps;
+  if (u.u().plain()) taps = under_taps<T, Product>(s, in.upsample, u.u().x, false);
+  PixelsByParity by_parity{Divisor(e.uh), Divisor(e.uw)};
+  if (in.upsample && !out.shortcut) {
+    taps = doubled_under_taps<T, Product>(s, input);
+    by_parity.used = taps.channels > 0;
+  }
+  const FiltersByTap<T, Product> filters(
+      e, narrow(s.k), w, true, by_parity.used ? TapOrder::summed_by_parity : TapOrder::plain);
   const ConvShortcut<T> other = out.shortcut ? *out.shortcut : ConvShortcut<T>{s, in, w};
   const Extents other_e(other.conv, other.in.upsample);
   const FiltersByTap<T, Product> other_filters(other_e, narrow(s.k), other.w,
@@ -143,7 +154,9 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
   const ImageEvents images(kFirstImage, narrow(s.n), e.pixels);
   const unsigned norm_blocks = narrow(s.n) * (in.groups > 0 ? share.blocks_of_image() : 0);
   const unsigned k = narrow(s.k);
-  const Tiles<Product> tiles(narrow(s.n) * e.pixels, k, narrow(s.c) * e.taps);
+  const unsigned classes = by_parity.classes();
+  const Tiles<Product> tiles(narrow(s.n) * e.pixels / classes, k,
+                             by_parity.used ? narrow(s.c) * taps.taps() : e.columns(), classes);
   launch({filters.blocks() + other_filters.blocks() + norm_blocks + tiles.count()},
          Forward<T, Product>{Phases(kFirstImage + images.count()),
                              filters.blocks(),
@@ -155,12 +168,13 @@ void forward(const Conv& s, const ConvInput<T>& in, const T* w, const ConvOutput
                              u.making(),
                              images,
                              tiles,
+                             by_parity,
                              {{{other_e, reads(other.conv, other.in)}},
                               {other_e, other_filters.weights()},
                               out.shortcut ? other_e.columns() : 0},
                              taps,
                              {{e, u.u()}},
-                             {e, filters.weights()},
+                             {filters.extents(), filters.weights()},
                              {k,
                               Divisor(e.pixels),
                               {out.y, k},

@@ -46,6 +46,10 @@ struct BandSums {
   // different channels meet in none.
   Wide<T> of_threads[kOfChunk<T>][kNormThreads + 128 / sizeof(Wide<T>) / kOfChunk<T>];
   double of_channels[kNormThreads * kOfChunk<T>];
+  // Groups eight apart, which threads side by side read where a group is one channel, lie in different banks.
+  __device__ double& of_group(int which, unsigned g) { return of_groups[which][g ^ g / 8]; }
+
+ private:
   double of_groups[2][GroupShare<T>::kMostGroups];
 };
 
@@ -100,7 +104,7 @@ struct Band {
 
   // The rest is for all threads of the block. Sums are taken in a fixed order.
 
-  // s.of_groups[to] (+)= Σ of(channel, v), where v is Σ over pixels of a channel: `own` of all threads that take it. One
+  // Sum `to` of the groups (+)= Σ of(channel, v), where v is Σ over pixels of a channel: `own` of all threads that take it. One
   // thread asks for a channel. `first`: of the round; the first one sets, others add.
   template <class F>
   __device__ void add_to_groups(BandSums<T>& s, int to, unsigned first,
@@ -114,7 +118,7 @@ struct Band {
       for (unsigned c = (g_begin > first ? g_begin : first) + lane; c < g_end && c < after; c += 32)
         sum += of(c, s.of_channels[c - first]);
       sum = warp_sum(sum);
-      if (lane == 0) s.of_groups[to][g] = first == begin ? sum : s.of_groups[to][g] + sum;
+      if (lane == 0) s.of_group(to, g) = first == begin ? sum : s.of_group(to, g) + sum;
     }
     __syncthreads();
   }
@@ -165,8 +169,8 @@ struct NormStatistics {
     band.each_round([&](unsigned first) { sum_powers<2>(s, band, first); });
     const unsigned g = threadIdx.x;
     if (g >= band.groups()) return;
-    mean[band.of_all(g)] = static_cast<Wide<T>>(s.of_groups[0][g] / m);
-    rstd[band.of_all(g)] = static_cast<Wide<T>>(1 / std::sqrt(s.of_groups[1][g] / m + eps));
+    mean[band.of_all(g)] = static_cast<Wide<T>>(s.of_group(0, g) / m);
+    rstd[band.of_all(g)] = static_cast<Wide<T>>(1 / std::sqrt(s.of_group(1, g) / m + eps));
   }
 
  private:
@@ -177,7 +181,7 @@ struct NormStatistics {
     Wide<T> middle[kChunk] = {}, sums[kChunk] = {};
     if (kPower == 2)
       for (unsigned i = 0; i < kChunk; ++i)
-        middle[i] = static_cast<Wide<T>>(s.of_groups[0][band.group(band.channel(c, i))] /
+        middle[i] = static_cast<Wide<T>>(s.of_group(0, band.group(band.channel(c, i))) /
                                          band.numbers_of_group());
     band.each_pixel(c, [&, strip = Strip<const T>(x, in_chunks, c, band.end)](index pixel) {
       const auto v = strip.load(pixel);
@@ -243,8 +247,8 @@ struct NormBackward {
       SFUMATO_UNROLL
       for (unsigned i = 0; i < kChunk; ++i) {
         const unsigned g = band.group(band.channel(c, i));
-        mean_dz_xhat[i] = static_cast<Wide<T>>(s.of_groups[0][g] / m);
-        mean_dz[i] = static_cast<Wide<T>>(s.of_groups[1][g] / m);
+        mean_dz_xhat[i] = static_cast<Wide<T>>(s.of_group(0, g) / m);
+        mean_dz[i] = static_cast<Wide<T>>(s.of_group(1, g) / m);
       }
       const Strip<T> dx_strip(dx, in_chunks, c, band.end);
       const Strip<const T> add_strip(add, in_chunks, c, band.end);

@@ -88,6 +88,18 @@ std::vector<Fused> fused_cases() {
       for (const index groups : {index{0}, index{4}})
         all.push_back(
             {s, false, groups, true, skip, std::array<index, 3>{0, 64, 40}[all.size() % 3]});
+  // Doubled pictures, whose pixels are multiplied by their parity; and outputs two pixels apart, whose gradients are.
+  for (const Conv& s :
+       {square(2, 12, 64, 40, 3, 1), make_conv(3, 6, 20, 32, 16, {3, 3, 1}, {1, 1, 1, 1}),
+        make_conv(1, 4, 70, 32, 8, {3, 3, 1}, {1, 1, 1, 1})})
+    for (const index skip : {index{0}, index{24}})
+      for (const index groups : {index{0}, index{4}}) all.push_back({s, true, groups, true, skip});
+  for (const Conv& s :
+       {square(3, 10, 32, 24, 3, 2), make_conv(2, 8, 14, 16, 40, {3, 3, 2}, {0, 0, 1, 1}),
+        make_conv(2, 6, 8, 24, 16, {4, 4, 2}, {1, 1, 1, 1}), square(2, 6, 40, 8, 1, 2),
+        make_conv(2, 6, 8, 8, 16, {2, 3, 2}, {1, 0, 0, 2}), square(1, 8, 16, 8, 5, 2)})
+    for (const index skip : {index{0}, index{8}})
+      if (skip < s.c) all.push_back({s, false, 0, true, skip});
   return all;
 }
 

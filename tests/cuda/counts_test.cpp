@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include "cuda/conv.h"
 #include "tensor/arithmetic.h"
 #include "tensor/backend.h"
-#include "tests/cuda/device_test.h"
+#include "tests/cuda/kernel_test.h"
+#include "tests/kernels/conv_cases.h"
 
 #if defined(SFUMATO_CUDA_EMULATED)
 namespace sfumato::cuda::emulator {
@@ -46,6 +48,51 @@ TEST_F(CountsTest, NumbersOfRows) {
   const Counts counts = counts_of([&] { permute(x, {1, 0}); });
   EXPECT_EQ(counts.lines, 64u * 32 + 64u);
   EXPECT_EQ(counts.touched, 2u * 32 * 64 * 4 / 32);
+}
+
+// A normalised convolution and its gradients.
+template <class T>
+void convolve(const kernels::Conv& s, kernels::index groups) {
+  using kernels::testing::numbers;
+  using kernels::testing::OnDevice;
+  const OnDevice<T> x(numbers<T>(s.n * s.h * s.w * s.c, 1)), w(numbers<T>(s.k * s.c * 9, 2));
+  const OnDevice<Wide<T>> of_channels(numbers<Wide<T>>(s.c, 3));
+  const OnDevice<T> y(s.n * s.oh * s.ow * s.k), dx(x.size());
+  const OnDevice<Wide<T>> mean(s.n * groups), rstd(s.n * groups), dw(w.size()), db(s.k),
+      dgamma(s.c), dbeta(s.c);
+  kernels::ConvInput<T> in{.x = x.data()};
+  in.groups = groups, in.silu = true, in.mean = mean.data(), in.rstd = rstd.data();
+  in.gamma = in.beta = of_channels.data();
+  conv_forward<T>(s, in, w.data(), {.y = y.data()}, nullptr);
+  conv_backward<T>(s, in, y.data(), w.data(),
+                   {.dx = dx.data(),
+                    .dgamma = dgamma.data(),
+                    .dbeta = dbeta.data(),
+                    .dw = dw.data(),
+                    .db = db.data()});
+  synchronize(Device::cuda);
+}
+
+TEST_F(CountsTest, LanesNeverMeetInTheSameBanks) {
+  for (const kernels::index channels : {16, 32, 160}) {
+    for (const kernels::index of_group : {1, 8}) {
+      SCOPED_TRACE(channels);
+      SCOPED_TRACE(of_group);
+      const kernels::Conv s = kernels::testing::square(2, 12, channels, channels, 3, 1);
+      take_launches();
+      convolve<bf16>(s, channels / of_group);
+      convolve<float>(s, channels / of_group);
+      allow_tf32(Device::cuda, true);
+      convolve<float>(s, channels / of_group);
+      allow_tf32(Device::cuda, false);
+      std::uint64_t accesses = 0;
+      for (const Launched& launch : take_launches()) {
+        EXPECT_EQ(launch.counts.conflicts, 0u) << launch.size.kernel;
+        accesses += launch.counts.shared_accesses;
+      }
+      EXPECT_GT(accesses, 10000u);
+    }
+  }
 }
 
 }  // namespace
