@@ -113,13 +113,14 @@ struct LogLoss {
 // (p - onehot(label)) dy / n
 template <class T>
 struct LogLossGradient {
-  std::int64_t n, classes;
+  std::int64_t classes;
+  double share;  // 1 / n
   const T* p;
   const std::int64_t* labels;
   const T* dy;
   T* dx;
   constexpr void operator()(std::int64_t i) const {
-    const T factor = static_cast<T>(static_cast<double>(*dy) / static_cast<double>(n));
+    const T factor = static_cast<T>(static_cast<double>(*dy) * share);
     dx[i] = factor * p[i];
     if (i % classes == labels[i / classes]) dx[i] -= factor;
   }
@@ -141,15 +142,15 @@ Var cross_entropy(const Var& logits, const Tensor& labels) {
     for_each(kind.device, n,
              LogLoss<T>{classes, logits.value().data<T>(), labels.data<std::int64_t>(),
                         losses.data<double>()});
-    return record("cross_entropy", mean_of<T>(sum(losses), static_cast<double>(n), kind), {logits},
-                  kNoProducts, [=](const Tensor& dy) {
-                    Tensor dx(p.shape(), p.kind());
-                    for_each(
-                        dx.device(), dx.size(),
-                        LogLossGradient<T>{n, classes, p.data<T>(), labels.data<std::int64_t>(),
-                                           dy.data<T>(), dx.data<T>()});
-                    return Gradients{dx};
-                  });
+    return record(
+        "cross_entropy", mean_of<T>(sum(losses), static_cast<double>(n), kind), {logits},
+        kNoProducts, [=](const Tensor& dy) {
+          Tensor dx(p.shape(), p.kind());
+          for_each(dx.device(), dx.size(),
+                   LogLossGradient<T>{classes, 1.0 / static_cast<double>(n), p.data<T>(),
+                                      labels.data<std::int64_t>(), dy.data<T>(), dx.data<T>()});
+          return Gradients{dx};
+        });
   });
 }
 

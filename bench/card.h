@@ -73,9 +73,9 @@ struct Times {
   }
 };
 
-// Products are of `dtype`, float for TF32. Where there are too few blocks, some multiprocessors have none.
-inline Times times(const Load& load, DType dtype, const Card& card, int blocks_at_once) {
-  const double idle = std::max(1.0, blocks_at_once * kMultiprocessors / load.blocks);
+// Products are of `dtype`, float for TF32. Where there are fewer blocks than multiprocessors, some have none.
+inline Times times(const Load& load, DType dtype, const Card& card) {
+  const double idle = std::max(1.0, kMultiprocessors / load.blocks);
   return {.tensor_cores = idle * load.products * macs_of(dtype) / macs_a_second(dtype),
           .l1 = idle * load.l1_bytes / kL1Bytes,
           .l2 = load.l2_bytes / kL2Bytes,

@@ -77,7 +77,7 @@ void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch,
     Work work(call, factor);
     work.load.memory_bytes = bytes;  // what must come from there and go there
     const bench::Residence residence(work.largest, log);
-    const bench::Times t = bench::times(work.load, dtype_of<T>(), card, residence.blocks);
+    const bench::Times t = bench::times(work.load, dtype_of<T>(), card);
     const double seconds = t.longest() + work.launches * bench::kLaunch;
     const double done = work.load.products * bench::macs_of(dtype_of<T>());
     fmt::print(

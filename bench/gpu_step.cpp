@@ -102,7 +102,7 @@ void run(const Options& o) {
     const bench::Load load = bench::Load::of_both(
         few[i], more[i], [steps](double a, double b) { return a + steps * (b - a); });
     const bench::Residence residence(few[i].size, log);
-    const bench::Times t = bench::times(load, precision.dtype, card, residence.blocks);
+    const bench::Times t = bench::times(load, precision.dtype, card);
     const std::string name = short_name(few[i].size.kernel);
     rows[name].add(load, t, residence.registers);
     all.add(load, t, 0);

@@ -11,6 +11,7 @@ namespace {
 template <class T>
 struct Statistics {
   static constexpr int kThreads = kNormThreads;
+  static constexpr int kBlocksAtOnce = 4;  // if left to choose, nvcc takes fewer registers and spills
   using Shared = BandSums<T>;
   NormStatistics<T> statistics;
   __device__ void operator()() const {

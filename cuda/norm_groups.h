@@ -19,8 +19,9 @@ struct GroupShare {
   unsigned hw, channels;
   Divisor per_group;  // channels
   unsigned width;
-  Divisor across;  // threads side by side
-  unsigned rows;   // of threads
+  Divisor across;    // threads side by side
+  unsigned rows;     // of threads
+  double of_number;  // 1 / m for the m numbers of a group
 
   explicit GroupShare(const kernels::GroupNorm& s)
       : hw(narrow(s.hw)),
@@ -28,7 +29,8 @@ struct GroupShare {
         per_group(narrow(s.groups ? s.c / s.groups : 1)),
         width(width_of(channels, per_group)),
         across(std::max(1u, std::min(kNormThreads, (width + kChunk - 1) / kChunk))),
-        rows(std::max(1u, std::min(hw, kNormThreads / across))) {}
+        rows(std::max(1u, std::min(hw, kNormThreads / across))),
+        of_number(1 / std::max(1.0, static_cast<double>(hw) * per_group)) {}
   constexpr unsigned blocks_of_image() const { return (channels + width - 1) / width; }
 
  private:
@@ -72,9 +74,6 @@ struct Band {
   __device__ index of_all(unsigned g) const {
     return static_cast<index>(image) * (share.channels / share.per_group) +
            begin / share.per_group + g;
-  }
-  __device__ double numbers_of_group() const {
-    return static_cast<double>(share.hw) * share.per_group;
   }
 
   // Where there are more chunks than threads, the band's threads take them in several rounds: f(first channel of the round).
@@ -164,13 +163,13 @@ struct NormStatistics {
   bool in_chunks = x.in_chunks();
 
   __device__ void operator()(Shared& s, const Band<T>& band) const {
-    const double m = band.numbers_of_group();
     band.each_round([&](unsigned first) { sum_powers<1>(s, band, first); });
     band.each_round([&](unsigned first) { sum_powers<2>(s, band, first); });
     const unsigned g = threadIdx.x;
     if (g >= band.groups()) return;
-    mean[band.of_all(g)] = static_cast<Wide<T>>(s.of_group(0, g) / m);
-    rstd[band.of_all(g)] = static_cast<Wide<T>>(1 / std::sqrt(s.of_group(1, g) / m + eps));
+    mean[band.of_all(g)] = static_cast<Wide<T>>(s.of_group(0, g) * share.of_number);
+    const auto variance = static_cast<Wide<T>>(s.of_group(1, g) * share.of_number + eps);
+    rstd[band.of_all(g)] = 1 / std::sqrt(variance);
   }
 
  private:
@@ -181,8 +180,8 @@ struct NormStatistics {
     Wide<T> middle[kChunk] = {}, sums[kChunk] = {};
     if (kPower == 2)
       for (unsigned i = 0; i < kChunk; ++i)
-        middle[i] = static_cast<Wide<T>>(s.of_group(0, band.group(band.channel(c, i))) /
-                                         band.numbers_of_group());
+        middle[i] =
+            static_cast<Wide<T>>(s.of_group(0, band.group(band.channel(c, i))) * share.of_number);
     band.each_pixel(c, [&, strip = Strip<const T>(x, in_chunks, c, band.end)](index pixel) {
       const auto v = strip.load(pixel);
       SFUMATO_UNROLL
@@ -239,7 +238,6 @@ struct NormBackward {
 
   __device__ void operator()(Shared& s, const Band<T>& band) const {
     band.each_round([&](unsigned first) { sum(s, band, first); });
-    const double m = band.numbers_of_group();
     band.each_round([&](unsigned first) {
       const unsigned c = band.chunk(first);
       const Chunks chunks(*this, band, c);
@@ -247,8 +245,8 @@ struct NormBackward {
       SFUMATO_UNROLL
       for (unsigned i = 0; i < kChunk; ++i) {
         const unsigned g = band.group(band.channel(c, i));
-        mean_dz_xhat[i] = static_cast<Wide<T>>(s.of_group(0, g) / m);
-        mean_dz[i] = static_cast<Wide<T>>(s.of_group(1, g) / m);
+        mean_dz_xhat[i] = static_cast<Wide<T>>(s.of_group(0, g) * share.of_number);
+        mean_dz[i] = static_cast<Wide<T>>(s.of_group(1, g) * share.of_number);
       }
       const Strip<T> dx_strip(dx, in_chunks, c, band.end);
       const Strip<const T> add_strip(add, in_chunks, c, band.end);
