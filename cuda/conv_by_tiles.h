@@ -72,8 +72,9 @@ constexpr bool is_of(unsigned count, unsigned& block) {
   return false;
 }
 
-// How filters are laid out: tap by tap; or for pixels that are doubled, each tap the sum of those under which a pixel's copies
-// come, t - 1 and t on a side; these also as [parity of the output, two taps on a side], tap d of output 2 i + y being y + 2 d.
+// How filters are laid out, tap by tap. Where pixels are doubled, two copies of one come under neighbouring taps, so these are
+// summed: tap t of the sums is w's t - 1 and t, on both sides. An output 2 i + y meets those of its parity, y and y + 2, which
+// lie side by side in the last order: [parity, two by two taps].
 enum class TapOrder { plain, summed, summed_by_parity };
 
 // to [o, tap, p] = w [o, p, tap].
@@ -114,7 +115,7 @@ struct ByTap {
 template <class T, class Product>
 class FiltersByTap {
  public:
-  // `order`: if they are laid out.
+  // `order`: of those that are laid out.
   FiltersByTap(const Extents& e, unsigned k, const T* w, bool wanted = true,
                TapOrder order = TapOrder::plain)
       : w_(w),

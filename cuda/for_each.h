@@ -11,7 +11,8 @@ namespace sfumato::cuda {
 template <class F>
 struct ForEach {
   static constexpr int kThreads = 256;
-  static constexpr int kBlocksAtOnce = 2;  // if left to choose, nvcc takes fewer registers and spills
+  // Left to choose, nvcc takes fewer registers and spills.
+  static constexpr int kBlocksAtOnce = 2;
   F f;
   std::int64_t n;
 

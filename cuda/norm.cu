@@ -11,7 +11,8 @@ namespace {
 template <class T>
 struct Statistics {
   static constexpr int kThreads = kNormThreads;
-  static constexpr int kBlocksAtOnce = 4;  // if left to choose, nvcc takes fewer registers and spills
+  // Left to choose, nvcc takes fewer registers and spills.
+  static constexpr int kBlocksAtOnce = 4;
   using Shared = BandSums<T>;
   NormStatistics<T> statistics;
   __device__ void operator()() const {
