@@ -87,7 +87,7 @@ struct OutputGradients {
 };
 
 // du[pixel of u, p] = Σ over (copy, tap, o): dy at the output pixel whose window has the copy at the tap  w[o, p, tap].
-// The copies of a pixel are what upsampling makes of it, scale² of them; 1 where filters are summed over copies (SummedTaps).
+// The copies of a pixel are what upsampling makes of it, scale² of them; 1 where filters are summed over them (TapOrder).
 template <class T>
 struct OutputsOfPixels {
   static constexpr bool kAlongInner = true;
