@@ -3,7 +3,7 @@
 // a card does in a second; the largest binds. No time is measured: bench/gpu_kernels does that where there is a device.
 //
 //   cmake --preset cuda -DSFUMATO_BENCH=ON && cmake --build build-cuda --target bench_gpu_model
-//   build-cuda/bench/gpu_model --config unet/config.json [--batch 128] [--precision bf16|tf32] [--card h100|h200]
+//   build-cuda/bench/gpu_model --config unet/config.json [--batch 128] [--precision f32|tf32|bf16] [--card h100|h200]
 //                              [--ptxas build-cuda-check/build.log]
 //
 // With the log of nvcc's build (scripts/test_cuda nvcc) a row names the registers of its largest launch and how many blocks of
@@ -20,7 +20,6 @@
 #include "bench/shapes.h"
 #include "diffusion/names.h"
 #include "nn/precision.h"
-#include "tensor/error.h"
 
 using namespace sfumato;  // NOLINT: a program of one file
 
@@ -94,9 +93,6 @@ void print_rows(const bench::ConvShape& shape, int count, std::int64_t batch,
 
 void run(const Options& o) {
   const auto& precision = diffusion::parse_row("precision", nn::Precision::all, o.precision);
-  if (&precision == &nn::Precision::f32)
-    throw Error("--precision",
-                "expected bf16 or tf32, got f32, which tensor cores do not multiply");
   const bench::Card& card = bench::card_of(o.card);
   std::optional<bench::PtxasLog> log;
   if (!o.ptxas.empty()) log.emplace(o.ptxas);
@@ -118,7 +114,7 @@ int main(int argc, char** argv) {
   bench::CommandLine line("What a GPU would need at least for the convolutions of a U-Net.");
   line.file("--config", o.config, "a diffusers unet config.json");
   line.number("--batch", o.batch, 1, 1 << 16, "pictures");
-  line.text("--precision", o.precision, "bf16 or tf32");
+  line.text("--precision", o.precision, "f32, tf32 or bf16");
   line.text("--card", o.card, "h100 or h200");
   line.text("--ptxas", o.ptxas, "what nvcc's build printed: registers and blocks at once");
   if (const auto status = line.parse(argc, argv)) return *status;

@@ -179,14 +179,14 @@ void launch_rows(const Attention& s, index rows, const Kernel& kernel, index kin
 
 template <class T>
 void attention_forward(const kernels::AttentionForward<T>& a) {
-  if constexpr (std::is_same_v<T, bf16>)
+  if constexpr (!std::is_same_v<T, double>)
     if (attention_fits_tiles(a)) return attention_forward_by_tiles(a);
   launch_rows(a.attention, a.attention.tq, Forward<T>{a});
 }
 
 template <class T>
 void attention_backward(const kernels::AttentionBackward<T>& a) {
-  if constexpr (std::is_same_v<T, bf16>)
+  if constexpr (!std::is_same_v<T, double>)
     if (attention_fits_tiles(a)) return attention_backward_by_tiles(a);
   const Attention& s = a.attention;
   launch_rows(s, std::max(s.tq, s.tk), Backward<T>{a}, 2);

@@ -1,7 +1,6 @@
-// Attention in bf16 on tensor cores, without a [tq, tk] array (Dao 2023, FlashAttention-2). A warp has 16 rows of a result in
-// its registers, a block 64: queries of out and dq, keys of dk and dv. The other side's rows come 32 at a time through shared
-// memory, the next ones while these are multiplied. What a product gave is a factor of the next one without leaving the
-// registers: lanes hold it as multiply_add wants its first factor, but for the rounding to bf16.
+// Attention on tensor cores, without a [tq, tk] array (Dao 2023, FlashAttention-2). A warp has 16 rows of a result in
+// its registers, a block 64: queries of out and dq, keys of dk and dv. The other side's rows come 32 or 16 at a time through
+// shared memory, the next ones while these are multiplied.
 //
 // Forward: the "online" softmax of attention.cu, to the base 2. Backward, of queries, with own rows q, dO and others k, v:
 //   S = q kᵀ,  dP = dO vᵀ,  P = e^(scale S - lse),  dS = scale P (dP - D),  D = Σ_e dO out;  dq = dS k.
@@ -9,11 +8,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/attention_products.h"
 #include "cuda/attention_tiles.h"
 #include "cuda/block.h"
 #include "cuda/divide.h"
 #include "cuda/launch.h"
-#include "cuda/mma.h"
 
 namespace sfumato::cuda {
 namespace {
@@ -21,99 +20,17 @@ namespace {
 using kernels::Attention;
 using kernels::index;
 
-constexpr int kThreads = 128, kOwn = 64, kOther = 32;
+constexpr int kThreads = 128, kOwn = 64;
+// So many that a block has room in 99 KB, which all cards have.
+template <class P, int kD>
+constexpr int kOther = kD * sizeof(typename P::Number) > 256 ? 16 : 32;
 constexpr float kLog2e = 1.442695041f;
 
-// Rows of one head of one image: row i is at first + i * step, d numbers long.
-struct Rows {
-  const bf16* first;
-  index step;
-  unsigned count, d;
-};
-
-// kRows of them in shared memory, with zeros up to kD numbers.
-template <int kRows, int kD>
-struct Panel {
-  static constexpr int kChunks = kD / kOfChunk<bf16>;
-  Chunk chunks[kRows * kChunks];
-
-  // Begins to copy the rows from `begin` on.
-  __device__ void bring(const Rows& from, unsigned begin) {
-    for (unsigned i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
-      const unsigned row = i / kChunks, c = i % kChunks, e = c * kOfChunk<bf16>;
-      const bool exists = begin + row < from.count && e < from.d;
-      copy_chunk(&chunks[swizzled<kChunks>(row, c)],
-                 exists ? from.first + (begin + row) * from.step + e : nullptr);
-    }
-  }
-  // Of 16 rows and 16 numbers of them, the factor a; and two factors b, whose columns are rows here.
-  __device__ void load_a(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
-    load_matrices(r, named(below_first(threadIdx.x % 32), row, step));
-  }
-  __device__ void load_b(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
-    load_matrices(r, named(beside_first(threadIdx.x % 32), row, step));
-  }
-  // Two factors b whose terms are rows here.
-  __device__ void load_b_of_terms(std::uint32_t (&r)[4], unsigned row, unsigned step) const {
-    load_transposed(r, named(below_first(threadIdx.x % 32), row, step));
-  }
-
- private:
-  __device__ const Chunk* named(const RowOfFour& at, unsigned row, unsigned step) const {
-    return &chunks[swizzled<kChunks>(row + at.row, step * 2 + at.chunk)];
-  }
-};
-
-constexpr int kOfRow = 4;  // lanes that share a row of a matrix of sums
-
-// This lane's elements of a matrix [16, 8 kCount]: of columns 8 j + 2 (lane % 4) + e, row lane / 4 + 8 h is [j][2 h + e].
-template <int kCount>
-struct Sums {
-  float v[kCount][4] = {};
-  __device__ void scale(int h, float by) {
-    for (int j = 0; j < kCount; ++j)
-      for (int e = 0; e < 2; ++e) v[j][2 * h + e] *= by;
-  }
-  __device__ float (&operator[](int j))[4] { return v[j]; }
-  __device__ const float (&operator[](int j) const)[4] { return v[j]; }
-};
-using Scores = Sums<kOther / 8>;
-
-// The warp's 16 own rows times the others.
-template <int kD>
-__device__ Scores products(const Panel<kOwn, kD>& own, unsigned row,
-                           const Panel<kOther, kD>& other) {
-  Scores s;
-  SFUMATO_UNROLL
-  for (int step = 0; step < kD / 16; ++step) {
-    std::uint32_t a[4], b[4];
-    own.load_a(a, row, step);
-    SFUMATO_UNROLL
-    for (int j = 0; j < kOther / 16; ++j) {
-      other.load_b(b, j * 16, step);
-      multiply_add(bf16(), s[2 * j], a, b[0], b[1]);
-      multiply_add(bf16(), s[2 * j + 1], a, b[2], b[3]);
-    }
-  }
-  return s;
+__device__ void write_pair(bf16* to, float low, float high) {
+  write_words(to, Words<4>{{pair_of_bf16(low, high)}});
 }
-
-// to += p other.
-template <int kD>
-__device__ void add_products(Sums<kD / 8>& to, const Scores& p, const Panel<kOther, kD>& other) {
-  SFUMATO_UNROLL
-  for (int step = 0; step < kOther / 16; ++step) {
-    const auto &left = p[2 * step], &right = p[2 * step + 1];
-    const std::uint32_t a[4] = {pair_of_bf16(left[0], left[1]), pair_of_bf16(left[2], left[3]),
-                                pair_of_bf16(right[0], right[1]), pair_of_bf16(right[2], right[3])};
-    SFUMATO_UNROLL
-    for (int j = 0; j < kD / 16; ++j) {
-      std::uint32_t b[4];
-      other.load_b_of_terms(b, step * 16, j);
-      multiply_add(bf16(), to[2 * j], a, b[0], b[1]);
-      multiply_add(bf16(), to[2 * j + 1], a, b[2], b[3]);
-    }
-  }
+__device__ void write_pair(float* to, float low, float high) {
+  write_words(to, std::bit_cast<Words<8>>(Numbers<float, 2>{{low, high}}));
 }
 
 // Which rows a block has, of the `rows` of each of n heads of images.
@@ -133,13 +50,15 @@ struct Place {
   __device__ T* in(T* x, index rows, index step, index d) const {
     return x + image * rows * step + head * d;
   }
-  __device__ Rows rows(const bf16* x, index count, index step, index d) const {
-    return {in(x, count, step, d), step, static_cast<unsigned>(count), static_cast<unsigned>(d)};
+  template <class T>
+  __device__ RowsOfHead<T> rows(const T* x, index count, index step, index d) const {
+    return {in(x, count, step, d), static_cast<unsigned>(step), static_cast<unsigned>(count),
+            static_cast<unsigned>(d)};
   }
   // Writes the rows that exist.
-  template <int kCount>
-  __device__ void write(const Sums<kCount>& from, bf16* x, index count, index step, index d) const {
-    bf16* const to = in(x, count, step, d);
+  template <int kCount, class T>
+  __device__ void write(const Sums<kCount>& from, T* x, index count, index step, index d) const {
+    T* const to = in(x, count, step, d);
     const unsigned lane = threadIdx.x % 32;
     SFUMATO_UNROLL
     for (int h = 0; h < 2; ++h) {
@@ -147,30 +66,31 @@ struct Place {
       if (i >= count) continue;
       SFUMATO_UNROLL
       for (int j = 0; j < kCount; ++j) {
-        const unsigned c = j * 8 + lane % 4 * 2;  // (d is a multiple of 8)
-        if (c < d)
-          write_words(&to[i * step + c],
-                      Words<4>{{pair_of_bf16(from[j][2 * h], from[j][2 * h + 1])}});
+        const unsigned c = j * 8 + lane % 4 * 2;  // (d is even)
+        if (c < d) write_pair(&to[i * step + c], from[j][2 * h], from[j][2 * h + 1]);
       }
     }
   }
 };
 
-template <int kD>
+template <class P, int kD>
 struct Forward {
-  static constexpr int kThreads = cuda::kThreads;
+  static constexpr int kThreads = cuda::kThreads, kOther = cuda::kOther<P, kD>;
+  using T = typename P::Number;
+  using Scores = Sums<kOther / 8>;
   struct Shared {
-    Panel<kOwn, kD> q;
-    Panel<kOther, kD> k[2], v[2];
+    AttentionPanel<P, kOwn, kD> q;
+    AttentionPanel<P, kOther, kD> k[2], v[2];
   };
-  kernels::AttentionForward<bf16> a;
+  kernels::AttentionForward<T> a;
   Divisor blocks, heads;
 
   __device__ void operator()() const {
     const Attention& t = a.attention;
     Shared& s = shared<Shared>();
     const Place at(blockIdx.x, blocks, heads);
-    const Rows k = at.rows(a.k, t.tk, t.kv_row, t.d), v = at.rows(a.v, t.tk, t.kv_row, t.d);
+    const RowsOfHead<T> k = at.rows(a.k, t.tk, t.kv_row, t.d),
+                        v = at.rows(a.v, t.tk, t.kv_row, t.d);
     s.q.bring(at.rows(a.q, t.tq, t.q_row, t.d), at.first);
     s.k[0].bring(k, 0), s.v[0].bring(v, 0);
     commit_copies();
@@ -236,15 +156,17 @@ struct Forward {
   };
 };
 
-template <int kD>
+template <class P, int kD>
 struct Backward {
-  static constexpr int kThreads = cuda::kThreads;
+  static constexpr int kThreads = cuda::kThreads, kOther = cuda::kOther<P, kD>;
+  using T = typename P::Number;
+  using Scores = Sums<kOther / 8>;
   struct Shared {
-    Panel<kOwn, kD> own[2];         // q and dO, or k and v
-    Panel<kOther, kD> other[2][2];  // the other two, twice
-    float lse[kOwn], d[kOwn];       // of queries
+    AttentionPanel<P, kOwn, kD> own[2];         // q and dO, or k and v
+    AttentionPanel<P, kOther, kD> other[2][2];  // the other two, twice
+    float lse[kOwn], d[kOwn];                   // of queries
   };
-  kernels::AttentionBackward<bf16> a;
+  kernels::AttentionBackward<T> a;
   unsigned query_blocks;
   Divisor of_queries, of_keys, heads;
 
@@ -262,8 +184,10 @@ struct Backward {
     const Attention& t = a.attention;
     Shared& s = shared<Shared>();
     const index row = t.heads * t.d;
-    const Rows queries[2] = {at.rows(a.q, t.tq, t.q_row, t.d), at.rows(a.dout, t.tq, row, t.d)};
-    const Rows keys[2] = {at.rows(a.k, t.tk, t.kv_row, t.d), at.rows(a.v, t.tk, t.kv_row, t.d)};
+    const RowsOfHead<T> queries[2] = {at.rows(a.q, t.tq, t.q_row, t.d),
+                                      at.rows(a.dout, t.tq, row, t.d)};
+    const RowsOfHead<T> keys[2] = {at.rows(a.k, t.tk, t.kv_row, t.d),
+                                   at.rows(a.v, t.tk, t.kv_row, t.d)};
     const auto &own = kOfKeys ? keys : queries, &other = kOfKeys ? queries : keys;
     for (int i = 0; i < 2; ++i) s.own[i].bring(own[i], at.first), s.other[0][i].bring(other[i], 0);
     commit_copies();
@@ -299,8 +223,8 @@ struct Backward {
     const unsigned i = threadIdx.x / kTeam, query = first + i;
     const bool exists = query < t.tq;
     const index row = t.heads * t.d;
-    const bf16* const out = at.in(a.out, t.tq, row, t.d) + query * row;
-    const bf16* const dout = at.in(a.dout, t.tq, row, t.d) + query * row;
+    const T* const out = at.in(a.out, t.tq, row, t.d) + query * row;
+    const T* const dout = at.in(a.dout, t.tq, row, t.d) + query * row;
     float sum = 0;
     for (unsigned e = threadIdx.x % kTeam; exists && e < t.d; e += kTeam)
       sum += static_cast<float>(out[e]) * static_cast<float>(dout[e]);
@@ -347,38 +271,55 @@ void with_channels(index d, const F& f) {
 Divisor divisor(index n) { return Divisor(static_cast<unsigned>(std::max<index>(1, n))); }
 index blocks_of(index rows) { return (rows + kOwn - 1) / kOwn; }
 
-bool fits(const Attention& s, std::initializer_list<const bf16*> arrays) {
-  constexpr index kOf = kOfChunk<bf16>;
+template <class T>
+bool fits(const Attention& s, std::initializer_list<const T*> arrays) {
+  constexpr index kOf = kOfChunk<T>;
   if (s.d > 128 || s.d % kOf != 0 || s.q_row % kOf != 0 || s.kv_row % kOf != 0) return false;
   return std::all_of(arrays.begin(), arrays.end(),
-                     [](const bf16* x) { return in_chunks(kOfChunk<bf16>, x); });
+                     [](const T* x) { return in_chunks(kOfChunk<T>, x); });
 }
 
 }  // namespace
 
-bool attention_fits_tiles(const kernels::AttentionForward<bf16>& a) {
-  return fits(a.attention, {a.q, a.k, a.v});
+template <class T>
+bool attention_fits_tiles(const kernels::AttentionForward<T>& a) {
+  return fits<T>(a.attention, {a.q, a.k, a.v, a.out});
 }
-bool attention_fits_tiles(const kernels::AttentionBackward<bf16>& a) {
-  return fits(a.attention, {a.q, a.k, a.v, a.dout});
+template <class T>
+bool attention_fits_tiles(const kernels::AttentionBackward<T>& a) {
+  return fits<T>(a.attention, {a.q, a.k, a.v, a.dout, a.dq, a.dk, a.dv});
 }
 
-void attention_forward_by_tiles(const kernels::AttentionForward<bf16>& a) {
+template <class T>
+void attention_forward_by_tiles(const kernels::AttentionForward<T>& a) {
   const Attention& s = a.attention;
   const index blocks = blocks_of(s.tq);
-  with_channels(s.d, [&]<int kD>(std::integral_constant<int, kD>) {
-    launch({s.n * s.heads * blocks}, Forward<kD>{a, divisor(blocks), divisor(s.heads)});
+  with_products<T>([&]<class P>(P) {
+    with_channels(s.d, [&]<int kD>(std::integral_constant<int, kD>) {
+      launch({s.n * s.heads * blocks}, Forward<P, kD>{a, divisor(blocks), divisor(s.heads)});
+    });
   });
 }
 
-void attention_backward_by_tiles(const kernels::AttentionBackward<bf16>& a) {
+template <class T>
+void attention_backward_by_tiles(const kernels::AttentionBackward<T>& a) {
   const Attention& s = a.attention;
   const index queries = blocks_of(s.tq), keys = blocks_of(s.tk), heads = s.n * s.heads;
-  with_channels(s.d, [&]<int kD>(std::integral_constant<int, kD>) {
-    launch({heads * (queries + keys)},
-           Backward<kD>{a, static_cast<unsigned>(heads * queries), divisor(queries), divisor(keys),
-                        divisor(s.heads)});
+  with_products<T>([&]<class P>(P) {
+    with_channels(s.d, [&]<int kD>(std::integral_constant<int, kD>) {
+      launch({heads * (queries + keys)},
+             Backward<P, kD>{a, static_cast<unsigned>(heads * queries), divisor(queries),
+                             divisor(keys), divisor(s.heads)});
+    });
   });
 }
+
+#define SFUMATO_INSTANTIATE(T)                                                   \
+  template bool attention_fits_tiles(const kernels::AttentionForward<T>&);       \
+  template bool attention_fits_tiles(const kernels::AttentionBackward<T>&);      \
+  template void attention_forward_by_tiles(const kernels::AttentionForward<T>&); \
+  template void attention_backward_by_tiles(const kernels::AttentionBackward<T>&);
+SFUMATO_INSTANTIATE(float)
+SFUMATO_INSTANTIATE(bf16)
 
 }  // namespace sfumato::cuda

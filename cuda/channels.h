@@ -16,8 +16,8 @@ using kernels::index;
 // The channels of a pixel in one array [pixels, count] or in two, the second [pixels, rest].
 template <class T>
 struct Channels {
-  T* first;
-  unsigned count;
+  T* first = nullptr;
+  unsigned count = 0;
   T* second = nullptr;
   unsigned rest = 0;
 

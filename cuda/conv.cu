@@ -187,7 +187,7 @@ bool fits_tiles(const Conv& s) {
 template <class T>
 bool by_tiles(const Conv& s, const ConvShortcut<T>* shortcut) {
   constexpr index kLarge = 4096;
-  const index many = on_tensor_cores<T>() ? 256 : 128;
+  const index many = std::is_same_v<T, double> ? 128 : 256;
   if (!fits_tiles(s) || (shortcut && !fits_tiles(shortcut->conv))) return false;
   if (conv_path != ConvPath::automatic) return conv_path == ConvPath::tiles;
   return s.c < many || s.k < many || s.n * std::max(s.oh * s.ow, s.h * s.w) < kLarge;

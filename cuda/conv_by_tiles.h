@@ -14,32 +14,36 @@ namespace sfumato::cuda {
 
 constexpr unsigned ceil_divide(unsigned n, unsigned d) { return (n + d - 1) / d; }
 
-// f(tile) of the tile that multiplies T, for products of `cols` columns. Its type alone counts.
-template <template <class, int> class Product, class T, class F>
+// f(tile) of the tile that multiplies as P says, for products of `cols` columns. Its type alone counts.
+template <template <class, int> class Product, class P, class F>
 void of_width(unsigned cols, const F& f) {
-  if (cols > 32) return f(Product<T, 64>());
-  if constexpr (std::is_same_v<T, bf16>)
-    if (cols <= 16) return f(Product<T, 16>());
-  f(Product<T, 32>());
+  if constexpr (!std::is_same_v<P, AsTwoTf32>)  // whose fragments take twice the registers
+    if (cols > 32) return f(Product<P, 64>());
+  if constexpr (std::is_same_v<P, AsBf16>)
+    if (cols <= 16) return f(Product<P, 16>());
+  f(Product<P, 32>());
 }
+// The same, of T.
 template <class T, class F>
 void with_tile(unsigned cols, const F& f) {
-  if constexpr (!std::is_same_v<T, double>)
-    if (on_tensor_cores<T>()) return of_width<MmaTile, T>(cols, f);
-  if constexpr (!std::is_same_v<T, bf16>) of_width<Tile, T>(cols, f);
+  if constexpr (std::is_same_v<T, double>)
+    of_width<Tile, T>(cols, f);
+  else
+    with_products<T>([&]<class P>(P) { of_width<MmaTile, P>(cols, f); });
 }
 
 // f(tile, tile) of two that are used in one launch. (Those that are not for tensor cores have the same width.)
 template <class T, class F>
 void with_two_tiles(unsigned first_cols, unsigned second_cols, const F& f) {
-  if constexpr (!std::is_same_v<T, double>)
-    if (on_tensor_cores<T>())
-      return of_width<MmaTile, T>(first_cols, [&]<class First>(First first) {
-        of_width<MmaTile, T>(second_cols, [&]<class Second>(Second second) { f(first, second); });
-      });
-  if constexpr (!std::is_same_v<T, bf16>)
+  if constexpr (std::is_same_v<T, double>)
     of_width<Tile, T>(std::max(first_cols, second_cols),
                       [&]<class Both>(Both both) { f(both, both); });
+  else
+    with_products<T>([&]<class P>(P) {
+      of_width<MmaTile, P>(first_cols, [&]<class First>(First first) {
+        of_width<MmaTile, P>(second_cols, [&]<class Second>(Second second) { f(first, second); });
+      });
+    });
 }
 
 // Tiles of a product, one row of tiles after another; or of several, one for each class of rows, a tile of each class in turn.

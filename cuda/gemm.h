@@ -1,6 +1,4 @@
 #pragma once
-#include <type_traits>
-
 #include "tensor/kernels/kernels.h"
 
 namespace sfumato::cuda {
@@ -13,11 +11,5 @@ void gemm(const kernels::Gemm<T, Out>& g);
 // As Backend::allow_tf32 says; and what it said last.
 void allow_tf32(bool allow);
 bool tf32_allowed();
-
-// Whether products of T are done on tensor cores: of bf16, and of f32 where TF32 is allowed.
-template <class T>
-bool on_tensor_cores() {
-  return std::is_same_v<T, bf16> || (std::is_same_v<T, float> && tf32_allowed());
-}
 
 }  // namespace sfumato::cuda

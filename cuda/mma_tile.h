@@ -1,5 +1,5 @@
 // A tile of a product of matrices on tensor cores (mma.h), by a block. The counterpart of Tile (tile.h), with the same
-// factors, whose elements are bf16 (S), or rounded to TF32 where S = float. A factor says by `in_chunks` whether
+// factors, whose elements are multiplied as P says (mma_fragment.h). A factor says by `in_chunks` whether
 //   const T* chunk(Outer, Inner)
 // is the address of the element and of those after it that fill 16 bytes, or null for zeros: these are copied to shared
 // memory while earlier ones are multiplied. Elements of another factor are read one by one.
@@ -8,16 +8,16 @@
 // bytes of terms, one for each of its outer places; another as rows of outer places, one for each term. Chunks are swizzled, so
 // that eight lanes, which load_matrices serves at once, never meet in the same banks.
 #pragma once
-#include <bit>
-
-#include "cuda/mma.h"
+#include "cuda/mma_fragment.h"
 #include "cuda/tile.h"
 
 namespace sfumato::cuda {
 
 // 64, 32 or 16 columns; in TF32 no fewer than 32.
-template <class S, int kCols_>
+template <class P, int kCols_>
 class MmaTile {
+  using S = typename P::Number;
+
  public:
   static constexpr int kThreads = 256, kM = 128, kN = kCols_, kBlocksAtOnce = 2;
 
@@ -88,8 +88,8 @@ class MmaTile {
       __syncthreads();
       bring((stage + kStages - 1) % kStages, k + (kStages - 1) * kK);
       if (warp.works)
-        add_products<B>(sums, s.b[stage], warp.col, [&](std::uint32_t(&r)[4], int i, int step) {
-          load<A, kM, true>(r, s.a[stage], warp.row + i * 16, step);
+        add_products<B>(sums, s.b[stage], warp.col, [&](int i, int step) {
+          return load<A, kM, true>(s.a[stage], warp.row + i * 16, step);
         });
       stage = (stage + 1) % kStages;
     }
@@ -160,15 +160,17 @@ class MmaTile {
         const unsigned first = a.halo() + warp.row + named.row;
         const unsigned early = first + a.shift(t), late = first + a.shift(t + kTaps - 1);
         if (warp.works)
-          add_products<B>(sums, s.b[stage], warp.col, [&](std::uint32_t(&r)[4], int i, int step) {
+          add_products<B>(sums, s.b[stage], warp.col, [&](int i, int step) {
             const unsigned row = (step == 0 ? early : late) + i * 16,
                            tap = kTaps == 1 ? t : t + step,
                            at_chunk = (kTaps == 1 ? step * 2 : 0) + named.chunk;
-            load_matrices(r,
+            Fragment<P> r;
+            load_matrices(r.words,
                           inside[i] >> tap & 1
                               ? &patch.chunks[swizzled<kChunks>(row, at_chunk)]
                               : &s.pixels.zeros.chunks[swizzled<kChunks>(row % kPeriod, at_chunk)]);
-            to_tf32(r);
+            r.round();
+            return r;
           });
         stage = (stage + 1) % kStages;
       }
@@ -207,42 +209,41 @@ class MmaTile {
   // What multiply_add takes of 16 outer places in one step: four matrices, of a half of the places and a half of the terms.
   // Places go first in a's order, terms in b's (of which two columns' are here).
   template <class Factor, int kExtent, bool kOuterFirst>
-  static __device__ void load(std::uint32_t (&r)[4], const Panel<kExtent>& panel, unsigned outer,
-                              unsigned step) {
+  static __device__ Fragment<P> load(const Panel<kExtent>& panel, unsigned outer, unsigned step) {
+    Fragment<P> r;
     using Rows = Layout<Factor, kExtent>;
     const unsigned lane = threadIdx.x % 32;
     const RowOfFour at =
         Factor::kAlongInner == kOuterFirst ? below_first(lane) : beside_first(lane);
     if constexpr (Factor::kAlongInner) {
-      load_matrices(r, &panel.chunks[Rows::place(outer + at.row, step * 2 + at.chunk)]);
+      load_matrices(r.words, &panel.chunks[Rows::place(outer + at.row, step * 2 + at.chunk)]);
     } else if constexpr (sizeof(S) == 2) {
-      load_transposed(r, &panel.chunks[Rows::place(step * 16 + at.row, outer / 8 + at.chunk)]);
+      load_transposed(r.words,
+                      &panel.chunks[Rows::place(step * 16 + at.row, outer / 8 + at.chunk)]);
     } else {
       for (unsigned m = 0; m < 4; ++m) {
         const unsigned half = kOuterFirst ? m % 2 : m / 2, late = kOuterFirst ? m / 2 : m % 2;
         const unsigned place = outer + half * 8 + lane / 4, term = step * 8 + late * 4 + lane % 4;
-        r[m] = load_word(&panel.chunks[Rows::place(term, place / 4)].words[place % 4]);
+        r.words[m] = load_word(&panel.chunks[Rows::place(term, place / 4)].words[place % 4]);
       }
     }
-    to_tf32(r);
-  }
-  static __device__ void to_tf32(std::uint32_t (&r)[4]) {
-    if (sizeof(S) == 4)
-      for (std::uint32_t& word : r) word = tf32_of(std::bit_cast<float>(word));
+    r.round();
+    return r;
   }
 
-  // Adds the products of a step; load_rows(r, i, half of the step): the words of 16 rows of a.
+  // Adds the products of a step; load_rows(i, half of the step): 16 rows of a.
   template <class B, class LoadRows>
   static __device__ void add_products(Sums& sums, const Panel<kN>& b, unsigned col,
                                       const LoadRows& load_rows) {
+    SFUMATO_UNROLL_BY(P::kInTwo ? 1 : 2)
     for (int step = 0; step < 2; ++step) {
-      std::uint32_t rows[kRows][4], cols[kCols / 2][4];
-      for (int i = 0; i < kRows; ++i) load_rows(rows[i], i, step);
-      for (int j = 0; j < kCols / 2; ++j) load<B, kN, false>(cols[j], b, col + j * 16, step);
-      for (int i = 0; i < kRows; ++i)
-        for (int j = 0; j < kCols; ++j)
-          multiply_add(S(), sums[i][j], rows[i], cols[j / 2][j % 2 * 2],
-                       cols[j / 2][j % 2 * 2 + 1]);
+      Fragment<P> rows[kRows];
+      for (int i = 0; i < kRows; ++i) rows[i] = load_rows(i, step);
+      for (int j = 0; j < kCols; j += 2) {
+        const Fragment<P> cols = load<B, kN, false>(b, col + j * 8, step);
+        for (int i = 0; i < kRows; ++i)
+          add_product(sums[i][j], rows[i], cols, 0), add_product(sums[i][j + 1], rows[i], cols, 1);
+      }
     }
   }
   // By way of shared memory, so that threads that follow one another write runs that do.
@@ -280,7 +281,7 @@ class MmaTile {
   template <int kCount, class F>
   static __device__ void each_run(const Shared& s, const F& f) {
     constexpr unsigned kAcross = kN / kRun;
-    SFUMATO_UNROLL_2
+    SFUMATO_UNROLL_BY(2)
     for (unsigned i = 0; i < kCount * kAcross; i += kThreads) {
       const unsigned number = (i + threadIdx.x) / kAcross, col = (i + threadIdx.x) % kAcross * kRun;
       const unsigned row = kAcross < 8 ? number / 4 * 4 + number % 2 * 2 + number / 2 % 2 : number;

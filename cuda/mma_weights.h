@@ -32,8 +32,8 @@ struct TapsOfTile {
 
 // kCols_ columns, 64, 32 or 16; numbers are bf16. Warps side by side share the columns, or, of 16, the terms.
 template <int kCols_>
-class MmaWeights : private MmaTile<bf16, kCols_> {
-  using Tile = MmaTile<bf16, kCols_>;
+class MmaWeights : private MmaTile<AsBf16, kCols_> {
+  using Tile = MmaTile<AsBf16, kCols_>;
   using typename Tile::Shared;
   static constexpr int kK = Tile::kK, kPack = Tile::kPack, kThreads = Tile::kThreads;
   static constexpr int kWarpsAcross = 2, kWarpsDown = kThreads / 32 / kWarpsAcross;
@@ -72,20 +72,19 @@ class MmaWeights : private MmaTile<bf16, kCols_> {
       for (unsigned step = kHalfOfTerms ? warp % 2 : 0; step < 2; step += kHalfOfTerms ? 2 : 1) {
         const unsigned pixel = step * 16 + named.row;
         const std::uint32_t inside = u.inside(k + pixel);
-        std::uint32_t cols[kCols][4];
+        Fragment<AsBf16> cols[kCols];
         for (int j = 0; j < kCols; ++j)
-          Tile::template load<B, kCols_, false>(cols[j], s.b[stage], col + j * 16, step);
+          cols[j] = Tile::template load<B, kCols_, false>(s.b[stage], col + j * 16, step);
         SFUMATO_UNROLL
         for (int i = 0; i < kRows; ++i) {
           if (of.tap[i] >= u.taps()) continue;
-          std::uint32_t rows[4];
+          Fragment<AsBf16> rows;
           load_transposed(
-              rows, inside >> of.tap[i] & 1
-                        ? &s.window.pixels[stage][window.place(pixel + of.shift[i], of.chunk[i])]
-                        : &s.window.zeros[window.place((pixel + of.shift[i]) % 8, of.chunk[i])]);
-          for (int j = 0; j < kCols * 2; ++j)
-            multiply_add(bf16(), sums[i][j], rows, cols[j / 2][j % 2 * 2],
-                         cols[j / 2][j % 2 * 2 + 1]);
+              rows.words,
+              inside >> of.tap[i] & 1
+                  ? &s.window.pixels[stage][window.place(pixel + of.shift[i], of.chunk[i])]
+                  : &s.window.zeros[window.place((pixel + of.shift[i]) % 8, of.chunk[i])]);
+          for (int j = 0; j < kCols * 2; ++j) add_product(sums[i][j], rows, cols[j / 2], j % 2);
         }
       }
       stage = (stage + 1) % Tile::kStages;

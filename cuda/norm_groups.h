@@ -97,7 +97,7 @@ struct Band {
     const unsigned row = threadIdx.x / share.across;
     if (row >= share.rows || c >= end) return;
     const index first = static_cast<index>(image) * share.hw;
-    SFUMATO_UNROLL_2
+    SFUMATO_UNROLL_BY(2)
     for (unsigned p = row; p < share.hw; p += share.rows) f(first + p);
   }
 

@@ -10,12 +10,13 @@
 #include <cuda_runtime.h>
 // Before a loop whose number of rounds is a constant: an array that it indexes can then be registers.
 #define SFUMATO_UNROLL _Pragma("unroll")
-// Or twice at most, where all rounds at once would need too many registers.
-#define SFUMATO_UNROLL_2 _Pragma("unroll 2")
+// Or n of its rounds, where all at once would need too many registers.
+#define SFUMATO_UNROLL_BY(n) SFUMATO_PRAGMA(unroll n)
+#define SFUMATO_PRAGMA(text) _Pragma(#text)
 #else
 #include "cuda/emulator/simt.h"
 #define SFUMATO_UNROLL
-#define SFUMATO_UNROLL_2
+#define SFUMATO_UNROLL_BY(n)
 #endif
 
 namespace sfumato::cuda {

@@ -21,7 +21,7 @@ template <class W, int kCols_>
 class Tile {
  public:
   static constexpr int kThreads = 256, kM = 64, kN = kCols_;
-  static constexpr int kBlocksAtOnce = sizeof(W) == 4 ? 2 : 1;
+  static constexpr int kBlocksAtOnce = 1;
 
  private:
   static constexpr int kK = 16;                                 // terms a step

@@ -17,7 +17,7 @@ std::string name(Device device);
 // driver, no such GPU, or it is too old. A process may ask again, but not for another GPU. One thread at a time.
 Device use_device(std::string_view name);
 
-// Whether products of f32 by cuBLASLt may round their factors to 11 bits (TF32), which tensor cores multiply several times
+// Whether products of f32 may round their factors to 11 bits (TF32), which tensor cores multiply several times
 // faster. At first they may not. Recordings (recorded.h) stay as they were recorded. The CPU, which has no TF32, ignores it.
 void allow_tf32(Device device, bool allow);
 constexpr bool has_tf32(Device device) { return device != Device::cpu; }

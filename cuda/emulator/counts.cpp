@@ -94,7 +94,19 @@ void end_launch(const BlockSize& size, std::uint64_t blocks) {
 
 namespace {
 
-// What one instruction of a warp has accessed, each time that a lane came to it.
+// An instruction of a warp, between two barriers: there its lanes meet again, whatever loops they were in.
+struct Site {
+  const void* place;
+  unsigned warp;
+  std::uint64_t barriers;
+  bool operator==(const Site&) const = default;
+};
+struct SiteHash {
+  std::size_t operator()(const Site& s) const {
+    return (reinterpret_cast<std::size_t>(s.place) * 32 + s.warp) ^ s.barriers * 0x9e3779b97f4a7c15;
+  }
+};
+// What it has accessed, each time that a lane came to it.
 struct Instruction {
   unsigned bytes;
   bool writes;
@@ -103,7 +115,7 @@ struct Instruction {
 };
 struct BlockAccesses {
   SharedRange shared;
-  std::unordered_map<std::uint64_t, Instruction> instructions;
+  std::unordered_map<Site, Instruction, SiteHash> instructions;
 };
 std::map<unsigned, BlockAccesses> of_blocks;
 BlockAccesses* running = nullptr;
@@ -119,9 +131,9 @@ void note(const void* address, unsigned bytes, bool writes, const void* place) {
   if (!is_within(at, running->shared.begin, running->shared.bytes) && !is_device_address(at))
     return;
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const std::uint64_t key = reinterpret_cast<std::uintptr_t>(place) << 5 | warp;
+  const Site site{place, warp, barriers_passed()};
   Instruction& of =
-      running->instructions.try_emplace(key, Instruction{bytes, writes}).first->second;
+      running->instructions.try_emplace(site, Instruction{bytes, writes}).first->second;
   const unsigned time = of.times_of_lane[lane]++;
   if (time == of.times.size()) of.times.emplace_back();
   of.times[time][lane] = at;
@@ -129,7 +141,7 @@ void note(const void* address, unsigned bytes, bool writes, const void* place) {
 
 void count(const BlockAccesses& block) {
   std::unordered_set<std::uintptr_t> read;
-  for (const auto& [key, of] : block.instructions)
+  for (const auto& [site, of] : block.instructions)
     for (const auto& lanes : of.times) {
       Addresses addresses;
       std::copy(lanes.begin(), lanes.end(), addresses);

@@ -1,8 +1,8 @@
 // What kernels do that a device takes time for, as the emulator counts it.
 //
 // Plain loads and stores are counted in a build with SFUMATO_COUNT_ACCESSES (preset cuda-counts), whose compiler, clang, calls
-// counts.cpp at each of them. Those that the lanes of a warp make at the same place of the program for the same time are one
-// instruction. Others are counted by the functions of mma.h, in every build.
+// counts.cpp at each of them. Those that the lanes of a warp make at the same place of the program, for the same time since they
+// last waited for one another, are one instruction. Others are counted by the functions of mma.h, in every build.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -325,6 +325,9 @@ void block_barrier(const char* file, int line) {
 void warp_barrier() { wait_at(warp().barrier, Memory::ordered); }
 int lane() { return current().thread % 32; }
 std::uint64_t blocks_begun() { return begun; }
+std::uint64_t barriers_passed() {
+  return launch.fiber ? launch.block->barrier.generation + warp().barrier.generation : 0;
+}
 Copies& copies() { return current().copies; }
 
 // Not memcpy, which the thread sanitizer sees: the warps of all blocks use the same bytes.

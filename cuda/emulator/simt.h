@@ -70,12 +70,14 @@ int lane();
 // Every live thread of the warp gives `bytes` bytes, at most 64. All see what each gave, [lane], until the warp's next call.
 using OfLanes = const unsigned char (*)[64];
 OfLanes give(const void* value, std::size_t bytes);
+// The same, and `value` becomes that of lane `from`.
+void exchange(void* value, std::size_t bytes, int from);
 // What the running thread has begun to copy (mma.h).
 struct Copies& copies();
 // How many blocks have begun so far, of kernels whose threads wait.
 std::uint64_t blocks_begun();
-// The same, and `value` becomes that of lane `from`.
-void exchange(void* value, std::size_t bytes, int from);
+// How often the running thread has waited for others, of its block or of its warp.
+std::uint64_t barriers_passed();
 // Ends the kernel with an Error if the address of `bytes` bytes that are moved at once is no multiple of that.
 void expect_multiple(const void* address, std::size_t bytes);
 // (Word by word: GCC's thread sanitizer does not see a memcpy of 16 bytes, which is compiled to one load or store.)

@@ -16,7 +16,7 @@ AttentionResult<T, OnDevice> run(const Attention& s, const AttentionCase<T>& in)
 }
 
 TEST_F(DeviceAttention, MatchesTheDefinition) {
-  for_every_type_and_bf16([]<class T>() {
+  for_every_precision([]<class T>() {
     for (const Attention& s : attention_sizes()) {
       SCOPED_TRACE(describe(s));
       const AttentionCase<T> in(s);
@@ -34,7 +34,7 @@ TEST_F(DeviceAttention, MatchesTheDefinition) {
 
 // q, k and v as columns of one array, and their gradients likewise, give the same bits as three arrays.
 TEST_F(DeviceAttention, SideBySide) {
-  for_every_type_and_bf16([]<class T>() {
+  for_every_precision([]<class T>() {
     Attention s = sizes(2, 20, 20, 2, 40, 0.3);
     const AttentionCase<T> in(s);
     const auto apart = run(s, in);
@@ -84,8 +84,8 @@ TEST_F(DeviceAttention, LowScores) {
     AttentionResult<double> expected = reference_of(s, in);
     const double most = std::is_same_v<T, bf16> ? 0.02 : by_type<T>(1e-3, 1e-11);
     EXPECT_LT(distance(got.out.values().data(), expected.out.values()), most);
-    // A difference of numbers near 10, which in bf16 leaves little.
-    const double most_of_dq = std::is_same_v<T, bf16> ? 1 : most;
+    // A difference of numbers near 10, times what is left of scores near 800: in bf16 that is little, in 22 bits less.
+    const double most_of_dq = std::is_same_v<T, bf16> ? 1 : by_type<T>(1e-2, 1e-11);
     EXPECT_LT(distance(got.dq.values().data(), expected.dq.values()), most_of_dq);
     EXPECT_LT(distance(got.dk.values().data(), expected.dk.values()), most);
     EXPECT_LT(distance(got.dv.values().data(), expected.dv.values()), most);

@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include "cuda/attention.h"
 #include "cuda/conv.h"
 #include "tensor/arithmetic.h"
 #include "tensor/backend.h"
 #include "tests/cuda/kernel_test.h"
+#include "tests/kernels/attention_cases.h"
 #include "tests/kernels/conv_cases.h"
 
 #if defined(SFUMATO_CUDA_EMULATED)
@@ -73,25 +75,58 @@ void convolve(const kernels::Conv& s, kernels::index groups) {
   synchronize(Device::cuda);
 }
 
-TEST_F(CountsTest, LanesNeverMeetInTheSameBanks) {
+// Attention and its gradients.
+template <class T>
+void attend(const kernels::Attention& s) {
+  using namespace kernels::testing;  // NOLINT: the cases
+  const AttentionCase<T, OnDevice> in{AttentionCase<T>(s)};
+  AttentionResult<T, OnDevice> r(s);
+  attention_forward(forward_of<T>(s, in, r));
+  attention_backward(backward_of<T>(s, in, r));
+  synchronize(Device::cuda);
+}
+
+// f<T>() in bf16, f32 and TF32, none of whose launches may have conflicts.
+template <class F>
+void expect_no_conflicts(const F& f) {
+  take_launches();
+  f.template operator()<bf16>();
+  f.template operator()<float>();
+  allow_tf32(Device::cuda, true);
+  f.template operator()<float>();
+  allow_tf32(Device::cuda, false);
+  std::uint64_t accesses = 0;
+  for (const Launched& launch : take_launches()) {
+    EXPECT_EQ(launch.counts.conflicts, 0u) << launch.size.kernel;
+    accesses += launch.counts.shared_accesses;
+  }
+  EXPECT_GT(accesses, 10000u);
+}
+
+TEST_F(CountsTest, LanesOfConvolutionsNeverMeetInTheSameBanks) {
   for (const kernels::index channels : {16, 32, 160}) {
     for (const kernels::index of_group : {1, 8}) {
       SCOPED_TRACE(channels);
       SCOPED_TRACE(of_group);
-      const kernels::Conv s = kernels::testing::square(2, 12, channels, channels, 3, 1);
-      take_launches();
-      convolve<bf16>(s, channels / of_group);
-      convolve<float>(s, channels / of_group);
-      allow_tf32(Device::cuda, true);
-      convolve<float>(s, channels / of_group);
-      allow_tf32(Device::cuda, false);
-      std::uint64_t accesses = 0;
-      for (const Launched& launch : take_launches()) {
-        EXPECT_EQ(launch.counts.conflicts, 0u) << launch.size.kernel;
-        accesses += launch.counts.shared_accesses;
-      }
-      EXPECT_GT(accesses, 10000u);
+      expect_no_conflicts([&]<class T>() {
+        convolve<T>(kernels::testing::square(2, 12, channels, channels, 3, 1), channels / of_group);
+      });
     }
+  }
+}
+
+// Rows of threads that sum are not the same number for all lanes.
+TEST_F(CountsTest, LanesOfNormsNeverMeetInTheSameBanks) {
+  for (const kernels::index size : {5, 7, 14})
+    expect_no_conflicts(
+        [size]<class T>() { convolve<T>(kernels::testing::square(1, size, 48, 16, 3, 1), 8); });
+}
+
+TEST_F(CountsTest, LanesOfAttentionNeverMeetInTheSameBanks) {
+  for (const kernels::index d : {8, 40, 128}) {
+    SCOPED_TRACE(d);
+    expect_no_conflicts(
+        [d]<class T>() { attend<T>(kernels::testing::sizes(1, 70, 40, 2, d, 0.2)); });
   }
 }
 

@@ -137,6 +137,17 @@ void convolve(const kernels::Conv& s) {
   synchronize(Device::cuda);
 }
 
+// Attention forward and backward.
+template <class T>
+void attend(const kernels::Attention& s) {
+  const kernels::testing::AttentionCase<T> in(s);
+  const kernels::testing::AttentionCase<T, OnDevice> there(in);
+  kernels::testing::AttentionResult<T, OnDevice> r(s);
+  attention_forward(kernels::testing::forward_of<T>(s, there, r));
+  attention_backward(kernels::testing::backward_of<T>(s, there, r));
+  synchronize(Device::cuda);
+}
+
 TEST_F(TensorCores, RowsNeverMeetInTheSameBanks) {
   const emulator::Counts before = emulator::counts();
   for (const kernels::index channels : {16, 32, 64, 96}) {
@@ -148,12 +159,11 @@ TEST_F(TensorCores, RowsNeverMeetInTheSameBanks) {
   }
   for (const kernels::index d : {8, 32, 64, 96}) {
     const kernels::Attention s = kernels::testing::sizes(1, 40, 70, 2, d, 0.2);
-    const kernels::testing::AttentionCase<bf16> in(s);
-    const kernels::testing::AttentionCase<bf16, OnDevice> there(in);
-    kernels::testing::AttentionResult<bf16, OnDevice> r(s);
-    attention_forward(kernels::testing::forward_of<bf16>(s, there, r));
-    attention_backward(kernels::testing::backward_of<bf16>(s, there, r));
-    synchronize(Device::cuda);
+    attend<bf16>(s);
+    attend<float>(s);
+    allow_tf32(Device::cuda, true);
+    attend<float>(s);
+    allow_tf32(Device::cuda, false);
   }
   const emulator::Counts after = emulator::counts();
   EXPECT_GT(after.products - before.products, 10000u);
