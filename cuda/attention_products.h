@@ -19,7 +19,10 @@ struct AttentionPanel {
   using T = typename P::Number;
   static constexpr unsigned kThreads = 128;
   static constexpr int kChunks = kD / kOfChunk<T>;
-  static constexpr int kTerms = 2 * kOfChunk<T>;  // of a multiply_add
+  static constexpr int kTerms = 2 * kOfChunk<T>;             // of a multiply_add
+  static constexpr int kSteps = (kD + kTerms - 1) / kTerms;  // of the numbers of a row
+  static constexpr bool kHalfStep = kD < kTerms;  // a row has half of the terms; the others are 0
+  static constexpr bool kOneOctet = kD == 8;      // of columns, where rows are terms
   Chunk chunks[kRows * kChunks];
 
   // Begins to copy the rows from `begin` on.
@@ -31,31 +34,41 @@ struct AttentionPanel {
                  exists ? from.first + kernels::index{begin + row} * from.step + e : nullptr);
     }
   }
-  // Of 16 rows and the numbers of a step of them, the factor a; and two factors b, whose columns are rows here.
+  // Of 16 rows and the numbers of a step of them, the factor a.
   __device__ Fragment<P> load_a(unsigned row, unsigned step) const {
-    return load(below_first(threadIdx.x % 32), row, step);
+    const unsigned lane = threadIdx.x % 32;
+    Fragment<P> a = load(kHalfStep ? RowOfFour{lane % 16, 0} : below_first(lane), row, step);
+    if (kHalfStep) a.words[2] = a.words[3] = 0;
+    return a;
   }
+  // Two factors b, whose columns are rows here, of 16 rows and the numbers of a step; or, of a half step, four halves of 32 rows.
   __device__ Fragment<P> load_b(unsigned row, unsigned step) const {
-    return load(beside_first(threadIdx.x % 32), row, step);
+    const unsigned lane = threadIdx.x % 32;
+    return load(kHalfStep ? RowOfFour{lane, 0} : beside_first(lane), row, step);
   }
-  // Two factors b, of 16 columns from `col` on, whose terms are the rows of a step, in the order of fragment_of().
-  __device__ Fragment<P> load_b_of_terms(unsigned step, unsigned col) const {
+  // Two factors b whose terms are rows here, those of a step, in the order of fragment_of(): of the columns [8 j, 8 j + 16); or,
+  // where there are only eight, of two steps.
+  __device__ Fragment<P> load_b_of_terms(unsigned step, unsigned j) const {
     const unsigned lane = threadIdx.x % 32;
     Fragment<P> b;
     if constexpr (std::is_same_v<T, bf16>) {
-      const RowOfFour at = below_first(lane);
-      load_transposed(b.words,
-                      &chunks[swizzled<kChunks>(step * kTerms + at.row, col / 8 + at.chunk)]);
+      const RowOfFour at = kOneOctet ? RowOfFour{lane, 0} : below_first(lane);
+      load_transposed(b.words, &chunks[swizzled<kChunks>(step * kTerms + at.row, j + at.chunk)]);
     } else {
-      const unsigned early = step * kTerms + lane % 4 * 2 + lane % 2;
+      const unsigned early = step * kTerms + lane % 4 * 2 + later_first(lane);
       SFUMATO_UNROLL
       for (unsigned i = 0; i < 4; ++i) {
-        const unsigned at = col + i / 2 * 8 + lane / 4;
-        b.words[i] = load_word(&chunks[swizzled<kChunks>(early ^ i % 2, at / 4)].words[at % 4]);
+        const unsigned row = (early ^ i % 2) + (kOneOctet ? i / 2 * kTerms : 0),
+                       col = j * 8 + (kOneOctet ? 0 : i / 2 * 8) + lane / 4;
+        b.words[i] = load_word(&chunks[swizzled<kChunks>(row, col / 4)].words[col % 4]);
       }
       b.round();
     }
     return b;
+  }
+  // Whether a lane takes the later of its two terms first (fragment_of()), so that all lanes read from different banks.
+  static constexpr __device__ unsigned later_first(unsigned lane) {
+    return kChunks == 2 ? lane / 2 % 2 : lane % 2;
   }
 
  private:
@@ -82,19 +95,17 @@ struct Sums {
 };
 
 // Sums as the factor a of the terms of a step. Of TF32 a lane has columns 2 t and 2 t + 1, t = lane % 4, and is asked for t and
-// t + 4: in which order terms come does not matter, as long as b's come in the same. (Odd lanes change the two, so that they
-// read rows of b from other banks than even ones.)
+// t + 4: in which order terms come does not matter, as long as b's come in the same.
 template <class P, int kCount>
-__device__ Fragment<P> fragment_of(const Sums<kCount>& p, int step) {
+__device__ Fragment<P> fragment_of(const Sums<kCount>& p, int step, bool later_first) {
   if constexpr (std::is_same_v<P, AsBf16>) {
     const auto &left = p[2 * step], &right = p[2 * step + 1];
     return {{pair_of_bf16(left[0], left[1]), pair_of_bf16(left[2], left[3]),
              pair_of_bf16(right[0], right[1]), pair_of_bf16(right[2], right[3])}};
   } else {
     const auto& all = p[step];
-    const bool odd = threadIdx.x % 2 != 0;
-    const auto word = [odd](float even_first, float odd_first) {
-      return std::bit_cast<std::uint32_t>(odd ? odd_first : even_first);
+    const auto word = [later_first](float first, float later) {
+      return std::bit_cast<std::uint32_t>(later_first ? later : first);
     };
     Fragment<P> a{
         {word(all[0], all[1]), word(all[2], all[3]), word(all[1], all[0]), word(all[3], all[2])}};
@@ -103,18 +114,47 @@ __device__ Fragment<P> fragment_of(const Sums<kCount>& p, int step) {
   }
 }
 
-// The warp's 16 own rows times the others.
+// The warp's 16 own rows, in registers where they are few.
+template <class P, int kOwn, int kD>
+class OwnRows {
+  using Panel = AttentionPanel<P, kOwn, kD>;
+
+ public:
+  __device__ OwnRows(const Panel& panel, unsigned row) : panel_(panel), row_(row) {}
+  // To be called once the panel is there.
+  __device__ void arrived() {
+    if (kKept) kept_ = panel_.load_a(row_, 0);
+  }
+  __device__ Fragment<P> operator()(unsigned step) const {
+    return kKept ? kept_ : panel_.load_a(row_, step);
+  }
+
+ private:
+  static constexpr bool kKept = Panel::kSteps == 1;
+  const Panel& panel_;
+  unsigned row_;
+  Fragment<P> kept_;
+};
+
+// These times the others.
 template <class P, int kOwn, int kOther, int kD>
-__device__ Sums<kOther / 8> products(const AttentionPanel<P, kOwn, kD>& own, unsigned row,
+__device__ Sums<kOther / 8> products(const OwnRows<P, kOwn, kD>& own,
                                      const AttentionPanel<P, kOther, kD>& other) {
+  using Other = AttentionPanel<P, kOther, kD>;
+  constexpr int kOctets = Other::kHalfStep ? 4 : 2;  // of a fragment
   Sums<kOther / 8> s;
   SFUMATO_UNROLL_BY(P::kInTwo ? 1 : 2)
-  for (int step = 0; step < kD / own.kTerms; ++step) {
-    const Fragment<P> a = own.load_a(row, step);
+  for (int step = 0; step < Other::kSteps; ++step) {
+    const Fragment<P> a = own(step);
     SFUMATO_UNROLL
-    for (int j = 0; j < kOther / 8; j += 2) {
+    for (int j = 0; j < kOther / 8; j += kOctets) {
       const Fragment<P> b = other.load_b(j * 8, step);
-      add_product(s[j], a, b, 0), add_product(s[j + 1], a, b, 1);
+      if constexpr (Other::kHalfStep) {
+        SFUMATO_UNROLL
+        for (int i = 0; i < 4; ++i) multiply_add(bf16(), s[j + i], a.words, b.words[i], 0);
+      } else {
+        add_product(s[j], a, b, 0), add_product(s[j + 1], a, b, 1);
+      }
     }
   }
   return s;
@@ -124,13 +164,22 @@ __device__ Sums<kOther / 8> products(const AttentionPanel<P, kOwn, kD>& own, uns
 template <class P, int kOther, int kD>
 __device__ void add_products(Sums<kD / 8>& to, const Sums<kOther / 8>& p,
                              const AttentionPanel<P, kOther, kD>& other) {
+  using Other = AttentionPanel<P, kOther, kD>;
+  const bool later_first = Other::later_first(threadIdx.x % 32) != 0;
+  constexpr int kAtOnce = Other::kOneOctet ? 2 : 1;
   SFUMATO_UNROLL
-  for (int step = 0; step < kOther / other.kTerms; ++step) {
-    const Fragment<P> a = fragment_of<P>(p, step);
-    SFUMATO_UNROLL
-    for (int j = 0; j < kD / 8; j += 2) {
-      const Fragment<P> b = other.load_b_of_terms(step, j * 8);
-      add_product(to[j], a, b, 0), add_product(to[j + 1], a, b, 1);
+  for (int step = 0; step < kOther / Other::kTerms; step += kAtOnce) {
+    const Fragment<P> a = fragment_of<P>(p, step, later_first);
+    if constexpr (Other::kOneOctet) {
+      const Fragment<P> next = fragment_of<P>(p, step + 1, later_first),
+                        b = other.load_b_of_terms(step, 0);
+      add_product(to[0], a, b, 0), add_product(to[0], next, b, 1);
+    } else {
+      SFUMATO_UNROLL
+      for (int j = 0; j < kD / 8; j += 2) {
+        const Fragment<P> b = other.load_b_of_terms(step, j);
+        add_product(to[j], a, b, 0), add_product(to[j + 1], a, b, 1);
+      }
     }
   }
 }

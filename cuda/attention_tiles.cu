@@ -13,6 +13,8 @@
 #include "cuda/block.h"
 #include "cuda/divide.h"
 #include "cuda/launch.h"
+#include "cuda/memory.h"
+#include "cuda/phases.h"
 
 namespace sfumato::cuda {
 namespace {
@@ -94,6 +96,7 @@ struct Forward {
     s.q.bring(at.rows(a.q, t.tq, t.q_row, t.d), at.first);
     s.k[0].bring(k, 0), s.v[0].bring(v, 0);
     commit_copies();
+    OwnRows own(s.q, at.row);
     Softmax softmax{static_cast<float>(t.scale) * kLog2e, k.count};
     Sums<kD / 8> out;
     for (unsigned begin = 0, now = 0; begin < k.count; begin += kOther, now ^= 1) {
@@ -102,7 +105,8 @@ struct Forward {
       commit_copies();
       wait_for_copies<1>();
       __syncthreads();
-      Scores p = products(s.q, at.row, s.k[now]);
+      if (begin == 0) own.arrived();
+      Scores p = products(own, s.k[now]);
       softmax.add(p, begin, out);
       add_products(out, p, s.v[now]);
       __syncthreads();
@@ -164,25 +168,30 @@ struct Backward {
   struct Shared {
     AttentionPanel<P, kOwn, kD> own[2];         // q and dO, or k and v
     AttentionPanel<P, kOther, kD> other[2][2];  // the other two, twice
-    float lse[kOwn], d[kOwn];                   // of queries
+    alignas(8) float lse[kOwn], d[kOwn];        // of queries
+    Phases::Shared phases;
   };
+  Phases phases;
   kernels::AttentionBackward<T> a;
   unsigned query_blocks;
   Divisor of_queries, of_keys, heads;
+  float* d;  // D [n, heads, tq], which blocks of queries write for those of keys
 
   __device__ void operator()() const {
-    if (blockIdx.x < query_blocks) {
-      gradients<false>(Place(blockIdx.x, of_queries, heads));
+    Shared& s = shared<Shared>();
+    const unsigned block = phases.begin(s.phases);
+    if (block < query_blocks) {
+      gradients<false>(s, Place(block, of_queries, heads));
     } else {
-      gradients<true>(Place(blockIdx.x - query_blocks, of_keys, heads));
+      gradients<true>(s, Place(block - query_blocks, of_keys, heads));
     }
+    phases.end(s.phases);
   }
 
   // dq, or dk and dv.
   template <bool kOfKeys>
-  __device__ void gradients(const Place& at) const {
+  __device__ void gradients(Shared& s, const Place& at) const {
     const Attention& t = a.attention;
-    Shared& s = shared<Shared>();
     const index row = t.heads * t.d;
     const RowsOfHead<T> queries[2] = {at.rows(a.q, t.tq, t.q_row, t.d),
                                       at.rows(a.dout, t.tq, row, t.d)};
@@ -191,17 +200,24 @@ struct Backward {
     const auto &own = kOfKeys ? keys : queries, &other = kOfKeys ? queries : keys;
     for (int i = 0; i < 2; ++i) s.own[i].bring(own[i], at.first), s.other[0][i].bring(other[i], 0);
     commit_copies();
-    if (!kOfKeys) statistics<kOwn>(s, at, at.first);
+    if (kOfKeys) {
+      phases.wait(0, query_blocks);
+    } else {
+      sum_d(s, at);
+      phases.count(0);
+    }
+    OwnRows first(s.own[0], at.row), second(s.own[1], at.row);
     Sums<kD / 8> of_first, of_second;
     for (unsigned begin = 0, now = 0; begin < other[0].count; begin += kOther, now ^= 1) {
       if (begin + kOther < other[0].count)
         for (int i = 0; i < 2; ++i) s.other[now ^ 1][i].bring(other[i], begin + kOther);
       commit_copies();
-      if (kOfKeys) statistics<kOther>(s, at, begin);
+      if (kOfKeys) read_statistics(s, at, begin);
       wait_for_copies<1>();
       __syncthreads();
-      Scores p = products(s.own[0], at.row, s.other[now][0]);
-      Scores ds = products(s.own[1], at.row, s.other[now][1]);
+      if (begin == 0) first.arrived(), second.arrived();
+      Scores p = products(first, s.other[now][0]);
+      Scores ds = products(second, s.other[now][1]);
       differentiate<kOfKeys>(s, at, begin, p, ds);
       add_products(of_first, ds, s.other[now][0]);
       if (kOfKeys) add_products(of_second, p, s.other[now][1]);
@@ -215,12 +231,11 @@ struct Backward {
     }
   }
 
-  // lse and D of kCount queries from `first` on.
-  template <int kCount>
-  __device__ void statistics(Shared& s, const Place& at, unsigned first) const {
+  // D of the block's queries, which has their lse beside it from now on.
+  __device__ void sum_d(Shared& s, const Place& at) const {
     const Attention& t = a.attention;
-    constexpr int kTeam = kThreads / kCount;
-    const unsigned i = threadIdx.x / kTeam, query = first + i;
+    constexpr int kTeam = kThreads / kOwn;
+    const unsigned i = threadIdx.x / kTeam, query = at.first + i;
     const bool exists = query < t.tq;
     const index row = t.heads * t.d;
     const T* const out = at.in(a.out, t.tq, row, t.d) + query * row;
@@ -232,6 +247,16 @@ struct Backward {
     if (threadIdx.x % kTeam != 0) return;
     s.d[i] = sum;
     s.lse[i] = exists ? a.lse[at.of_all * t.tq + query] : 0;
+    if (exists) d[at.of_all * t.tq + query] = sum;
+  }
+  // lse and D of the queries from `first` on.
+  __device__ void read_statistics(Shared& s, const Place& at, unsigned first) const {
+    const Attention& t = a.attention;
+    const unsigned i = threadIdx.x, query = first + i;
+    if (i >= kOther) return;
+    const bool exists = query < t.tq;
+    s.lse[i] = exists ? a.lse[at.of_all * t.tq + query] : 0;
+    s.d[i] = exists ? d[at.of_all * t.tq + query] : 0;
   }
 
   // S becomes P, and dP dS: 0 in columns that do not exist, whose P may be infinite. (Rows that do not exist are not
@@ -241,19 +266,20 @@ struct Backward {
                                 Scores& ds) const {
     const Attention& t = a.attention;
     const float scale = static_cast<float>(t.scale);
-    const unsigned lane = threadIdx.x % 32;
+    const unsigned lane = threadIdx.x % 32, row = at.row + lane / 4, col = lane % 4 * 2;
     // Columns from this lane's first one on.
-    const int cols =
-        static_cast<int>((kOfKeys ? t.tq : t.tk) - begin) - static_cast<int>(lane % 4 * 2);
+    const int cols = static_cast<int>((kOfKeys ? t.tq : t.tk) - begin) - static_cast<int>(col);
+    Numbers<float, 2> lse = {{s.lse[row], s.lse[row + 8]}}, d = {{s.d[row], s.d[row + 8]}};
     SFUMATO_UNROLL
     for (int j = 0; j < kOther / 8; ++j) {
+      if (kOfKeys)
+        lse = read_numbers<2>(&s.lse[j * 8 + col]), d = read_numbers<2>(&s.d[j * 8 + col]);
       SFUMATO_UNROLL
       for (int i = 0; i < 4; ++i) {
-        const unsigned row = at.row + i / 2 * 8 + lane / 4, col = j * 8 + lane % 4 * 2 + i % 2;
-        const unsigned query = kOfKeys ? col : row;
+        const int query = kOfKeys ? i % 2 : i / 2;
         const bool exists = j * 8 + i % 2 < cols;
-        p[j][i] = exists ? std::exp2((scale * p[j][i] - s.lse[query]) * kLog2e) : 0;
-        ds[j][i] = scale * p[j][i] * (ds[j][i] - s.d[query]);
+        p[j][i] = exists ? std::exp2((scale * p[j][i] - lse.of[query]) * kLog2e) : 0;
+        ds[j][i] = scale * p[j][i] * (ds[j][i] - d.of[query]);
       }
     }
   }
@@ -262,6 +288,7 @@ struct Backward {
 // f(number) of the least number of channels that a head has room in.
 template <class F>
 void with_channels(index d, const F& f) {
+  if (d <= 8) return f(std::integral_constant<int, 8>());
   if (d <= 16) return f(std::integral_constant<int, 16>());
   if (d <= 32) return f(std::integral_constant<int, 32>());
   if (d <= 64) return f(std::integral_constant<int, 64>());
@@ -305,11 +332,12 @@ template <class T>
 void attention_backward_by_tiles(const kernels::AttentionBackward<T>& a) {
   const Attention& s = a.attention;
   const index queries = blocks_of(s.tq), keys = blocks_of(s.tk), heads = s.n * s.heads;
+  const Scratch<float> d(static_cast<std::size_t>(heads * s.tq));
   with_products<T>([&]<class P>(P) {
     with_channels(s.d, [&]<int kD>(std::integral_constant<int, kD>) {
       launch({heads * (queries + keys)},
-             Backward<P, kD>{a, static_cast<unsigned>(heads * queries), divisor(queries),
-                             divisor(keys), divisor(s.heads)});
+             Backward<P, kD>{Phases(1), a, static_cast<unsigned>(heads * queries), divisor(queries),
+                             divisor(keys), divisor(s.heads), d.get()});
     });
   });
 }
