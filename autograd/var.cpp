@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tensor/arithmetic.h"
+#include "tensor/constant.h"
 
 namespace sfumato {
 namespace {
@@ -123,7 +124,7 @@ void Var::mark_zeroed() {
 void Var::backward() const {
   if (!defined() || value_.size() != 1)
     throw Error("backward", fmt::format("expected a single element, got shape {}", shape().str()));
-  backward(Tensor::full(shape(), 1.0, kind()));
+  backward(constant(Tensor::full(shape(), 1.0, {dtype(), Device::cpu}), kind().device));
 }
 
 namespace {
