@@ -13,11 +13,12 @@ struct RowsOfHead {
   unsigned step, count, d;
 };
 
-// kRows of them in shared memory, with zeros up to kD numbers; brought by blocks of kThreads.
+inline constexpr int kAttentionThreads = 128;  // of a block
+
+// kRows of them in shared memory, with zeros up to kD numbers.
 template <class P, int kRows, int kD>
 struct AttentionPanel {
   using T = typename P::Number;
-  static constexpr unsigned kThreads = 128;
   static constexpr int kChunks = kD / kOfChunk<T>;
   static constexpr int kTerms = 2 * kOfChunk<T>;             // of a multiply_add
   static constexpr int kSteps = (kD + kTerms - 1) / kTerms;  // of the numbers of a row
@@ -27,7 +28,7 @@ struct AttentionPanel {
 
   // Begins to copy the rows from `begin` on.
   __device__ void bring(const RowsOfHead<T>& from, unsigned begin) {
-    for (unsigned i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
+    for (unsigned i = threadIdx.x; i < kRows * kChunks; i += kAttentionThreads) {
       const unsigned row = i / kChunks, c = i % kChunks, e = c * kOfChunk<T>;
       const bool exists = begin + row < from.count && e < from.d;
       copy_chunk(&chunks[swizzled<kChunks>(row, c)],

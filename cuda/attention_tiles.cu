@@ -22,7 +22,7 @@ namespace {
 using kernels::Attention;
 using kernels::index;
 
-constexpr int kThreads = 128, kOwn = 64;
+constexpr int kOwn = 64;
 // So many that a block has room in 99 KB, which all cards have.
 template <class P, int kD>
 constexpr int kOther = kD * sizeof(typename P::Number) > 256 ? 16 : 32;
@@ -77,7 +77,7 @@ struct Place {
 
 template <class P, int kD>
 struct Forward {
-  static constexpr int kThreads = cuda::kThreads, kOther = cuda::kOther<P, kD>;
+  static constexpr int kThreads = kAttentionThreads, kOther = cuda::kOther<P, kD>;
   using T = typename P::Number;
   using Scores = Sums<kOther / 8>;
   struct Shared {
@@ -162,7 +162,7 @@ struct Forward {
 
 template <class P, int kD>
 struct Backward {
-  static constexpr int kThreads = cuda::kThreads, kOther = cuda::kOther<P, kD>;
+  static constexpr int kThreads = kAttentionThreads, kOther = cuda::kOther<P, kD>;
   using T = typename P::Number;
   using Scores = Sums<kOther / 8>;
   struct Shared {

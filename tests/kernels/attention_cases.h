@@ -94,7 +94,7 @@ inline std::vector<Attention> attention_sizes() {
   all.push_back(sizes(2, 196, 196, 1, 8, 0.35));
   all.push_back(sizes(1, 300, 270, 1, 16, 0.25));  // several blocks of keys and of queries
   all.push_back(sizes(1, 7, 33, 1, 70, 0.12));
-  for (const index d : {24, 64, 96}) all.push_back(sizes(1, 40, 70, 2, d, 0.2));
+  for (const index d : {4, 12, 24, 64, 96, 128}) all.push_back(sizes(1, 40, 70, 2, d, 0.2));
   return all;
 }
 
