@@ -23,7 +23,7 @@ using kernels::Attention;
 using kernels::index;
 
 constexpr int kOwn = 64;
-// So many that a block has room in 99 KB, which all cards have.
+// So many that all cards have room for a block.
 template <class P, int kD>
 constexpr int kOther = kD * sizeof(typename P::Number) > 256 ? 16 : 32;
 constexpr float kLog2e = 1.442695041f;

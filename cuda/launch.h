@@ -15,10 +15,14 @@ struct Grid {
   std::int64_t x = 1, y = 1, z = 1;
 };
 
+// Of a block: at most what the cards of sm_86, 89 and 120 have.
 template <class Kernel>
 constexpr std::size_t shared_bytes() {
   if constexpr (requires { typename Kernel::Shared; }) {
-    if constexpr (!std::is_empty_v<typename Kernel::Shared>) return sizeof(typename Kernel::Shared);
+    if constexpr (!std::is_empty_v<typename Kernel::Shared>) {
+      static_assert(sizeof(typename Kernel::Shared) <= 99 * 1024);
+      return sizeof(typename Kernel::Shared);
+    }
   }
   return 0;
 }
