@@ -84,7 +84,7 @@ inline Times times(const Load& load, DType dtype, const Card& card) {
 
 // Blocks of a kernel on a multiprocessor.
 struct Residence {
-  int registers = 0, blocks = 2;  // 0: not known, then two blocks are assumed
+  int registers = 0, blocks = 0;  // 0: not known
   Residence(const cuda::emulator::BlockSize& size, const std::optional<PtxasLog>& log) {
     if (!log || !size.kernel) return;
     if (const auto found = log->registers(size.kernel)) {

@@ -7,7 +7,7 @@
 //                              [--ptxas build-cuda-check/build.log]
 //
 // With the log of nvcc's build (scripts/test_cuda nvcc) a row names the registers of its largest launch and how many blocks of
-// it run at once on a multiprocessor; otherwise two are assumed.
+// it run at once on a multiprocessor.
 #include <fmt/format.h>
 
 #include <algorithm>

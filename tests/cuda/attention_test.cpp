@@ -1,19 +1,9 @@
-#include "tests/cuda/kernel_test.h"
-#include "tests/kernels/attention_cases.h"
+#include "tests/cuda/attention_run.h"
 
 namespace sfumato::kernels::testing {
 namespace {
 
 class DeviceAttention : public DeviceTest {};
-
-template <class T>
-AttentionResult<T, OnDevice> run(const Attention& s, const AttentionCase<T>& in) {
-  const AttentionCase<T, OnDevice> there(in);
-  AttentionResult<T, OnDevice> r(s);
-  gpu<T>().attention_forward(forward_of<T>(s, there, r));
-  gpu<T>().attention_backward(backward_of<T>(s, there, r));
-  return r;
-}
 
 TEST_F(DeviceAttention, MatchesTheDefinition) {
   for_every_precision([]<class T>() {
@@ -21,7 +11,7 @@ TEST_F(DeviceAttention, MatchesTheDefinition) {
       SCOPED_TRACE(describe(s));
       const AttentionCase<T> in(s);
       AttentionResult<double> expected = reference_of(s, in);
-      const auto got = run(s, in);
+      const auto got = attend(s, in);
       expect_close(got.out, expected.out.values(), "out", slack_of<T>());
       expect_close(got.lse, expected.lse.values(), "lse", slack_of<T>());
       expect_close(got.dv, expected.dv.values(), "dv", slack_of<T>());
@@ -37,7 +27,7 @@ TEST_F(DeviceAttention, SideBySide) {
   for_every_precision([]<class T>() {
     Attention s = sizes(2, 20, 20, 2, 40, 0.3);
     const AttentionCase<T> in(s);
-    const auto apart = run(s, in);
+    const auto apart = attend(s, in);
     const index c = s.heads * s.d, rows = s.n * s.tq;
     const auto beside = [&](const std::vector<T>& q, const std::vector<T>& k,
                             const std::vector<T>& v) {
@@ -66,7 +56,7 @@ TEST_F(DeviceAttention, LargeScores) {
   for_every_type_and_bf16([]<class T>() {
     const Attention s = sizes(1, 20, 200, 1, 8, 1.0);
     const AttentionCase<T> in(s, 300);
-    const auto got = run(s, in);
+    const auto got = attend(s, in);
     const double most = std::is_same_v<T, bf16> ? 0.01 : by_type<T>(1e-3, 1e-11);
     EXPECT_LT(distance(got.out.values().data(), reference_of(s, in).out.values()), most);
     for (const Wide<T> v : got.dk.values()) ASSERT_TRUE(std::isfinite(v));
@@ -80,7 +70,7 @@ TEST_F(DeviceAttention, LowScores) {
     AttentionCase<T> in(s);
     for (T& q : in.q) q = T(-10);
     for (T& k : in.k) k = static_cast<T>(10 + k / 8);
-    const auto got = run(s, in);
+    const auto got = attend(s, in);
     AttentionResult<double> expected = reference_of(s, in);
     const double most = std::is_same_v<T, bf16> ? 0.02 : by_type<T>(1e-3, 1e-11);
     EXPECT_LT(distance(got.out.values().data(), expected.out.values()), most);

@@ -3,12 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include "cuda/attention.h"
 #include "cuda/conv.h"
 #include "tensor/arithmetic.h"
 #include "tensor/backend.h"
-#include "tests/cuda/kernel_test.h"
-#include "tests/kernels/attention_cases.h"
+#include "tests/cuda/attention_run.h"
 #include "tests/kernels/conv_cases.h"
 
 #if defined(SFUMATO_CUDA_EMULATED)
@@ -75,17 +73,6 @@ void convolve(const kernels::Conv& s, kernels::index groups) {
   synchronize(Device::cuda);
 }
 
-// Attention and its gradients.
-template <class T>
-void attend(const kernels::Attention& s) {
-  using namespace kernels::testing;  // NOLINT: the cases
-  const AttentionCase<T, OnDevice> in{AttentionCase<T>(s)};
-  AttentionResult<T, OnDevice> r(s);
-  attention_forward(forward_of<T>(s, in, r));
-  attention_backward(backward_of<T>(s, in, r));
-  synchronize(Device::cuda);
-}
-
 // f<T>() in bf16, f32 and TF32, none of whose launches may have conflicts.
 template <class F>
 void expect_no_conflicts(const F& f) {
@@ -125,8 +112,11 @@ TEST_F(CountsTest, LanesOfNormsNeverMeetInTheSameBanks) {
 TEST_F(CountsTest, LanesOfAttentionNeverMeetInTheSameBanks) {
   for (const kernels::index d : {8, 40, 128}) {
     SCOPED_TRACE(d);
-    expect_no_conflicts(
-        [d]<class T>() { attend<T>(kernels::testing::sizes(1, 70, 40, 2, d, 0.2)); });
+    const kernels::Attention s = kernels::testing::sizes(1, 70, 40, 2, d, 0.2);
+    expect_no_conflicts([&s]<class T>() {
+      kernels::testing::attend(s, kernels::testing::AttentionCase<T>(s));
+      synchronize(Device::cuda);
+    });
   }
 }
 

@@ -3,12 +3,10 @@
 
 #include <vector>
 
-#include "cuda/attention.h"
 #include "cuda/conv.h"
 #include "cuda/launch.h"
 #include "cuda/mma_tile.h"
-#include "tests/cuda/kernel_test.h"
-#include "tests/kernels/attention_cases.h"
+#include "tests/cuda/attention_run.h"
 #include "tests/kernels/conv_cases.h"
 
 namespace sfumato::cuda {
@@ -137,14 +135,9 @@ void convolve(const kernels::Conv& s) {
   synchronize(Device::cuda);
 }
 
-// Attention forward and backward.
 template <class T>
 void attend(const kernels::Attention& s) {
-  const kernels::testing::AttentionCase<T> in(s);
-  const kernels::testing::AttentionCase<T, OnDevice> there(in);
-  kernels::testing::AttentionResult<T, OnDevice> r(s);
-  attention_forward(kernels::testing::forward_of<T>(s, there, r));
-  attention_backward(kernels::testing::backward_of<T>(s, there, r));
+  kernels::testing::attend(s, kernels::testing::AttentionCase<T>(s));
   synchronize(Device::cuda);
 }
 

@@ -11,6 +11,7 @@
 #include "tensor/sanitizers.h"
 #include "tests/cuda/device_test.h"
 #include "tests/cuda/training.h"
+#include "tests/temporary_folder.h"
 
 namespace sfumato {
 namespace {
@@ -138,7 +139,8 @@ TEST_F(DevicePrecision, TheCopyFollowsTheWeights) {
   expect_same_bits(params.flat_values(), after);  // and so does the copy
   expect_followed(params);
 
-  const fs::path file = fs::path(::testing::TempDir()) / "precision_test.safetensors";
+  const TemporaryFolder folder;
+  const fs::path file = folder.path() / "parameters.safetensors";
   nn::save_parameters(params, params.flat_values(), file);
   const diffusion::Pipeline other = tiny_model();
   nn::load_parameters(*other.params, io::SafeTensors(file));  // all bits, on the CPU
